@@ -1,0 +1,32 @@
+"""What can go wrong, in words a user can act on.
+
+Every message is one line: what was expected, what came, where, what to do.
+"""
+
+
+class AuditError(Exception):
+    """A user-facing failure: the command line prints its message without a traceback."""
+
+
+class ManifestError(AuditError):
+    """A data set or manifest that cannot be indexed or read."""
+
+
+class ImageError(AuditError):
+    """An image that is not one, is damaged, or is too large. Final: the sample is not tried again."""
+
+
+class MaskError(AuditError):
+    """A mask that is missing, damaged or does not fit its image."""
+
+
+class TransientError(AuditError):
+    """An I/O failure that may pass (EIO, 503, a timeout): the sample is tried again on resume."""
+
+
+class ModelError(AuditError):
+    """A model that cannot be built, loaded or audited as asked."""
+
+
+class RunError(AuditError):
+    """A run directory that cannot be created, resumed, locked or read."""

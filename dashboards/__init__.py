@@ -1,0 +1,1 @@
+"""The Streamlit dashboard over a finished or running audit. Needs no torch."""

@@ -1,0 +1,1 @@
+"""The cluster side: Dask workers, the run from shard to ledger, and the command line."""
