@@ -1,0 +1,126 @@
+"""What lies behind the target layer, certified by probing, so that the cheapest exact gradient can be used.
+
+With A the layer's activation and m its mean over positions, the head is
+
+- `linear`: y = W m + b. Then dy^c/dA = W^c / Z everywhere, a constant, and no backward pass is needed.
+- `pooled`: y = f(m), f not linear. Then the gradient is taken at m, a vector.
+- `general`: anything else. The gradient is taken at A.
+
+Nothing is read off the names or types of layers. Probes have both signs: a ReLU after the last module (DenseNet) would
+pass for linear on positive ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audit.attribution.taps import tapped
+from audit.errors import ModelError
+from audit.models.classifier import Classifier
+
+_PROBES = 6
+_DIRECTIONS = 3
+_TOLERANCE = 1e-4
+_ROWS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Head:
+    """The certificate of a classifier's head at its target layer.
+
+    Attributes:
+        kind: `linear`, `pooled` or `general`.
+        grid: (h, w) of the layer for the classifier's own input size.
+        channels: number of channels of the layer.
+        weights: [outputs, channels] dy/dm, for a linear head only.
+    """
+
+    kind: str
+    grid: tuple[int, int]
+    channels: int
+    weights: Tensor | None = None
+
+
+def certify(classifier: Classifier) -> Head:
+    """Probe the head of a classifier in eval mode with random activations of both signs.
+
+    Raises:
+        ModelError: the target layer is not reached, or its output is not [B, channels, h, w].
+    """
+    shape = _activation_shape(classifier)
+    channels, grid = shape[0], (shape[1], shape[2])
+    probes = _draw_probes(shape)
+    means = probes.mean(dim=(2, 3), keepdim=True)
+    if not _depends_on_mean_only(classifier, probes, means):
+        return Head("general", grid, channels)
+    slopes = _slopes(classifier, means)
+    if not _close(slopes, slopes[:, :1].expand_as(slopes)):
+        return Head("pooled", grid, channels)
+    return Head("linear", grid, channels, _jacobian(classifier, channels))
+
+
+def _activation_shape(classifier: Classifier) -> tuple[int, int, int]:
+    seen: list[Tensor] = []
+    with torch.inference_mode(), tapped(classifier.target_layer, seen.append):
+        classifier.module(classifier.example())
+    if not seen:
+        raise ModelError(f"The model never runs its layer {classifier.layer!r}; choose another --layer")
+    return tuple(seen[-1].shape[1:])  # type: ignore[return-value]
+
+
+def _draw_probes(shape: tuple[int, int, int]) -> Tensor:
+    """[probes, channels, h, w], of both signs and several scales, so that saturations show."""
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.logspace(-1, 1, _PROBES).view(-1, 1, 1, 1)
+    offset = torch.randn(_PROBES, shape[0], 1, 1, generator=generator)
+    return scale * (torch.randn(_PROBES, *shape, generator=generator) + offset)
+
+
+def _run_head(classifier: Classifier, activation: Tensor) -> Tensor:
+    """Outputs of the head for an activation of any batch size: the trunk runs once, on one grey image."""
+
+    def replace(_output: Tensor) -> Tensor:
+        torch.set_grad_enabled(activation.requires_grad)
+        return activation.clone()
+
+    with torch.no_grad(), tapped(classifier.target_layer, replace):
+        output: Tensor = classifier.module(classifier.example())
+    return output
+
+
+def _depends_on_mean_only(classifier: Classifier, probes: Tensor, means: Tensor) -> bool:
+    try:
+        pooled = _run_head(classifier, means)
+    except RuntimeError:  # a head that flattens takes no 1x1 activation
+        return False
+    return _close(_run_head(classifier, probes), pooled)
+
+
+def _slopes(classifier: Classifier, means: Tensor) -> Tensor:
+    """[directions, probes, channels] gradient of random mixtures of the outputs at each probe's mean."""
+    leaf = means.clone().requires_grad_()
+    output = _run_head(classifier, leaf)
+    generator = torch.Generator().manual_seed(1)
+    mixtures = torch.randn(_DIRECTIONS, output.shape[1], generator=generator)
+    rows = [torch.autograd.grad((output @ mix).sum(), leaf, retain_graph=True)[0] for mix in mixtures]
+    return torch.stack(rows).flatten(2)
+
+
+def _jacobian(classifier: Classifier, channels: int) -> Tensor:
+    """[outputs, channels] dy/dm of a linear head: one row of the batch for each output."""
+    count = _run_head(classifier, torch.zeros(1, channels, 1, 1)).shape[1]
+    rows = []
+    for start in range(0, count, _ROWS_AT_ONCE):
+        stop = min(start + _ROWS_AT_ONCE, count)
+        leaf = torch.zeros(stop - start, channels, 1, 1, requires_grad=True)
+        output = _run_head(classifier, leaf)
+        rows.append(torch.autograd.grad(output[:, start:stop].diagonal().sum(), leaf)[0])
+    return torch.cat(rows).flatten(1)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
+

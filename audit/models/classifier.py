@@ -1,0 +1,146 @@
+"""A classifier as the audit needs it: a module with its preprocessing, the data set's classes and a target layer."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from audit.datasets.classes import ClassMapping
+from audit.errors import ModelError
+from audit.views import Fit
+
+ACTIVATIONS = ("softmax", "sigmoid")
+"""How logits become probabilities: `softmax` for one class an image, `sigmoid` for a multi-label classifier."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From upright images to the network's input: a fit, then per-channel normalisation of values in 0..1."""
+
+    fit: Fit
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def normalise(self, batch: NDArray[np.uint8] | Tensor) -> Tensor:
+        """Fitted images [B, size, size, 3] uint8 -> input [B, 3, size, size] float32."""
+        pixels = torch.as_tensor(batch).permute(0, 3, 1, 2).to(torch.float32)
+        mean = torch.tensor(self.mean).view(3, 1, 1) * 255
+        std = torch.tensor(self.std).view(3, 1, 1) * 255
+        return pixels.sub_(mean).div_(std)
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A module in eval mode with all that is needed to ask it about a data set's classes.
+
+    Attributes:
+        module: maps input [B, 3, size, size] to outputs [B, outputs].
+        preprocessing: makes that input.
+        mapping: the data set's classes and the outputs that name each.
+        layer: dotted name of the target layer, whose output is [B, channels, h, w].
+        activation: one of `ACTIVATIONS`.
+    """
+
+    module: nn.Module
+    preprocessing: Preprocessing
+    mapping: ClassMapping
+    layer: str
+    activation: str = "softmax"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The data set's class names; a class id is a position here."""
+        return self.mapping.classes
+
+    @cached_property
+    def target_layer(self) -> nn.Module:
+        """The module named by `layer`."""
+        return self.module.get_submodule(self.layer)
+
+    @cached_property
+    def named(self) -> NDArray[np.bool_]:
+        """[C] whether the model has an output for the class."""
+        return np.array([bool(outputs) for outputs in self.mapping.outputs])
+
+    @cached_property
+    def members(self) -> Tensor:
+        """[C, G] the outputs of each class, the first repeated where a class has fewer than G."""
+        longest = max(len(outputs) for outputs in self.mapping.outputs)
+        rows = [list(o) + [o[0] if o else 0] * (longest - len(o)) for o in self.mapping.outputs]
+        return torch.tensor(rows)
+
+    @cached_property
+    def membership(self) -> Tensor:
+        """[C, G] 0 where `members` holds an output of the class, -inf where it is filled up."""
+        longest = self.members.shape[1]
+        rows = [[0.0] * len(o) + [-torch.inf] * (longest - len(o)) for o in self.mapping.outputs]
+        return torch.tensor(rows)
+
+    def class_logits(self, outputs: Tensor) -> Tensor:
+        """Outputs [B, outputs] -> logits of the data set's classes [B, C]; -inf for a class without output.
+
+        A class named by several outputs has their logsumexp, the logit of "any of them" under softmax.
+        """
+        if self.members.shape[1] == 1:
+            return outputs[:, self.members[:, 0]] + self.membership[:, 0]
+        return torch.logsumexp(outputs[:, self.members] + self.membership, dim=2)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Outputs [B, outputs] -> probability of each class [B, C], in 0..1."""
+        logits = self.class_logits(outputs)
+        if self.activation == "sigmoid":
+            return logits.sigmoid()
+        return (logits - torch.logsumexp(outputs, dim=1, keepdim=True)).exp()
+
+    def example(self) -> Tensor:
+        """A grey input [1, 3, size, size]."""
+        return torch.zeros(1, 3, self.preprocessing.fit.size, self.preprocessing.fit.size)
+
+
+def weights_fingerprint(module: nn.Module) -> str:
+    """sha256 over names, shapes, types and values of all parameters and buffers; first 16 hex digits."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def find_target_layer(module: nn.Module, example: Tensor) -> str:
+    """Name of the last module to finish with a spatial output, [1, channels, h, w] with h and w above 1.
+
+    Found by running the model on `example` [1, 3, H, W] and watching. Where a container ends with the same output as its
+    last part, the container is named.
+
+    Raises:
+        ModelError: no module has a spatial output.
+    """
+    last = ""
+    handles = []
+
+    def watch(name: str) -> None:
+        def note(_module: nn.Module, _inputs: object, output: object) -> None:
+            nonlocal last
+            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
+                last = name
+
+        handles.append(module.get_submodule(name).register_forward_hook(note))
+
+    try:
+        for name, _ in module.named_modules():
+            if name:
+                watch(name)
+        with torch.inference_mode():
+            module(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not last:
+        raise ModelError("Expected a module with a spatial output [B, C, h, w], found none; name one with --layer")
+    return last

@@ -1,0 +1,366 @@
+"""Where models come from: torchvision, timm, a checkpoint file, or a function that builds one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audit.datasets.classes import VOC_CLASSES, map_classes
+from audit.errors import ModelError
+from audit.models.classifier import (
+    ACTIVATIONS,
+    Classifier,
+    Preprocessing,
+    find_target_layer,
+)
+from audit.views import Fit
+
+CHECKPOINT_FORMAT = "camaudit-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model as named on the command line, small enough to send to every worker.
+
+    Attributes:
+        model: `torchvision:NAME`, `timm:NAME`, `PATH.pt`, `module:function` or `PATH.py:function`.
+        weights: a torchvision weights name, `pretrained` (timm), a state-dict file, or `random:SEED`.
+        arch: for a bare state dict `PATH.pt`, the architecture: one of the other forms of `model`.
+        layer: dotted name of the target layer; found by running the model if None.
+        mapping: file that maps the data set's classes to the model's; see `audit.datasets.classes.map_classes`.
+        size, mode, resize, mean, std: preprocessing, where it is to differ from the weights' own.
+        activation: `softmax` or `sigmoid`.
+    """
+
+    model: str
+    weights: str | None = None
+    arch: str | None = None
+    layer: str | None = None
+    mapping: str | None = None
+    size: int | None = None
+    mode: str | None = None
+    resize: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    activation: str | None = None
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A built module and what its origin says about it."""
+
+    module: nn.Module
+    classes: tuple[str, ...] | None = None
+    preprocessing: Preprocessing = Preprocessing(Fit(224, "crop", 256))
+    activation: str = "softmax"
+
+
+def load_classifier(
+    model: str | ModelSpec, weights: str | None = None, classes: str | Sequence[str] | None = None, **options: Any
+) -> Classifier:
+    """Build a classifier that answers for a data set's classes.
+
+    Args:
+        model: a `ModelSpec`, or the name that begins one; `weights` and `options` are then its other fields.
+        classes: the data set's class names, `"voc"`, or None for the model's own.
+
+    Raises:
+        ModelError: unknown name, weights that do not fit, a layer that does not exist, classes that do not map.
+    """
+    spec = model if isinstance(model, ModelSpec) else ModelSpec(model, weights, **options)
+    source = _build(spec)
+    module = source.module.eval()
+    preprocessing = _preprocessing(spec, source.preprocessing)
+    example = torch.zeros(1, 3, preprocessing.fit.size, preprocessing.fit.size)
+    outputs = _output_count(module, example, spec)
+    wanted = VOC_CLASSES if classes == "voc" else classes
+    if wanted is None:
+        wanted = source.classes or tuple(f"output {index}" for index in range(outputs))
+    mapping = map_classes(tuple(wanted), source.classes, spec.mapping, output_count=outputs)
+    layer = spec.layer or find_target_layer(module, example)
+    _check_layer(module, layer)
+    return Classifier(module, preprocessing, mapping, layer, _activation(spec, source))
+
+
+def save_checkpoint(
+    path: str | Path, module: nn.Module, arch: str, classes: Sequence[str], preprocessing: Preprocessing, activation: str
+) -> None:
+    """Write a checkpoint that `load_classifier` reads without further options: tensors and plain values only."""
+    fit = preprocessing.fit
+    torch.save(
+        {
+            "format": CHECKPOINT_FORMAT,
+            "arch": arch,
+            "classes": list(classes),
+            "fit": [fit.size, fit.mode, fit.resize, fit.interpolation],
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "activation": activation,
+            "state": module.state_dict(),
+        },
+        path,
+    )
+
+
+def build_architecture(arch: str, class_count: int) -> nn.Module:
+    """A module with `class_count` outputs and fresh weights from `torchvision:NAME`, `timm:NAME` or `module:function`."""
+    kind, _, name = arch.rpartition(":")
+    if kind == "torchvision":
+        return _torchvision_module(name, num_classes=class_count)
+    if kind == "timm":
+        return _timm_module(name, num_classes=class_count)
+    module = _function(arch)(class_count)
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"Expected {arch} to return a torch module, got {type(module).__name__}")
+    return module
+
+
+def _build(spec: ModelSpec) -> _Source:
+    kind, _, name = spec.model.rpartition(":")
+    if kind == "torchvision":
+        return _from_torchvision(name, spec)
+    if kind == "timm":
+        return _from_timm(name, spec)
+    if Path(spec.model).suffix in _STATE_SUFFIXES:
+        return _from_checkpoint(spec)
+    if kind:
+        return _from_function(spec)
+    raise ModelError(
+        f"Expected a model as torchvision:NAME, timm:NAME, PATH.pt or module:function, got {spec.model!r}"
+    )
+
+
+def _from_torchvision(name: str, spec: ModelSpec) -> _Source:
+    from torchvision.models import get_model_weights
+
+    module = _torchvision_module(name)
+    known = get_model_weights(name)
+    default = known.DEFAULT  # type: ignore[attr-defined]
+    if spec.weights is None:
+        choices = ", ".join(entry.name for entry in known)
+        raise ModelError(f"Expected --weights for torchvision:{name}: {choices}, a state-dict file or random:SEED")
+    if spec.weights in known.__members__:
+        chosen = known[spec.weights]
+        module.load_state_dict(_download(chosen))
+        return _Source(module, tuple(chosen.meta["categories"]), _torchvision_preprocessing(chosen))
+    source = _Source(module, tuple(default.meta["categories"]), _torchvision_preprocessing(default))
+    return _with_weights(source, spec.weights, lambda count: _torchvision_module(name, num_classes=count))
+
+
+def _from_timm(name: str, spec: ModelSpec) -> _Source:
+    weights = spec.weights or "pretrained"
+    module = _timm_module(name, pretrained=weights == "pretrained")
+    from timm.data import resolve_model_data_config
+
+    data = resolve_model_data_config(module)
+    size = int(data["input_size"][-1])
+    interpolation = "bicubic" if data["interpolation"] == "bicubic" else "bilinear"
+    fit = Fit(size, "crop", round(size / data["crop_pct"]), interpolation)
+    source = _Source(module, _imagenet_names(module), Preprocessing(fit, tuple(data["mean"]), tuple(data["std"])))
+    if weights == "pretrained":
+        return source
+    return _with_weights(source, weights, lambda count: _timm_module(name, num_classes=count))
+
+
+def _from_checkpoint(spec: ModelSpec) -> _Source:
+    state = load_state(spec.model)
+    if state.get("format") == CHECKPOINT_FORMAT:
+        module = build_architecture(state["arch"], len(state["classes"]))
+        _load(module, state["state"], spec.model)
+        fit = Fit(*state["fit"])
+        preprocessing = Preprocessing(fit, tuple(state["mean"]), tuple(state["std"]))
+        return _Source(module, tuple(state["classes"]), preprocessing, state["activation"])
+    if spec.arch is None:
+        raise ModelError(f"{spec.model} holds weights only; name its architecture with --arch, as torchvision:resnet18")
+    if spec.arch.startswith(("torchvision:", "timm:")):
+        return _build(replace(spec, model=spec.arch, weights=spec.model, arch=None))
+    source = _from_function(replace(spec, model=spec.arch))
+    _load(source.module, state, spec.model)
+    return source
+
+
+def _from_function(spec: ModelSpec) -> _Source:
+    module = _function(spec.model)()
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"Expected {spec.model} to return a torch module, got {type(module).__name__}")
+    source = _Source(module)
+    return source if spec.weights is None else _with_weights(source, spec.weights, None)
+
+
+def _with_weights(source: _Source, weights: str, rebuild: Callable[[int], nn.Module] | None) -> _Source:
+    """Load a state dict, or draw random weights; where its head has another size, rebuild the module for it."""
+    if weights.startswith("random:"):
+        return replace(source, module=_randomised(source.module, weights))
+    state = load_state(weights)
+    own = source.module.state_dict()
+    head = next((key for key in reversed(own) if own[key].ndim), None)
+    if rebuild is not None and head in state and state[head].shape != own[head].shape:
+        source = replace(source, module=rebuild(len(state[head])), classes=None)
+    _load(source.module, state, weights)
+    return source
+
+
+def load_state(path: str) -> dict[str, Any]:
+    """Tensors and plain values of a .pt, .pth or .safetensors file; nothing in it is executed.
+
+    Raises:
+        ModelError: the file is missing, damaged, or holds anything but tensors and plain values.
+    """
+    if not Path(path).is_file():
+        raise ModelError(f"No weights file at {path}")
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has its own errors for a damaged file
+        raise ModelError(f"Expected weights only (a state dict) in {path}, got: {_first_line(error)}") from None
+    if not isinstance(state, dict):
+        raise ModelError(f"Expected a state dict in {path}, got {type(state).__name__}")
+    inner = state.get("state_dict", state)
+    return inner if isinstance(inner, dict) else state
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
+    try:
+        module.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
+    except (RuntimeError, AttributeError) as error:
+        lines = str(error).splitlines()
+        detail = lines[1].strip() if len(lines) > 1 else _first_line(error)
+        raise ModelError(f"The weights in {path} do not fit {type(module).__name__}: {detail}") from None
+
+
+def _randomised(module: nn.Module, weights: str) -> nn.Module:
+    seed = weights.removeprefix("random:")
+    if not seed.isdigit():
+        raise ModelError(f"Expected random weights as random:SEED with a whole number, got {weights!r}")
+    with torch.random.fork_rng():
+        torch.manual_seed(int(seed))
+        for part in module.modules():
+            reset = getattr(part, "reset_parameters", None)
+            if callable(reset):
+                reset()
+    return module
+
+
+def _torchvision_module(name: str, **options: Any) -> nn.Module:
+    from torchvision.models import get_model, list_models
+
+    if name not in list_models():
+        raise ModelError(f"torchvision has no model {name!r}; see torchvision.models.list_models()")
+    extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    return get_model(name, weights=None, **options, **extra)
+
+
+def _timm_module(name: str, **options: Any) -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise ModelError("timm is not installed; install it with: pip install 'camaudit[timm]'") from None
+    try:
+        module: nn.Module = timm.create_model(name, **options)
+    except RuntimeError as error:
+        raise ModelError(f"timm cannot build {name!r}: {_first_line(error)}") from None
+    except OSError as error:
+        raise ModelError(f"Cannot download weights of timm:{name} ({_first_line(error)}); pass --weights FILE") from None
+    return module
+
+
+def _download(weights: Any) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+    except OSError as error:
+        reason = _first_line(error)
+        raise ModelError(f"Cannot download {weights} from {weights.url} ({reason}); pass --weights FILE") from None
+    return state
+
+
+def _torchvision_preprocessing(weights: Any) -> Preprocessing:
+    preset = weights.transforms()
+    interpolation = "bicubic" if preset.interpolation.value == "bicubic" else "bilinear"
+    fit = Fit(preset.crop_size[0], "crop", preset.resize_size[0], interpolation)
+    return Preprocessing(fit, tuple(preset.mean), tuple(preset.std))
+
+
+def _imagenet_names(module: nn.Module) -> tuple[str, ...] | None:
+    """ImageNet's category names for a model with its 1000 outputs."""
+    from torchvision.models import ResNet18_Weights
+
+    names = tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+    return names if getattr(module, "num_classes", None) == len(names) else None
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """The function named `module:function` or `PATH.py:function`."""
+    place, _, attribute = name.rpartition(":")
+    try:
+        module = _module_from_file(place) if place.endswith(".py") else importlib.import_module(place)
+    except (ImportError, FileNotFoundError) as error:
+        raise ModelError(f"Cannot import {place!r} of model {name!r}: {error}") from None
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise ModelError(f"Expected a function {attribute!r} in {place}, found none")
+    return function  # type: ignore[no-any-return]
+
+
+def _module_from_file(path: str) -> Any:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _preprocessing(spec: ModelSpec, own: Preprocessing) -> Preprocessing:
+    fit = own.fit
+    mode = spec.mode or fit.mode
+    size = spec.size or fit.size
+    resize = spec.resize or (round(fit.resize * size / fit.size) if fit.resize else None)
+    try:
+        fit = Fit(size, mode, resize if mode == "crop" else None, fit.interpolation)
+    except ValueError as error:
+        raise ModelError(str(error)) from None
+    return Preprocessing(fit, spec.mean or own.mean, spec.std or own.std)
+
+
+def _activation(spec: ModelSpec, source: _Source) -> str:
+    activation = spec.activation or source.activation
+    if activation not in ACTIVATIONS:
+        raise ModelError(f"Expected the activation to be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    return activation
+
+
+def _output_count(module: nn.Module, example: Tensor, spec: ModelSpec) -> int:
+    with torch.inference_mode():
+        try:
+            output = module(example)
+        except RuntimeError as error:
+            size = example.shape[-1]
+            raise ModelError(f"{spec.model} cannot take an input of {size}x{size}: {_first_line(error)}") from None
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ModelError(f"Expected {spec.model} to give logits [B, classes], got {shape}")
+    return int(output.shape[1])
+
+
+def _check_layer(module: nn.Module, layer: str) -> None:
+    names = [name for name, _ in module.named_modules() if name]
+    if layer not in names:
+        near = [name for name in names if "." not in name]
+        raise ModelError(f"Expected --layer to name a module, got {layer!r}; top-level modules: {', '.join(near)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+_STATE_SUFFIXES = (".pt", ".pth", ".safetensors")

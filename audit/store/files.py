@@ -1,0 +1,47 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, flush it to disk, and give it its name in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        write(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as JSON, whole or not at all."""
+    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text))
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a file's bytes, in hex; `absent` where there is no file."""
+    if not path.exists():
+        return "absent"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep_partials(root: Path) -> int:
+    """Delete what killed writers left behind, and say how many files that were."""
+    orphans = [path for path in root.rglob(f"*{PARTIAL}*") if path.is_file()]
+    for path in orphans:
+        path.unlink(missing_ok=True)
+    return len(orphans)

@@ -1,0 +1,284 @@
+"""A run: create it, open it, commit shards to its ledger, account for every sample."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from audit.datasets.manifest import Manifest, manifest_length
+from audit.errors import RunError
+from audit.store import layout
+from audit.store.files import sha256, sweep_partials, write_json
+from audit.store.maps import create_maps, read_maps, shard_file, write_maps
+from audit.store.tables import read_table, write_table
+
+_VERSIONS = ("camaudit", "torch", "torchvision", "numpy", "zarr", "pyarrow", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A contiguous block of samples: rows start to stop - 1 of the manifest."""
+
+    index: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Where a run stands; processed + failed + pending = samples, always.
+
+    Attributes:
+        transient: of the failed, those that a resume tries again.
+        reasons: failures by reason.
+    """
+
+    samples: int
+    processed: int
+    failed: int
+    pending: int
+    transient: int
+    shards: int
+    shards_done: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One audit: a directory laid out as `audit.store.layout` says.
+
+    Attributes:
+        path: the directory.
+        record: what run.json holds: `config` and `model` as given and found, `manifest`, `grid`, `slots`, `shard_size`,
+            `classes`, `versions`, `created`.
+    """
+
+    path: Path
+    record: Mapping[str, Any]
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], manifest: Manifest, record: Mapping[str, Any]) -> Run:
+        """Lay out a new run, run.json last."""
+        root = Path(path)
+        root.mkdir(parents=True, exist_ok=True)
+        full = _provenance(manifest, record)
+        manifest.save(root / layout.MANIFEST)
+        create_maps(root / layout.MAPS, len(manifest), full["slots"], tuple(full["grid"]), full["shard_size"])
+        (root / layout.LEDGER).mkdir(exist_ok=True)
+        write_json(root / layout.RUN_JSON, full)
+        return cls(root, full)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Run:
+        """Open a run.
+
+        Raises:
+            RunError: there is no run here, or a later camaudit wrote it.
+        """
+        root = Path(path)
+        try:
+            record = json.loads((root / layout.RUN_JSON).read_text())
+        except FileNotFoundError:
+            raise RunError(f"No run at {root} ({layout.RUN_JSON} is missing); make one with `camaudit run`") from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(f"Cannot read {root / layout.RUN_JSON}: {error}") from None
+        if record.get("format") != layout.FORMAT:
+            raise RunError(f"{root} has run format {record.get('format')}, expected {layout.FORMAT}; update camaudit")
+        return cls(root, record)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The data set's class names."""
+        return tuple(self.record["classes"])
+
+    @cached_property
+    def samples(self) -> int:
+        """Number of samples in the manifest."""
+        return manifest_length(self.path / layout.MANIFEST)
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """All shards, in order."""
+        size = self.record["shard_size"]
+        return [
+            Shard(index, start, min(start + size, self.samples))
+            for index, start in enumerate(range(0, self.samples, size))
+        ]
+
+    def manifest(self, shard: Shard | None = None) -> Manifest:
+        """The manifest, or only a shard's rows of it."""
+        path = self.path / layout.MANIFEST
+        return Manifest.open(path) if shard is None else Manifest.open(path, shard.start, shard.stop)
+
+    def differences(self, record: Mapping[str, Any], manifest_fingerprint: str) -> list[str]:
+        """What would change if the run went on with another configuration, model or manifest: `name: old -> new`."""
+        old = {**_flatten(self.record, _COMPARED), "manifest": self.record["manifest"]["fingerprint"]}
+        new = {**_flatten(record, _COMPARED), "manifest": manifest_fingerprint}
+        names = sorted(old.keys() | new.keys())
+        return [f"{n}: {old.get(n)} -> {new.get(n)}" for n in names if _plain(old.get(n)) != _plain(new.get(n))]
+
+    def commit(
+        self,
+        shard: Shard,
+        maps: NDArray[np.float16] | None,
+        tables: Mapping[str, Mapping[str, Any]],
+        counts: Mapping[str, Any],
+    ) -> None:
+        """Write a shard's artefacts, then its ledger entry. `maps` None keeps those there are."""
+        if maps is not None:
+            write_maps(self.path / layout.MAPS, shard.start, maps)
+        for name, columns in tables.items():
+            write_table(self.part(name, shard.index), columns, layout.PARTS[name])
+        digests = {str(path.relative_to(self.path)): sha256(path) for path in self._artefacts(shard)}
+        entry = {"shard": asdict(shard), "artefacts": digests, **counts}
+        write_json(self._entry_path(shard.index), entry)
+
+    def entry(self, shard: Shard) -> dict[str, Any] | None:
+        """A shard's ledger entry, or None while it is pending."""
+        try:
+            entry: dict[str, Any] = json.loads(self._entry_path(shard.index).read_text())
+        except FileNotFoundError:
+            return None
+        except json.JSONDecodeError as error:
+            path = self._entry_path(shard.index)
+            raise RunError(f"Damaged ledger entry {path} ({error}); recompute it: `camaudit repair {self.path}`") from None
+        return entry
+
+    def withdraw(self, shard: Shard) -> None:
+        """Take a shard's ledger entry back: it is pending again."""
+        self._entry_path(shard.index).unlink(missing_ok=True)
+
+    def done(self) -> list[Shard]:
+        """Shards that are in the ledger."""
+        names = {path.stem for path in (self.path / layout.LEDGER).glob("*.json")}
+        return [shard for shard in self.shards if f"{shard.index:05d}" in names]
+
+    def pending(self) -> list[Shard]:
+        """Shards that are not."""
+        names = {path.stem for path in (self.path / layout.LEDGER).glob("*.json")}
+        return [shard for shard in self.shards if f"{shard.index:05d}" not in names]
+
+    def account(self) -> Account:
+        """Count samples by what became of them."""
+        done = self.done()
+        processed = failed = transient = 0
+        reasons: dict[str, int] = {}
+        for shard in done:
+            entry = self.entry(shard) or {}
+            processed += entry["processed"]
+            failed += entry["failed"]
+            transient += entry["transient"]
+            for reason, count in entry["reasons"].items():
+                reasons[reason] = reasons.get(reason, 0) + count
+        pending = sum(map(len, self.pending()))
+        return Account(self.samples, processed, failed, pending, transient, len(self.shards), len(done), reasons)
+
+    def damaged(self) -> Iterator[tuple[Shard, str]]:
+        """Shards of the ledger whose artefacts are not what was committed, each with the first file that differs."""
+        for shard in self.done():
+            try:
+                artefacts = (self.entry(shard) or {})["artefacts"]
+            except (RunError, KeyError):
+                yield shard, str(self._entry_path(shard.index).relative_to(self.path))
+                continue
+            wrong = [name for name, digest in artefacts.items() if sha256(self.path / name) != digest]
+            if wrong:
+                yield shard, wrong[0]
+
+    def part(self, table: str, shard: int) -> Path:
+        """Path of a shard's part of a table."""
+        return self.path / table / layout.part_name(shard)
+
+    def read(self, table: str, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
+        """A shard's part of a table."""
+        return read_table(self.part(table, shard.index), columns)
+
+    def has_scores(self, shard: Shard) -> bool:
+        """Whether the shard was scored."""
+        return self.part("scores", shard.index).exists()
+
+    def maps(self, start: int, stop: int) -> NDArray[np.float16]:
+        """Maps [stop - start, K, h, w] of samples, each divided by its peak; NaN where there is none."""
+        return read_maps(self.path / layout.MAPS, start, stop)
+
+    def sweep(self) -> int:
+        """Delete partial files that killed writers left; returns how many."""
+        return sweep_partials(self.path)
+
+    @contextmanager
+    def locked(self) -> Iterator[str | None]:
+        """Hold the run for this process; yields who held it last if that one ended without letting go.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        lock = FileLock(self.path / layout.LOCK)
+        holder = self.path / f"{layout.LOCK}.json"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            who = holder.read_text().strip() if holder.exists() else "another process"
+            raise RunError(f"{self.path} is in use by {who}; wait for it, or stop it, then try again") from None
+        try:
+            stale = holder.read_text().strip() if holder.exists() else None
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
+            yield stale
+            holder.unlink(missing_ok=True)
+        finally:
+            lock.release()
+
+    def _artefacts(self, shard: Shard) -> list[Path]:
+        tables = [self.part(name, shard.index) for name in layout.PARTS]
+        return [shard_file(self.path / layout.MAPS, shard.index), *(path for path in tables if path.exists())]
+
+    def _entry_path(self, shard: int) -> Path:
+        return self.path / layout.LEDGER / f"{shard:05d}.json"
+
+
+_COMPARED = ("config", "model")
+
+
+def _provenance(manifest: Manifest, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **record,
+        "format": layout.FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "classes": list(manifest.classes),
+        "manifest": {"fingerprint": manifest.fingerprint, "samples": len(manifest)},
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS}},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _flatten(record: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
+    return {f"{part}.{name}": value for part in parts for name, value in record.get(part, {}).items()}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(value))
