@@ -48,7 +48,6 @@ class Account:
 
     Attributes:
         transient: of the failed, those that a resume tries again.
-        reasons: failures by reason.
     """
 
     samples: int
@@ -58,7 +57,6 @@ class Account:
     transient: int
     shards: int
     shards_done: int
-    reasons: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -168,28 +166,37 @@ class Run:
 
     def done(self) -> list[Shard]:
         """Shards that are in the ledger."""
-        names = {path.stem for path in (self.path / layout.LEDGER).glob("*.json")}
-        return [shard for shard in self.shards if f"{shard.index:05d}" in names]
+        entered = self._entered()
+        return [shard for shard in self.shards if f"{shard.index:05d}" in entered]
 
     def pending(self) -> list[Shard]:
         """Shards that are not."""
-        names = {path.stem for path in (self.path / layout.LEDGER).glob("*.json")}
-        return [shard for shard in self.shards if f"{shard.index:05d}" not in names]
+        entered = self._entered()
+        return [shard for shard in self.shards if f"{shard.index:05d}" not in entered]
+
+    def _entered(self) -> set[str]:
+        return {path.stem for path in (self.path / layout.LEDGER).glob("*.json")}
 
     def account(self) -> Account:
         """Count samples by what became of them."""
         done = self.done()
         processed = failed = transient = 0
-        reasons: dict[str, int] = {}
         for shard in done:
             entry = self.entry(shard) or {}
             processed += entry["processed"]
             failed += entry["failed"]
             transient += entry["transient"]
-            for reason, count in entry["reasons"].items():
-                reasons[reason] = reasons.get(reason, 0) + count
         pending = sum(map(len, self.pending()))
-        return Account(self.samples, processed, failed, pending, transient, len(self.shards), len(done), reasons)
+        return Account(self.samples, processed, failed, pending, transient, len(self.shards), len(done))
+
+    def failures(self, most: int) -> list[tuple[str, str]]:
+        """Ids and reasons of the first failed samples."""
+        found: list[tuple[str, str]] = []
+        for shard in self.done():
+            if len(found) < most and (self.entry(shard) or {})["failed"]:
+                rows = self.read("samples", shard, ["id", "status", "reason"]).to_pylist()
+                found += [(row["id"], row["reason"]) for row in rows if row["status"] == "failed"]
+        return found[:most]
 
     def damaged(self) -> Iterator[tuple[Shard, str]]:
         """Shards of the ledger whose artefacts are not what was committed, each with the first file that differs."""

@@ -1,0 +1,17 @@
+"""Findings: what looks off the object, with its evidence."""
+
+from audit.findings.multiplicity import benjamini_hochberg
+from audit.findings.null import shift_null
+from audit.findings.off_object import KINDS, ClassTally, Rules, ShiftTally, kinds, severity, wilson_interval
+
+__all__ = [
+    "KINDS",
+    "ClassTally",
+    "Rules",
+    "ShiftTally",
+    "benjamini_hochberg",
+    "kinds",
+    "severity",
+    "shift_null",
+    "wilson_interval",
+]

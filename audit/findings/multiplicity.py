@@ -1,0 +1,20 @@
+"""Control of the false discovery rate over all that is tested together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def benjamini_hochberg(p: NDArray[np.floating]) -> NDArray[np.float64]:
+    """q values: the smallest false discovery rate at which each p is a discovery (Benjamini & Hochberg 1995)."""
+    values, place, counts = np.unique(p, return_inverse=True, return_counts=True)
+    return q_of_counts(values, counts)[place]
+
+
+def q_of_counts(values: NDArray[np.floating], counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    """q value of each distinct p, ascending, from how often each occurs: a run's p values never need to be held at once."""
+    total = counts.sum()
+    at_or_below = np.cumsum(counts)
+    q = np.asarray(values, np.float64) * total / np.maximum(at_or_below, 1)
+    return np.minimum(np.minimum.accumulate(q[::-1])[::-1], 1.0)

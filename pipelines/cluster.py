@@ -1,0 +1,80 @@
+"""The only maker of a Dask client: a local cluster on loopback, or an existing scheduler."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dask
+from distributed import Client, LocalCluster
+
+from audit.errors import RunError
+from pipelines.config import ClusterConfig
+
+ALLOWED_FAILURES = 2
+"""Worker deaths that a task survives; at the next it is given up and its shard looked at sample by sample."""
+
+_SETTINGS = {
+    "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
+    "distributed.scheduler.no-workers-timeout": "60s",
+    "distributed.comm.timeouts.connect": "20s",
+    # A long batch may hold the interpreter; that is no reason to restart the worker.
+    "distributed.scheduler.worker-ttl": None,
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+
+
+@contextmanager
+def connect(config: ClusterConfig) -> Iterator[Client]:
+    """A client for the configured cluster; a local one ends with the context.
+
+    Raises:
+        RunError: the existing scheduler does not answer, or has no workers, within `config.timeout_s`.
+    """
+    with dask.config.set(_SETTINGS):
+        if config.scheduler or config.scheduler_file:
+            with _existing(config) as client:
+                yield client
+        else:
+            with _local(config) as client:
+                yield client
+
+
+@contextmanager
+def _local(config: ClusterConfig) -> Iterator[Client]:
+    with (
+        tempfile.TemporaryDirectory(prefix="camaudit-") as scratch,
+        LocalCluster(
+            n_workers=config.local_workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=config.memory or "auto",
+            local_directory=scratch,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def _existing(config: ClusterConfig) -> Iterator[Client]:
+    where = config.scheduler or config.scheduler_file
+    try:
+        client = Client(
+            address=config.scheduler, scheduler_file=config.scheduler_file, timeout=config.timeout_s, set_as_default=False
+        )
+    except (OSError, ValueError) as error:
+        raise RunError(f"No scheduler answers at {where} within {config.timeout_s:.0f} s ({error})") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=config.timeout_s)
+        except TimeoutError:
+            raise RunError(
+                f"The scheduler at {where} has no workers after {config.timeout_s:.0f} s; start some, then try again"
+            ) from None
+        yield client

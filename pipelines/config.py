@@ -1,0 +1,72 @@
+"""What a run is told: what decides its results, and where it is computed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from audit.attribution import METHODS, ROLES
+from audit.errors import RunError
+from audit.images import MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What decides a run's results, beside model and manifest; it may not change on resume.
+
+    Attributes:
+        method: name of the attribution method.
+        roles: targets of each sample.
+        batch_size: images a forward pass.
+        shard_size: samples a shard.
+        max_pixels: size limit of an image, pixels.
+        scored: whether maps are scored against masks.
+    """
+
+    method: str = "gradcam"
+    roles: tuple[str, ...] = ("label", "predicted")
+    batch_size: int = 16
+    shard_size: int = 256
+    max_pixels: int = MAX_PIXELS
+    scored: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise RunError(f"Expected --method to be one of {', '.join(METHODS)}, got {self.method!r}")
+        unknown = set(self.roles) - set(ROLES)
+        if unknown or not self.roles:
+            raise RunError(f"Expected --targets among {', '.join(ROLES)}, got {', '.join(sorted(unknown)) or 'none'}")
+        for name in ("batch_size", "shard_size", "max_pixels"):
+            if getattr(self, name) < 1:
+                raise RunError(f"Expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
+
+    def record(self) -> dict[str, Any]:
+        """As run.json keeps it."""
+        return asdict(self) | {"roles": list(self.roles)}
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where a run is computed; it may differ at every resume.
+
+    Attributes:
+        workers: processes of a local cluster; one a core if None.
+        threads: torch threads a worker.
+        memory: memory limit of a local worker, as `4GB`; the machine's memory shared out if None.
+        scheduler: address of an existing scheduler.
+        scheduler_file: its connection file.
+        timeout_s: how long to wait for an existing scheduler and its workers.
+    """
+
+    workers: int | None = None
+    threads: int = 1
+    memory: str | None = None
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    timeout_s: float = 30.0
+
+    @property
+    def local_workers(self) -> int:
+        """Processes of a local cluster."""
+        return self.workers or max(os.cpu_count() or 1, 1)

@@ -1,0 +1,60 @@
+"""Progress bars of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, track
+
+console = Console(stderr=True)
+
+
+def tracked(label: str) -> Any:
+    """A wrapper that shows a bar, `label` before it, over what is iterated."""
+
+    def wrap(items: Iterable[Any]) -> Iterable[Any]:
+        return track(items, label, console=console, transient=True)
+
+    return wrap
+
+
+class SampleBar:
+    """A bar over samples with rate, failures and remaining time."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+        self._failed = 0
+
+    def advance(self, samples: int, failed: int) -> None:
+        """Count a finished shard."""
+        self._failed += failed
+        self._bar.update(self._task, advance=samples, failed=self._failed)
+
+    def note(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(message, highlight=False, markup=False)
+
+
+@contextmanager
+def sample_bar(label: str, total: int, done: int = 0) -> Iterator[SampleBar]:
+    """Show a bar over `total` samples, of which `done` are done already."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[failed]} failed"),
+        TimeRemainingColumn(),
+    )
+    with _RatedProgress(*columns, console=console) as bar:
+        yield SampleBar(bar, bar.add_task(label, total=total, completed=done, failed=0, rate=""))
+
+
+class _RatedProgress(Progress):
+    def get_renderables(self) -> Iterator[Any]:
+        for task in self.tasks:
+            task.fields["rate"] = f"{task.speed:.1f} samples/s" if task.speed else ""
+        yield from super().get_renderables()

@@ -1,0 +1,220 @@
+"""Begin or resume a run: shards out to the workers, bounded, and every sample accounted for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, KilledWorker, as_completed
+from distributed.comm import CommClosedError
+
+from audit.attribution import METHODS
+from audit.attribution.targets import slot_count
+from audit.datasets.manifest import Manifest
+from audit.errors import RunError
+from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
+from audit.store import Run, Shard
+from pipelines.config import ClusterConfig, RunConfig
+from pipelines.progress import SampleBar
+from pipelines.shards import Report, Task, audit_shard, tried_path
+
+_QUEUED_PER_WORKER = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that was begun or found, and what its workers are told."""
+
+    run: Run
+    task: Task
+    resumed: bool
+
+
+def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, set_aside: bool = False) -> Plan:
+    """Lay out a new run, or check that an existing one can go on as asked.
+
+    Args:
+        set_aside: rename an existing run that differs and begin anew, instead of refusing.
+
+    Raises:
+        RunError: the run at `out` has another configuration, model or manifest.
+    """
+    manifest = Manifest.open(manifest_path)
+    classifier = load_classifier(spec, classes=manifest.classes)
+    explain = METHODS[config.method](classifier)
+    most_labels = max(map(len, manifest.table["labels"].to_pylist()), default=0)
+    record = {
+        "config": config.record(),
+        "model": _describe_model(classifier, explain.head.kind),
+        "source": asdict(spec),
+        "grid": list(explain.head.grid),
+        "slots": slot_count(config.roles, most_labels),
+        "shard_size": config.shard_size,
+    }
+    resumed = (Path(out) / "run.json").exists()
+    if resumed:
+        run = Run.open(out)
+        changed = run.differences(record, manifest.fingerprint)
+        if changed and not set_aside:
+            raise RunError(
+                f"{out} was begun differently ({'; '.join(changed)}); choose another --out, or pass --set-aside to rename it"
+            )
+        resumed = not changed
+        if changed:
+            _set_aside(Path(out))
+    if not resumed:
+        run = Run.create(out, manifest, record)
+    return Plan(run, Task(os.path.abspath(out), spec, config), resumed)
+
+
+def audit(plan: Plan, client: Client, bar: SampleBar) -> None:
+    """Attribute and score all pending shards. Shards with passing failures are taken again.
+
+    Raises:
+        RunError: a worker cannot go on (no model, disk full), or the scheduler is lost.
+    """
+    shards = pending(plan.run)
+    work = partial(audit_shard, plan.task)
+    retry = partial(_look_closer, plan)
+    submit_all(client, shards, work, bar, retry)
+
+
+def pending(run: Run) -> list[Shard]:
+    """Shards to do: those not in the ledger, and those with failures that may pass."""
+    again = [shard for shard in run.done() if (run.entry(shard) or {})["transient"]]
+    return sorted([*run.pending(), *again], key=lambda shard: shard.index)
+
+
+def submit_all(
+    client: Client,
+    shards: list[Shard],
+    work: Callable[[Shard], Report],
+    bar: SampleBar,
+    retry: Callable[[Shard, SampleBar], Callable[[Shard], Report] | None] | None = None,
+) -> None:
+    """Run `work` on every shard, a bounded number submitted at a time.
+
+    Args:
+        retry: for a shard whose worker died: the work to do instead.
+
+    On KeyboardInterrupt the shards that run are waited for, the others dropped.
+    """
+    queue = iter(shards)
+    running: dict[Future, Shard] = {}
+    completed = as_completed(raise_errors=False)
+
+    def submit(shard: Shard, job: Callable[[Shard], Report]) -> None:
+        future = client.submit(job, shard, pure=False, key=f"shard-{shard.index:05d}-{next(_serial)}")
+        running[future] = shard
+        completed.add(future)
+
+    def submit_next() -> None:
+        for shard in queue:
+            submit(shard, work)
+            return
+
+    try:
+        for _ in range(_QUEUED_PER_WORKER * max(len(client.nthreads()), 1)):
+            submit_next()
+        for future in completed:
+            shard = running.pop(future)
+            again = _take(future, shard, bar, retry)
+            submit(shard, again) if again else submit_next()
+            future.release()
+    except KeyboardInterrupt:
+        _drain(client, running, bar)
+        raise
+    except CommClosedError as error:
+        raise RunError(f"Lost the scheduler ({error}); what is finished is kept, run the same command again") from None
+
+
+def _take(
+    future: Future,
+    shard: Shard,
+    bar: SampleBar,
+    retry: Callable[[Shard, SampleBar], Callable[[Shard], Report] | None] | None,
+) -> Callable[[Shard], Report] | None:
+    """Note a finished shard, or say what to do instead for one whose worker died."""
+    if future.status == "cancelled":
+        raise RunError("Lost the scheduler; what is finished is kept, run the same command again")
+    if future.status == "error":
+        error = future.exception()
+        if isinstance(error, KilledWorker) and retry is not None:
+            return retry(shard, bar)
+        if isinstance(error, KilledWorker):
+            raise RunError(f"Samples {shard.start} to {shard.stop - 1} keep killing their worker") from None
+        raise error
+    report: Report = future.result()
+    if report.error:
+        raise RunError(report.error)
+    bar.advance(len(shard), report.failed)
+    return None
+
+
+def _look_closer(plan: Plan, shard: Shard, bar: SampleBar) -> Callable[[Shard], Report]:
+    """Work for a shard that killed its workers: one sample at a time, without those already seen to kill."""
+    path = tried_path(plan.run, shard)
+    guilty = _guilty.setdefault((str(plan.run.path), shard.index), set())
+    if path.exists():
+        row = int(path.read_text())
+        path.unlink()
+        guilty.add(row)
+        bar.note(f"sample {row} killed its worker {_deaths()} times: quarantined")
+    else:
+        bar.note(f"samples {shard.start} to {shard.stop - 1} killed their worker {_deaths()} times: taken one by one")
+    return partial(audit_shard, replace(plan.task, careful=True, quarantined=frozenset(guilty)))
+
+
+def _deaths() -> int:
+    from pipelines.cluster import ALLOWED_FAILURES
+
+    return ALLOWED_FAILURES + 1
+
+
+def _drain(client: Client, running: dict[Future, Shard], bar: SampleBar) -> None:
+    """Wait for the shards that workers have begun, drop the others."""
+    begun = {key for keys in client.processing().values() for key in keys}
+    waited = [future for future in running if future.key in begun]
+    client.cancel([future for future in running if future not in waited], force=True)
+    if waited:
+        bar.note(f"interrupted: finishing {len(waited)} running shards (again Ctrl-C to drop them)")
+        for future in as_completed(waited, raise_errors=False):
+            shard = running[future]
+            if future.status == "finished" and not future.result().error:
+                bar.advance(len(shard), future.result().failed)
+
+
+def _describe_model(classifier: Classifier, head: str) -> dict[str, Any]:
+    preprocessing = classifier.preprocessing
+    return {
+        "fingerprint": weights_fingerprint(classifier.module),
+        "layer": classifier.layer,
+        "head": head,
+        "activation": classifier.activation,
+        "fit": asdict(preprocessing.fit),
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "outputs": [list(outputs) for outputs in classifier.mapping.outputs],
+    }
+
+
+def _set_aside(path: Path) -> None:
+    """Rename a run to the first free PATH.1, PATH.2 ..."""
+    free = next(name for name in _numbered(path) if not name.exists())
+    shutil.move(path, free)
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    return (path.with_name(f"{path.name}.{number}") for number in count(1))
+
+
+_serial = count()
+_guilty: dict[tuple[str, int], set[int]] = {}
+
+__all__ = ["ClusterConfig", "Plan", "audit", "pending", "prepare", "submit_all"]

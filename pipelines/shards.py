@@ -1,0 +1,147 @@
+"""One shard, start to commit: what a Dask task does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from audit.attribution import METHODS
+from audit.attribution.weighted import WeightedActivations
+from audit.errors import AuditError, ModelError
+from audit.models import ModelSpec, load_classifier, weights_fingerprint
+from audit.store import Run, Shard
+from audit.store.layout import LEDGER
+from pipelines.attribute import ShardMaps, attribute_samples
+from pipelines.config import RunConfig
+from pipelines.score import score_samples
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker needs to know.
+
+    Attributes:
+        careful: take samples one by one and note each before it is touched, to find one that kills the worker.
+        quarantined: rows found so.
+    """
+
+    run: str
+    spec: ModelSpec
+    config: RunConfig
+    threads: int = 1
+    careful: bool = False
+    quarantined: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What became of a shard: its counts, or the error that stopped it."""
+
+    shard: Shard
+    processed: int = 0
+    failed: int = 0
+    error: str | None = None
+
+
+def audit_shard(task: Task, shard: Shard) -> Report:
+    """Attribute, score and commit a shard. Failures that concern the whole run come back as values."""
+    try:
+        run = Run.open(task.run)
+        explain = explainer(task.spec, task.config.method, run.classes, run.record["model"]["fingerprint"], task.threads)
+        counts = _process(run, shard, task, explain)
+    except (AuditError, OSError) as error:
+        return Report(shard, error=describe(error))
+    return Report(shard, counts["processed"], counts["failed"])
+
+
+def rescore_shard(run_path: str, shard: Shard) -> Report:
+    """Score a shard's stored maps again and commit the scores."""
+    try:
+        run = Run.open(run_path)
+        entry = run.entry(shard) or {}
+        rows = {name: run.read(name, shard).to_pydict() for name in ("samples", "targets")}
+        tables = _scores(run, shard, run.maps(shard.start, shard.stop), rows["samples"], rows["targets"], None)
+        counts = {name: entry[name] for name in ("processed", "failed", "transient", "seconds")}
+        run.commit(shard, None, tables, counts)
+    except (AuditError, OSError) as error:
+        return Report(shard, error=describe(error))
+    return Report(shard, counts["processed"], counts["failed"])
+
+
+@lru_cache(maxsize=1)
+def explainer(
+    spec: ModelSpec, method: str, classes: tuple[str, ...], fingerprint: str, threads: int
+) -> WeightedActivations:
+    """The process's model, loaded once and kept.
+
+    Raises:
+        ModelError: it cannot be loaded, or is not the one that the run began with.
+    """
+    torch.set_num_threads(threads)
+    classifier = load_classifier(spec, classes=classes)
+    found = weights_fingerprint(classifier.module)
+    if found != fingerprint:
+        raise ModelError(f"Expected the weights that the run began with ({fingerprint}), got {found} from {spec.model}")
+    return METHODS[method](classifier).__enter__()
+
+
+def tried_path(run: Run, shard: Shard) -> Any:
+    """File in which a careful task notes the row it is about to touch."""
+    return run.path / LEDGER / f"{shard.index:05d}.trying"
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}; what is finished is kept, the same command goes on from there"
+    return str(error)
+
+
+def _process(run: Run, shard: Shard, task: Task, explain: WeightedActivations) -> dict[str, Any]:
+    began = time.perf_counter()
+    samples = list(run.manifest(shard))
+    before = _noting(run, shard) if task.careful else None
+    slots = run.record["slots"]
+    found = attribute_samples(samples, shard.start, explain, task.config, slots, before, task.quarantined)
+    tables: dict[str, Any] = {"samples": found.samples, "targets": found.targets}
+    if task.config.scored:
+        tables |= _scores(run, shard, found.maps, found.samples, found.targets, before)
+    counts = _counts(found) | {"seconds": round(time.perf_counter() - began, 3)}
+    run.commit(shard, found.maps, tables, counts)
+    if before is not None:
+        tried_path(run, shard).unlink(missing_ok=True)
+    return counts
+
+
+def _scores(
+    run: Run, shard: Shard, maps: Any, samples: Any, targets: Any, before: Callable[[int], None] | None
+) -> dict[str, Any]:
+    manifest = run.manifest(shard)
+    scores, confusion = score_samples(
+        list(manifest), maps, samples, targets, manifest.mask_kind, len(run.classes), before
+    )
+    return {"scores": scores, "confusion": confusion}
+
+
+def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
+    path = tried_path(run, shard)
+
+    def note(row: int) -> None:
+        path.write_text(str(row))
+
+    return note
+
+
+def _counts(found: ShardMaps) -> dict[str, Any]:
+    failed = found.samples["status"].count("failed")
+    return {
+        "processed": len(found.maps) - failed,
+        "failed": failed,
+        "transient": sum(found.samples["transient"]),
+    }
