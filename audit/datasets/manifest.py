@@ -202,7 +202,9 @@ def _tabulate(samples: Iterable[Sample], classes: tuple[str, ...]) -> pa.Table:
             rows[name].append(getattr(sample, name))
         rows["boxes"][-1] = [_box_row(box) for box in sample.boxes] or None
         for name, value in sample.attributes.items():
-            attributes.setdefault(name, [None] * count).append(value)
+            if name not in attributes:
+                attributes[name] = [None] * count
+            attributes[name].append(value)
         for name in attributes.keys() - sample.attributes.keys():
             attributes[name].append(None)
     if not seen:
@@ -276,7 +278,8 @@ def _metadata(file: pq.ParquetFile, path: str | os.PathLike[str]) -> dict[str, A
 
 def _row_groups(file: pq.ParquetFile, start: int, stop: int) -> tuple[list[int], int]:
     """Row groups that overlap rows `start:stop`, and the row the first of them begins at."""
-    groups, first, begin = [], 0, 0
+    groups: list[int] = []
+    first = begin = 0
     for group in range(file.metadata.num_row_groups):
         end = begin + file.metadata.row_group(group).num_rows
         if begin < stop and end > start:

@@ -1,0 +1,25 @@
+"""Image collections as manifests: readers for VOC, COCO, folders and tables, and the names of classes."""
+
+from audit.datasets.classes import VOC_CLASSES, ClassMapping, map_classes
+from audit.datasets.coco import read_coco
+from audit.datasets.folder import read_folder
+from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, Track, manifest_length, storable_path
+from audit.datasets.table import read_table
+from audit.datasets.voc import read_voc
+
+__all__ = [
+    "MASK_KINDS",
+    "VOC_CLASSES",
+    "Box",
+    "ClassMapping",
+    "Manifest",
+    "Sample",
+    "Track",
+    "manifest_length",
+    "map_classes",
+    "read_coco",
+    "read_folder",
+    "read_table",
+    "read_voc",
+    "storable_path",
+]

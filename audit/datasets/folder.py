@@ -1,0 +1,157 @@
+"""Plain folders of images, one subfolder a class or flat, and the rules for names every reader shares."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from audit.datasets.classes import preview
+from audit.datasets.manifest import Manifest, Sample, Track, storable_path
+from audit.errors import ManifestError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+
+_MIXED = "Expected images of {root} either all in class folders or none, got {loose!r} beside folder {folder!r}; "
+_MIXED += "move one or pass classes=() to read all of them without labels"
+
+
+def read_folder(
+    root: str | os.PathLike[str],
+    masks: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    mask_kind: str = "binary",
+    track: Track = iter,
+) -> Manifest:
+    """Index the images below a folder: `root/CLASS/.../NAME.jpg`, or `root/NAME.jpg` without labels.
+
+    Every subfolder is a class, in sorted order or that of `classes`. `classes=()` reads any tree without labels. An id
+    is the path below `root` without its suffix, kept where two would clash. Names that begin with a dot are left out,
+    and symlinked folders are not entered; symlinked images are.
+
+    Args:
+        root: the folder of images.
+        masks: a folder with the same tree, masks named as their images but `.png`; an image may have none.
+        classes: the class names, when a flat folder has them elsewhere or their order matters.
+        mask_kind: one of `MASK_KINDS`.
+        track: shows progress over the images.
+
+    Raises:
+        ManifestError: the folder cannot be listed, holds no image, is half flat, or has a subfolder outside `classes`.
+    """
+    base, drawn = os.path.abspath(root), os.path.abspath(masks) if masks is not None else None
+    images = [path for path in list_files(base, skip=drawn) if is_image(path)]
+    names = tuple(classes) if classes is not None else _class_folders(base, images, drawn)
+    ids = unique_ids([os.path.splitext(path)[0] for path in images], images)
+    class_ids = {name: (place,) for place, name in enumerate(names)}
+    pngs = _mask_paths(base, drawn) if drawn is not None else {}
+    samples = (
+        Sample(
+            id=name,
+            image=stored_path(base, path),
+            labels=_labels(path, class_ids),
+            mask=pngs.get(os.path.splitext(path)[0]),
+        )
+        for name, path in zip(ids, track(images), strict=True)
+    )
+    return Manifest.from_samples(samples, names, root=base, mask_kind=mask_kind)
+
+
+def list_files(root: str, skip: str | None = None) -> list[str]:
+    """Paths below `root`, relative, with '/', sorted; nothing hidden, nothing behind a symlinked folder or in `skip`.
+
+    Raises:
+        ManifestError: a folder is missing or may not be read.
+    """
+    try:
+        return sorted(_walk(root, skip))
+    except OSError as error:
+        raise ManifestError(f"Expected a folder to read at {error.filename}, got: {error.strerror}; check it") from None
+
+
+def is_image(path: str) -> bool:
+    """Whether the suffix is one of `IMAGE_SUFFIXES`, in any case."""
+    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+
+
+def stored_path(root: str, path: str) -> str:
+    """A path as the manifest keeps it: as given below `root`, or a `file:` URL where it is not valid UTF-8."""
+    return path if is_utf8(path) else storable_path(os.path.join(root, path))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file name decoded by the system is text, without surrogates for stray bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def unique_ids(short: Sequence[str], full: Sequence[str]) -> list[str]:
+    """For each item its short name where no other has it, else its full one; all full if that still clashes.
+
+    Bytes that are not UTF-8 are written as escapes.
+
+    >>> unique_ids(["a", "b", "b"], ["a.jpg", "b.jpg", "b.png"])
+    ['a', 'b.jpg', 'b.png']
+    """
+    times = Counter(short)
+    mixed = [brief if times[brief] == 1 else whole for brief, whole in zip(short, full, strict=True)]
+    chosen = mixed if len(set(mixed)) == len(mixed) else full
+    return [name if is_utf8(name) else _escaped(name) for name in chosen]
+
+
+def _escaped(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _walk(root: str, skip: str | None) -> Iterator[str]:
+    pending = [""]
+    while pending:
+        below = pending.pop()
+        with os.scandir(os.path.join(root, below) if below else root) as entries:
+            for entry in entries:
+                path = f"{below}{entry.name}"
+                if entry.name.startswith(".") or entry.path == skip:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(path + "/")
+                elif _is_file(entry):
+                    yield path
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """A regular file or a link to anything but a folder: a dangling link stays, for the run to record as missing."""
+    return entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not entry.is_dir())
+
+
+def _class_folders(root: str, images: Sequence[str], skip: str | None) -> tuple[str, ...]:
+    """Subfolders as class names, empty ones too so that ids do not depend on what is inside; none for a flat folder."""
+    nested = sorted({path.split("/", 1)[0] for path in images if "/" in path})
+    loose = next((path for path in images if "/" not in path), None)
+    if not nested:
+        return ()
+    if loose is not None:
+        raise ManifestError(_MIXED.format(root=root, loose=loose, folder=nested[0]))
+    with os.scandir(root) as entries:
+        folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False) and entry.path != skip]
+    return tuple(_escaped(entry.name) for entry in sorted(folders, key=lambda e: e.name) if entry.name[0] != ".")
+
+
+def _labels(path: str, class_ids: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    if not class_ids or "/" not in path:
+        return ()
+    name = _escaped(path.split("/", 1)[0])
+    if name not in class_ids:
+        raise ManifestError(f"Expected class folders among {preview(class_ids)}, got {name!r} at {path!r}; rename it")
+    return class_ids[name]
+
+
+def _mask_paths(root: str, masks: str) -> dict[str, str]:
+    """Stored path of each mask, below `root` where it lies there, by its path below `masks` without suffix."""
+    inside = PurePosixPath(masks).is_relative_to(root)
+    prefix = os.path.relpath(masks, root) if inside else masks
+    pngs = (path for path in list_files(masks) if path.lower().endswith(".png"))
+    return {path[: -len(".png")]: stored_path(root, os.path.join(prefix, path)) for path in pngs}
