@@ -22,6 +22,7 @@ from audit.store.tables import write_table
 
 _SCALARS = [name for name in layout.SCORES.names if name not in ("inside", "outside")]
 _KEYS = ["sample", "slot"]
+_AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
 
 
 @dataclass
@@ -33,7 +34,7 @@ class _Pooled:
     confusion: Confusion = field(default_factory=lambda: Confusion.merge([]))
     target_status: dict[str, int] = field(default_factory=dict)
     score_status: dict[str, int] = field(default_factory=dict)
-    sums: dict[str, float] = field(default_factory=dict)
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
 
 
 def flag(run: Run, rules: Rules, threshold: float | None = None) -> dict[str, Any]:
@@ -73,8 +74,10 @@ def _pool(run: Run, shards: list[Shard]) -> _Pooled:
         scored = scores[scores["status"] == "scored"]
         pooled.low.add(scored["p_low"].to_numpy())
         pooled.high.add(scored["p_high"].to_numpy())
-        for name in ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px"):
-            pooled.sums[name] = pooled.sums.get(name, 0.0) + float(scored[name].astype(float).sum())
+        for name in _AVERAGED:
+            values = scored[name].dropna().astype(float)
+            total, count = pooled.sums.get(name, (0.0, 0))
+            pooled.sums[name] = (total + float(values.sum()), count + len(values))
         part = {name: column.to_numpy() for name, column in zip(*_columns(run.read("confusion", shard)), strict=True)}
         pooled.confusion = Confusion.merge([pooled.confusion, Confusion(**part)])
     return pooled
@@ -92,7 +95,7 @@ def _flag_shard(run: Run, shard: Shard, pooled: _Pooled, rules: Rules, level: in
     rows["q_high"] = pooled.high.q(rows["p_high"].to_numpy())
     rows["kind"] = kinds(probability, energy, rows["q_low"].to_numpy(), rows["q_high"].to_numpy(), rules)
     rows["severity"] = severity(probability, rows["p_high"].to_numpy())
-    tally.add({name: rows[name].to_numpy() for name in rows}, rows["kind"].to_numpy(), rules)
+    tally.add({name: rows[name].to_numpy() for name in rows}, rows["kind"].notna().to_numpy(), rules)
     found = rows[rows["kind"].notna()].sort_values(["severity", *_KEYS], ascending=[False, True, True])
     keys = found["sample"].astype(str) + ":" + found["slot"].astype(str) + ":" + found["kind"].astype(str)
     found = found.assign(finding=keys)
@@ -126,8 +129,7 @@ def _level(threshold: float | None, curve: NDArray[np.float64]) -> int:
 
 
 def _summary(run: Run, pooled: _Pooled, rules: Rules, counts: dict[str, int], table: dict[str, Any]) -> dict[str, Any]:
-    scored = pooled.score_status.get("scored", 0)
-    means = {name: total / scored if scored else None for name, total in pooled.sums.items()}
+    means = {name: total / count if count else None for name, (total, count) in pooled.sums.items()}
     account = run.account()
     return {
         "samples": {name: getattr(account, name) for name in ("samples", "processed", "failed", "pending")},

@@ -97,12 +97,16 @@ class ClassTally:
     def __init__(self, class_count: int) -> None:
         self._sums = {name: np.zeros(class_count) for name in ("targets", "confident", "off_object", *_MEANS)}
 
-    def add(self, columns: Mapping[str, NDArray[np.generic]], kind: NDArray[np.object_], rules: Rules) -> None:
-        """Count scored targets, given as columns `class_id`, `probability`, `energy`, `area`, `lift` and their kinds."""
+    def add(self, columns: Mapping[str, NDArray[np.generic]], found: NDArray[np.bool_], rules: Rules) -> None:
+        """Count scored targets.
+
+        Args:
+            columns: `class_id`, `probability`, `energy`, `area` and `lift`, each [n].
+            found: [n] whether there is a finding about the target.
+        """
         ids = columns["class_id"]
         confident = columns["probability"] >= rules.confident
-        off = confident & np.not_equal(kind, None)
-        weights = {"targets": np.ones(len(ids)), "confident": confident, "off_object": off}
+        weights = {"targets": np.ones(len(ids)), "confident": confident, "off_object": confident & found}
         for name, weight in {**weights, **{name: columns[name] for name in _MEANS}}.items():
             self._sums[name] += np.bincount(ids, weights=weight, minlength=len(self._sums[name]))
 

@@ -32,16 +32,22 @@ def peak_pixel(heat: NDArray[np.float32]) -> tuple[int, int]:
     return row, column
 
 
-def pointing_hit(point: tuple[int, int], objects: NDArray[np.bool_], tolerance: int = 0) -> bool:
+def pointing_hit(
+    point: tuple[int, int], objects: NDArray[np.bool_], valid: NDArray[np.bool_], tolerance: int = 0
+) -> bool | None:
     """Whether a pixel lies in the object, or within `tolerance` pixels of it (Zhang et al., IJCV 2018, section 4).
+
+    None where it is neither: on a void pixel, nobody knows.
 
     Args:
         point: row and column.
-        objects: [H, W].
+        objects: [H, W] pixels of the class.
+        valid: [H, W] pixels that count (seen, not void).
         tolerance: pixels, Euclidean distance.
     """
     row, column = point
     top, left = max(row - tolerance, 0), max(column - tolerance, 0)
     window = objects[top : row + tolerance + 1, left : column + tolerance + 1]
     y, x = np.nonzero(window)
-    return bool(((y + top - row) ** 2 + (x + left - column) ** 2 <= tolerance**2).any())
+    hit = bool(((y + top - row) ** 2 + (x + left - column) ** 2 <= tolerance**2).any())
+    return hit if hit or valid[point] else None

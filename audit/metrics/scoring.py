@@ -20,10 +20,10 @@ class Scores:
     area: NDArray[np.float64]
     energy: NDArray[np.float64]
     lift: NDArray[np.float64]
-    hit: NDArray[np.bool_]
-    hit_15px: NDArray[np.bool_]
-    centre_hit: NDArray[np.bool_]
-    centre_hit_15px: NDArray[np.bool_]
+    hit: NDArray[np.object_]
+    hit_15px: NDArray[np.object_]
+    centre_hit: NDArray[np.object_]
+    centre_hit_15px: NDArray[np.object_]
     best_iou: NDArray[np.float64]
     best_level: NDArray[np.int64]
     inside: NDArray[np.int64]
@@ -80,10 +80,10 @@ def score(scene: Scene) -> Scores:
         area=area,
         energy=energy,
         lift=np.divide(energy, area, out=np.full(len(area), np.nan), where=area > 0),
-        hit=_hits(points, objects, 0),
-        hit_15px=_hits(points, objects, TOLERANCE_PX),
-        centre_hit=_hits([centre] * len(points), objects, 0),
-        centre_hit_15px=_hits([centre] * len(points), objects, TOLERANCE_PX),
+        hit=_hits(points, objects, valid, 0),
+        hit_15px=_hits(points, objects, valid, TOLERANCE_PX),
+        centre_hit=_hits([centre] * len(points), objects, valid, 0),
+        centre_hit_15px=_hits([centre] * len(points), objects, valid, TOLERANCE_PX),
         best_iou=curve.max(axis=1),
         best_level=curve.argmax(axis=1),
         inside=inside,
@@ -91,5 +91,8 @@ def score(scene: Scene) -> Scores:
     )
 
 
-def _hits(points: list[tuple[int, int]], objects: NDArray[np.bool_], tolerance: int) -> NDArray[np.bool_]:
-    return np.array([pointing_hit(point, seen, tolerance) for point, seen in zip(points, objects, strict=True)], bool)
+def _hits(
+    points: list[tuple[int, int]], objects: NDArray[np.bool_], valid: NDArray[np.bool_], tolerance: int
+) -> NDArray[np.object_]:
+    hits = [pointing_hit(point, seen, valid, tolerance) for point, seen in zip(points, objects, strict=True)]
+    return np.array(hits, object)

@@ -70,7 +70,7 @@ SCORES = pa.schema(
         ("area", pa.float32()),  # |O| / |V|
         ("energy", pa.float32()),  # heat in O / heat in V
         ("lift", pa.float32()),  # energy / area
-        ("hit", pa.bool_()),  # the peak lies in O
+        ("hit", pa.bool_()),  # the peak lies in O; null if on a void pixel
         ("hit_15px", pa.bool_()),  # ... or within 15 px of it
         ("centre_hit", pa.bool_()),  # the same for the centre of the view
         ("centre_hit_15px", pa.bool_()),

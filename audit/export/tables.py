@@ -1,0 +1,47 @@
+"""Findings as one CSV or Parquet file, most severe first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from audit.store import Run, layout
+from audit.store.files import write_atomically
+from audit.store.tables import read_table
+
+_FORMULA = r"^([=+\-@\t\r])"
+
+
+def read_findings(run: Run) -> pa.Table:
+    """All findings about targets, most severe first."""
+    parts = sorted((run.path / layout.FINDINGS).glob("part-*.parquet"))
+    tables = [read_table(part) for part in parts] or [layout.FINDING.empty_table()]
+    return pa.concat_tables(tables).sort_by([("severity", "descending"), ("finding", "ascending")])
+
+
+def export_table(run: Run, out: Path) -> int:
+    """Write findings to `out`, CSV or Parquet by its suffix, and return how many.
+
+    In CSV a text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a return) gets a leading
+    apostrophe; every text is quoted. Parquet keeps texts as they are.
+    """
+    findings = read_findings(run)
+    if out.suffix == ".csv":
+        safe = _without_formulas(findings)
+        options = pacsv.WriteOptions(quoting_style="needed")
+        write_atomically(out, lambda partial: pacsv.write_csv(safe, partial, options))
+    else:
+        write_atomically(out, lambda partial: pq.write_table(findings, partial, compression="zstd"))
+    return int(findings.num_rows)
+
+
+def _without_formulas(table: pa.Table) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            safe = pc.replace_substring_regex(table[field.name], _FORMULA, r"'\1")
+            table = table.set_column(place, field.name, safe)
+    return table

@@ -1,0 +1,69 @@
+"""Pseudo-masks as PASCAL VOC palette PNGs: one file a sample, index 0 background, i + 1 class i."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.datasets.manifest import Track
+from audit.errors import RunError
+from audit.masks import write_index_png
+from audit.segmentation import pseudo_mask
+from audit.store import Run, Shard
+from audit.views import View
+
+_MOST_CLASSES = 254
+
+
+def export_voc_png(run: Run, out: Path, threshold: float, roles: Iterable[str] = ("label",), track: Track = iter) -> int:
+    """Write `out`/ID.png for every processed sample and return how many.
+
+    Targets with one of `roles` take part; where a map has no evidence there is none, and the file is all background.
+
+    Raises:
+        RunError: more classes than a palette image can index.
+    """
+    if len(run.classes) > _MOST_CLASSES:
+        raise RunError(f"VOC masks hold {_MOST_CLASSES} classes at most, the run has {len(run.classes)}; export Parquet")
+    chosen = frozenset(roles)
+    out.mkdir(parents=True, exist_ok=True)
+    return sum(_export_shard(run, shard, out, threshold, chosen) for shard in track(run.done()))
+
+
+def file_stem(sample_id: str) -> str:
+    """A sample's id as a file name that stays in its folder: `/` becomes `__`, other unusual characters `%XX`.
+
+    >>> file_stem("dogs/../01 a")
+    'dogs__%2E%2E__01%20a'
+    """
+    name = sample_id.replace("/", "__")
+    name = re.sub(r"^\.|\.(?=\.)|(?<=\.)\.", "%2E", name)
+    return re.sub(r"[^\w.%-]", lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
+
+
+def _export_shard(run: Run, shard: Shard, out: Path, threshold: float, roles: frozenset[str]) -> int:
+    samples = run.read("samples", shard).to_pylist()
+    maps = run.maps(shard.start, shard.stop)
+    wanted: dict[int, list[dict[str, Any]]] = {}
+    for target in run.read("targets", shard).to_pylist():
+        if target["role"] in roles and target["status"] == "ok":
+            wanted.setdefault(target["sample"], []).append(target)
+    processed = [sample for sample in samples if sample["status"] == "processed"]
+    for sample in processed:
+        index = _index(sample, wanted.get(sample["sample"], []), maps[sample["sample"] - shard.start], threshold)
+        write_index_png(out / f"{file_stem(sample['id'])}.png", index)
+    return len(processed)
+
+
+def _index(
+    sample: dict[str, Any], targets: list[dict[str, Any]], maps: NDArray[np.float16], threshold: float
+) -> NDArray[np.uint8]:
+    slots = [target["slot"] for target in targets]
+    class_ids = np.array([target["class_id"] for target in targets])
+    view = View(sample["x0"], sample["y0"], sample["x1"], sample["y1"])
+    return pseudo_mask(maps[slots], class_ids, view, (sample["height"], sample["width"]), threshold).astype(np.uint8)

@@ -1,0 +1,380 @@
+"""The command line: verbs only. Exit 0 done, 1 failed, 2 wrong use, 130 interrupted."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from audit.errors import AuditError
+from pipelines import progress
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Does the classifier look at the object when it names it? Audits image collections.",
+)
+index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
+app.add_typer(index_app, name="index")
+
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Manifest to write (Parquet).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Level = Annotated[float, typer.Option(help="False discovery rate of findings.")]
+Confident = Annotated[float, typer.Option(help="Probability from which a class counts as named with confidence.")]
+Tolerated = Annotated[float, typer.Option(help="Share of a class's targets that may look off the object.")]
+Threshold = Annotated[float | None, typer.Option(help="Threshold of pseudo-masks, 0..1. [default: best mean IoU]")]
+Workers = Annotated[int | None, typer.Option(help="Processes of the local cluster. [default: one a core]")]
+
+
+def main() -> None:
+    """Run the command line; user-facing failures are one line."""
+    try:
+        app()
+    except AuditError as error:
+        _fail(str(error))
+    except OSError as error:
+        from pipelines.shards import describe
+
+        _fail(describe(error))
+
+
+@index_app.command("voc")
+def index_voc(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="A VOCdevkit or a VOC2012 folder.")],
+    out: Out,
+    split: Annotated[str, typer.Option(help="A list of ImageSets, as train, val, trainval.")] = "trainval",
+) -> None:
+    """Index PASCAL VOC.
+
+    Example: camaudit index voc VOCdevkit --split val -o val.parquet
+    """
+    from audit.datasets import read_voc
+
+    _write(read_voc(root, split=split, track=progress.tracked("indexing")), out)
+
+
+@index_app.command("coco")
+def index_coco(
+    annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="instances_*.json")],
+    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")],
+    out: Out,
+) -> None:
+    """Index COCO instances.
+
+    Example: camaudit index coco instances_val2017.json val2017 -o coco.parquet
+    """
+    from audit.datasets import read_coco
+
+    _write(read_coco(annotations, images, track=progress.tracked("indexing")), out)
+
+
+@index_app.command("folder")
+def index_folder(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Class subfolders, or images beside one another.")],
+    out: Out,
+    masks: Annotated[Path | None, typer.Option(help="Folder of masks with the same relative names, .png.")] = None,
+    mask_kind: Annotated[str, typer.Option(help="binary (non-zero is the object) or index.")] = "binary",
+) -> None:
+    """Index a folder of images.
+
+    Example: camaudit index folder photos --masks masks -o photos.parquet
+    """
+    from audit.datasets import read_folder
+
+    _write(read_folder(root, masks=masks, mask_kind=mask_kind, track=progress.tracked("indexing")), out)
+
+
+@index_app.command("table")
+def index_table(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet with a column `path`.")],
+    out: Out,
+    root: Annotated[str | None, typer.Option(help="Folder or URL that paths start from. [default: the table's]")] = None,
+    mask_kind: Annotated[str, typer.Option(help="index (PASCAL VOC) or binary.")] = "index",
+) -> None:
+    """Index a table: columns path, labels, mask; every other column is an attribute.
+
+    Example: camaudit index table photos.csv --root s3://bucket/photos -o photos.parquet
+    """
+    from audit.datasets import read_table
+
+    _write(read_table(table, root=root, mask_kind=mask_kind, track=progress.tracked("indexing")), out)
+
+
+@app.command()
+def fetch(
+    dataset: Annotated[str, typer.Argument(help="voc2012")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+) -> None:
+    """Download a data set through torchvision.
+
+    Example: camaudit fetch voc2012 data
+    """
+    if dataset != "voc2012":
+        raise typer.BadParameter(f"Expected voc2012, got {dataset!r}")
+    from torchvision.datasets import VOCSegmentation
+
+    try:
+        VOCSegmentation(str(folder), year="2012", image_set="trainval", download=True)
+    except (OSError, RuntimeError) as error:
+        raise AuditError(f"Cannot download VOC 2012 to {folder}: {error}") from None
+    typer.echo(f"{folder / 'VOCdevkit'}: index it with: camaudit index voc {folder / 'VOCdevkit'} -o voc.parquet")
+
+
+@app.command()
+def run(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST")],
+    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME, PATH.pt, module:function or FILE.py:function")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run.")],
+    weights: Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")] = None,
+    arch: Annotated[str | None, typer.Option(help="Architecture of a bare state dict PATH.pt.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a spatial output]")] = None,
+    mapping: Annotated[str | None, typer.Option(help="JSON or CSV from the data set's classes to the model's.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the input, pixels.")] = None,
+    mode: Annotated[str | None, typer.Option("--fit", help="squash, crop or letterbox.")] = None,
+    resize: Annotated[int | None, typer.Option(help="For crop: length of the shorter side before.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Normalisation, three numbers as 0.485,0.456,0.406")] = None,
+    std: Annotated[str | None, typer.Option(help="Normalisation, three numbers.")] = None,
+    activation: Annotated[str | None, typer.Option(help="softmax, or sigmoid for a multi-label model.")] = None,
+    method: Annotated[str, typer.Option(help="Attribution method: gradcam or cam.")] = "gradcam",
+    targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = "label,predicted",
+    batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 16,
+    shard_size: Annotated[int, typer.Option(help="Samples a shard, the unit of work and of resume.")] = 256,
+    workers: Workers = None,
+    threads: Annotated[int, typer.Option(help="torch threads a worker.")] = 1,
+    memory: Annotated[str | None, typer.Option(help="Memory limit of a local worker, as 4GB.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of an existing Dask scheduler.")] = None,
+    scheduler_file: Annotated[str | None, typer.Option(help="Connection file of an existing scheduler.")] = None,
+    score: Annotated[bool, typer.Option(help="Score maps against masks.")] = True,
+    level: Level = 0.05,
+    confident: Confident = 0.5,
+    tolerated: Tolerated = 0.25,
+    threshold: Threshold = None,
+    set_aside: Annotated[bool, typer.Option(help="Rename an existing run that was begun differently.")] = False,
+) -> None:
+    """Audit a collection: attribute, score, flag. The same command resumes it.
+
+    Example: camaudit run val.parquet --model torchvision:resnet50 --weights IMAGENET1K_V2 -o runs/val
+    """
+    from audit.models import ModelSpec
+    from pipelines.config import ClusterConfig, RunConfig
+    from pipelines.start import Request, start
+
+    spec = ModelSpec(
+        model, weights, arch, layer, mapping, size, mode, resize, _triple(mean), _triple(std), activation
+    )
+    roles = tuple(name.strip() for name in targets.split(","))
+    config = RunConfig(method, roles, batch_size, shard_size, scored=score)
+    cluster = ClusterConfig(workers, threads, memory, scheduler, scheduler_file)
+    request = Request(manifest, out, spec, config, cluster, _rules(level, confident, tolerated), threshold, set_aside)
+    try:
+        start(request)
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {_command()}", err=True)
+        raise SystemExit(130) from None
+
+
+@app.command()
+def score(run_path: RunPath, workers: Workers = None) -> None:
+    """Score a run's maps against the masks again, then flag.
+
+    Example: camaudit score runs/val
+    """
+    from pipelines.config import ClusterConfig
+    from pipelines.start import rescore
+
+    rescore(run_path, ClusterConfig(workers))
+
+
+@app.command()
+def flag(
+    run_path: RunPath,
+    level: Level = 0.05,
+    confident: Confident = 0.5,
+    tolerated: Tolerated = 0.25,
+    threshold: Threshold = None,
+    as_json: Json = False,
+) -> None:
+    """Make findings and summary again from the scores, with other rules.
+
+    Example: camaudit flag runs/val --level 0.01
+    """
+    from audit.store import Run
+    from pipelines.flag import flag as make_findings
+    from pipelines.report import print_summary
+
+    opened = Run.open(run_path)
+    with opened.locked():
+        summary = make_findings(opened, _rules(level, confident, tolerated), threshold)
+    _print_json(summary) if as_json else print_summary(summary)
+
+
+@app.command()
+def status(
+    run_path: RunPath,
+    check: Annotated[bool, typer.Option("--check", help="Compare every committed file with its checksum.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Account for every sample: processed + failed + pending = samples.
+
+    Example: camaudit status runs/val --check
+    """
+    from audit.store import Run
+    from pipelines.report import print_status, status_record
+
+    opened = Run.open(run_path)
+    record = status_record(opened, check)
+    _print_json(record) if as_json else print_status(opened, record)
+    if record.get("damaged") or not record["adds_up"]:
+        raise SystemExit(1)
+
+
+@app.command()
+def repair(run_path: RunPath) -> None:
+    """Take damaged shards back out of the ledger; the run's own command then recomputes them.
+
+    Example: camaudit repair runs/val
+    """
+    from audit.store import Run
+
+    opened = Run.open(run_path)
+    with opened.locked():
+        damaged = list(opened.damaged())
+        for shard, name in damaged:
+            typer.echo(f"damaged: {name}; samples {shard.start} to {shard.stop - 1} are pending again")
+            opened.withdraw(shard)
+    command = opened.record.get("command", "the command that began the run")
+    typer.echo(f"{len(damaged)} shards to recompute, with:\n  {command}" if damaged else "nothing is damaged")
+
+
+@app.command()
+def findings(
+    run_path: RunPath,
+    most: Annotated[int, typer.Option(help="Findings about targets to print.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Print the classes and targets that look off the object.
+
+    Example: camaudit findings runs/val --most 50
+    """
+    from audit.store import Run
+    from pipelines.report import findings_record, print_findings
+
+    opened = Run.open(run_path)
+    _print_json(findings_record(opened)) if as_json else print_findings(opened, most)
+
+
+@app.command()
+def export(
+    run_path: RunPath,
+    kind: Annotated[str, typer.Option("--format", help="voc-png (pseudo-masks), csv or parquet (findings).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of masks, or file of findings.")],
+    threshold: Threshold = None,
+    roles: Annotated[str, typer.Option(help="Targets that make pseudo-masks.")] = "label",
+) -> None:
+    """Write pseudo-masks or findings for other tools.
+
+    Example: camaudit export runs/val --format voc-png -o masks
+    """
+    from pipelines.export import export_run
+
+    typer.echo(export_run(run_path, kind, out, threshold, tuple(roles.split(","))))
+
+
+@app.command()
+def dashboard(
+    run_path: RunPath,
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
+    reviewer: Annotated[str | None, typer.Option(help="Name that verdicts are stored under. [default: the user's]")] = None,
+) -> None:
+    """Browse a run's findings and give verdicts, at http://127.0.0.1:8501.
+
+    Example: camaudit dashboard runs/val
+    """
+    from audit.store import Run
+
+    Run.open(run_path)
+    found = importlib.util.find_spec("dashboards")
+    assert found is not None and found.origin is not None
+    page = Path(found.origin).with_name("app.py")
+    options = {"server.address": "127.0.0.1", "server.port": port, "server.headless": "true"}
+    options |= {"browser.gatherUsageStats": "false", "client.showErrorDetails": "none", "client.toolbarMode": "viewer"}
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    arguments = [str(run_path), *([reviewer] if reviewer else [])]
+    typer.echo(f"http://127.0.0.1:{port}  (Ctrl-C to stop)")
+    command = [sys.executable, "-m", "streamlit", "run", str(page), *flags, "--", *arguments]
+    raise SystemExit(subprocess.run(command, check=False).returncode)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the attribution methods.
+
+    Example: camaudit methods
+    """
+    from audit.attribution import METHODS
+
+    rows = [{"name": m.name, "description": m.description, "paper": m.paper} for m in METHODS.values()]
+    if as_json:
+        _print_json(rows)
+    else:
+        typer.echo("\n".join(f"{row['name']:<10}{row['description']} ({row['paper']})" for row in rows))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has: versions, cores, memory, GPU, compiler.
+
+    Example: camaudit doctor
+    """
+    from pipelines.doctor import examine
+
+    found = examine()
+    _print_json(found) if as_json else typer.echo("\n".join(f"{name:<14}{value}" for name, value in found.items()))
+
+
+def _write(manifest: Any, out: Path) -> None:
+    manifest.save(out)
+    typer.echo(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
+
+
+def _rules(level: float, confident: float, tolerated: float) -> Any:
+    from audit.findings import Rules
+
+    try:
+        return Rules(level, confident, tolerated)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _triple(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(number) for number in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3:
+        raise typer.BadParameter(f"Expected three numbers as 0.485,0.456,0.406, got {text!r}")
+    return numbers
+
+
+def _print_json(record: Any) -> None:
+    typer.echo(json.dumps(record, indent=1, default=str))
+
+
+def _command() -> str:
+    return shlex.join(["camaudit", *sys.argv[1:]])
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"camaudit: {message}", err=True)
+    raise SystemExit(1)

@@ -1,0 +1,128 @@
+"""What the command line prints about a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from audit.errors import RunError
+from audit.export import read_findings
+from audit.store import Run, layout
+from audit.store.tables import read_table
+
+console = Console()
+_WIDEST = 40
+
+
+def status_record(run: Run, check: bool) -> dict[str, Any]:
+    """The account of a run, what failed first, and, with `check`, which artefacts are not what was committed."""
+    account = run.account()
+    record: dict[str, Any] = asdict(account)
+    record["adds_up"] = account.processed + account.failed + account.pending == account.samples
+    record["failures"] = [{"id": name, "reason": reason} for name, reason in run.failures(5)]
+    if check:
+        record["damaged"] = [{"shard": shard.index, "file": name} for shard, name in run.damaged()]
+    return record
+
+
+def print_status(run: Run, record: Mapping[str, Any]) -> None:
+    """Print a status record."""
+    console.print(
+        f"{record['processed']} processed + {record['failed']} failed + {record['pending']} pending "
+        f"= {record['samples']} samples   ({record['shards_done']} of {record['shards']} shards)",
+        highlight=False,
+    )
+    for failure in record["failures"]:
+        console.print(Text(f"  failed {shorten(failure['id'])}: {failure['reason']}"))
+    if record["transient"]:
+        console.print(f"  {record['transient']} failures may pass: run the same command again", highlight=False)
+    for damage in record.get("damaged", []):
+        console.print(Text(f"  damaged: {damage['file']}; recompute it: camaudit repair {run.path}"))
+    if "damaged" in record and not record["damaged"]:
+        console.print("  every committed file is as it was written")
+
+
+def class_table(run: Run) -> pa.Table:
+    """The findings about classes.
+
+    Raises:
+        RunError: the run was not flagged yet.
+    """
+    path = run.path / layout.FINDINGS / layout.CLASS_FINDINGS
+    if not path.exists():
+        raise RunError(f"{run.path} has no findings yet; make them with `camaudit flag {run.path}`")
+    return read_table(path)
+
+
+def print_findings(run: Run, most: int) -> None:
+    """Print the class table and the most severe findings."""
+    classes = class_table(run).to_pylist()
+    table = Table(title="Classes: how often the heat of a confidently named target is off the object")
+    for name in ("class", "targets", "confident", "off object", "share [95 %]", "energy", "area", "lift", "q", ""):
+        table.add_column(name, justify="left" if name in ("class", "") else "right")
+    for row in classes:
+        table.add_row(
+            Text(shorten(row["class"])),
+            str(row["targets"]),
+            str(row["confident"]),
+            str(row["off_object"]),
+            _share(row),
+            f"{row['energy']:.3f}",
+            f"{row['area']:.3f}",
+            f"{row['lift']:.2f}",
+            f"{row['q']:.3g}",
+            "finding" if row["finding"] else "",
+        )
+    console.print(table)
+    _print_targets(read_findings(run), most)
+
+
+def findings_record(run: Run) -> dict[str, Any]:
+    """Findings about classes and targets as plain values."""
+    return {"classes": class_table(run).to_pylist(), "targets": read_findings(run).to_pylist()}
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print the figures of a flagged run in a few lines."""
+    means = summary["means"]
+    counts = ", ".join(f"{number} {kind}" for kind, number in summary["findings"].items())
+    console.print(f"findings: {counts} of {summary['scores'].get('scored', 0)} scored targets", highlight=False)
+    if summary["mean_iou"] is not None:
+        console.print(f"mean IoU {summary['mean_iou']:.3f} at threshold {summary['threshold']:.3f}", highlight=False)
+    if means.get("energy") is not None:
+        console.print(
+            f"pointing {means['hit']:.3f} (centre {means['centre_hit']:.3f}), within 15 px {means['hit_15px']:.3f} "
+            f"(centre {means['centre_hit_15px']:.3f}), energy {means['energy']:.3f}, area {means['area']:.3f}",
+            highlight=False,
+        )
+    found = summary["classes_off_object"]
+    console.print(Text(f"classes off the object: {', '.join(map(shorten, found)) or 'none'}"))
+
+
+def shorten(text: str) -> str:
+    """A text that fits a table cell, in one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    if not row["confident"]:
+        return "-"
+    return f"{row['share']:.2f} [{row['share_low']:.2f}, {row['share_high']:.2f}]"
+
+
+def _print_targets(findings: pa.Table, most: int) -> None:
+    table = Table(title=f"The {min(most, findings.num_rows)} most severe of {findings.num_rows} findings")
+    for name in ("severity", "kind", "sample", "class", "role", "probability", "energy", "area", "q_low", "q_high"):
+        table.add_column(name, justify="left" if name in ("kind", "sample", "class", "role") else "right")
+    for row in findings.slice(0, most).to_pylist():
+        numbers = [f"{row[name]:.3f}" for name in ("probability", "energy", "area", "q_low", "q_high")]
+        texts = [Text(shorten(row[name])) for name in ("kind", "id", "class", "role")]
+        table.add_row(f"{row['severity']:.3f}", *texts, *numbers)
+    console.print(table)

@@ -1,0 +1,102 @@
+"""The run as a whole: lock, sweep, attribute and score what is pending, flag, report."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from audit.errors import RunError
+from audit.findings import Rules
+from audit.models import ModelSpec
+from audit.store import Run, layout
+from audit.store.files import write_json
+from pipelines.cluster import connect
+from pipelines.config import ClusterConfig, RunConfig
+from pipelines.flag import flag
+from pipelines.progress import console, sample_bar
+from pipelines.report import console as out_console
+from pipelines.report import print_status, print_summary, status_record
+from pipelines.run import audit, pending, prepare, submit_all
+from pipelines.shards import rescore_shard
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that `camaudit run` was asked."""
+
+    manifest: Path
+    out: Path
+    spec: ModelSpec
+    config: RunConfig
+    cluster: ClusterConfig = ClusterConfig()
+    rules: Rules = Rules()
+    threshold: float | None = None
+    set_aside: bool = False
+
+
+def start(request: Request) -> dict[str, Any]:
+    """Begin or resume a run, see it to its end, print what came out, and return the summary."""
+    plan = prepare(str(request.manifest), str(request.out), portable(request.spec), request.config, request.set_aside)
+    run = plan.run
+    with run.locked() as stale:
+        _say_resumed(run, plan.resumed, stale)
+        _keep_command(run)
+        todo = sum(map(len, pending(run)))
+        if todo:
+            task = replace(plan.task, threads=request.cluster.threads)
+            with connect(request.cluster) as client, sample_bar("auditing", run.samples, run.samples - todo) as bar:
+                audit(replace(plan, task=task), client, bar)
+        summary = flag(run, request.rules, request.threshold) if request.config.scored else {}
+    print_status(run, status_record(run, check=False))
+    if summary:
+        print_summary(summary)
+        out_console.print(f"next: camaudit findings {run.path}; camaudit dashboard {run.path}", highlight=False)
+    return summary
+
+
+def rescore(path: Path, cluster: ClusterConfig) -> None:
+    """Score all finished shards again, then flag with the rules that the run was last flagged with."""
+    run = Run.open(path)
+    with run.locked():
+        shards = run.done()
+        if not shards:
+            raise RunError(f"{path} has no finished shard to score; finish it with `camaudit run`")
+        work = partial(rescore_shard, os.path.abspath(path))
+        with connect(cluster) as client, sample_bar("scoring", sum(map(len, shards))) as bar:
+            submit_all(client, shards, work, bar)
+        print_summary(flag(run, Rules()))
+
+
+def portable(spec: ModelSpec) -> ModelSpec:
+    """A spec whose files are named by absolute paths, for workers that start elsewhere."""
+    changes = {}
+    for name in ("model", "weights", "arch", "mapping"):
+        value = getattr(spec, name)
+        path, colon, function = (value or "").partition(".py:")
+        if value and Path(value).is_file():
+            changes[name] = os.path.abspath(value)
+        elif colon and Path(f"{path}.py").is_file():
+            changes[name] = f"{os.path.abspath(path)}.py:{function}"
+    return replace(spec, **changes)
+
+
+def _say_resumed(run: Run, resumed: bool, stale: str | None) -> None:
+    swept = run.sweep()
+    if stale:
+        console.print(f"the last {stale} ended without finishing", highlight=False)
+    if swept:
+        console.print(f"swept {swept} partial files", highlight=False)
+    if resumed:
+        console.print(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done", highlight=False)
+
+
+def _keep_command(run: Run) -> None:
+    """Note the command that goes on with the run."""
+    if "command" not in run.record and Path(sys.argv[0]).name == "camaudit":
+        command = shlex.join(["camaudit", *sys.argv[1:]])
+        write_json(run.path / layout.RUN_JSON, {**run.record, "command": command})
