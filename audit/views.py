@@ -1,7 +1,7 @@
 """Views: which box of the upright image the network saw, and how a map lies on it.
 
 A map covers its view. A crop's view is smaller than the image; a letterbox's is larger, since the network also saw the
-padding. Every upsampling goes through the view, so scores and pseudo-masks agree with the picture under any preprocessing.
+padding. Every upsampling goes through the view, so scores and pseudo-masks agree with the picture, however fitted.
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ def index_folder(
 def index_table(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet with a column `path`.")],
     out: Out,
-    root: Annotated[str | None, typer.Option(help="Folder or URL that paths start from. [default: the table's]")] = None,
+    root: Annotated[
+        str | None, typer.Option(help="Folder or URL of the paths. [default: the table's]")
+    ] = None,
     mask_kind: Annotated[str, typer.Option(help="index (PASCAL VOC) or binary.")] = "index",
 ) -> None:
     """Index a table: columns path, labels, mask; every other column is an attribute.
@@ -132,7 +134,9 @@ def fetch(
 @app.command()
 def run(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST")],
-    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME, PATH.pt, module:function or FILE.py:function")],
+    model: Annotated[
+        str, typer.Option(help="torchvision:NAME, timm:NAME, PATH.pt, module:function, FILE.py:function")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run.")],
     weights: Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of a bare state dict PATH.pt.")] = None,
@@ -168,9 +172,7 @@ def run(
     from pipelines.config import ClusterConfig, RunConfig
     from pipelines.start import Request, start
 
-    spec = ModelSpec(
-        model, weights, arch, layer, mapping, size, mode, resize, _triple(mean), _triple(std), activation
-    )
+    spec = ModelSpec(model, weights, arch, layer, mapping, size, mode, resize, _triple(mean), _triple(std), activation)
     roles = tuple(name.strip() for name in targets.split(","))
     config = RunConfig(method, roles, batch_size, shard_size, scored=score)
     cluster = ClusterConfig(workers, threads, memory, scheduler, scheduler_file)
@@ -293,7 +295,9 @@ def export(
 def dashboard(
     run_path: RunPath,
     port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
-    reviewer: Annotated[str | None, typer.Option(help="Name that verdicts are stored under. [default: the user's]")] = None,
+    reviewer: Annotated[
+        str | None, typer.Option(help="Name that verdicts are stored under. [default: the user's]")
+    ] = None,
 ) -> None:
     """Browse a run's findings and give verdicts, at http://127.0.0.1:8501.
 
@@ -303,7 +307,8 @@ def dashboard(
 
     Run.open(run_path)
     found = importlib.util.find_spec("dashboards")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     page = Path(found.origin).with_name("app.py")
     options = {"server.address": "127.0.0.1", "server.port": port, "server.headless": "true"}
     options |= {"browser.gatherUsageStats": "false", "client.showErrorDetails": "none", "client.toolbarMode": "viewer"}

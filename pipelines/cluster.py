@@ -66,7 +66,10 @@ def _existing(config: ClusterConfig) -> Iterator[Client]:
     where = config.scheduler or config.scheduler_file
     try:
         client = Client(
-            address=config.scheduler, scheduler_file=config.scheduler_file, timeout=config.timeout_s, set_as_default=False
+            address=config.scheduler,
+            scheduler_file=config.scheduler_file,
+            timeout=config.timeout_s,
+            set_as_default=False,
         )
     except (OSError, ValueError) as error:
         raise RunError(f"No scheduler answers at {where} within {config.timeout_s:.0f} s ({error})") from None

@@ -95,11 +95,12 @@ def _flag_shard(run: Run, shard: Shard, pooled: _Pooled, rules: Rules, level: in
     rows["q_high"] = pooled.high.q(rows["p_high"].to_numpy())
     rows["kind"] = kinds(probability, energy, rows["q_low"].to_numpy(), rows["q_high"].to_numpy(), rules)
     rows["severity"] = severity(probability, rows["p_high"].to_numpy())
-    tally.add({name: rows[name].to_numpy() for name in rows}, rows["kind"].notna().to_numpy(), rules)
+    tally.add({str(name): rows[name].to_numpy() for name in rows}, rows["kind"].notna().to_numpy(), rules)
     found = rows[rows["kind"].notna()].sort_values(["severity", *_KEYS], ascending=[False, True, True])
     keys = found["sample"].astype(str) + ":" + found["slot"].astype(str) + ":" + found["kind"].astype(str)
     found = found.assign(finding=keys)
-    write_table(run.path / layout.FINDINGS / layout.part_name(shard.index), found, layout.FINDING)
+    columns = {name: found[name].to_numpy() for name in layout.FINDING.names}
+    write_table(run.path / layout.FINDINGS / layout.part_name(shard.index), columns, layout.FINDING)
     return {str(kind): int(number) for kind, number in found["kind"].value_counts().items()}
 
 
@@ -110,8 +111,8 @@ def _scored_targets(run: Run, shard: Shard, level: int) -> pd.DataFrame:
     rows["iou"] = iou_curve(_counts(scores["inside"]), _counts(scores["outside"]))[:, level]
     targets = run.read("targets", shard).to_pandas().drop(columns=["status", "peak", "logit", "rank"])
     ids = run.read("samples", shard, ["sample", "id"]).to_pandas()
-    scored = rows[rows["status"] == "scored"].merge(targets, on=_KEYS).merge(ids, on="sample")
-    return scored.reset_index(drop=True)
+    scored: pd.DataFrame = rows[rows["status"] == "scored"].merge(targets, on=_KEYS).merge(ids, on="sample")
+    return scored
 
 
 def _counts(column: pa.ChunkedArray) -> NDArray[np.int32]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future, KilledWorker, as_completed
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 
 from audit.attribution import METHODS
 from audit.attribution.targets import slot_count
@@ -63,7 +63,7 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
         changed = run.differences(record, manifest.fingerprint)
         if changed and not set_aside:
             raise RunError(
-                f"{out} was begun differently ({'; '.join(changed)}); choose another --out, or pass --set-aside to rename it"
+                f"{out} was begun differently ({'; '.join(changed)}); choose another --out, or --set-aside to rename it"
             )
         resumed = not changed
         if changed:
@@ -106,7 +106,7 @@ def submit_all(
     On KeyboardInterrupt the shards that run are waited for, the others dropped.
     """
     queue = iter(shards)
-    running: dict[Future, Shard] = {}
+    running: dict[Future[Report], Shard] = {}
     completed = as_completed(raise_errors=False)
 
     def submit(shard: Shard, job: Callable[[Shard], Report]) -> None:
@@ -135,7 +135,7 @@ def submit_all(
 
 
 def _take(
-    future: Future,
+    future: Future[Report],
     shard: Shard,
     bar: SampleBar,
     retry: Callable[[Shard, SampleBar], Callable[[Shard], Report] | None] | None,
@@ -177,7 +177,7 @@ def _deaths() -> int:
     return ALLOWED_FAILURES + 1
 
 
-def _drain(client: Client, running: dict[Future, Shard], bar: SampleBar) -> None:
+def _drain(client: Client, running: dict[Future[Report], Shard], bar: SampleBar) -> None:
     """Wait for the shards that workers have begun, drop the others."""
     begun = {key for keys in client.processing().values() for key in keys}
     waited = [future for future in running if future.key in begun]

@@ -52,7 +52,9 @@ def audit_shard(task: Task, shard: Shard) -> Report:
     """Attribute, score and commit a shard. Failures that concern the whole run come back as values."""
     try:
         run = Run.open(task.run)
-        explain = explainer(task.spec, task.config.method, run.classes, run.record["model"]["fingerprint"], task.threads)
+        explain = explainer(
+            task.spec, task.config.method, run.classes, run.record["model"]["fingerprint"], task.threads
+        )
         counts = _process(run, shard, task, explain)
     except (AuditError, OSError) as error:
         return Report(shard, error=describe(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ class Request:
     out: Path
     spec: ModelSpec
     config: RunConfig
-    cluster: ClusterConfig = ClusterConfig()
-    rules: Rules = Rules()
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    rules: Rules = field(default_factory=Rules)
     threshold: float | None = None
     set_aside: bool = False
 

@@ -123,4 +123,3 @@ def _jacobian(classifier: Classifier, channels: int) -> Tensor:
 
 def _close(a: Tensor, b: Tensor) -> bool:
     return bool((a - b).abs().max() <= _TOLERANCE * b.abs().max())
-

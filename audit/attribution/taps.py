@@ -20,7 +20,9 @@ def tapped(layer: nn.Module, on_output: Callable[[Tensor], Tensor | None]) -> It
     def hook(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
         if not isinstance(output, Tensor) or output.ndim != 4:
             shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ModelError(f"Expected the target layer to give [B, channels, h, w], got {shape}; choose another --layer")
+            raise ModelError(
+                f"Expected the target layer to give [B, channels, h, w], got {shape}; choose another --layer"
+            )
         return on_output(output)
 
     handle = layer.register_forward_hook(hook)

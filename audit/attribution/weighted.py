@@ -2,7 +2,7 @@
 
 With A^k channel k of the target layer (h x w, Z = h w positions) and y^c the logit of class c:
 
-- CAM (Zhou et al., CVPR 2016, eq. 2): L^c = sum_k w_k^c A^k, for global average pooling and a linear layer of weights w.
+- CAM (Zhou et al., CVPR 2016, eq. 2): L^c = sum_k w_k^c A^k, for global average pooling and linear weights w.
 - Grad-CAM (Selvaraju et al., ICCV 2017, eq. 1 and 2): alpha_k^c = (1/Z) sum_ij dy^c/dA_ij^k,
   L^c = ReLU(sum_k alpha_k^c A^k).
 
@@ -85,9 +85,7 @@ class WeightedActivations(ABC):
         maps, ids, outputs = run(images, choose)
         empty = (ids < 0) | ~torch.from_numpy(self.classifier.named)[ids]
         maps = maps.masked_fill(empty[:, :, None, None], torch.nan)
-        return Attribution(
-            maps, ids, self.classifier.class_logits(outputs), self.classifier.probabilities(outputs)
-        )
+        return Attribution(maps, ids, self.classifier.class_logits(outputs), self.classifier.probabilities(outputs))
 
     @abstractmethod
     def combine(self, alpha: Tensor, activation: Tensor) -> Tensor:
@@ -187,7 +185,9 @@ class CAM(WeightedActivations):
         super().__init__(classifier)
         if self.head.kind != "linear":
             layer = classifier.layer
-            raise ModelError(f"CAM needs global average pooling and a linear layer behind {layer!r}; use --method gradcam")
+            raise ModelError(
+                f"CAM needs global average pooling and a linear layer behind {layer!r}; use --method gradcam"
+            )
 
     def combine(self, alpha: Tensor, activation: Tensor) -> Tensor:
         return _weigh(alpha * activation.shape[2:].numel(), activation)
@@ -195,7 +195,7 @@ class CAM(WeightedActivations):
 
 def _weigh(alpha: Tensor, activation: Tensor) -> Tensor:
     h, w = activation.shape[2:]
-    return torch.bmm(alpha, activation.flatten(2)).unflatten(2, (h, w))
+    return torch.bmm(alpha, activation.flatten(2)).view(*alpha.shape[:2], h, w)
 
 
 def _gather(outputs: Tensor, members: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ from audit.errors import ManifestError
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 
 MASK_KINDS = ("index", "binary")
-"""`index`: pixel value 0 is background, 255 void, i + 1 class i (PASCAL VOC). `binary`: non-zero is the labelled class."""
+"""`index`: pixel value 0 is background, 255 void, i + 1 class i (PASCAL VOC). `binary`: non-zero is the one label."""
 
 _ROW_GROUP = 4096
 _KEY = b"camaudit"
@@ -102,7 +102,7 @@ class Manifest:
         """Build a manifest from samples whose paths are relative to `root`, absolute, or URLs.
 
         Raises:
-            ManifestError: a duplicate or empty id, a label outside the classes, a reserved attribute name, no sample at all.
+            ManifestError: a duplicate or empty id, a label outside the classes, a reserved attribute name, no sample.
         """
         names = tuple(classes)
         if mask_kind not in MASK_KINDS:
@@ -179,7 +179,7 @@ def manifest_length(path: str | os.PathLike[str]) -> int:
 
 
 def storable_path(path: str) -> str:
-    """A path as UTF-8 text: unchanged, or as a percent-encoded `file:` URL where its name is not valid UTF-8 (RFC 8089).
+    """A path as UTF-8 text: unchanged, or a percent-encoded `file:` URL where its name is not UTF-8 (RFC 8089).
 
     >>> storable_path("/data/caf\\udce9.jpg")
     'file:///data/caf%E9.jpg'
@@ -217,7 +217,7 @@ def _check(sample: Sample, seen: set[str], class_count: int) -> None:
     if not sample.id:
         raise ManifestError(f"Expected every sample to have an id, got none for image {sample.image!r}")
     if sample.id in seen:
-        raise ManifestError(f"Expected unique ids, got {sample.id!r} twice (again at {sample.image!r}); make them distinct")
+        raise ManifestError(f"Expected unique ids, got {sample.id!r} twice (again at {sample.image!r}); rename one")
     for label in sample.labels:
         if not 0 <= label < class_count:
             raise ManifestError(f"Expected labels of {sample.id!r} below {class_count}, got {label}")

@@ -20,7 +20,9 @@ from audit.views import View
 _MOST_CLASSES = 254
 
 
-def export_voc_png(run: Run, out: Path, threshold: float, roles: Iterable[str] = ("label",), track: Track = iter) -> int:
+def export_voc_png(
+    run: Run, out: Path, threshold: float, roles: Iterable[str] = ("label",), track: Track = iter
+) -> int:
     """Write `out`/ID.png for every processed sample and return how many.
 
     Targets with one of `roles` take part; where a map has no evidence there is none, and the file is all background.
@@ -29,7 +31,9 @@ def export_voc_png(run: Run, out: Path, threshold: float, roles: Iterable[str] =
         RunError: more classes than a palette image can index.
     """
     if len(run.classes) > _MOST_CLASSES:
-        raise RunError(f"VOC masks hold {_MOST_CLASSES} classes at most, the run has {len(run.classes)}; export Parquet")
+        raise RunError(
+            f"VOC masks hold {_MOST_CLASSES} classes at most, the run has {len(run.classes)}; export Parquet"
+        )
     chosen = frozenset(roles)
     out.mkdir(parents=True, exist_ok=True)
     return sum(_export_shard(run, shard, out, threshold, chosen) for shard in track(run.done()))

@@ -13,7 +13,7 @@ def benjamini_hochberg(p: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def q_of_counts(values: NDArray[np.floating], counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """q value of each distinct p, ascending, from how often each occurs: a run's p values never need to be held at once."""
+    """q value of each distinct p, ascending, from how often each occurs, so that not all need to be held at once."""
     total = counts.sum()
     at_or_below = np.cumsum(counts)
     q = np.asarray(values, np.float64) * total / np.maximum(at_or_below, 1)

@@ -52,14 +52,16 @@ def shifted_energies(
         valid: [G, G] share of each cell that counts.
 
     Returns:
-        [K, G, G]; entry (i, j) belongs to the heat rolled by i rows and j columns; NaN where no heat lies on what counts.
+        [K, G, G]; entry (i, j) for the heat rolled by i rows and j columns; NaN where no heat lies on what counts.
     """
     spectrum = np.conj(fft.rfft2(heat.astype(np.float64)))
     size = heat.shape[-2:]
     on_object = fft.irfft2(spectrum * fft.rfft2(objects.astype(np.float64)), size)
     total = fft.irfft2(spectrum * fft.rfft2(valid.astype(np.float64)), size)
     least = 1e-9 * heat.sum(axis=(1, 2), dtype=np.float64)[:, None, None]
-    return np.divide(on_object, total, out=np.full(total.shape, np.nan), where=total > least)
+    energies = np.full(total.shape, np.nan)
+    np.divide(on_object, total, out=energies, where=total > least)
+    return energies
 
 
 def coverage(
@@ -82,7 +84,8 @@ def _on_grid(maps: NDArray[np.floating]) -> NDArray[np.float32]:
     h, w = maps.shape[-2:]
     down = interpolation_matrix(h, 0.0, float(GRID), 0, GRID)
     across = interpolation_matrix(w, 0.0, float(GRID), 0, GRID)
-    return down @ maps.astype(np.float32) @ across.T
+    on_grid: NDArray[np.float32] = down @ maps.astype(np.float32) @ across.T
+    return on_grid
 
 
 def _cell_shares(low: float, high: float, start: int, stop: int) -> NDArray[np.float32]:
@@ -90,4 +93,5 @@ def _cell_shares(low: float, high: float, start: int, stop: int) -> NDArray[np.f
     edges = low + (high - low) / GRID * np.arange(GRID + 1)
     pixels = np.arange(start, stop)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (np.maximum(overlap, 0) * GRID / (high - low)).astype(np.float32)
+    shares: NDArray[np.float32] = (np.maximum(overlap, 0) * GRID / (high - low)).astype(np.float32)
+    return shares

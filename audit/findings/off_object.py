@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ def kinds(
 
 
 def severity(probability: NDArray[np.floating], p_high: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How bad a target looks [n], 0..1: the share of random places that do as well, times the probability of the class."""
+    """How bad a target looks [n], 0..1: the share of random places that do as well, times the probability."""
     return np.asarray(p_high, np.float64) * probability
 
 
@@ -97,7 +98,7 @@ class ClassTally:
     def __init__(self, class_count: int) -> None:
         self._sums = {name: np.zeros(class_count) for name in ("targets", "confident", "off_object", *_MEANS)}
 
-    def add(self, columns: Mapping[str, NDArray[np.generic]], found: NDArray[np.bool_], rules: Rules) -> None:
+    def add(self, columns: Mapping[str, NDArray[Any]], found: NDArray[np.bool_], rules: Rules) -> None:
         """Count scored targets.
 
         Args:
@@ -116,7 +117,7 @@ class ClassTally:
         present = np.flatnonzero(counts["targets"])
         targets, confident, off = (counts[name][present] for name in ("targets", "confident", "off_object"))
         low, high = wilson_interval(off, confident)
-        p = binom.sf(off - 1, confident, rules.tolerated)
+        p = np.asarray(binom.sf(off - 1, confident, rules.tolerated))
         q = benjamini_hochberg(p) if len(p) else p
         columns = {
             "class_id": present,

@@ -23,7 +23,9 @@ def energy_inside(
     """
     on_object = np.einsum("khw,khw->k", heat, objects, dtype=np.float64)
     total = np.einsum("khw,hw->k", heat, valid, dtype=np.float64)
-    return np.divide(on_object, total, out=np.full(len(heat), np.nan), where=total > 0)
+    energy = np.full(len(heat), np.nan)
+    np.divide(on_object, total, out=energy, where=total > 0)
+    return energy
 
 
 def peak_pixel(heat: NDArray[np.float32]) -> tuple[int, int]:

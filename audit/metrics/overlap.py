@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,13 +28,14 @@ def iou_curve(inside: NDArray[np.integer], outside: NDArray[np.integer]) -> NDAr
 def mean_iou_curve(pooled: Confusion, class_count: int) -> NDArray[np.float64]:
     """PASCAL VOC mean IoU over background and classes, at each of the 256 levels.
 
-    One confusion matrix pooled over the data set (Everingham et al., IJCV 2015, section 4.2.2): a pixel has the class of
-    its highest map where that is at the level or above, else background. Classes that occur neither in the masks nor
-    among the predictions are left out.
+    One confusion matrix pooled over the data set (Everingham et al., IJCV 2015, section 4.2.2): a pixel has the class
+    of its highest map where that is at the level or above, else background. Classes that occur neither in the masks
+    nor among the predictions are left out.
     """
     ious = class_iou_curves(pooled, class_count)
     occurs = ~np.isnan(ious)
-    return np.where(occurs, ious, 0).sum(axis=0) / np.maximum(occurs.sum(axis=0), 1)
+    mean: NDArray[np.float64] = np.where(occurs, ious, 0).sum(axis=0) / np.maximum(occurs.sum(axis=0), 1)
+    return mean
 
 
 def class_iou_curves(pooled: Confusion, class_count: int) -> NDArray[np.float64]:
@@ -51,10 +54,12 @@ def class_iou_curves(pooled: Confusion, class_count: int) -> NDArray[np.float64]
     return _ratio(matched, true + claimed - matched)
 
 
-def _from_level_up(counts: NDArray[np.generic]) -> NDArray[np.generic]:
+def _from_level_up(counts: NDArray[Any]) -> NDArray[Any]:
     """Counts at each level -> counts at that level or above."""
     return np.flip(np.cumsum(np.flip(counts, -1), -1), -1)
 
 
-def _ratio(part: NDArray[np.generic], whole: NDArray[np.generic]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan), where=whole > 0)
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    ratio = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio

@@ -60,7 +60,7 @@ class Scene:
     @property
     def objects(self) -> NDArray[np.bool_]:
         """[K, h', w'] pixels of each target's class."""
-        return self.mask == (self.class_ids + 1)[:, None, None]
+        return np.equal(self.mask, (self.class_ids + 1)[:, None, None])
 
     def confusion(self, slots: NDArray[np.bool_]) -> Confusion:
         """Pixels by winning class among the chosen slots, true class and level."""

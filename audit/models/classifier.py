@@ -115,8 +115,8 @@ def weights_fingerprint(module: nn.Module) -> str:
 def find_target_layer(module: nn.Module, example: Tensor) -> str:
     """Name of the last module to finish with a spatial output, [1, channels, h, w] with h and w above 1.
 
-    Found by running the model on `example` [1, 3, H, W] and watching. Where a container ends with the same output as its
-    last part, the container is named.
+    Found by running the model on `example` [1, 3, H, W] and watching. Where a container ends with the same output as
+    its last part, the container is named.
 
     Raises:
         ModelError: no module has a spatial output.

@@ -52,13 +52,16 @@ class ModelSpec:
     activation: str | None = None
 
 
+_IMAGENET_PREPROCESSING = Preprocessing(Fit(224, "crop", 256))
+
+
 @dataclass(frozen=True)
 class _Source:
     """A built module and what its origin says about it."""
 
     module: nn.Module
     classes: tuple[str, ...] | None = None
-    preprocessing: Preprocessing = Preprocessing(Fit(224, "crop", 256))
+    preprocessing: Preprocessing = _IMAGENET_PREPROCESSING
     activation: str = "softmax"
 
 
@@ -90,7 +93,12 @@ def load_classifier(
 
 
 def save_checkpoint(
-    path: str | Path, module: nn.Module, arch: str, classes: Sequence[str], preprocessing: Preprocessing, activation: str
+    path: str | Path,
+    module: nn.Module,
+    arch: str,
+    classes: Sequence[str],
+    preprocessing: Preprocessing,
+    activation: str,
 ) -> None:
     """Write a checkpoint that `load_classifier` reads without further options: tensors and plain values only."""
     fit = preprocessing.fit
@@ -110,7 +118,7 @@ def save_checkpoint(
 
 
 def build_architecture(arch: str, class_count: int) -> nn.Module:
-    """A module with `class_count` outputs and fresh weights from `torchvision:NAME`, `timm:NAME` or `module:function`."""
+    """A module of `torchvision:NAME`, `timm:NAME` or `module:function` with `class_count` outputs and fresh weights."""
     kind, _, name = arch.rpartition(":")
     if kind == "torchvision":
         return _torchvision_module(name, num_classes=class_count)
@@ -132,9 +140,7 @@ def _build(spec: ModelSpec) -> _Source:
         return _from_checkpoint(spec)
     if kind:
         return _from_function(spec)
-    raise ModelError(
-        f"Expected a model as torchvision:NAME, timm:NAME, PATH.pt or module:function, got {spec.model!r}"
-    )
+    raise ModelError(f"Expected a model as torchvision:NAME, timm:NAME, PATH.pt or module:function, got {spec.model!r}")
 
 
 def _from_torchvision(name: str, spec: ModelSpec) -> _Source:
@@ -142,7 +148,7 @@ def _from_torchvision(name: str, spec: ModelSpec) -> _Source:
 
     module = _torchvision_module(name)
     known = get_model_weights(name)
-    default = known.DEFAULT  # type: ignore[attr-defined]
+    default = known.DEFAULT
     if spec.weights is None:
         choices = ", ".join(entry.name for entry in known)
         raise ModelError(f"Expected --weights for torchvision:{name}: {choices}, a state-dict file or random:SEED")
@@ -157,7 +163,7 @@ def _from_torchvision(name: str, spec: ModelSpec) -> _Source:
 def _from_timm(name: str, spec: ModelSpec) -> _Source:
     weights = spec.weights or "pretrained"
     module = _timm_module(name, pretrained=weights == "pretrained")
-    from timm.data import resolve_model_data_config
+    from timm.data.config import resolve_model_data_config
 
     data = resolve_model_data_config(module)
     size = int(data["input_size"][-1])
@@ -257,7 +263,8 @@ def _torchvision_module(name: str, **options: Any) -> nn.Module:
     if name not in list_models():
         raise ModelError(f"torchvision has no model {name!r}; see torchvision.models.list_models()")
     extra = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    return get_model(name, weights=None, **options, **extra)
+    module: nn.Module = get_model(name, weights=None, **options, **extra)
+    return module
 
 
 def _timm_module(name: str, **options: Any) -> nn.Module:
@@ -270,7 +277,9 @@ def _timm_module(name: str, **options: Any) -> nn.Module:
     except RuntimeError as error:
         raise ModelError(f"timm cannot build {name!r}: {_first_line(error)}") from None
     except OSError as error:
-        raise ModelError(f"Cannot download weights of timm:{name} ({_first_line(error)}); pass --weights FILE") from None
+        raise ModelError(
+            f"Cannot download weights of timm:{name} ({_first_line(error)}); pass --weights FILE"
+        ) from None
     return module
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import zarr
@@ -51,7 +52,7 @@ def read_maps(path: Path, start: int, stop: int) -> NDArray[np.float16]:
     except (ValueError, OSError, RuntimeError) as error:
         run = path.parent
         raise RunError(
-            f"Damaged maps of samples {start} to {stop - 1} in {path} ({error}); recompute them: `camaudit repair {run}`"
+            f"Damaged maps of samples {start} to {stop - 1} in {path} ({error}); run `camaudit repair {run}`"
         ) from None
 
 
@@ -65,12 +66,12 @@ def maps_size(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def _open(path: Path, mode: str) -> zarr.Array:
-    array = zarr.open_array(path / _NAME, mode=mode)  # type: ignore[arg-type]
+def _open(path: Path, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
+    array = zarr.open_array(path / _NAME, mode=mode)
     return array.with_config({"write_empty_chunks": False})
 
 
-def _refuse_empty(path: Path, array: zarr.Array, start: int, stop: int) -> None:
+def _refuse_empty(path: Path, array: zarr.Array[Any], start: int, stop: int) -> None:
     """An emptied shard file would read as if it held no maps."""
     assert array.shards is not None
     for shard in range(start // array.shards[0], (stop - 1) // array.shards[0] + 1):

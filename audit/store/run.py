@@ -157,7 +157,9 @@ class Run:
             return None
         except json.JSONDecodeError as error:
             path = self._entry_path(shard.index)
-            raise RunError(f"Damaged ledger entry {path} ({error}); recompute it: `camaudit repair {self.path}`") from None
+            raise RunError(
+                f"Damaged ledger entry {path} ({error}); recompute it: `camaudit repair {self.path}`"
+            ) from None
         return entry
 
     def withdraw(self, shard: Shard) -> None:

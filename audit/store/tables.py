@@ -29,7 +29,9 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         return pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"Cannot read {path}: {reason}; recompute it with `camaudit repair {path.parent.parent}`") from None
+        raise RunError(
+            f"Cannot read {path}: {reason}; recompute it with `camaudit repair {path.parent.parent}`"
+        ) from None
 
 
 def read_parts(
