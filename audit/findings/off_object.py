@@ -97,6 +97,7 @@ class ClassTally:
 
     def __init__(self, class_count: int) -> None:
         self._sums = {name: np.zeros(class_count) for name in ("targets", "confident", "off_object", *_MEANS)}
+        self._known = {name: np.zeros(class_count) for name in _MEANS}
 
     def add(self, columns: Mapping[str, NDArray[Any]], found: NDArray[np.bool_], rules: Rules) -> None:
         """Count scored targets.
@@ -108,8 +109,12 @@ class ClassTally:
         ids = columns["class_id"]
         confident = columns["probability"] >= rules.confident
         weights = {"targets": np.ones(len(ids)), "confident": confident, "off_object": confident & found}
-        for name, weight in {**weights, **{name: columns[name] for name in _MEANS}}.items():
+        for name, weight in weights.items():
             self._sums[name] += np.bincount(ids, weights=weight, minlength=len(self._sums[name]))
+        for name in _MEANS:
+            known = ~np.isnan(columns[name])  # heat on void pixels alone has no energy
+            self._sums[name] += np.bincount(ids[known], columns[name][known], minlength=len(self._sums[name]))
+            self._known[name] += np.bincount(ids[known], minlength=len(self._sums[name]))
 
     def table(self, classes: tuple[str, ...], rules: Rules) -> dict[str, list[object]]:
         """Columns of `audit.store.layout.CLASS_FINDING`: classes with targets, most suspicious first."""
@@ -128,13 +133,18 @@ class ClassTally:
             "share": np.divide(off, confident, out=np.full(len(off), np.nan), where=confident > 0),
             "share_low": low,
             "share_high": high,
-            **{name: self._sums[name][present] / targets for name in _MEANS},
+            **{name: self._mean(name)[present] for name in _MEANS},
             "p": p,
             "q": q,
             "finding": q <= rules.level,
         }
         order = np.lexsort((present, -np.nan_to_num(columns["share"]), q))
         return {name: values[order].tolist() for name, values in columns.items()}
+
+    def _mean(self, name: str) -> NDArray[np.float64]:
+        known = self._known[name]
+        mean: NDArray[np.float64] = np.divide(self._sums[name], known, out=np.full(len(known), np.nan), where=known > 0)
+        return mean
 
 
 _MEANS = ("energy", "area", "lift")

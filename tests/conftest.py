@@ -1,0 +1,25 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20260101)
+
+
+@pytest.fixture
+def shared_models() -> Path:
+    """The folder of trained models that may lie beside the project."""
+    folder = SHARED / "models"
+    if not folder.is_dir():
+        pytest.skip(f"no trained models at {folder}")
+    return folder

@@ -1,0 +1,291 @@
+"""Findings: the shift null against every roll, q values against scipy, and the rules in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest, false_discovery_control
+
+from audit.findings import (
+    ClassTally,
+    Rules,
+    ShiftTally,
+    benjamini_hochberg,
+    kinds,
+    severity,
+    shift_null,
+    wilson_interval,
+)
+from audit.findings.multiplicity import q_of_counts
+from audit.findings.null import GRID, SHIFTS, coverage, shifted_energies
+from audit.views import Fit, View
+
+RULES = Rules()
+shares = st.lists(st.integers(1, SHIFTS), min_size=1, max_size=60)
+
+
+def blobs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A mask with a box of class 0, one of class 1 and a void rim."""
+    mask = np.zeros((height, width), np.int16)
+    for value in (1, 2):
+        top, left = int(rng.integers(0, height - 8)), int(rng.integers(0, width - 8))
+        mask[top : top + 8, left : left + 7] = value
+        mask[top : top + 8, left + 7] = -1
+    return mask
+
+
+def view_of(mode: str, height: int, width: int) -> View:
+    _, view = Fit(32, mode, 37 if mode == "crop" else None)(np.zeros((height, width, 3), np.uint8))
+    return view
+
+
+@pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
+def test_p_values_are_those_of_rolling_the_heat_by_all_1024_shifts(rng: np.random.Generator, mode: str) -> None:
+    height, width = 37, 52
+    mask, view = blobs(rng, height, width), view_of(mode, height, width)
+    maps = (rng.normal(size=(2, 7, 7)) ** 3).astype(np.float32)
+    low, high = shift_null(maps, view, mask, np.array([0, 1]))
+    rows, columns = view.inside(height, width)
+    seen, box, start = mask[rows, columns], (view.x0, view.y0, view.x1, view.y1), (rows.start, columns.start)
+    valid = oracles.cell_shares(seen >= 0, box, GRID, start)
+    for slot in range(2):
+        places = (np.arange(GRID) + 0.5) / GRID * 7
+        heat = np.array([[max(oracles.bilinear_at(maps[slot], y, x), 0) for x in places] for y in places])
+        objects = oracles.cell_shares(seen == slot + 1, box, GRID, start)
+        expected = oracles.shift_shares(heat, objects, valid)
+        # Single precision may settle a near-tie either way.
+        assert (low[slot], high[slot]) == pytest.approx(expected, abs=2.5 / SHIFTS)
+
+
+@pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
+def test_cells_are_covered_by_the_share_of_pixels_that_lies_in_them(rng: np.random.Generator, mode: str) -> None:
+    mask, view = blobs(rng, 37, 52), view_of(mode, 37, 52)
+    objects, valid = coverage(view, mask, np.array([1, 0]))
+    rows, columns = view.inside(37, 52)
+    box, start = (view.x0, view.y0, view.x1, view.y1), (rows.start, columns.start)
+    seen = mask[rows, columns]
+    np.testing.assert_allclose(valid, oracles.cell_shares(seen >= 0, box, GRID, start), atol=1e-5)
+    np.testing.assert_allclose(objects[0], oracles.cell_shares(seen == 2, box, GRID, start), atol=1e-5)
+
+
+def test_what_a_letterbox_pads_does_not_count() -> None:
+    _, valid = coverage(view_of("letterbox", 32, 64), np.zeros((32, 64), np.int16), np.array([0]))
+    assert not valid[:8].any()
+    assert not valid[-8:].any()
+    np.testing.assert_allclose(valid[8:-8], 1, atol=1e-6)
+
+
+def test_each_shifted_energy_belongs_to_the_heat_rolled_that_far(rng: np.random.Generator) -> None:
+    heat, objects = rng.random((1, 6, 6)), rng.random((1, 6, 6))
+    valid = np.maximum(objects[0], rng.random((6, 6)))
+    found = shifted_energies(heat, objects, valid)[0]
+    for i, j in np.ndindex(6, 6):
+        rolled = np.roll(heat[0], (i, j), (0, 1))
+        assert found[i, j] == pytest.approx(oracles.energy(rolled, objects[0], valid), rel=1e-6)
+
+
+def test_heat_on_the_object_alone_is_rare_among_shifts_and_heat_opposite_avoids_it() -> None:
+    mask = np.zeros((64, 64), np.int16)
+    mask[16:48, 16:48] = 1
+    view = View(0, 0, 64, 64)
+    centre = np.zeros((8, 8), np.float32)
+    centre[3:5, 3:5] = 1
+    low, high = shift_null(np.stack([centre, np.roll(centre, (4, 4), (0, 1))]), view, mask, np.array([0, 0]))
+    assert low[0] == 1
+    assert high[0] < 0.06
+    assert high[1] == 1
+    assert low[1] < 0.3
+
+
+def test_even_heat_is_neither_rare_nor_avoiding() -> None:
+    mask = np.zeros((20, 20), np.int16)
+    mask[:5] = 1
+    low, high = shift_null(np.ones((1, 7, 7), np.float32), View(0, 0, 20, 20), mask, np.array([0]))
+    assert (low[0], high[0]) == (1, 1)
+
+
+def test_heat_that_reaches_no_pixel_that_counts_is_evidence_of_nothing() -> None:
+    mask = np.full((20, 20), -1, np.int16)
+    low, high = shift_null(np.ones((1, 7, 7), np.float32), View(0, 0, 20, 20), mask, np.array([0]))
+    assert (low[0], high[0]) == (1, 1)
+
+
+def test_p_values_of_heat_put_at_random_are_not_too_often_small(rng: np.random.Generator) -> None:
+    mask = blobs(rng, 32, 32)
+    mask[mask == -1] = 0
+    base = np.zeros((GRID, GRID), np.float32)
+    base[3:9, 5:8] = rng.random((6, 3)) + 0.5
+    shifts = rng.integers(0, GRID, (1500, 2))
+    maps = np.stack([np.roll(base, shift, (0, 1)) for shift in shifts])
+    low, high = shift_null(maps, View(0, 0, 32, 32), mask, np.zeros(len(maps), np.int64))
+    for p in (low, high):
+        assert np.array_equal(p * SHIFTS, np.rint(p * SHIFTS))
+        assert p.min() >= 1 / SHIFTS
+        for level in (0.01, 0.05, 0.1, 0.25, 0.5):
+            spread = 4 * np.sqrt(level * (1 - level) / len(p))
+            assert (p <= level).mean() <= level + spread
+
+
+def test_p_values_of_smooth_random_maps_are_multiples_of_one_in_1024(rng: np.random.Generator) -> None:
+    mask = blobs(rng, 40, 30)
+    low, high = shift_null(rng.random((50, 7, 7)), View(0, 0, 30, 40), mask, np.zeros(50, np.int64))
+    for p in (low, high):
+        assert np.array_equal(p * SHIFTS, np.rint(p * SHIFTS))
+        assert ((p >= 1 / SHIFTS) & (p <= 1)).all()
+    assert (low + high > 1).all()
+
+
+def test_negative_values_of_a_map_count_as_no_heat(rng: np.random.Generator) -> None:
+    maps = rng.normal(size=(3, GRID, GRID)).astype(np.float32)
+    arguments = (View(0, 0, 32, 32), blobs(rng, 32, 32), np.array([0, 1, 0]))
+    for found, expected in zip(shift_null(maps, *arguments), shift_null(maps.clip(0), *arguments), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@given(shares)
+@settings(max_examples=60, deadline=None)
+def test_q_values_are_scipys(counts: list[int]) -> None:
+    p = np.array(counts) / SHIFTS
+    np.testing.assert_allclose(benjamini_hochberg(p), false_discovery_control(p, method="bh"), rtol=1e-12)
+
+
+def test_q_values_of_counts_are_those_of_the_p_values_written_out(rng: np.random.Generator) -> None:
+    values, counts = np.array([0.001, 0.01, 0.02, 0.4, 0.9]), np.array([3, 1, 0, 20, 5])
+    q = q_of_counts(values, counts)
+    written = np.repeat(values, counts)
+    expected = false_discovery_control(written, method="bh")
+    np.testing.assert_allclose(np.repeat(q, counts), expected, rtol=1e-12)
+
+
+@given(shares, shares)
+@settings(max_examples=40, deadline=None)
+def test_a_tally_in_parts_gives_the_q_values_of_all_p_values_together(first: list[int], second: list[int]) -> None:
+    tally = ShiftTally()
+    parts = [np.array(part) / SHIFTS for part in (first, second)]
+    for part in parts:
+        tally.add(part.astype(np.float32))
+    together = np.concatenate(parts)
+    np.testing.assert_allclose(tally.q(together), false_discovery_control(together, method="bh"), rtol=1e-9)
+
+
+def kind(probability: float, energy: float, q_low: float, q_high: float) -> object:
+    rows = np.array([[probability], [energy], [q_low], [q_high]])
+    return kinds(rows[0], rows[1], rows[2], rows[3], RULES)[0]
+
+
+@pytest.mark.parametrize(
+    ("probability", "energy", "q_low", "q_high", "expected"),
+    [
+        (0.9, 0.2, 0.5, 0.5, "indifferent"),
+        (0.5, 0.49, 0.5, 0.051, "indifferent"),
+        (0.49, 0.2, 0.5, 0.5, None),  # not named with confidence
+        (0.9, 0.5, 0.5, 0.5, None),  # half of the heat is on the object
+        (0.9, 0.2, 0.5, 0.05, None),  # better than chance
+        (0.9, 0.01, 0.05, 1.0, "avoids"),
+        (0.1, 0.01, 0.05, 1.0, "avoids"),  # whatever the confidence
+        (0.9, np.nan, 1.0, 1.0, None),  # no heat that counts
+    ],
+)
+def test_a_target_is_of_the_kind_that_the_rules_say(
+    probability: float, energy: float, q_low: float, q_high: float, expected: str | None
+) -> None:
+    assert kind(probability, energy, q_low, q_high) == expected
+
+
+def test_severity_is_the_share_of_places_as_good_times_the_probability() -> None:
+    np.testing.assert_allclose(severity(np.array([0.8, 1.0]), np.array([0.5, 0.25])), [0.4, 0.25])
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 1), (1, 1), (0, 40), (7, 40), (40, 40), (500, 1234)])
+def test_the_interval_is_scipys_wilson(count: int, total: int) -> None:
+    low, high = wilson_interval(np.array([count]), np.array([total]))
+    expected = binomtest(count, total).proportion_ci(method="wilson")
+    assert (low[0], high[0]) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_the_interval_of_nothing_is_nan() -> None:
+    low, high = wilson_interval(np.array([0]), np.array([0]))
+    assert np.isnan(low[0])
+    assert np.isnan(high[0])
+
+
+def targets(rng: np.random.Generator, count: int, classes: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    columns = {name: rng.random(count) for name in ("probability", "energy", "area", "lift")}
+    return columns | {"class_id": rng.integers(0, classes, count)}, rng.random(count) < 0.4
+
+
+def test_a_class_tally_in_parts_is_that_of_loops_over_its_targets(rng: np.random.Generator) -> None:
+    names = ("cat", "dog", "bird", "never")
+    columns, found = targets(rng, 90, 3)
+    tally = ClassTally(len(names))
+    for part in (slice(0, 31), slice(31, 31), slice(31, 90)):
+        tally.add({name: values[part] for name, values in columns.items()}, found[part], RULES)
+    table = tally.table(names, RULES)
+    assert sorted(map(str, table["class"])) == ["bird", "cat", "dog"]
+    p_values = []
+    for row, class_id in enumerate(table["class_id"]):
+        own = [i for i in range(90) if columns["class_id"][i] == class_id]
+        confident = [i for i in own if columns["probability"][i] >= 0.5]
+        off = sum(bool(found[i]) for i in confident)
+        assert (table["targets"][row], table["confident"][row], table["off_object"][row]) == (
+            len(own),
+            len(confident),
+            off,
+        )
+        assert table["class"][row] == names[int(str(class_id))]
+        assert table["share"][row] == pytest.approx(off / len(confident))
+        interval = binomtest(off, len(confident)).proportion_ci(method="wilson")
+        assert (table["share_low"][row], table["share_high"][row]) == pytest.approx((interval.low, interval.high))
+        for name in ("energy", "area", "lift"):
+            assert table[name][row] == pytest.approx(np.mean([columns[name][i] for i in own]))
+        p_values.append(binomtest(off, len(confident), RULES.tolerated, alternative="greater").pvalue)
+    np.testing.assert_allclose(np.array(table["p"], float), p_values)
+    q = false_discovery_control(p_values, method="bh")
+    np.testing.assert_allclose(np.array(table["q"], float), q)
+    assert table["finding"] == [bool(value <= RULES.level) for value in q]
+    assert table["q"] == sorted(map(float, q))
+
+
+def test_a_class_mostly_off_the_object_is_a_finding_and_one_mostly_on_it_is_not() -> None:
+    tally = ClassTally(2)
+    ones = np.ones(40)
+    columns = dict.fromkeys(("probability", "energy", "area", "lift"), ones)
+    tally.add({"class_id": np.zeros(40, int), **columns}, np.arange(40) < 30, RULES)
+    tally.add({"class_id": np.ones(40, int), **columns}, np.arange(40) < 4, RULES)
+    assert dict(zip(*(tally.table(("a", "b"), RULES)[name] for name in ("class", "finding")), strict=True)) == {
+        "a": True,
+        "b": False,
+    }
+
+
+def test_a_class_never_named_with_confidence_has_no_share_and_is_no_finding() -> None:
+    tally = ClassTally(1)
+    columns = {name: np.full(3, 0.2) for name in ("probability", "energy", "area", "lift")}
+    tally.add({"class_id": np.zeros(3, int), **columns}, np.ones(3, bool), RULES)
+    table = tally.table(("a",), RULES)
+    assert np.isnan(np.array(table["share"], float)).all()
+    assert (table["confident"], table["p"], table["finding"]) == ([0], [1.0], [False])
+
+
+def test_one_target_whose_heat_lies_on_void_does_not_spoil_the_means_of_its_class() -> None:
+    tally = ClassTally(1)
+    columns = {"probability": np.ones(3), "area": np.full(3, 0.1)}
+    columns |= {"energy": np.array([0.2, np.nan, 0.4]), "lift": np.array([2.0, np.nan, 4.0])}
+    tally.add({"class_id": np.zeros(3, int), **columns}, np.zeros(3, bool), RULES)
+    table = tally.table(("a",), RULES)
+    assert table["targets"] == [3]
+    assert [table[name][0] for name in ("energy", "area", "lift")] == pytest.approx([0.3, 0.1, 3.0])
+
+
+def test_a_tally_of_nothing_is_an_empty_table() -> None:
+    assert all(column == [] for column in ClassTally(3).table(("a", "b", "c"), RULES).values())
+
+
+@pytest.mark.parametrize("name", ["level", "confident", "tolerated"])
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan")])
+def test_rules_outside_0_to_1_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` between 0 and 1"):
+        Rules(**{name: value})
