@@ -112,6 +112,25 @@ def index_table(
 
 
 @app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run.")] = Path("data/runs/demo"),
+    scenes: Annotated[Path, typer.Option(help="Folder of the scenes.")] = Path("data/planted"),
+    seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
+    workers: Workers = 2,
+    epochs: Annotated[int, typer.Option(help="Passes over the training scenes.")] = 10,
+) -> None:
+    """Plant shortcuts in drawn scenes, train a small network, audit it, and show the findings beside the truth.
+
+    Example: camaudit demo
+    """
+    from audit.datasets.planted import PlantedSpec
+    from pipelines.config import ClusterConfig
+    from pipelines.demo import demo as run_demo
+
+    run_demo(out, scenes, PlantedSpec(seed=seed), ClusterConfig(workers), epochs)
+
+
+@app.command()
 def fetch(
     dataset: Annotated[str, typer.Argument(help="voc2012")],
     folder: Annotated[Path, typer.Argument(metavar="DIR")],
@@ -129,6 +148,31 @@ def fetch(
     except (OSError, RuntimeError) as error:
         raise AuditError(f"Cannot download VOC 2012 to {folder}: {error}") from None
     typer.echo(f"{folder / 'VOCdevkit'}: index it with: camaudit index voc {folder / 'VOCdevkit'} -o voc.parquet")
+
+
+@app.command()
+def train(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST")],
+    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME or module:function, which takes a class count")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
+    size: Annotated[int, typer.Option(help="Side of the input, pixels.")] = 224,
+    epochs: Annotated[int, typer.Option(help="Passes over the samples.")] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-3,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+) -> None:
+    """Train a classifier from scratch: softmax where every sample has one label, else multi-label.
+
+    Example: camaudit train train.parquet --model torchvision:resnet18 -o model.pt
+    """
+    from audit.datasets import Manifest
+    from pipelines.train import Training, default_preprocessing, use_all_cores
+    from pipelines.train import train as fit_model
+
+    use_all_cores()
+    training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed)
+    done = fit_model(Manifest.open(manifest), training, out)
+    typer.echo(f"{out}: {done['samples']} samples ({done['unreadable']} unreadable), last mean loss {done['loss']:.4f}")
 
 
 @app.command()

@@ -1,0 +1,44 @@
+# Every target sets up what it needs in .venv. Start with: make demo
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test check dashboard bench constraints clean
+
+demo: $(READY)  ## plant shortcuts in drawn scenes, train, audit, show the findings beside the truth
+	$(BIN)/camaudit demo
+
+test: $(READY) chromium  ## all tests, browser tests too
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: $(READY)  ## lint, format, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+dashboard: $(READY)  ## the demo's findings, on http://127.0.0.1:8501
+	$(BIN)/camaudit dashboard data/runs/demo
+
+bench: $(READY)  ## speed side by side with the peers and with forward-only inference
+	$(BIN)/python -m tests.benchmarks
+
+constraints: $(READY)  ## note the versions that are installed now
+	(head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable) > constraints.new
+	mv constraints.new constraints.txt
+
+clean:  ## forget the environment; data stays
+	rm -rf .venv build *.egg-info
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Expected Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[timm,peers,test,check]'
+	touch $(READY)
+
+# Browser tests skip without it, saying so.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	|| echo 'No Chromium: the browser tests will be skipped. Install it, as with: apt-get install chromium'
