@@ -53,6 +53,7 @@ def flag(run: Run, rules: Rules, threshold: float | None = None) -> dict[str, An
     for shard in shards:
         for kind, number in _flag_shard(run, shard, pooled, rules, level, tally).items():
             counts[kind] += number
+    _drop_other_findings(run, shards)
     table = tally.table(run.classes, rules)
     write_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS, table, layout.CLASS_FINDING)
     summary = _summary(run, pooled, rules, counts, table) | {
@@ -102,6 +103,14 @@ def _flag_shard(run: Run, shard: Shard, pooled: _Pooled, rules: Rules, level: in
     columns = {name: found[name].to_numpy() for name in layout.FINDING.names}
     write_table(run.path / layout.FINDINGS / layout.part_name(shard.index), columns, layout.FINDING)
     return {str(kind): int(number) for kind, number in found["kind"].value_counts().items()}
+
+
+def _drop_other_findings(run: Run, shards: list[Shard]) -> None:
+    """Findings of shards that were scored once and are pending again say nothing."""
+    kept = {layout.part_name(shard.index) for shard in shards}
+    for path in (run.path / layout.FINDINGS).glob("part-*.parquet"):
+        if path.name not in kept:
+            path.unlink()
 
 
 def _scored_targets(run: Run, shard: Shard, level: int) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from audit.errors import RunError
 from audit.export import read_findings
+from audit.images import one_line
 from audit.store import Run, layout
 from audit.store.tables import read_table
 
@@ -25,9 +26,10 @@ def status_record(run: Run, check: bool) -> dict[str, Any]:
     account = run.account()
     record: dict[str, Any] = asdict(account)
     record["adds_up"] = account.processed + account.failed + account.pending == account.samples
-    record["failures"] = [{"id": name, "reason": reason} for name, reason in run.failures(5)]
     if check:
         record["damaged"] = [{"shard": shard.index, "file": name} for shard, name in run.damaged()]
+    readable = not record.get("damaged")
+    record["failures"] = [{"id": name, "reason": reason} for name, reason in run.failures(5)] if readable else []
     return record
 
 
@@ -41,7 +43,7 @@ def print_status(run: Run, record: Mapping[str, Any]) -> None:
     for failure in record["failures"]:
         console.print(Text(f"  failed {shorten(failure['id'])}: {failure['reason']}"))
     if record["transient"]:
-        console.print(f"  {record['transient']} failures may pass: run the same command again", highlight=False)
+        console.print(f"  {record['transient']} failures that may pass: run the same command again", highlight=False)
     for damage in record.get("damaged", []):
         console.print(Text(f"  damaged: {damage['file']}; recompute it: camaudit repair {run.path}"))
     if "damaged" in record and not record["damaged"]:
@@ -73,9 +75,7 @@ def print_findings(run: Run, most: int) -> None:
             str(row["confident"]),
             str(row["off_object"]),
             _share(row),
-            f"{row['energy']:.3f}",
-            f"{row['area']:.3f}",
-            f"{row['lift']:.2f}",
+            *(_number(row[name]) for name in ("energy", "area", "lift")),
             f"{row['q']:.3g}",
             "finding" if row["finding"] else "",
         )
@@ -107,7 +107,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 
 def shorten(text: str) -> str:
     """A text that fits a table cell, in one line."""
-    line = " ".join(text.split())
+    line = one_line(" ".join(text.split()))
     return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
 
 
@@ -117,12 +117,16 @@ def _share(row: Mapping[str, Any]) -> str:
     return f"{row['share']:.2f} [{row['share_low']:.2f}, {row['share_high']:.2f}]"
 
 
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def _print_targets(findings: pa.Table, most: int) -> None:
     table = Table(title=f"The {min(most, findings.num_rows)} most severe of {findings.num_rows} findings")
     for name in ("severity", "kind", "sample", "class", "role", "probability", "energy", "area", "q_low", "q_high"):
         table.add_column(name, justify="left" if name in ("kind", "sample", "class", "role") else "right")
     for row in findings.slice(0, most).to_pylist():
-        numbers = [f"{row[name]:.3f}" for name in ("probability", "energy", "area", "q_low", "q_high")]
+        numbers = [_number(row[name]) for name in ("probability", "energy", "area", "q_low", "q_high")]
         texts = [Text(shorten(row[name])) for name in ("kind", "id", "class", "role")]
         table.add_row(f"{row['severity']:.3f}", *texts, *numbers)
     console.print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -11,6 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
 
@@ -45,16 +48,15 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
     Raises:
         RunError: the run at `out` has another configuration, model or manifest.
     """
-    manifest = Manifest.open(manifest_path)
+    manifest = Manifest.open(manifest_path, 0, 0)  # its head: the rows may be many
     classifier = load_classifier(spec, classes=manifest.classes)
     explain = METHODS[config.method](classifier)
-    most_labels = max(map(len, manifest.table["labels"].to_pylist()), default=0)
     record = {
         "config": config.record(),
         "model": _describe_model(classifier, explain.head.kind),
         "source": asdict(spec),
         "grid": list(explain.head.grid),
-        "slots": slot_count(config.roles, most_labels),
+        "slots": slot_count(config.roles, _most_labels(manifest_path)),
         "shard_size": config.shard_size,
     }
     resumed = (Path(out) / "run.json").exists()
@@ -67,9 +69,11 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
             )
         resumed = not changed
         if changed:
+            with run.locked():
+                pass  # a run in use stays where it is
             _set_aside(Path(out))
     if not resumed:
-        run = Run.create(out, manifest, record)
+        run = Run.create(out, Manifest.open(manifest_path), record)
     return Plan(run, Task(os.path.abspath(out), spec, config), resumed)
 
 
@@ -81,13 +85,13 @@ def audit(plan: Plan, client: Client, bar: SampleBar) -> None:
     """
     shards = pending(plan.run)
     work = partial(audit_shard, plan.task)
-    retry = partial(_look_closer, plan)
+    retry = partial(_look_closer, plan, {})
     submit_all(client, shards, work, bar, retry)
 
 
 def pending(run: Run) -> list[Shard]:
     """Shards to do: those not in the ledger, and those with failures that may pass."""
-    again = [shard for shard in run.done() if (run.entry(shard) or {})["transient"]]
+    again = [shard for shard in run.done() if (run.entry(shard) or {"transient": 0})["transient"]]
     return sorted([*run.pending(), *again], key=lambda shard: shard.index)
 
 
@@ -149,7 +153,7 @@ def _take(
             return retry(shard, bar)
         if isinstance(error, KilledWorker):
             raise RunError(f"Samples {shard.start} to {shard.stop - 1} keep killing their worker") from None
-        raise error
+        raise RunError(_unexpected(error, future, shard))
     report: Report = future.result()
     if report.error:
         raise RunError(report.error)
@@ -157,24 +161,33 @@ def _take(
     return None
 
 
-def _look_closer(plan: Plan, shard: Shard, bar: SampleBar) -> Callable[[Shard], Report]:
-    """Work for a shard that killed its workers: one sample at a time, without those already seen to kill."""
+def _unexpected(error: BaseException, future: Future[Report], shard: Shard) -> str:
+    """One line about an error that no sample's status covers, such as one raised by the model's own code."""
+    last = traceback.extract_tb(future.traceback())[-1]
+    reason = " ".join(str(error).split())[:300]
+    where = f"{last.filename}:{last.lineno}"
+    return f"Samples {shard.start} to {shard.stop - 1} stopped with {type(error).__name__}: {reason} ({where})"
+
+
+def _look_closer(
+    plan: Plan, guilty: dict[Shard, frozenset[int]], shard: Shard, bar: SampleBar
+) -> Callable[[Shard], Report]:
+    """Work for a shard that killed its workers: one sample at a time, without those already seen to kill.
+
+    Args:
+        guilty: rows seen to kill, by shard; a shard that is not in it was not looked at closely yet.
+    """
     path = tried_path(plan.run, shard)
-    guilty = _guilty.setdefault((str(plan.run.path), shard.index), set())
-    if path.exists():
+    if shard not in guilty:
+        path.unlink(missing_ok=True)  # of a run that was itself killed: it says nothing about the sample
+        guilty[shard] = frozenset()
+        bar.note(f"samples {shard.start} to {shard.stop - 1} keep killing their worker: taken one by one")
+    elif path.exists():
         row = int(path.read_text())
         path.unlink()
-        guilty.add(row)
-        bar.note(f"sample {row} killed its worker {_deaths()} times: quarantined")
-    else:
-        bar.note(f"samples {shard.start} to {shard.stop - 1} killed their worker {_deaths()} times: taken one by one")
-    return partial(audit_shard, replace(plan.task, careful=True, quarantined=frozenset(guilty)))
-
-
-def _deaths() -> int:
-    from pipelines.cluster import ALLOWED_FAILURES
-
-    return ALLOWED_FAILURES + 1
+        guilty[shard] |= {row}
+        bar.note(f"sample {row} keeps killing its worker: quarantined")
+    return partial(audit_shard, replace(plan.task, careful=True, quarantined=guilty[shard]))
 
 
 def _drain(client: Client, running: dict[Future[Report], Shard], bar: SampleBar) -> None:
@@ -204,6 +217,11 @@ def _describe_model(classifier: Classifier, head: str) -> dict[str, Any]:
     }
 
 
+def _most_labels(manifest_path: str) -> int:
+    labels = pq.read_table(manifest_path, columns=["labels"], partitioning=None)["labels"]
+    return pc.max(pc.list_value_length(labels)).as_py() or 0
+
+
 def _set_aside(path: Path) -> None:
     """Rename a run to the first free PATH.1, PATH.2 ..."""
     free = next(name for name in _numbered(path) if not name.exists())
@@ -215,6 +233,5 @@ def _numbered(path: Path) -> Iterator[Path]:
 
 
 _serial = count()
-_guilty: dict[tuple[str, int], set[int]] = {}
 
 __all__ = ["ClusterConfig", "Plan", "audit", "pending", "prepare", "submit_all"]

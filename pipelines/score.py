@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
-from audit.errors import MaskError
+from audit.errors import MaskError, TransientError
 from audit.findings import shift_null
 from audit.masks import read_mask
 from audit.metrics import Confusion, Scene, Scores, score
@@ -30,7 +30,7 @@ def score_samples(
     mask_kind: str,
     class_count: int,
     before: Callable[[int], None] | None = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any], set[int]]:
     """Score every target of consecutive samples.
 
     Args:
@@ -40,16 +40,21 @@ def score_samples(
         before: called with a row before its mask is touched; nothing is then read ahead.
 
     Returns:
-        Columns of the tables `scores` and `confusion`.
+        Columns of the tables `scores` and `confusion`, and the rows whose mask could not be read now but may be later.
     """
     first = sample_rows["sample"][0]
     targets = _by_sample(target_rows, first, len(samples))
     sizes = list(zip(sample_rows["height"], sample_rows["width"], strict=True))
+    passing: set[int] = set()
 
     def read(place: int) -> NDArray[np.int16] | str | None:
         if before is not None:
             before(first + place)
-        return _mask_or_reason(samples[place], mask_kind, sizes[place], class_count) if targets[place] else None
+        try:
+            return _mask_or_reason(samples[place], mask_kind, sizes[place], class_count) if targets[place] else None
+        except TransientError as error:
+            passing.add(first + place)
+            return str(error)
 
     table = _ScoreTable()
     pooled = []
@@ -69,7 +74,7 @@ def score_samples(
             table.fill(usable, score(scene), null)
             seeds = by_label[usable] if by_label.any() else np.ones(int(usable.sum()), bool)
             pooled.append(scene.confusion(seeds)) if seeds.any() else None
-    return table.columns(), _confusion_columns(Confusion.merge(pooled))
+    return table.columns(), _confusion_columns(Confusion.merge(pooled)), passing
 
 
 class _ScoreTable:

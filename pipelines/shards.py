@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from audit.attribution.weighted import WeightedActivations
 from audit.errors import AuditError, ModelError
 from audit.models import ModelSpec, load_classifier, weights_fingerprint
 from audit.store import Run, Shard
+from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
 from pipelines.attribute import ShardMaps, attribute_samples
 from pipelines.config import RunConfig
 from pipelines.score import score_samples
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,10 @@ def rescore_shard(run_path: str, shard: Shard) -> Report:
     try:
         run = Run.open(run_path)
         entry = run.entry(shard) or {}
-        rows = {name: run.read(name, shard).to_pydict() for name in ("samples", "targets")}
-        tables = _scores(run, shard, run.maps(shard.start, shard.stop), rows["samples"], rows["targets"], None)
-        counts = {name: entry[name] for name in ("processed", "failed", "transient", "seconds")}
-        run.commit(shard, None, tables, counts)
+        samples, targets = (run.read(name, shard).to_pydict() for name in ("samples", "targets"))
+        tables = _scores(run, shard, run.maps(shard.start, shard.stop), samples, targets, None)
+        counts = {name: entry[name] for name in ("processed", "failed", "seconds")}
+        run.commit(shard, None, tables | {"samples": samples}, counts | {"transient": sum(samples["transient"])})
     except (AuditError, OSError) as error:
         return Report(shard, error=describe(error))
     return Report(shard, counts["processed"], counts["failed"])
@@ -101,7 +105,8 @@ def describe(error: BaseException) -> str:
     """An error in one line."""
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
-        return f"{error.strerror}{where}; what is finished is kept, the same command goes on from there"
+        room = "; make room, then run the same command: what is finished is kept" if error.errno in _FULL else ""
+        return f"{error.strerror}{where}{room}"
     return str(error)
 
 
@@ -124,10 +129,13 @@ def _process(run: Run, shard: Shard, task: Task, explain: WeightedActivations) -
 def _scores(
     run: Run, shard: Shard, maps: Any, samples: Any, targets: Any, before: Callable[[int], None] | None
 ) -> dict[str, Any]:
+    """The shard's scores; in `samples`, those with a mask that could not be read now are marked to be tried again."""
     manifest = run.manifest(shard)
-    scores, confusion = score_samples(
+    scores, confusion, passing = score_samples(
         list(manifest), maps, samples, targets, manifest.mask_kind, len(run.classes), before
     )
+    rows = zip(samples["sample"], samples["status"], samples["transient"], strict=True)
+    samples["transient"] = [row in passing or (status == "failed" and again) for row, status, again in rows]
     return {"scores": scores, "confusion": confusion}
 
 
@@ -135,7 +143,7 @@ def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
     path = tried_path(run, shard)
 
     def note(row: int) -> None:
-        path.write_text(str(row))
+        write_atomically(path, lambda partial: partial.write_text(str(row)))
 
     return note
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -69,7 +70,7 @@ def rescore(path: Path, cluster: ClusterConfig) -> None:
         work = partial(rescore_shard, os.path.abspath(path))
         with connect(cluster) as client, sample_bar("scoring", sum(map(len, shards))) as bar:
             submit_all(client, shards, work, bar)
-        print_summary(flag(run, Rules()))
+        print_summary(flag(run, _last_rules(run)))
 
 
 def portable(spec: ModelSpec) -> ModelSpec:
@@ -83,6 +84,11 @@ def portable(spec: ModelSpec) -> ModelSpec:
         elif colon and Path(f"{path}.py").is_file():
             changes[name] = f"{os.path.abspath(path)}.py:{function}"
     return replace(spec, **changes)
+
+
+def _last_rules(run: Run) -> Rules:
+    path = run.path / layout.SUMMARY
+    return Rules(**json.loads(path.read_text())["rules"]) if path.exists() else Rules()
 
 
 def _say_resumed(run: Run, resumed: bool, stale: str | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from audit.store import Run, Shard
 from audit.views import View
 
 _MOST_CLASSES = 254
+_LONGEST = 200
+_UNUSUAL = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|_(?=[_/])|(?<=[_/])_|[^\w./-]")
 
 
 def export_voc_png(
@@ -40,14 +43,19 @@ def export_voc_png(
 
 
 def file_stem(sample_id: str) -> str:
-    """A sample's id as a file name that stays in its folder: `/` becomes `__`, other unusual characters `%XX`.
+    """A sample's id as a file name that stays in its folder and that no other id has.
+
+    `/` becomes `__`, unusual characters (and underscores that could be taken for a `/`) `%XX`; what is too long for a
+    file name is cut and ends in a hash of the id.
 
     >>> file_stem("dogs/../01 a")
     'dogs__%2E%2E__01%20a'
     """
-    name = sample_id.replace("/", "__")
-    name = re.sub(r"^\.|\.(?=\.)|(?<=\.)\.", "%2E", name)
-    return re.sub(r"[^\w.%-]", lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), name)
+    name = _UNUSUAL.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), sample_id)
+    name = name.replace("/", "__")
+    if len(name.encode()) <= _LONGEST:
+        return name
+    return name.encode()[:_LONGEST].decode(errors="ignore") + "-" + sha256(sample_id.encode()).hexdigest()[:16]
 
 
 def _export_shard(run: Run, shard: Shard, out: Path, threshold: float, roles: frozenset[str]) -> int:

@@ -193,7 +193,11 @@ def _from_checkpoint(spec: ModelSpec) -> _Source:
 
 
 def _from_function(spec: ModelSpec) -> _Source:
-    module = _function(spec.model)()
+    build = _function(spec.model)
+    try:
+        module = build()
+    except Exception as error:
+        raise ModelError(f"{spec.model} cannot build its model: {_described(error)}") from None
     if not isinstance(module, nn.Module):
         raise ModelError(f"Expected {spec.model} to return a torch module, got {type(module).__name__}")
     source = _Source(module)
@@ -312,8 +316,8 @@ def _function(name: str) -> Callable[..., Any]:
     place, _, attribute = name.rpartition(":")
     try:
         module = _module_from_file(place) if place.endswith(".py") else importlib.import_module(place)
-    except (ImportError, FileNotFoundError) as error:
-        raise ModelError(f"Cannot import {place!r} of model {name!r}: {error}") from None
+    except Exception as error:  # it is anyone's code
+        raise ModelError(f"Cannot import {place!r} of model {name!r}: {_described(error)}") from None
     function = getattr(module, attribute, None)
     if not callable(function):
         raise ModelError(f"Expected a function {attribute!r} in {place}, found none")
@@ -352,9 +356,9 @@ def _output_count(module: nn.Module, example: Tensor, spec: ModelSpec) -> int:
     with torch.inference_mode():
         try:
             output = module(example)
-        except RuntimeError as error:
+        except Exception as error:
             size = example.shape[-1]
-            raise ModelError(f"{spec.model} cannot take an input of {size}x{size}: {_first_line(error)}") from None
+            raise ModelError(f"{spec.model} cannot take an input of {size}x{size}: {_described(error)}") from None
     if not isinstance(output, Tensor) or output.ndim != 2:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelError(f"Expected {spec.model} to give logits [B, classes], got {shape}")
@@ -366,6 +370,10 @@ def _check_layer(module: nn.Module, layer: str) -> None:
     if layer not in names:
         near = [name for name in names if "." not in name]
         raise ModelError(f"Expected --layer to name a module, got {layer!r}; top-level modules: {', '.join(near)}")
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:

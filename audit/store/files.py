@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
+ABSENT = "absent"
+"""Stands for the digest of a file that does not exist."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -32,16 +34,16 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 
 def sha256(path: Path) -> str:
-    """sha256 of a file's bytes, in hex; `absent` where there is no file."""
+    """sha256 of a file's bytes, in hex; `ABSENT` where there is no file."""
     if not path.exists():
-        return "absent"
+        return ABSENT
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sweep_partials(root: Path) -> int:
     """Delete what killed writers left behind, and say how many files that were."""
-    orphans = [path for path in root.rglob(f"*{PARTIAL}*") if path.is_file()]
+    orphans = [path for path in root.rglob(f"*{PARTIAL}") if path.is_file()]
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)

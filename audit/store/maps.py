@@ -36,7 +36,11 @@ def create_maps(path: Path, samples: int, slots: int, grid: tuple[int, int], sha
 
 def write_maps(path: Path, start: int, maps: NDArray[np.float16]) -> None:
     """Write a whole shard [n, K, h, w] that begins at sample `start`. Only one writer may hold a shard."""
-    _open(path, "r+")[start : start + len(maps)] = maps
+    array = _open(path, "r+")
+    assert array.shards is not None
+    # Zarr would merge with what is there, and could not where that is damaged.
+    shard_file(path, start // array.shards[0]).unlink(missing_ok=True)
+    array[start : start + len(maps)] = maps
 
 
 def read_maps(path: Path, start: int, stop: int) -> NDArray[np.float16]:

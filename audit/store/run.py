@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from audit.datasets.manifest import Manifest, manifest_length
 from audit.errors import RunError
 from audit.store import layout
-from audit.store.files import sha256, sweep_partials, write_json
+from audit.store.files import ABSENT, PARTIAL, sha256, sweep_partials, write_json
 from audit.store.maps import create_maps, read_maps, shard_file, write_maps
 from audit.store.tables import read_table, write_table
 
@@ -47,7 +47,7 @@ class Account:
     """Where a run stands; processed + failed + pending = samples, always.
 
     Attributes:
-        transient: of the failed, those that a resume tries again.
+        transient: samples that a resume tries again.
     """
 
     samples: int
@@ -74,15 +74,18 @@ class Run:
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], manifest: Manifest, record: Mapping[str, Any]) -> Run:
-        """Lay out a new run, run.json last."""
-        root = Path(path)
-        root.mkdir(parents=True, exist_ok=True)
-        full = _provenance(manifest, record)
-        manifest.save(root / layout.MANIFEST)
-        create_maps(root / layout.MAPS, len(manifest), full["slots"], tuple(full["grid"]), full["shard_size"])
-        (root / layout.LEDGER).mkdir(exist_ok=True)
-        write_json(root / layout.RUN_JSON, full)
-        return cls(root, full)
+        """Lay out a new run, run.json last.
+
+        Raises:
+            RunError: the place is taken: by a file, by other files, or by a run that began meanwhile.
+        """
+        run = cls(Path(path), _provenance(manifest, record))
+        _claim(run.path)
+        with run.locked():
+            if (run.path / layout.RUN_JSON).exists():
+                raise RunError(f"Another process began a run at {run.path} meanwhile; try again to go on with it")
+            run._lay_out(manifest)
+        return run
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
@@ -141,6 +144,7 @@ class Run:
         counts: Mapping[str, Any],
     ) -> None:
         """Write a shard's artefacts, then its ledger entry. `maps` None keeps those there are."""
+        self.withdraw(shard)  # an entry speaks of the old artefacts
         if maps is not None:
             write_maps(self.path / layout.MAPS, shard.start, maps)
         for name, columns in tables.items():
@@ -151,15 +155,15 @@ class Run:
 
     def entry(self, shard: Shard) -> dict[str, Any] | None:
         """A shard's ledger entry, or None while it is pending."""
+        path = self._entry_path(shard.index)
         try:
-            entry: dict[str, Any] = json.loads(self._entry_path(shard.index).read_text())
+            entry: dict[str, Any] = json.loads(path.read_text())
         except FileNotFoundError:
             return None
-        except json.JSONDecodeError as error:
-            path = self._entry_path(shard.index)
-            raise RunError(
-                f"Damaged ledger entry {path} ({error}); recompute it: `camaudit repair {self.path}`"
-            ) from None
+        except ValueError:
+            entry = {}
+        if not isinstance(entry, dict) or not entry.keys() >= set(_COUNTED):
+            raise RunError(f"Damaged ledger entry {path}; recompute it: `camaudit repair {self.path}`")
         return entry
 
     def withdraw(self, shard: Shard) -> None:
@@ -181,21 +185,17 @@ class Run:
 
     def account(self) -> Account:
         """Count samples by what became of them."""
-        done = self.done()
-        processed = failed = transient = 0
-        for shard in done:
-            entry = self.entry(shard) or {}
-            processed += entry["processed"]
-            failed += entry["failed"]
-            transient += entry["transient"]
-        pending = sum(map(len, self.pending()))
-        return Account(self.samples, processed, failed, pending, transient, len(self.shards), len(done))
+        # The ledger is listed once: it may grow meanwhile.
+        entered = {shard: entry for shard in self.done() if (entry := self.entry(shard)) is not None}
+        processed, failed, transient = (sum(entry[name] for entry in entered.values()) for name in _COUNTED[1:])
+        pending = self.samples - sum(map(len, entered))
+        return Account(self.samples, processed, failed, pending, transient, len(self.shards), len(entered))
 
     def failures(self, most: int) -> list[tuple[str, str]]:
         """Ids and reasons of the first failed samples."""
         found: list[tuple[str, str]] = []
         for shard in self.done():
-            if len(found) < most and (self.entry(shard) or {})["failed"]:
+            if len(found) < most and (self.entry(shard) or {"failed": 0})["failed"]:
                 rows = self.read("samples", shard, ["id", "status", "reason"]).to_pylist()
                 found += [(row["id"], row["reason"]) for row in rows if row["status"] == "failed"]
         return found[:most]
@@ -204,8 +204,8 @@ class Run:
         """Shards of the ledger whose artefacts are not what was committed, each with the first file that differs."""
         for shard in self.done():
             try:
-                artefacts = (self.entry(shard) or {})["artefacts"]
-            except (RunError, KeyError):
+                artefacts = (self.entry(shard) or {"artefacts": {}})["artefacts"]
+            except RunError:
                 yield shard, str(self._entry_path(shard.index).relative_to(self.path))
                 continue
             wrong = [name for name, digest in artefacts.items() if sha256(self.path / name) != digest]
@@ -225,7 +225,12 @@ class Run:
         return self.part("scores", shard.index).exists()
 
     def maps(self, start: int, stop: int) -> NDArray[np.float16]:
-        """Maps [stop - start, K, h, w] of samples, each divided by its peak; NaN where there is none."""
+        """Maps [stop - start, K, h, w] of samples, each divided by its peak; NaN where there is none.
+
+        Raises:
+            RunError: they are damaged or lost.
+        """
+        self._refuse_lost(start, stop)
         return read_maps(self.path / layout.MAPS, start, stop)
 
     def sweep(self) -> int:
@@ -255,6 +260,22 @@ class Run:
         finally:
             lock.release()
 
+    def _lay_out(self, manifest: Manifest) -> None:
+        slots, grid, shard_size = (self.record[name] for name in ("slots", "grid", "shard_size"))
+        manifest.save(self.path / layout.MANIFEST)
+        create_maps(self.path / layout.MAPS, len(manifest), slots, tuple(grid), shard_size)
+        (self.path / layout.LEDGER).mkdir(exist_ok=True)
+        write_json(self.path / layout.RUN_JSON, dict(self.record))
+
+    def _refuse_lost(self, start: int, stop: int) -> None:
+        """A shard without maps has no file: one that lost its file would read as if it had none."""
+        for shard in self.shards[start // self.record["shard_size"] : -(-stop // self.record["shard_size"])]:
+            file = shard_file(self.path / layout.MAPS, shard.index)
+            entry = self.entry(shard)
+            known = entry is None or entry["artefacts"].get(str(file.relative_to(self.path)), ABSENT) == ABSENT
+            if not known and not file.exists():
+                raise RunError(f"{file} is gone; recompute it: `camaudit repair {self.path}`")
+
     def _artefacts(self, shard: Shard) -> list[Path]:
         tables = [self.part(name, shard.index) for name in layout.PARTS]
         return [shard_file(self.path / layout.MAPS, shard.index), *(path for path in tables if path.exists())]
@@ -264,6 +285,18 @@ class Run:
 
 
 _COMPARED = ("config", "model")
+_COUNTED = ("artefacts", "processed", "failed", "transient")
+_LAID_OUT = (layout.MANIFEST, layout.MAPS, layout.LEDGER, layout.LOCK, f"{layout.LOCK}.json")
+
+
+def _claim(root: Path) -> None:
+    """Make the directory of a new run; one that another run was killed in while it was laid out will do."""
+    if root.exists() and not root.is_dir():
+        raise RunError(f"Expected a directory for the run, got the file {root}; choose another")
+    root.mkdir(parents=True, exist_ok=True)
+    others = {path.name for path in root.iterdir() if path.suffix != PARTIAL} - set(_LAID_OUT)
+    if others:
+        raise RunError(f"Expected a new or empty directory for the run, got {root} with {min(others)}; choose another")
 
 
 def _provenance(manifest: Manifest, record: Mapping[str, Any]) -> dict[str, Any]:
