@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -25,20 +28,38 @@ app = typer.Typer(
 index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
 app.add_typer(index_app, name="index")
 
+
+def _share(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= 1:
+        raise typer.BadParameter(f"Expected a number from 0 to 1, got {value}")
+    return value
+
+
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Manifest to write (Parquet).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MaskKind = Literal["index", "binary"]
 Level = Annotated[float, typer.Option(help="False discovery rate of findings.")]
 Confident = Annotated[float, typer.Option(help="Probability from which a class counts as named with confidence.")]
+Chance = Annotated[float, typer.Option(help="Share of random places that may do as well as a map that is no finding.")]
 Tolerated = Annotated[float, typer.Option(help="Share of a class's targets that may look off the object.")]
-Threshold = Annotated[float | None, typer.Option(help="Threshold of pseudo-masks, 0..1. [default: best mean IoU]")]
-Workers = Annotated[int | None, typer.Option(help="Processes of the local cluster. [default: one a core]")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes of the local cluster. [default: one a core]")]
+
+
+Threshold = Annotated[
+    float | None, typer.Option(callback=_share, help="Threshold of pseudo-masks, 0..1. [default: best mean IoU]")
+]
+
+_WRONG_USE = typer.BadParameter.__bases__[0]
+"""What every wrong use of the command line raises."""
 
 
 def main() -> None:
     """Run the command line; user-facing failures are one line."""
     try:
-        app()
+        raise SystemExit(app(prog_name="camaudit", standalone_mode=False))
+    except _WRONG_USE as error:
+        _fail_wrong_use(error)
     except AuditError as error:
         _fail(str(error))
     except OSError as error:
@@ -82,7 +103,7 @@ def index_folder(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Class subfolders, or images beside one another.")],
     out: Out,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks with the same relative names, .png.")] = None,
-    mask_kind: Annotated[str, typer.Option(help="binary (non-zero is the object) or index.")] = "binary",
+    mask_kind: Annotated[MaskKind, typer.Option(help="binary: non-zero is the object.")] = "binary",
 ) -> None:
     """Index a folder of images.
 
@@ -97,10 +118,8 @@ def index_folder(
 def index_table(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet with a column `path`.")],
     out: Out,
-    root: Annotated[
-        str | None, typer.Option(help="Folder or URL of the paths. [default: the table's]")
-    ] = None,
-    mask_kind: Annotated[str, typer.Option(help="index (PASCAL VOC) or binary.")] = "index",
+    root: Annotated[str | None, typer.Option(help="Folder or URL of the paths. [default: the table's]")] = None,
+    mask_kind: Annotated[MaskKind, typer.Option(help="index: as in PASCAL VOC.")] = "index",
 ) -> None:
     """Index a table: columns path, labels, mask; every other column is an attribute.
 
@@ -117,7 +136,7 @@ def demo(
     scenes: Annotated[Path, typer.Option(help="Folder of the scenes.")] = Path("data/planted"),
     seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
     workers: Workers = 2,
-    epochs: Annotated[int, typer.Option(help="Passes over the training scenes.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training scenes.")] = 10,
 ) -> None:
     """Plant shortcuts in drawn scenes, train a small network, audit it, and show the findings beside the truth.
 
@@ -153,12 +172,14 @@ def fetch(
 @app.command()
 def train(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST")],
-    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME or module:function, which takes a class count")],
+    model: Annotated[
+        str, typer.Option(help="torchvision:NAME, timm:NAME or module:function, which takes a class count")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
-    size: Annotated[int, typer.Option(help="Side of the input, pixels.")] = 224,
-    epochs: Annotated[int, typer.Option(help="Passes over the samples.")] = 10,
+    size: Annotated[int, typer.Option(min=1, help="Side of the input, pixels.")] = 224,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the samples.")] = 10,
     learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
 ) -> None:
     """Train a classifier from scratch: softmax where every sample has one label, else multi-label.
@@ -178,9 +199,7 @@ def train(
 @app.command()
 def run(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST")],
-    model: Annotated[
-        str, typer.Option(help="torchvision:NAME, timm:NAME, PATH.pt, module:function, FILE.py:function")
-    ],
+    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME, PATH.pt, module:function, FILE.py:function")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run.")],
     weights: Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture of a bare state dict PATH.pt.")] = None,
@@ -204,6 +223,7 @@ def run(
     score: Annotated[bool, typer.Option(help="Score maps against masks.")] = True,
     level: Level = 0.05,
     confident: Confident = 0.5,
+    chance: Chance = 0.1,
     tolerated: Tolerated = 0.25,
     threshold: Threshold = None,
     set_aside: Annotated[bool, typer.Option(help="Rename an existing run that was begun differently.")] = False,
@@ -216,13 +236,15 @@ def run(
     from pipelines.config import ClusterConfig, RunConfig
     from pipelines.start import Request, start
 
-    spec = ModelSpec(model, weights, arch, layer, mapping, size, mode, resize, _triple(mean), _triple(std), activation)
-    roles = tuple(name.strip() for name in targets.split(","))
-    config = RunConfig(method, roles, batch_size, shard_size, scored=score)
-    cluster = ClusterConfig(workers, threads, memory, scheduler, scheduler_file)
-    request = Request(manifest, out, spec, config, cluster, _rules(level, confident, tolerated), threshold, set_aside)
+    spec = ModelSpec(
+        model, weights, arch, layer, mapping, size, mode, resize, _triple(mean), _triple(std, 0), activation
+    )
+    rules = _rules(level, confident, chance, tolerated)
+    with _right_use():
+        config = RunConfig(method, _names(targets), batch_size, shard_size, scored=score)
+        cluster = ClusterConfig(workers, threads, memory, scheduler, scheduler_file)
     try:
-        start(request)
+        start(Request(manifest, out, spec, config, cluster, rules, threshold, set_aside))
     except KeyboardInterrupt:
         typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {_command()}", err=True)
         raise SystemExit(130) from None
@@ -245,6 +267,7 @@ def flag(
     run_path: RunPath,
     level: Level = 0.05,
     confident: Confident = 0.5,
+    chance: Chance = 0.1,
     tolerated: Tolerated = 0.25,
     threshold: Threshold = None,
     as_json: Json = False,
@@ -259,7 +282,7 @@ def flag(
 
     opened = Run.open(run_path)
     with opened.locked():
-        summary = make_findings(opened, _rules(level, confident, tolerated), threshold)
+        summary = make_findings(opened, _rules(level, confident, chance, tolerated), threshold)
     _print_json(summary) if as_json else print_summary(summary)
 
 
@@ -304,7 +327,7 @@ def repair(run_path: RunPath) -> None:
 @app.command()
 def findings(
     run_path: RunPath,
-    most: Annotated[int, typer.Option(help="Findings about targets to print.")] = 20,
+    most: Annotated[int, typer.Option(min=0, help="Findings about targets to print.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Print the classes and targets that look off the object.
@@ -330,15 +353,31 @@ def export(
 
     Example: camaudit export runs/val --format voc-png -o masks
     """
+    from pipelines.config import known_roles
     from pipelines.export import export_run
 
-    typer.echo(export_run(run_path, kind, out, threshold, tuple(roles.split(","))))
+    with _right_use():
+        chosen = known_roles(_names(roles))
+    typer.echo(export_run(run_path, kind, out, threshold, chosen))
+
+
+_DASHBOARD = {
+    "server.address": "127.0.0.1",
+    "server.headless": "true",
+    "server.showEmailPrompt": "false",
+    "server.fileWatcherType": "none",
+    "browser.gatherUsageStats": "false",
+    "client.showErrorDetails": "none",
+    "client.toolbarMode": "minimal",
+    "theme.base": "light",
+    "theme.primaryColor": "#3b6ea5",
+}
 
 
 @app.command()
 def dashboard(
     run_path: RunPath,
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8501,
     reviewer: Annotated[
         str | None, typer.Option(help="Name that verdicts are stored under. [default: the user's]")
     ] = None,
@@ -354,13 +393,14 @@ def dashboard(
     assert found is not None
     assert found.origin is not None
     page = Path(found.origin).with_name("app.py")
-    options = {"server.address": "127.0.0.1", "server.port": port, "server.headless": "true"}
-    options |= {"browser.gatherUsageStats": "false", "client.showErrorDetails": "none", "client.toolbarMode": "viewer"}
-    flags = [f"--{name}={value}" for name, value in options.items()]
+    flags = [f"--{name}={value}" for name, value in (_DASHBOARD | {"server.port": port}).items()]
     arguments = [str(run_path), *([reviewer] if reviewer else [])]
     typer.echo(f"http://127.0.0.1:{port}  (Ctrl-C to stop)")
     command = [sys.executable, "-m", "streamlit", "run", str(page), *flags, "--", *arguments]
-    raise SystemExit(subprocess.run(command, check=False).returncode)
+    try:
+        raise SystemExit(subprocess.run(command, check=False).returncode)
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
 
 
 @app.command()
@@ -395,24 +435,36 @@ def _write(manifest: Any, out: Path) -> None:
     typer.echo(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
 
 
-def _rules(level: float, confident: float, tolerated: float) -> Any:
+def _rules(level: float, confident: float, chance: float, tolerated: float) -> Any:
     from audit.findings import Rules
 
+    with _right_use():
+        return Rules(level, confident, chance, tolerated)
+
+
+@contextmanager
+def _right_use() -> Iterator[None]:
+    """Values that cannot be are the caller's mistake."""
     try:
-        return Rules(level, confident, tolerated)
+        yield
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 
-def _triple(text: str | None) -> Any:
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _triple(text: str | None, above: float = -math.inf) -> Any:
     if text is None:
         return None
     try:
         numbers = tuple(float(number) for number in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) != 3:
-        raise typer.BadParameter(f"Expected three numbers as 0.485,0.456,0.406, got {text!r}")
+    if len(numbers) != 3 or not all(above < number < math.inf for number in numbers):
+        least = " above 0" if above == 0 else ""
+        raise typer.BadParameter(f"Expected three numbers{least} as 0.485,0.456,0.406, got {text!r}")
     return numbers
 
 
@@ -422,6 +474,17 @@ def _print_json(record: Any) -> None:
 
 def _command() -> str:
     return shlex.join(["camaudit", *sys.argv[1:]])
+
+
+def _fail_wrong_use(error: Any) -> NoReturn:
+    """One line, or the help where nothing was asked."""
+    message = error.format_message()
+    if "\n" in message:
+        error.show()
+    else:
+        verb = error.ctx.command_path if error.ctx else "camaudit"
+        typer.echo(f"{verb}: {message.rstrip('.')}; see: {verb} --help", err=True)
+    raise SystemExit(2)
 
 
 def _fail(message: str) -> None:

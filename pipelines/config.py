@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from audit.attribution import METHODS, ROLES
-from audit.errors import RunError
 from audit.images import MAX_PIXELS
+
+_MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)? ?[kMGT]i?B")
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """What decides a run's results, beside model and manifest; it may not change on resume.
+
+    Raises:
+        ValueError: a value that cannot be.
 
     Attributes:
         method: name of the attribution method.
@@ -33,22 +38,35 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise RunError(f"Expected --method to be one of {', '.join(METHODS)}, got {self.method!r}")
-        unknown = set(self.roles) - set(ROLES)
-        if unknown or not self.roles:
-            raise RunError(f"Expected --targets among {', '.join(ROLES)}, got {', '.join(sorted(unknown)) or 'none'}")
+            raise ValueError(f"Expected --method to be one of {', '.join(METHODS)}, got {self.method!r}")
+        known_roles(self.roles)
         for name in ("batch_size", "shard_size", "max_pixels"):
             if getattr(self, name) < 1:
-                raise RunError(f"Expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
+                raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
 
     def record(self) -> dict[str, Any]:
         """As run.json keeps it."""
         return asdict(self) | {"roles": list(self.roles)}
 
 
+def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
+    """The roles, if there are any and all are known.
+
+    Raises:
+        ValueError: they are not.
+    """
+    unknown = set(roles) - set(ROLES)
+    if unknown or not roles:
+        raise ValueError(f"Expected targets among {', '.join(ROLES)}, got {', '.join(sorted(unknown)) or 'none'!r}")
+    return roles
+
+
 @dataclass(frozen=True)
 class ClusterConfig:
     """Where a run is computed; it may differ at every resume.
+
+    Raises:
+        ValueError: a value that cannot be.
 
     Attributes:
         workers: processes of a local cluster; one a core if None.
@@ -65,6 +83,14 @@ class ClusterConfig:
     scheduler: str | None = None
     scheduler_file: str | None = None
     timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"Expected --{name} of at least 1, got {value}")
+        if self.memory is not None and not _MEMORY.fullmatch(self.memory):
+            raise ValueError(f"Expected --memory as 4GB or 500MiB, got {self.memory!r}")
 
     @property
     def local_workers(self) -> int:

@@ -95,7 +95,8 @@ def reliance(run: Run, scenes: Path, classifier: Classifier) -> pd.DataFrame:
     twin = [without[name][class_id] for name, class_id in zip(truth["twin"], ids, strict=True)]
     right = [int(without[name].argmax()) == class_id for name, class_id in zip(truth["twin"], ids, strict=True)]
     truth = truth.assign(reliance=np.subtract(own, twin), right_without_cue=right)
-    return truth.merge(_scored(run), on="id")
+    table: pd.DataFrame = truth.merge(_scored(run), on="id")
+    return table
 
 
 def print_comparison(planted: dict[str, Any]) -> None:

@@ -91,11 +91,12 @@ def _columns(table: pa.Table) -> tuple[list[str], list[pa.ChunkedArray]]:
 def _flag_shard(run: Run, shard: Shard, pooled: _Pooled, rules: Rules, level: int, tally: ClassTally) -> dict[str, int]:
     """Write a shard's findings, most severe first, add its targets to the class tally, and count its kinds."""
     rows = _scored_targets(run, shard, level)
-    probability, energy = rows["probability"].to_numpy(), rows["energy"].to_numpy()
+    probability, chance = rows["probability"].to_numpy(), rows["p_high"].to_numpy()
+    rows["chance"] = chance
     rows["q_low"] = pooled.low.q(rows["p_low"].to_numpy())
-    rows["q_high"] = pooled.high.q(rows["p_high"].to_numpy())
-    rows["kind"] = kinds(probability, energy, rows["q_low"].to_numpy(), rows["q_high"].to_numpy(), rules)
-    rows["severity"] = severity(probability, rows["p_high"].to_numpy())
+    rows["q_high"] = pooled.high.q(chance)
+    rows["kind"] = kinds(probability, rows["energy"].to_numpy(), chance, rows["q_low"].to_numpy(), rules)
+    rows["severity"] = severity(probability, chance)
     tally.add({str(name): rows[name].to_numpy() for name in rows}, rows["kind"].notna().to_numpy(), rules)
     found = rows[rows["kind"].notna()].sort_values(["severity", *_KEYS], ascending=[False, True, True])
     keys = found["sample"].astype(str) + ":" + found["slot"].astype(str) + ":" + found["kind"].astype(str)

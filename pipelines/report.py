@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +18,8 @@ from audit.images import one_line
 from audit.store import Run, layout
 from audit.store.tables import read_table
 
-console = Console()
+_PIPE_WIDTH = 120
+console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
 _WIDEST = 40
 
 
@@ -123,10 +125,10 @@ def _number(value: float | None) -> str:
 
 def _print_targets(findings: pa.Table, most: int) -> None:
     table = Table(title=f"The {min(most, findings.num_rows)} most severe of {findings.num_rows} findings")
-    for name in ("severity", "kind", "sample", "class", "role", "probability", "energy", "area", "q_low", "q_high"):
+    for name in ("severity", "kind", "sample", "class", "role", "probability", "energy", "area", "chance", "q_low"):
         table.add_column(name, justify="left" if name in ("kind", "sample", "class", "role") else "right")
     for row in findings.slice(0, most).to_pylist():
-        numbers = [_number(row[name]) for name in ("probability", "energy", "area", "q_low", "q_high")]
+        numbers = [_number(row[name]) for name in ("probability", "energy", "area", "chance", "q_low")]
         texts = [Text(shorten(row[name])) for name in ("kind", "id", "class", "role")]
         table.add_row(f"{row['severity']:.3f}", *texts, *numbers)
     console.print(table)

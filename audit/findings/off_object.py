@@ -3,8 +3,9 @@
 A target, one (sample, class) pair, is
 
 - `avoids` when its heat lies on the object less than at random places: q of p_low at or below the level;
-- `indifferent` when the class was named with confidence, more than half of the heat lies off the object, and a map put
-  at random would do as well: q of p_high above the level.
+- `indifferent` when the class was named with confidence, more than half of the heat lies off the object, and too many
+  random places would do as well: p_high, the chance, above what is allowed. That is a failure to show that the heat
+  looks for the object, not a test of its own; the class-level test below is.
 
 A class is a finding when more of its confidently named targets look off the object than is tolerated (one-sided
 binomial test, Benjamini-Hochberg over classes).
@@ -33,15 +34,17 @@ class Rules:
     Attributes:
         level: false discovery rate, for targets and for classes.
         confident: probability from which a class counts as named with confidence.
+        chance: share of random places that may do as well as the map without the target being a finding.
         tolerated: share of a class's confident targets that may look off the object without the class being a finding.
     """
 
     level: float = 0.05
     confident: float = 0.5
+    chance: float = 0.1
     tolerated: float = 0.25
 
     def __post_init__(self) -> None:
-        for name in ("level", "confident", "tolerated"):
+        for name in ("level", "confident", "chance", "tolerated"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"Expected `{name}` between 0 and 1, got {getattr(self, name)}")
 
@@ -65,13 +68,13 @@ class ShiftTally:
 def kinds(
     probability: NDArray[np.floating],
     energy: NDArray[np.floating],
+    p_high: NDArray[np.floating],
     q_low: NDArray[np.floating],
-    q_high: NDArray[np.floating],
     rules: Rules,
 ) -> NDArray[np.object_]:
     """Kind of each target's finding [n], None where there is none."""
     found = np.full(len(probability), None, object)
-    found[(probability >= rules.confident) & (energy < 0.5) & (q_high > rules.level)] = "indifferent"
+    found[(probability >= rules.confident) & (energy < 0.5) & (p_high > rules.chance)] = "indifferent"
     found[q_low <= rules.level] = "avoids"
     return found
 

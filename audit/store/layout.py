@@ -107,8 +107,9 @@ FINDING = pa.schema(
         ("lift", pa.float32()),
         ("best_iou", pa.float32()),
         ("iou", pa.float32()),  # at the run's threshold
-        ("q_low", pa.float32()),  # Benjamini-Hochberg over all scored targets
-        ("q_high", pa.float32()),
+        ("chance", pa.float32()),  # share of random places that do as well on the object: p_high
+        ("q_low", pa.float32()),  # of p_low, Benjamini-Hochberg over all scored targets: small when the object is avoided
+        ("q_high", pa.float32()),  # of p_high: small when the heat is on the object
     ]
 )
 CLASS_FINDING = pa.schema(
