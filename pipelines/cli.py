@@ -41,7 +41,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MaskKind = Literal["index", "binary"]
 Level = Annotated[float, typer.Option(help="False discovery rate of findings.")]
 Confident = Annotated[float, typer.Option(help="Probability from which a class counts as named with confidence.")]
-Chance = Annotated[float, typer.Option(help="Share of random places that may do as well as a map that is no finding.")]
+Chance = Annotated[float, typer.Option(help="Share of random places that may do as well as a map without finding.")]
 Tolerated = Annotated[float, typer.Option(help="Share of a class's targets that may look off the object.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of the local cluster. [default: one a core]")]
 
@@ -172,9 +172,7 @@ def fetch(
 @app.command()
 def train(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST")],
-    model: Annotated[
-        str, typer.Option(help="torchvision:NAME, timm:NAME or module:function, which takes a class count")
-    ],
+    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME or module:function of a class count")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
     size: Annotated[int, typer.Option(min=1, help="Side of the input, pixels.")] = 224,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the samples.")] = 10,

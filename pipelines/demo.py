@@ -74,7 +74,9 @@ def compare(run: Run, scenes: Path, classifier: Classifier) -> dict[str, Any]:
     """
     table = reliance(run, scenes, classifier)
     findings = {row["class"]: row for row in class_table(run).to_pylist()}
-    classes = [_judge(str(name), rows, findings.get(str(name), {})) for name, rows in table.groupby("class", sort=False)]
+    classes = [
+        _judge(str(name), rows, findings.get(str(name), {})) for name, rows in table.groupby("class", sort=False)
+    ]
     relies = (table["reliance"] >= RELIES).to_numpy()
     scores = {name: auroc(values, relies) for name, values in _image_scores(table).items()}
     return {
@@ -103,7 +105,9 @@ def print_comparison(planted: dict[str, Any]) -> None:
     """Print the findings beside the truth."""
     table = Table(title="Findings beside the truth")
     for name in ("class", "planted cue", "relies on it", "accuracy without", "off object", "finding"):
-        table.add_column(name, justify="right" if name in ("relies on it", "accuracy without", "off object") else "left")
+        table.add_column(
+            name, justify="right" if name in ("relies on it", "accuracy without", "off object") else "left"
+        )
     for row in planted["classes"]:
         numbers = [f"{row[name]:.2f}" for name in ("relies", "accuracy_without_cue", "off_object")]
         table.add_row(row["class"], row["cue"] or "-", *numbers, "finding" if row["finding"] else "-")

@@ -76,9 +76,7 @@ def train(manifest: Manifest, training: Training, out: Path) -> dict[str, float 
     return {"samples": len(kept), "unreadable": len(labels) - len(kept), "loss": losses[-1]}
 
 
-def frame_images(
-    manifest: Manifest, fit: Fit, store: Path, track: Track
-) -> tuple[NDArray[np.uint8], list[int]]:
+def frame_images(manifest: Manifest, fit: Fit, store: Path, track: Track) -> tuple[NDArray[np.uint8], list[int]]:
     """Fitted images [n, size, size, 3] of all readable samples, mapped from the file `store`, and their rows."""
     shape = (len(manifest), fit.size, fit.size, 3)
     images = np.memmap(store, np.uint8, "w+", shape=shape)

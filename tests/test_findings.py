@@ -171,28 +171,28 @@ def test_a_tally_in_parts_gives_the_q_values_of_all_p_values_together(first: lis
     np.testing.assert_allclose(tally.q(together), false_discovery_control(together, method="bh"), rtol=1e-9)
 
 
-def kind(probability: float, energy: float, q_low: float, q_high: float) -> object:
-    rows = np.array([[probability], [energy], [q_low], [q_high]])
+def kind(probability: float, energy: float, chance: float, q_low: float) -> object:
+    rows = np.array([[probability], [energy], [chance], [q_low]])
     return kinds(rows[0], rows[1], rows[2], rows[3], RULES)[0]
 
 
 @pytest.mark.parametrize(
-    ("probability", "energy", "q_low", "q_high", "expected"),
+    ("probability", "energy", "chance", "q_low", "expected"),
     [
         (0.9, 0.2, 0.5, 0.5, "indifferent"),
-        (0.5, 0.49, 0.5, 0.051, "indifferent"),
+        (0.5, 0.49, 0.101, 0.5, "indifferent"),
         (0.49, 0.2, 0.5, 0.5, None),  # not named with confidence
         (0.9, 0.5, 0.5, 0.5, None),  # half of the heat is on the object
-        (0.9, 0.2, 0.5, 0.05, None),  # better than chance
-        (0.9, 0.01, 0.05, 1.0, "avoids"),
-        (0.1, 0.01, 0.05, 1.0, "avoids"),  # whatever the confidence
+        (0.9, 0.2, 0.1, 0.5, None),  # few random places do as well
+        (0.9, 0.01, 1.0, 0.05, "avoids"),
+        (0.1, 0.01, 1.0, 0.05, "avoids"),  # whatever the confidence
         (0.9, np.nan, 1.0, 1.0, None),  # no heat that counts
     ],
 )
 def test_a_target_is_of_the_kind_that_the_rules_say(
-    probability: float, energy: float, q_low: float, q_high: float, expected: str | None
+    probability: float, energy: float, chance: float, q_low: float, expected: str | None
 ) -> None:
-    assert kind(probability, energy, q_low, q_high) == expected
+    assert kind(probability, energy, chance, q_low) == expected
 
 
 def test_severity_is_the_share_of_places_as_good_times_the_probability() -> None:
