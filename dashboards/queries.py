@@ -1,0 +1,283 @@
+"""Reading a run for the pages: DuckDB over the Parquet parts that the ledger vouches for. Nothing here writes."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from audit.errors import RunError
+from audit.store import Account, Run, layout
+from audit.store.tables import read_table
+
+PAGE = 24
+"""Findings on a page."""
+
+TABLES = {
+    "samples": layout.SAMPLES,
+    "targets": layout.TARGETS,
+    "scores": layout.SCORES,
+    "findings": layout.FINDING,
+}
+SORTS = {
+    "severity": "severity DESC, finding",
+    "energy": "energy, finding",
+    "probability": "probability DESC, finding",
+    "chance": "chance DESC, finding",
+    "q_low": "q_low, finding",
+}
+"""Orders of findings, most telling first."""
+
+_SHOWN = "finding, kind, severity, sample, slot, id, class_id, class, role, probability, area, energy, chance, q_low"
+_CHOSEN = """
+    ($class_name IS NULL OR class = $class_name) AND ($role IS NULL OR role = $role)
+    AND ($kind IS NULL OR kind = $kind) AND chance >= $chance AND q_low <= $q_low AND probability >= $probability
+    AND ($only IS NULL OR finding IN (SELECT unnest($only::VARCHAR[])))
+    AND finding NOT IN (SELECT unnest($without::VARCHAR[]))
+"""
+_AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which findings are shown; None leaves a column open.
+
+    Attributes:
+        chance: the least share of random places that do as well, which `indifferent` is judged by.
+        q_low: the greatest, which `avoids` is judged by.
+        probability: the least.
+        only: these findings alone.
+        without: all but these.
+    """
+
+    class_name: str | None = None
+    role: str | None = None
+    kind: str | None = None
+    chance: float = 0.0
+    q_low: float = 1.0
+    probability: float = 0.0
+    only: tuple[str, ...] | None = None
+    without: tuple[str, ...] = ()
+
+    def parameters(self) -> dict[str, Any]:
+        """Values to bind."""
+        lists = {"only": None if self.only is None else list(self.only), "without": list(self.without)}
+        return asdict(self) | lists
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a finding stands among the chosen ones, from 1, and its neighbours."""
+
+    number: int
+    total: int
+    previous: str | None
+    next: str | None
+
+
+class RunTables:
+    """The tables of a run as they were when this was made.
+
+    Attributes:
+        run: the run.
+        notices: what is missing or damaged, a line each.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.notices: list[str] = []
+        # Extensions would be fetched from a server.
+        self._database = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+        self._done = [shard.index for shard in run.done()]
+        for name, schema in TABLES.items():
+            self._define(name, schema)
+
+    def account(self) -> Account | None:
+        """Where the run stands; None, with a notice, if the ledger is damaged."""
+        try:
+            return self.run.account()
+        except (RunError, KeyError, TypeError) as error:
+            damage = f"Damaged ledger of {self.run.path} ({error!r}); {self._repair()}"
+            self._notice(str(error) if isinstance(error, RunError) else damage)
+            return None
+
+    def summary(self) -> dict[str, Any] | None:
+        """summary.json, or None, with a notice, if there is none to read."""
+        path = self.run.path / layout.SUMMARY
+        try:
+            summary: dict[str, Any] = json.loads(path.read_text())
+            assert isinstance(summary, dict)
+        except (OSError, ValueError, AssertionError):
+            self._notice(f"No readable {layout.SUMMARY}, so no threshold and curve; {self._flag_again()}")
+            return None
+        return summary
+
+    def classes(self) -> list[dict[str, Any]]:
+        """Findings about classes, most suspicious first; empty, with a notice, if there are none to read."""
+        path = self.run.path / layout.FINDINGS / layout.CLASS_FINDINGS
+        try:
+            rows: list[dict[str, Any]] = read_table(path).to_pylist()
+        except RunError:
+            self._notice(f"No readable findings about classes; {self._flag_again()}")
+            return []
+        return rows
+
+    def statuses(self, table: str) -> dict[str, int]:
+        """Rows of `samples`, `targets` or `scores` by status, most frequent first."""
+        if table not in ("samples", "targets", "scores"):
+            raise ValueError(f"Expected `table` to be one of samples, targets, scores, got {table!r}")
+        rows = self._rows(f"SELECT status, count(*) AS n FROM {table} GROUP BY status ORDER BY n DESC, status")
+        return {row["status"]: row["n"] for row in rows}
+
+    def means(self) -> dict[str, float | None]:
+        """Means over scored targets."""
+        columns = ", ".join(f"avg({name}::DOUBLE) AS {name}" for name in _AVERAGED)
+        return self._rows(f"SELECT {columns} FROM scores WHERE status = 'scored'")[0]
+
+    def failures(self, most: int = 200) -> list[dict[str, Any]]:
+        """Ids and reasons of the first failed samples."""
+        query = "SELECT sample, id, reason FROM samples WHERE status = 'failed' ORDER BY sample LIMIT $most"
+        return self._rows(query, {"most": most})
+
+    def values(self, column: str) -> list[str]:
+        """What occurs in the findings' `class`, `role` or `kind`."""
+        if column not in ("class", "role", "kind"):
+            raise ValueError(f"Expected `column` to be one of class, role, kind, got {column!r}")
+        return [row["value"] for row in self._rows(f"SELECT DISTINCT {column} AS value FROM findings ORDER BY value")]
+
+    def count(self, filters: Filters) -> int:
+        """Number of chosen findings."""
+        query = f"SELECT count(*) AS n FROM findings WHERE {_CHOSEN}"
+        return int(self._rows(query, filters.parameters())[0]["n"])
+
+    def findings(self, filters: Filters, sort: str = "severity", page: int = 0) -> list[dict[str, Any]]:
+        """One page of the chosen findings."""
+        query = f"SELECT {_SHOWN} FROM findings WHERE {_CHOSEN} ORDER BY {SORTS[sort]} LIMIT $most OFFSET $skip"
+        return self._rows(query, filters.parameters() | {"most": PAGE, "skip": page * PAGE})
+
+    def place(self, filters: Filters, sort: str, finding: str) -> Place | None:
+        """Where a finding stands among the chosen ones; None if it is not one of them."""
+        order = f"OVER (ORDER BY {SORTS[sort]})"
+        query = f"""
+            SELECT number, total, previous, next FROM (
+                SELECT finding, row_number() {order} AS number, count(*) OVER () AS total,
+                    lag(finding) {order} AS previous, lead(finding) {order} AS next
+                FROM findings WHERE {_CHOSEN}
+            ) WHERE finding = $finding
+        """
+        rows = self._rows(query, filters.parameters() | {"finding": finding})
+        return Place(**rows[0]) if rows else None
+
+    def sample_number(self, sample_id: str) -> int | None:
+        """Row of the sample with this id among those that were reached."""
+        rows = self._rows("SELECT sample FROM samples WHERE id = $id LIMIT 1", {"id": sample_id})
+        return rows[0]["sample"] if rows else None
+
+    def sample(self, number: int) -> dict[str, Any] | None:
+        """A sample's row; None while it is pending."""
+        rows = self._of_sample("samples", number)
+        return rows[0] if rows else None
+
+    def targets(self, number: int) -> list[dict[str, Any]]:
+        """A sample's targets with their scores (`score` is the score's status) and the finding about each, if any."""
+        scores = {row["slot"]: row for row in self._of_sample("scores", number)}
+        findings = {row["slot"]: row for row in self._of_sample("findings", number)}
+        return [
+            {**_scored(scores.get(target["slot"])), **target, "finding": findings.get(target["slot"])}
+            for target in self._of_sample("targets", number)
+        ]
+
+    def _of_sample(self, table: str, number: int) -> list[dict[str, Any]]:
+        """A sample's rows, from its shard's part alone; none where the part is missing or damaged."""
+        index = number // int(self.run.record["shard_size"])
+        if number < 0 or index not in self._done:
+            return []
+        try:
+            part = read_table(self.run.part(table, index))
+        except RunError:
+            return []
+        rows: list[dict[str, Any]] = part.filter(pc.equal(part["sample"], number)).to_pylist()
+        return rows
+
+    def _define(self, name: str, schema: pa.Schema) -> None:
+        """Make a view of a table's readable parts, or an empty table."""
+        present = [path for index in self._done if (path := self.run.part(name, index)).exists()]
+        files = self._readable(name, present)
+        if files:
+            self._parquet(files).create_view(name)
+        else:
+            empty = schema.empty_table()  # noqa: F841 (DuckDB finds it by its name)
+            self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM empty")
+
+    def _readable(self, name: str, present: list[Path]) -> list[Path]:
+        expected = len(self._expected(name))
+        files = present
+        try:
+            if present:
+                self._parquet(present).count("*").fetchall()
+        except duckdb.Error:
+            files = [path for path in present if _has_footer(path)]
+        if len(files) < expected:
+            lost = f"{expected - len(files)} of {expected} parts of the table {name} are missing or damaged"
+            self._notice(f"{lost}; {self._flag_again() if name == layout.FINDINGS else self._repair()}")
+        return files
+
+    def _expected(self, name: str) -> list[int]:
+        """Shards that ought to have a part."""
+        if name in ("samples", "targets"):
+            return self._done
+        if name == "scores" and not self.run.record.get("config", {}).get("scored", True):
+            return []
+        return [index for index in self._done if name == "scores" or self.run.part("scores", index).exists()]
+
+    def _parquet(self, files: list[Path]) -> duckdb.DuckDBPyRelation:
+        # Names are patterns to DuckDB.
+        names = [glob.escape(str(path)) for path in files]
+        return self._database.read_parquet(names, hive_partitioning=False)
+
+    def _rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        try:
+            # A cursor of its own: several browser sessions ask at once.
+            found = self._database.cursor().execute(query, dict(parameters or {}))
+            names = [column[0] for column in found.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"Cannot read the tables of {self.run.path}: {reason}; {self._repair()}") from None
+
+    def _notice(self, line: str) -> None:
+        if line not in self.notices:
+            self.notices.append(line)
+
+    def _flag_again(self) -> str:
+        return f"make them again with: camaudit flag {self.run.path}"
+
+    def _repair(self) -> str:
+        return f"recompute with: camaudit repair {self.run.path}"
+
+
+def stamp(run: Run) -> tuple[int, ...]:
+    """Changes when the run goes on, is scored or flagged again."""
+    names = (layout.LEDGER, layout.SUMMARY, layout.FINDINGS, *layout.PARTS)
+    return tuple(path.stat().st_mtime_ns if (path := run.path / name).exists() else 0 for name in names)
+
+
+def _scored(score: dict[str, Any] | None) -> dict[str, Any]:
+    row = dict(score) if score else dict.fromkeys(layout.SCORES.names)
+    return row | {"score": row["status"], "score_reason": row["reason"]}
+
+
+def _has_footer(path: Path) -> bool:
+    try:
+        pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return False
+    return True

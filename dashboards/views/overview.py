@@ -1,0 +1,197 @@
+"""The run as a whole: what was found about classes, how many of everything, how good the maps are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from audit.store import layout
+from dashboards.components import Context, choose, go, show_notices
+from dashboards.wording import class_sentence, plain, shorten
+
+MOST_CLASSES = 30
+_OFF, _ON, _LINE = "#c2413b", "#9aa5b1", "#3b6ea5"
+
+
+def show(context: Context) -> None:
+    """Draw the page."""
+    tables = context.tables
+    account, summary, classes = tables.account(), tables.summary(), tables.classes()
+    st.title(plain(context.run.path.resolve().name, 60))
+    st.caption(plain(_provenance(context)))
+    show_notices(context)
+    _show_progress(context, account.pending if account else 0, summary)
+    _show_class_findings(classes)
+    _show_counts(context)
+    _show_means(tables.means())
+    left, right = st.columns(2, gap="large")
+    with left:
+        _show_curve(summary)
+    with right:
+        _show_shares(classes, summary)
+    _show_table(classes)
+    _show_failures(context)
+
+
+def _provenance(context: Context) -> str:
+    record = context.run.record
+    model, config = record.get("model", {}), record.get("config", {})
+    parts = {
+        "model": record.get("source", {}).get("model"),
+        "layer": model.get("layer"),
+        "method": config.get("method"),
+        "targets": ", ".join(config.get("roles", ())),
+        "begun": str(record.get("created", ""))[:16].replace("T", " ") + " UTC",
+    }
+    return " · ".join(f"{name} {value}" for name, value in parts.items() if value)
+
+
+def _show_progress(context: Context, pending: int, summary: Mapping[str, Any] | None) -> None:
+    if pending:
+        st.info(plain(f"The run is not finished: {pending} of {context.run.samples} samples are pending."))
+    done = context.tables.statuses("samples").get("processed", 0)
+    flagged = (summary or {}).get("samples", {}).get("processed", done)
+    if flagged != done:
+        st.info(plain(f"The findings cover {flagged} of {done} processed samples; run camaudit flag again."))
+
+
+def _show_class_findings(classes: list[dict[str, Any]]) -> None:
+    if not classes:
+        return
+    found = [row for row in classes if row["finding"]]
+    st.subheader("What looks off the object")
+    if not found:
+        st.text("No class looks off the object more often than is tolerated.")
+    for row in found[:MOST_CLASSES]:
+        said, more = st.columns([7, 1], vertical_alignment="center")
+        said.text(class_sentence(row))
+        if more.button("Show findings", key=f"class {row['class_id']}", width="stretch"):
+            choose("class", row["class"])
+            go("findings")
+
+
+def _show_counts(context: Context) -> None:
+    account = context.tables.account()
+    samples = {} if account is None else {n: getattr(account, n) for n in ("processed", "failed", "pending")}
+    counts = {"Samples": samples, "Targets": context.tables.statuses("targets")}
+    counts["Scores"] = context.tables.statuses("scores")
+    for column, (title, numbers) in zip(st.columns(3), counts.items(), strict=True):
+        with column.container(border=True, height="stretch"):
+            st.markdown(f"**{title}**")
+            with st.container(horizontal=True, gap="large"):
+                for name, number in numbers.items():
+                    st.metric(plain(name.replace("_", " ")), f"{number:,}", width="content")
+            if not numbers:
+                st.caption("none")
+
+
+def _show_means(means: Mapping[str, float | None]) -> None:
+    if means.get("energy") is None:
+        return
+    numbers = {name: value or 0.0 for name, value in means.items()}
+    columns = st.columns(4)
+    with columns[0].container(border=True, height="stretch"):
+        _against_centre("Pointing hit", numbers["hit"], numbers["centre_hit"])
+    with columns[1].container(border=True, height="stretch"):
+        _against_centre("Pointing hit within 15 px", numbers["hit_15px"], numbers["centre_hit_15px"])
+    with columns[2].container(border=True, height="stretch"):
+        st.metric("Mean energy on the object", f"{100 * numbers['energy']:.1f} %")
+        st.caption(f"the object covers {100 * numbers['area']:.1f} % of the view")
+    with columns[3].container(border=True, height="stretch"):
+        st.metric("Mean lift (energy / area)", f"{numbers['lift']:.2f}")
+        st.caption("1 is heat spread evenly")
+
+
+def _against_centre(name: str, hit: float, centre: float) -> None:
+    st.metric(name, f"{100 * hit:.1f} %")
+    st.caption(f"the centre of the view: {100 * centre:.1f} %")
+
+
+def _show_curve(summary: Mapping[str, Any] | None) -> None:
+    curve = (summary or {}).get("mean_iou_curve")
+    if not summary or not curve:
+        return
+    chosen, value = summary["threshold"], summary["mean_iou"]
+    st.subheader("Pseudo-masks")
+    st.caption(f"Mean IoU {value:.3f} at the run's threshold {chosen:.3f}, pooled over all labelled pixels")
+    rows = pd.DataFrame({"threshold": [level / layout.LEVELS for level in range(len(curve))], "iou": curve})
+    x = alt.X("threshold:Q", title="Threshold (share of the map's peak)", scale=alt.Scale(domain=[0, 1]))
+    y = alt.Y("iou:Q", title="Mean IoU", axis=alt.Axis(format=".2f"))
+    tip = [alt.Tooltip("threshold:Q", format=".3f"), alt.Tooltip("iou:Q", format=".3f", title="mean IoU")]
+    line = alt.Chart(rows).mark_line(color=_LINE).encode(x, y, tooltip=tip)
+    mark = pd.DataFrame({"threshold": [chosen], "iou": [value]})
+    rule = alt.Chart(mark).mark_rule(color=_OFF, strokeDash=[4, 4]).encode(x)
+    dot = alt.Chart(mark).mark_point(color=_OFF, filled=True, size=80).encode(x, y, tooltip=tip)
+    st.altair_chart((line + rule + dot).properties(height=396))
+
+
+def _show_shares(classes: list[dict[str, Any]], summary: Mapping[str, Any] | None) -> None:
+    rows = [_bar(row) for row in classes if row["confident"]]
+    if not rows:
+        return
+    rows = sorted(rows, key=lambda row: -row["share"])[:MOST_CLASSES]
+    tolerated = (summary or {}).get("rules", {}).get("tolerated")
+    st.subheader("Off the object, by class")
+    st.caption(_legend(len(rows), tolerated))
+    names = alt.Axis(labelLimit=160, labelOverlap=False)
+    y = alt.Y("class:N", sort=[row["class"] for row in rows], title=None, axis=names)
+    scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format=".0%")
+    x = alt.X("share:Q", title="Share of confidently named targets that look off the object", scale=scale, axis=axis)
+    fill = alt.Color("state:N", scale=alt.Scale(domain=["finding", "none"], range=[_OFF, _ON]), legend=None)
+    rounded = [alt.Tooltip(f"{name}:Q", format=".2g") for name in ("share", "q")]
+    tip = ["class:N", "off_object:Q", "confident:Q", *rounded]
+    base = alt.Chart(pd.DataFrame(rows))
+    bars = base.mark_bar(height={"band": 0.65}).encode(x, y, fill, tooltip=tip)
+    spread = base.mark_rule(color="#2f3b47").encode(alt.X("share_low:Q"), alt.X2("share_high:Q"), y)
+    chart = bars + spread
+    if tolerated is not None:
+        line = alt.Chart(pd.DataFrame({"share": [tolerated]})).mark_rule(strokeDash=[4, 4], color="#6b7280").encode(x)
+        chart = chart + line
+    st.altair_chart(chart.properties(height=max(22 * len(rows), 120)))
+
+
+def _bar(row: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("off_object", "confident", "share", "share_low", "share_high", "q")
+    state = "finding" if row["finding"] else "none"
+    return {"class": shorten(row["class"], 30), "state": state} | {name: row[name] for name in names}
+
+
+def _legend(count: int, tolerated: float | None) -> str:
+    parts = ["Red: a finding. Thin line: 95 % Wilson interval."]
+    if tolerated is not None:
+        parts.append(f"Dashed: the {100 * tolerated:.0f} % that are tolerated.")
+    if count == MOST_CLASSES:
+        parts.append(f"The first {MOST_CLASSES} classes.")
+    return " ".join(parts)
+
+
+def _show_table(classes: list[dict[str, Any]]) -> None:
+    if not classes:
+        return
+    st.subheader("Classes")
+    frame = pd.DataFrame(classes).drop(columns=["class_id", "p"])
+    frame[[*_SHARES]] *= 100
+    number = st.column_config.NumberColumn
+    share = {name: number(title, format="%.1f %%") for name, title in _SHARES.items()}
+    figures = {"lift": number(format="%.2f"), "q": number(format="%.3g"), "off_object": number("off the object")}
+    st.dataframe(frame, hide_index=True, column_config={**share, **figures}, height=min(38 + 35 * len(frame), 780))
+
+
+_SHARES = {
+    "share": "share",
+    "share_low": "95 % from",
+    "share_high": "to",
+    "energy": "mean energy",
+    "area": "mean area",
+}
+
+
+def _show_failures(context: Context) -> None:
+    failures = context.tables.failures()
+    if failures:
+        st.subheader("Failed samples")
+        st.dataframe(pd.DataFrame(failures), hide_index=True)
