@@ -50,7 +50,7 @@ Threshold = Annotated[
     float | None, typer.Option(callback=_share, help="Threshold of pseudo-masks, 0..1. [default: best mean IoU]")
 ]
 
-_WRONG_USE = typer.BadParameter.__bases__[0]
+_WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """What every wrong use of the command line raises."""
 
 
