@@ -76,7 +76,7 @@ def test_a_hot_cell_of_a_centre_crop_lies_within_the_crop() -> None:
     np.testing.assert_allclose([view.x0, view.y0, view.x1, view.y1], [112.5, 12.5, 287.5, 187.5])
     heat = upsample(one_hot(7, 7, 0, 6), view, 200, 400)
     rows, columns = view.inside(200, 400)
-    row, column = np.argwhere(heat == heat.max()).mean(axis=0) + [rows.start, columns.start]
+    row, column = np.argwhere(heat == heat.max()).mean(axis=0) + np.array([rows.start, columns.start])
     # The corner cell is 25 px square; heat is constant from its centre outwards.
     assert 12.5 <= row <= 12.5 + 12.5
     assert 287.5 - 12.5 <= column <= 287.5

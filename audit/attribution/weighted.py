@@ -95,7 +95,8 @@ class WeightedActivations(ABC):
         seen: list[Tensor] = []
         assert self.head.weights is not None
         with torch.inference_mode():
-            with tapped(self.classifier.target_layer, seen.append):
+            # A copy: the next module may work in place.
+            with tapped(self.classifier.target_layer, lambda output: seen.append(output.clone())):
                 outputs = self.classifier.module(images)
             activation = seen[-1]
             ids = choose(self.classifier.class_logits(outputs))
@@ -152,8 +153,10 @@ class WeightedActivations(ABC):
         """[B, K, *leaf] gradient of each target's logit; images of a batch do not touch one another in eval mode."""
         with torch.enable_grad():
             members = self.classifier.members[ids]
-            values = torch.logsumexp(_gather(outputs, members) + self.classifier.membership[ids], dim=2)
             known = torch.from_numpy(self.classifier.named)[ids] & (ids >= 0)
+            # A logsumexp of nothing has a NaN gradient, which would reach the image's other targets.
+            membership = self.classifier.membership[ids].masked_fill(~known[:, :, None], 0)
+            values = torch.logsumexp(_gather(outputs, members) + membership, dim=2)
             sums = torch.where(known, values, 0).sum(dim=0)
         rows = [torch.autograd.grad(total, leaf, retain_graph=True)[0] for total in sums]
         return torch.stack(rows, dim=1)
