@@ -1,0 +1,24 @@
+"""One cluster for all tests that need workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from distributed import Client
+
+from pipelines.cluster import connect
+from pipelines.config import ClusterConfig
+
+
+@pytest.fixture(scope="session")
+def shared_client() -> Iterator[Client]:
+    with connect(ClusterConfig(workers=2, memory="2GB")) as client:
+        yield client
+
+
+@pytest.fixture
+def client(shared_client: Client) -> Client:
+    """Two workers, both there: an earlier test may have killed one."""
+    shared_client.wait_for_workers(2, timeout=30)
+    return shared_client
