@@ -8,8 +8,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, track
+from rich.text import Text
 
 console = Console(stderr=True)
+
+
+def say(text: str, to: Console = console) -> None:
+    """Print a line as it is: no markup in it means anything, and no wrapping breaks a command that it names."""
+    to.print(Text(text), soft_wrap=True)
 
 
 def tracked(label: str) -> Any:
@@ -35,7 +41,7 @@ class SampleBar:
 
     def note(self, message: str) -> None:
         """Print a line above the bar."""
-        self._bar.console.print(message, highlight=False, markup=False)
+        say(message, self._bar.console)
 
 
 @contextmanager

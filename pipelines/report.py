@@ -17,6 +17,7 @@ from audit.export import read_findings
 from audit.images import one_line
 from audit.store import Run, layout
 from audit.store.tables import read_table
+from pipelines.progress import say
 
 _PIPE_WIDTH = 120
 console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
@@ -37,19 +38,19 @@ def status_record(run: Run, check: bool) -> dict[str, Any]:
 
 def print_status(run: Run, record: Mapping[str, Any]) -> None:
     """Print a status record."""
-    console.print(
+    say(
         f"{record['processed']} processed + {record['failed']} failed + {record['pending']} pending "
         f"= {record['samples']} samples   ({record['shards_done']} of {record['shards']} shards)",
-        highlight=False,
+        console,
     )
     for failure in record["failures"]:
-        console.print(Text(f"  failed {shorten(failure['id'])}: {failure['reason']}"))
+        say(f"  failed {shorten(failure['id'])}: {failure['reason']}", console)
     if record["transient"]:
-        console.print(f"  {record['transient']} failures that may pass: run the same command again", highlight=False)
+        say(f"  {record['transient']} failures that may pass: run the same command again", console)
     for damage in record.get("damaged", []):
-        console.print(Text(f"  damaged: {damage['file']}; recompute it: camaudit repair {run.path}"))
+        say(f"  damaged: {damage['file']}; recompute it: camaudit repair {run.path}", console)
     if "damaged" in record and not record["damaged"]:
-        console.print("  every committed file is as it was written")
+        say("  every committed file is as it was written", console)
 
 
 def class_table(run: Run) -> pa.Table:
@@ -92,19 +93,19 @@ def findings_record(run: Run) -> dict[str, Any]:
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the figures of a flagged run in a few lines."""
-    means = summary["means"]
+    means = {name: _number(value) for name, value in summary["means"].items()}
     counts = ", ".join(f"{number} {kind}" for kind, number in summary["findings"].items())
-    console.print(f"findings: {counts} of {summary['scores'].get('scored', 0)} scored targets", highlight=False)
+    say(f"findings: {counts} of {summary['scores'].get('scored', 0)} scored targets", console)
     if summary["mean_iou"] is not None:
-        console.print(f"mean IoU {summary['mean_iou']:.3f} at threshold {summary['threshold']:.3f}", highlight=False)
-    if means.get("energy") is not None:
-        console.print(
-            f"pointing {means['hit']:.3f} (centre {means['centre_hit']:.3f}), within 15 px {means['hit_15px']:.3f} "
-            f"(centre {means['centre_hit_15px']:.3f}), energy {means['energy']:.3f}, area {means['area']:.3f}",
-            highlight=False,
+        say(f"mean IoU {summary['mean_iou']:.3f} at threshold {summary['threshold']:.3f}", console)
+    if summary["scores"].get("scored"):
+        say(
+            f"pointing {means['hit']} (centre {means['centre_hit']}), within 15 px {means['hit_15px']} "
+            f"(centre {means['centre_hit_15px']}), energy {means['energy']}, area {means['area']}",
+            console,
         )
     found = summary["classes_off_object"]
-    console.print(Text(f"classes off the object: {', '.join(map(shorten, found)) or 'none'}"))
+    say(f"classes off the object: {', '.join(map(shorten, found)) or 'none'}", console)
 
 
 def shorten(text: str) -> str:

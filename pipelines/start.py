@@ -19,7 +19,7 @@ from audit.store.files import write_json
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.flag import flag
-from pipelines.progress import console, sample_bar
+from pipelines.progress import sample_bar, say
 from pipelines.report import console as out_console
 from pipelines.report import print_status, print_summary, status_record
 from pipelines.run import audit, pending, prepare, submit_all
@@ -56,7 +56,7 @@ def start(request: Request) -> dict[str, Any]:
     print_status(run, status_record(run, check=False))
     if summary:
         print_summary(summary)
-        out_console.print(f"next: camaudit findings {run.path}; camaudit dashboard {run.path}", highlight=False)
+        say(f"next: camaudit findings {run.path}; camaudit dashboard {run.path}", out_console)
     return summary
 
 
@@ -94,11 +94,11 @@ def _last_rules(run: Run) -> Rules:
 def _say_resumed(run: Run, resumed: bool, stale: str | None) -> None:
     swept = run.sweep()
     if stale:
-        console.print(f"the last {stale} ended without finishing", highlight=False)
+        say(f"the last {stale} ended without finishing")
     if swept:
-        console.print(f"swept {swept} partial files", highlight=False)
+        say(f"swept {swept} partial files")
     if resumed:
-        console.print(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done", highlight=False)
+        say(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done")
 
 
 def _keep_command(run: Run) -> None:
