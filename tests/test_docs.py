@@ -1,0 +1,46 @@
+"""The documents say what is so: verbs, links, the peers' names of options."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from pipelines.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data" / "README.md"])
+BLOCK = re.compile(r"(<!-- verbs: begin -->\n).*?(<!-- verbs: end -->)", re.DOTALL)
+
+
+def verb_table() -> str:
+    """Every verb with the first line of its help, as README's table."""
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperGroup)
+    rows = [f"| `{name}` | {verb.get_short_help_str(200)} |" for name, verb in sorted(command.commands.items())]
+    return "\n".join(["| verb | what it does |", "| --- | --- |", *rows, ""])
+
+
+def test_the_readme_lists_every_verb_as_its_help_says() -> None:
+    found = BLOCK.search(README.read_text())
+    assert found is not None
+    expected = f"{found[1]}{verb_table()}{found[2]}"
+    assert found[0] == expected, f"Put this between the marks:\n{verb_table()}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    missing = [link for link in links if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_readme_opens_with_a_picture_and_the_two_commands() -> None:
+    opening = README.read_text()[:1500]
+    assert re.search(r"!\[[^]]+\]\([^)]+\.png\)", opening)
+    assert "make demo" in opening
+    assert "make test" in opening
