@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,7 @@ from torch import Tensor, nn
 
 from audit.datasets.classes import VOC_CLASSES, map_classes
 from audit.errors import ModelError
-from audit.models.classifier import (
-    ACTIVATIONS,
-    Classifier,
-    Preprocessing,
-    find_target_layer,
-)
+from audit.models.classifier import ACTIVATIONS, Classifier, Preprocessing, find_target_layer
 from audit.views import Fit
 
 CHECKPOINT_FORMAT = "camaudit-checkpoint-1"
@@ -32,7 +28,8 @@ class ModelSpec:
     Attributes:
         model: `torchvision:NAME`, `timm:NAME`, `PATH.pt`, `module:function` or `PATH.py:function`.
         weights: a torchvision weights name, `pretrained` (timm), a state-dict file, or `random:SEED`.
-        arch: for a bare state dict `PATH.pt`, the architecture: one of the other forms of `model`.
+        arch: the architecture of a bare state dict `PATH.pt`, as one of the other forms of `model`; also allows a
+            checkpoint to be built by the function that it names.
         layer: dotted name of the target layer; found by running the model if None.
         mapping: file that maps the data set's classes to the model's; see `audit.datasets.classes.map_classes`.
         size, mode, resize, mean, std: preprocessing, where it is to differ from the weights' own.
@@ -78,7 +75,8 @@ def load_classifier(
         ModelError: unknown name, weights that do not fit, a layer that does not exist, classes that do not map.
     """
     spec = model if isinstance(model, ModelSpec) else ModelSpec(model, weights, **options)
-    source = _build(spec)
+    with _seeded(spec.weights):
+        source = _build(spec)
     module = source.module.eval()
     preprocessing = _preprocessing(spec, source.preprocessing)
     example = torch.zeros(1, 3, preprocessing.fit.size, preprocessing.fit.size)
@@ -178,7 +176,7 @@ def _from_timm(name: str, spec: ModelSpec) -> _Source:
 def _from_checkpoint(spec: ModelSpec) -> _Source:
     state = load_state(spec.model)
     if state.get("format") == CHECKPOINT_FORMAT:
-        module = build_architecture(state["arch"], len(state["classes"]))
+        module = build_architecture(_trusted(state["arch"], spec), len(state["classes"]))
         _load(module, state["state"], spec.model)
         fit = Fit(*state["fit"])
         preprocessing = Preprocessing(fit, tuple(state["mean"]), tuple(state["std"]))
@@ -190,6 +188,13 @@ def _from_checkpoint(spec: ModelSpec) -> _Source:
     source = _from_function(replace(spec, model=spec.arch))
     _load(source.module, state, spec.model)
     return source
+
+
+def _trusted(arch: str, spec: ModelSpec) -> str:
+    """The architecture that a checkpoint names, unless that is someone's code which the user has not named too."""
+    if arch.startswith(_KNOWN_CODE) or arch == spec.arch:
+        return arch
+    raise ModelError(f"{spec.model} asks to run {arch!r}; if you trust that code, allow it with --arch {arch}")
 
 
 def _from_function(spec: ModelSpec) -> _Source:
@@ -207,7 +212,7 @@ def _from_function(spec: ModelSpec) -> _Source:
 def _with_weights(source: _Source, weights: str, rebuild: Callable[[int], nn.Module] | None) -> _Source:
     """Load a state dict, or draw random weights; where its head has another size, rebuild the module for it."""
     if weights.startswith("random:"):
-        return replace(source, module=_randomised(source.module, weights))
+        return replace(source, module=_randomised(source.module))
     state = load_state(weights)
     own = source.module.state_dict()
     head = next((key for key in reversed(own) if own[key].ndim), None)
@@ -236,28 +241,37 @@ def load_state(path: str) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ModelError(f"Expected a state dict in {path}, got {type(state).__name__}")
     inner = state.get("state_dict", state)
-    return inner if isinstance(inner, dict) else state
+    values = inner if isinstance(inner, dict) else state
+    return {str(key).removeprefix("module."): value for key, value in values.items()}
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
     try:
-        module.load_state_dict({key.removeprefix("module."): value for key, value in state.items()})
+        module.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
         lines = str(error).splitlines()
         detail = lines[1].strip() if len(lines) > 1 else _first_line(error)
         raise ModelError(f"The weights in {path} do not fit {type(module).__name__}: {detail}") from None
 
 
-def _randomised(module: nn.Module, weights: str) -> nn.Module:
-    seed = weights.removeprefix("random:")
-    if not seed.isdigit():
+@contextmanager
+def _seeded(weights: str | None) -> Iterator[None]:
+    """With `random:SEED`, what is drawn here follows from the seed; the caller's generator is as before."""
+    kind, _, seed = (weights or "").partition(":")
+    if kind == "random" and not seed.isdigit():
         raise ModelError(f"Expected random weights as random:SEED with a whole number, got {weights!r}")
-    with torch.random.fork_rng():
-        torch.manual_seed(int(seed))
-        for part in module.modules():
-            reset = getattr(part, "reset_parameters", None)
-            if callable(reset):
-                reset()
+    with torch.random.fork_rng(devices=[]):
+        if kind == "random":
+            torch.manual_seed(int(seed))
+        yield
+
+
+def _randomised(module: nn.Module) -> nn.Module:
+    """The module with fresh weights, also where it came with others."""
+    for part in module.modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
     return module
 
 
@@ -380,4 +394,5 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
+_KNOWN_CODE = ("torchvision:", "timm:", "audit.models.small:")
 _STATE_SUFFIXES = (".pt", ".pth", ".safetensors")
