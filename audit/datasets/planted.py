@@ -76,7 +76,7 @@ class PlantedSpec:
     train: int = 3000
     test: int = 600
     size: int = 96
-    cue_share: float = 0.95
+    cue_share: float = 0.97
 
     def __post_init__(self) -> None:
         if min(self.seed, self.train, self.test) < 0:
