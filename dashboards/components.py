@@ -11,7 +11,7 @@ import streamlit as st
 
 from audit.review import Verdict, VerdictLog
 from audit.store import Run, layout
-from dashboards.pictures import Picture, read_picture, thumbnail_jpeg
+from dashboards.pictures import Picture, blank_jpeg, read_picture, thumbnail_jpeg
 from dashboards.queries import Filters, RunTables, stamp
 from dashboards.wording import plain
 
@@ -121,7 +121,7 @@ def _tables(path: str, _stamp: tuple[int, ...]) -> RunTables:
 
 def picture(context: Context, sample: Mapping[str, Any], slot: int, class_id: int) -> Picture:
     """A target to look at."""
-    return _picture(str(context.run.path), context.stamp, sample["sample"], slot, class_id, context.tables)
+    return _picture(str(context.run.path), context.stamp, sample["sample"], slot, class_id, context.run, sample)
 
 
 def small_picture(context: Context, finding: Mapping[str, Any]) -> tuple[bytes, list[str]]:
@@ -133,11 +133,9 @@ def small_picture(context: Context, finding: Mapping[str, Any]) -> tuple[bytes, 
 # A file may change under the page, so what was read is not trusted for long.
 @st.cache_resource(max_entries=8, ttl=60, show_spinner=False)
 def _picture(
-    path: str, stamp: tuple[int, ...], sample: int, slot: int, class_id: int, _tables: RunTables
+    path: str, stamp: tuple[int, ...], sample: int, slot: int, class_id: int, _run: Run, _row: Mapping[str, Any]
 ) -> Picture:
-    row = _tables.sample(sample)
-    assert row is not None
-    return read_picture(_tables.run, row, slot, class_id)
+    return read_picture(_run, _row, slot, class_id)
 
 
 @st.cache_data(max_entries=1000, ttl=600, show_spinner=False)
@@ -145,5 +143,6 @@ def _small_picture(
     path: str, stamp: tuple[int, ...], sample: int, slot: int, class_id: int, _tables: RunTables
 ) -> tuple[bytes, list[str]]:
     row = _tables.sample(sample)
-    assert row is not None
+    if row is None:
+        return blank_jpeg(), ["What the run knows of this sample cannot be read."]
     return thumbnail_jpeg(_tables.run, row, slot, class_id)

@@ -102,11 +102,21 @@ def read_picture(run: Run, sample: Mapping[str, Any], slot: int, class_id: int, 
 def thumbnail_jpeg(run: Run, sample: Mapping[str, Any], slot: int, class_id: int) -> tuple[bytes, list[str]]:
     """A target's overlay with the object's contour, as JPEG, and what is amiss with it."""
     picture = read_picture(run, sample, slot, class_id, longest=2 * max(THUMBNAIL))
-    image = np.full((*THUMBNAIL, 3), 225, np.uint8) if picture.image is None else picture.image
-    small = thumbnail(image, picture.heat, picture.view, picture.target, THUMBNAIL)
+    if picture.image is None:
+        return blank_jpeg(), picture.notices
+    small = thumbnail(picture.image, picture.heat, picture.view, picture.target, THUMBNAIL)
+    return _jpeg(small), picture.notices
+
+
+def blank_jpeg() -> bytes:
+    """A thumbnail of nothing."""
+    return _jpeg(np.full((*THUMBNAIL, 3), 225, np.uint8))
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
     data = BytesIO()
-    Image.fromarray(small).save(data, "JPEG", quality=88)
-    return data.getvalue(), picture.notices
+    Image.fromarray(pixels).save(data, "JPEG", quality=88)
+    return data.getvalue()
 
 
 def _attempt(notices: list[str], read: Callable[[], _Read]) -> _Read | None:

@@ -50,7 +50,9 @@ def train(manifest: Manifest, training: Training, out: Path) -> dict[str, float 
         ManifestError: no sample has a readable image, or none has labels.
         ModelError: unknown architecture, or the loss is not finite.
     """
-    module = build_architecture(training.arch, len(manifest.classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        module = build_architecture(training.arch, len(manifest.classes))
     labels = [sample.labels for sample in manifest]
     if not any(labels):
         raise ManifestError("Expected labelled samples to train on, found none; index a data set with labels")
