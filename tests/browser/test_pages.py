@@ -42,9 +42,9 @@ def voc_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     listed = read_voc(VOC, split="trainval")
     first = Manifest.from_samples(list(listed)[:IMAGES], listed.classes, listed.root, listed.mask_kind)
     first.save(folder / "voc.parquet")
-    options = "--layer features --size 320 --fit squash --targets label --activation sigmoid --shard-size 64 --workers 1"
+    options = "--layer features --size 320 --fit squash --targets label --activation sigmoid --shard-size 64"
     command = [sys.executable, "-c", "from pipelines.cli import main; main()", "run", str(folder / "voc.parquet")]
-    command += ["--model", f"{MODEL}:build", *options.split(), "-o", str(folder / "run")]
+    command += ["--model", f"{MODEL}:build", *options.split(), "--workers", "1", "-o", str(folder / "run")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder / "run"
