@@ -116,7 +116,8 @@ class _ScoreTable:
         part["p_low"][present], part["p_high"][present] = null[0][~absent], null[1][~absent]
 
     def columns(self) -> dict[str, Any]:
-        empty = {name: np.zeros((0, LEVELS) if name in ("inside", "outside") else 0, np.int32) for name in SCORES.names}
+        empty: dict[str, NDArray[Any]] = {name: np.empty(0, object) for name in SCORES.names}
+        empty |= {name: np.zeros((0, LEVELS), np.int32) for name in ("inside", "outside")}
         return {name: np.concatenate([p[name] for p in self._parts]) if self._parts else empty[name] for name in empty}
 
 

@@ -286,7 +286,7 @@ class Run:
 
 _COMPARED = ("config", "model")
 _COUNTED = ("artefacts", "processed", "failed", "transient")
-_LAID_OUT = (layout.MANIFEST, layout.MAPS, layout.LEDGER, layout.LOCK, f"{layout.LOCK}.json")
+_LAID_OUT = (layout.RUN_JSON, layout.MANIFEST, layout.MAPS, layout.LEDGER, layout.LOCK, f"{layout.LOCK}.json")
 
 
 def _claim(root: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from faults.collection import account, audit_here, camaudit, contents, finished, resumed
 
 from audit.errors import RunError
 from audit.store import Run
 from audit.store.maps import shard_file
+from faults.collection import account, audit_here, camaudit, contents, finished, resumed
 from pipelines.run import Plan
 
 PARTS = ("samples", "targets", "scores", "confusion")
@@ -89,7 +89,7 @@ def test_one_flipped_bit_anywhere_in_a_zarr_shard_is_an_error_never_a_wrong_numb
         damaged = bytearray(good)
         damaged[place] ^= 1 << int(generator.integers(8))
         path.write_bytes(bytes(damaged))
-        with pytest.raises(RunError, match="Damaged maps of samples 0 to 3 .*camaudit repair"):
+        with pytest.raises(RunError, match=r"Damaged maps of samples 0 to 3 .*camaudit repair"):
             run.maps(0, 4)
 
 

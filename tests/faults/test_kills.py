@@ -10,10 +10,12 @@ from threading import Thread
 import numpy as np
 import pytest
 from distributed import Client
+
+from audit.errors import AuditError
+from audit.store import Run, Shard
 from faults.collection import (
     CONFIG,
     account,
-    again,
     audit_here,
     camaudit,
     command,
@@ -29,11 +31,9 @@ from faults.collection import (
     wait_until,
     write_model,
 )
-
-from audit.errors import AuditError
-from audit.store import Run
-from pipelines.run import pending, prepare
-from pipelines.shards import audit_shard
+from pipelines.progress import sample_bar
+from pipelines.run import _look_closer, pending, prepare
+from pipelines.shards import audit_shard, tried_path
 
 COUNT = 26
 
@@ -83,7 +83,7 @@ def test_a_run_killed_whole_again_and_again_ends_equal_to_an_uninterrupted_one(
     generator = np.random.default_rng(2)
     for _ in range(2):
         before = entries(run)
-        process = launch(command(tmp_path))
+        process = launch(command(tmp_path, workers=1))
         wait_until(lambda seen=before: entries(run) > seen, 60, "a shard")
         with pytest.raises(Exception, match="timed out"):
             process.wait(timeout=float(generator.uniform(0, 0.4)))
@@ -163,17 +163,16 @@ def test_a_shard_killed_while_it_is_done_again_is_pending_not_done(
 
 
 def test_the_note_of_a_killed_careful_pass_does_not_blame_its_sample_later(tmp_path: Path) -> None:
-    from pipelines.progress import sample_bar
-    from pipelines.run import _look_closer
-    from pipelines.shards import tried_path
-
     plan = planned(tmp_path)
     shard = plan.run.shards[0]
     tried_path(plan.run, shard).write_text("2")
+    guilty: dict[Shard, frozenset[int]] = {}
     with sample_bar("", 10) as bar:
-        first = _look_closer(plan, {}, shard, bar)
-    assert first.args[0].quarantined == frozenset()  # type: ignore[attr-defined]
-    assert not again(plan, careful=True).task.quarantined
+        _look_closer(plan, guilty, shard, bar)
+        assert guilty == {shard: frozenset()}
+        tried_path(plan.run, shard).write_text("3")
+        _look_closer(plan, guilty, shard, bar)
+    assert guilty == {shard: frozenset({3})}
 
 
 def _die(*_arguments: object) -> None:
