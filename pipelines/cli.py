@@ -136,7 +136,7 @@ def demo(
     scenes: Annotated[Path, typer.Option(help="Folder of the scenes.")] = Path("data/planted"),
     seed: Annotated[int, typer.Option(help="Everything follows from it.")] = 0,
     workers: Workers = 2,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training scenes.")] = 10,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training scenes.")] = 8,
 ) -> None:
     """Plant shortcuts in drawn scenes, train a small network, audit it, and show the findings beside the truth.
 

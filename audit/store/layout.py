@@ -108,7 +108,7 @@ FINDING = pa.schema(
         ("best_iou", pa.float32()),
         ("iou", pa.float32()),  # at the run's threshold
         ("chance", pa.float32()),  # share of random places that do as well on the object: p_high
-        ("q_low", pa.float32()),  # of p_low, Benjamini-Hochberg over all scored targets: small when the object is avoided
+        ("q_low", pa.float32()),  # of p_low, Benjamini-Hochberg over all scored targets: small when avoided
         ("q_high", pa.float32()),  # of p_high: small when the heat is on the object
     ]
 )
