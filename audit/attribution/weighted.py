@@ -85,7 +85,9 @@ class WeightedActivations(ABC):
         maps, ids, outputs = run(images, choose)
         empty = (ids < 0) | ~torch.from_numpy(self.classifier.named)[ids]
         maps = maps.masked_fill(empty[:, :, None, None], torch.nan)
-        return Attribution(maps, ids, self.classifier.class_logits(outputs), self.classifier.probabilities(outputs))
+        return Attribution(
+            maps, ids.clone(), self.classifier.class_logits(outputs), self.classifier.probabilities(outputs)
+        )
 
     @abstractmethod
     def combine(self, alpha: Tensor, activation: Tensor) -> Tensor:
