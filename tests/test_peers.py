@@ -21,7 +21,7 @@ SIZE = 112
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def explained(request: pytest.FixtureRequest) -> tuple[Classifier, Tensor, Tensor, Tensor]:
-    """A network with random weights, two images, for each the three of twelve classes with most evidence, and our maps."""
+    """A network with random weights, two images, the three of twelve classes with most evidence, and our maps."""
     classifier = load_classifier(f"torchvision:{request.param}", "random:0", size=SIZE)
     images = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(8))
     with GradCAM(classifier) as explain:
