@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from scipy import ndimage
 from skimage.color import lab2rgb
 
 from audit.views import View, upsample
+
+_Pixel = TypeVar("_Pixel", np.uint8, np.bool_)
 
 UNSEEN = 0.35
 """Brightness left to pixels outside the view."""
@@ -78,6 +81,11 @@ def shrink(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
+def enlarge(pixels: NDArray[_Pixel], factor: int) -> NDArray[_Pixel]:
+    """An image [H, W, 3] or mask [H, W] with every pixel repeated `factor` times both ways."""
+    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def resize_mask(mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
     """The mask at another size, each pixel as the one under its centre."""
     rows = ((np.arange(height) + 0.5) * mask.shape[0] / height).astype(np.intp)
@@ -99,7 +107,7 @@ def thumbnail(
     size: tuple[int, int],
     opacity: float = 0.5,
 ) -> NDArray[np.uint8]:
-    """A small overlay with the object's contour, centred on a pale ground of `size` (height, width).
+    """An overlay with the object's contour, as large as fits a pale ground of `size` (height, width).
 
     Args:
         image: [H, W, 3] upright.
@@ -120,6 +128,8 @@ def thumbnail(
 def _fit_into(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     scale = min(size[0] / height, size[1] / width)
+    if scale >= 2:
+        return enlarge(image, int(scale))
     return shrink(image, max(round(max(height, width) * scale), 1))
 
 

@@ -16,13 +16,15 @@ from audit.datasets.manifest import Manifest, Sample
 from audit.errors import AuditError
 from audit.images import decode_image, read_bytes
 from audit.masks import object_mask, read_mask
-from audit.render import draw_contour, overlay, resize_mask, scale_view, shrink, thumbnail, tint
+from audit.render import draw_contour, enlarge, overlay, resize_mask, scale_view, shrink, thumbnail, tint
 from audit.segmentation import pseudo_mask
 from audit.store import Run, layout
 from audit.views import View
 
 LONGEST = 900
 """Longer side of pictures on the sample's page, pixels."""
+SHORTEST = 480
+"""Images whose longer side has at most half as many pixels are enlarged."""
 THUMBNAIL = (240, 320)
 """Height and width, pixels."""
 CHANGED = "The image file is not the one that the run read: it has changed since. Its map is not shown."
@@ -49,8 +51,10 @@ class Picture:
     notices: list[str] = field(default_factory=list)
 
     def with_contour(self, picture: NDArray[np.uint8], wanted: bool = True) -> NDArray[np.uint8]:
-        """A picture of this size with the object's contour, if it is wanted and known."""
-        return draw_contour(picture, self.target) if wanted and self.target is not None else picture
+        """A picture of this size with the object's contour, if it is wanted and known; small ones are enlarged."""
+        factor = max(SHORTEST // max(picture.shape[:2]), 1)
+        large = enlarge(picture, factor)
+        return draw_contour(large, enlarge(self.target, factor)) if wanted and self.target is not None else large
 
     def overlay(self, opacity: float) -> NDArray[np.uint8] | None:
         """The map over the image."""

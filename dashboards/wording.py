@@ -57,4 +57,6 @@ def finding_sentence(finding: Mapping[str, Any], target: Mapping[str, Any]) -> s
 
 
 def _share_of_places(p: float | None) -> str:
-    return "an unknown share of them" if p is None else f"{100 * p:.2g} % of them"
+    if p is None:
+        return "an unknown share of them"
+    return f"{100 * p:.0f} % of them" if p >= 0.01 else f"{100 * p:.1g} % of them"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from audit.render import UNSEEN, colour, contour, draw_contour, overlay, resize_mask, shrink, thumbnail, tint
+from audit.render import UNSEEN, colour, contour, draw_contour, enlarge, overlay, resize_mask, shrink, thumbnail, tint
 from audit.views import View
 
 RNG = np.random.default_rng(5)
@@ -111,6 +111,18 @@ def test_a_tint_colours_the_mask_and_darkens_the_rest() -> None:
 @pytest.mark.parametrize(("size", "expected"), [((300, 400), (90, 120)), ((40, 20), (40, 20)), ((1, 1000), (1, 120))])
 def test_shrinking_keeps_the_shape_and_never_enlarges(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert shrink(picture(*size), 120).shape == (*expected, 3)
+
+
+def test_enlarging_repeats_every_pixel() -> None:
+    image = picture(3, 4)
+    large = enlarge(image, 5)
+    assert large.shape == (15, 20, 3)
+    assert all((large[row, column] == image[row // 5, column // 5]).all() for row, column in np.ndindex(15, 20))
+
+
+def test_a_small_image_fills_its_thumbnail_as_far_as_whole_pixels_go() -> None:
+    result = thumbnail(np.zeros((10, 10, 3), np.uint8), None, View(0.0, 0.0, 10.0, 10.0), None, (35, 50))
+    assert (result == 0).all(axis=-1).sum() == 30 * 30
 
 
 def test_a_mask_keeps_its_share_when_resized() -> None:

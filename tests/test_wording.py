@@ -31,3 +31,4 @@ def test_sentences_give_the_numbers_of_their_rows() -> None:
     assert "would do as badly in only 0.4 % of them" in finding_sentence(finding, {"p_low": 0.004})
     indifferent = finding | {"kind": "indifferent", "probability": 0.98}
     assert "would do as well in 90 % of them" in finding_sentence(indifferent, {})
+    assert "would do as well in 100 % of them" in finding_sentence(indifferent | {"chance": 1.0}, {})

@@ -41,7 +41,7 @@ def _provenance(context: Context) -> str:
     record = context.run.record
     model, config = record.get("model", {}), record.get("config", {})
     parts = {
-        "model": record.get("source", {}).get("model"),
+        "model": str(record.get("source", {}).get("model") or "").rpartition("/")[2],
         "layer": model.get("layer"),
         "method": config.get("method"),
         "targets": ", ".join(config.get("roles", ())),
