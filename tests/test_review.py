@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,12 +17,6 @@ from audit.review import DECISIONS, VerdictLog
 @pytest.fixture
 def log(tmp_path: Path) -> VerdictLog:
     return VerdictLog(tmp_path / "verdicts.sqlite")
-
-
-def add_many(path: Path, reviewer: str, count: int) -> None:
-    log = VerdictLog(path)
-    for number in range(count):
-        log.add(f"{number}:0:avoids", "confirmed", reviewer)
 
 
 def test_reading_a_log_that_was_never_written_creates_no_file(log: VerdictLog) -> None:
@@ -76,13 +71,14 @@ def test_the_file_itself_forbids_changing_a_verdict(log: VerdictLog, statement: 
 
 
 def test_two_writers_at_once_both_get_in(log: VerdictLog) -> None:
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=add_many, args=(log.path, name, 10)) for name in ("Ana", "Ben")]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
-    assert [writer.exitcode for writer in writers] == [0, 0]
+    code = """if True:
+        import sys
+        from audit.review import VerdictLog
+        for number in range(10):
+            VerdictLog(sys.argv[1]).add(f"{number}:0:avoids", "confirmed", sys.argv[2])
+    """
+    writers = [subprocess.Popen([sys.executable, "-c", code, log.path, name]) for name in ("Ana", "Ben")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
     reviewers = [verdict.reviewer for number in range(10) for verdict in log.history(f"{number}:0:avoids")]
     assert sorted(reviewers) == ["Ana"] * 10 + ["Ben"] * 10
 
