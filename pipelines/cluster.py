@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from pathlib import Path
 
 import dask
 from distributed import Client, LocalCluster
@@ -44,26 +47,41 @@ def connect(config: ClusterConfig) -> Iterator[Client]:
 
 @contextmanager
 def _local(config: ClusterConfig) -> Iterator[Client]:
-    with (
-        tempfile.TemporaryDirectory(prefix="camaudit-") as scratch,
-        LocalCluster(
-            n_workers=config.local_workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            memory_limit=config.memory or "auto",
-            local_directory=scratch,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with tempfile.TemporaryDirectory(prefix="camaudit-") as scratch:
+        with _deaf_to_ctrl_c():
+            cluster = LocalCluster(
+                n_workers=config.local_workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                memory_limit=config.memory or "auto",
+                local_directory=scratch,
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Threads and processes started meanwhile never get the terminal's Ctrl-C; this thread gets it afterwards.
+
+    A terminal sends it to all processes: workers would die of it, where the run wants to let them finish.
+    """
+    resource_tracker.ensure_running()  # its start, at the first process, would open the ears again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
 def _existing(config: ClusterConfig) -> Iterator[Client]:
     where = config.scheduler or config.scheduler_file
+    if config.scheduler_file and not Path(config.scheduler_file).exists():  # the client would wait for it for ever
+        raise RunError(f"No connection file of a scheduler at {where}; start the scheduler first")
     try:
         client = Client(
             address=config.scheduler,

@@ -1,0 +1,121 @@
+"""Images that kill their worker, workers that cannot load the model, schedulers that do not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from distributed import Client
+
+from audit.errors import RunError
+from audit.store import Run
+from faults.collection import (
+    BAD,
+    HOARD,
+    KILL,
+    RAISE,
+    account,
+    camaudit,
+    command,
+    connected,
+    draw_collection,
+    paint,
+    statuses,
+    write_model,
+)
+from pipelines.cluster import connect
+from pipelines.config import ClusterConfig
+from pipelines.shards import explainer
+
+
+def allow_deaths(client: Client, count: int) -> int:
+    """Set how many worker deaths a task survives; returns what it was."""
+
+    def change(dask_scheduler: object) -> int:
+        before = dask_scheduler.allowed_failures  # type: ignore[attr-defined]
+        dask_scheduler.allowed_failures = count  # type: ignore[attr-defined]
+        return int(before)
+
+    return int(client.run_on_scheduler(change))
+
+
+@pytest.fixture
+def impatient(client: Client) -> Iterator[Client]:
+    """A cluster that gives a task up at its worker's first death: each costs seconds."""
+    before = allow_deaths(client, 0)
+    yield client
+    allow_deaths(client, before)
+
+
+@pytest.mark.parametrize("trap", [KILL, HOARD], ids=["kills its worker", "takes all its memory"])
+def test_an_image_that_ends_its_worker_is_quarantined_and_all_others_complete(
+    trap: str,
+    impatient: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw_collection(tmp_path, 8)
+    paint(tmp_path / "005.png", BAD)
+    write_model(tmp_path, trap)
+    with connected(impatient, monkeypatch):
+        assert camaudit(command(tmp_path), monkeypatch) == 0
+    assert "sample 5 keeps killing its worker: quarantined" in capsys.readouterr().err
+    reasons = statuses(Run.open(tmp_path / "run"))
+    assert reasons.pop("005") == "killed the worker that read it"
+    assert set(reasons.values()) == {None}
+    record = account(tmp_path / "run", monkeypatch, capsys)
+    assert (record["processed"], record["failed"], record["transient"]) == (7, 1, 0)
+    assert not list((tmp_path / "run/ledger").glob("*.trying"))
+
+
+@pytest.mark.parametrize(
+    ("trap", "on_build", "reason"),
+    [
+        ("pass", "if multiprocessing.parent_process(): raise OSError('no such device')", "no such device"),
+        (RAISE, "pass", "KeyError: 'bad colour' "),
+    ],
+    ids=["does not load on a worker", "raises on an image"],
+)
+def test_a_model_that_fails_on_a_worker_ends_the_run_early_with_the_reason(
+    trap: str,
+    on_build: str,
+    reason: str,
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    draw_collection(tmp_path, 12)
+    paint(tmp_path / "001.png", BAD)
+    write_model(tmp_path, trap, on_build=on_build)
+    with connected(client, monkeypatch):
+        assert camaudit(command(tmp_path), monkeypatch) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("camaudit: ")
+    assert reason in message
+    assert account(tmp_path / "run", monkeypatch, capsys)["pending"] > 0
+
+    write_model(tmp_path)
+    client.run(explainer.cache_clear)
+    with connected(client, monkeypatch):
+        assert camaudit(command(tmp_path), monkeypatch) == 0
+    assert account(tmp_path / "run", monkeypatch, capsys)["processed"] == 12
+
+
+@pytest.mark.parametrize("place", ["tcp://127.0.0.1:9", "nonsense://x", "127.0.0.1:9"])
+def test_a_scheduler_that_does_not_answer_is_an_error_within_the_timeout(place: str) -> None:
+    with (
+        pytest.raises(RunError, match="No scheduler answers at"),
+        connect(ClusterConfig(scheduler=place, timeout_s=1)),
+    ):
+        pass
+
+
+def test_a_scheduler_file_that_is_missing_is_an_error_not_a_hang(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RunError, match="No connection file"),
+        connect(ClusterConfig(scheduler_file=str(tmp_path / "none.json"), timeout_s=1)),
+    ):
+        pass
