@@ -222,7 +222,7 @@ def run(
     level: Level = 0.05,
     confident: Confident = 0.5,
     chance: Chance = 0.1,
-    tolerated: Tolerated = 0.25,
+    tolerated: Tolerated = 0.5,
     threshold: Threshold = None,
     set_aside: Annotated[bool, typer.Option(help="Rename an existing run that was begun differently.")] = False,
 ) -> None:
@@ -266,7 +266,7 @@ def flag(
     level: Level = 0.05,
     confident: Confident = 0.5,
     chance: Chance = 0.1,
-    tolerated: Tolerated = 0.25,
+    tolerated: Tolerated = 0.5,
     threshold: Threshold = None,
     as_json: Json = False,
 ) -> None:

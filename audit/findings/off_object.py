@@ -41,7 +41,7 @@ class Rules:
     level: float = 0.05
     confident: float = 0.5
     chance: float = 0.1
-    tolerated: float = 0.25
+    tolerated: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("level", "confident", "chance", "tolerated"):
