@@ -195,8 +195,9 @@ def test_a_target_is_of_the_kind_that_the_rules_say(
     assert kind(probability, energy, chance, q_low) == expected
 
 
-def test_severity_is_the_share_of_places_as_good_times_the_probability() -> None:
-    np.testing.assert_allclose(severity(np.array([0.8, 1.0]), np.array([0.5, 0.25])), [0.4, 0.25])
+def test_severity_is_the_share_of_places_as_good_times_the_confidence_beyond_even_odds() -> None:
+    found = severity(np.array([0.75, 1.0, 0.5, 0.2]), np.array([0.5, 0.25, 1.0, 1.0]))
+    np.testing.assert_allclose(found, [0.25, 0.25, 0, 0])
 
 
 @pytest.mark.parametrize(("count", "total"), [(0, 1), (1, 1), (0, 40), (7, 40), (40, 40), (500, 1234)])
