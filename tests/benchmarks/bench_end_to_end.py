@@ -1,0 +1,160 @@
+"""A whole run from JPEG files to committed shards, beside the forward pass over the same pixels already in memory.
+
+256 drawn images of VOC's size with masks; ResNet-50, 224 px, batch 16; two processes of one thread each. All candidates
+run on the same two worker processes, in turn, with the model already loaded: starting them is left out, and timed apart
+as one run from nothing: laying out the run, starting the cluster, loading the model in each process, auditing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from distributed import Client
+from numpy.typing import NDArray
+from PIL import Image
+
+from audit.attribution.weighted import WeightedActivations
+from audit.datasets import VOC_CLASSES, Manifest
+from audit.datasets.manifest import Sample
+from audit.masks import write_index_png
+from audit.models import ModelSpec
+from pipelines.attribute import decode_sample
+from pipelines.cluster import connect
+from pipelines.config import ClusterConfig, RunConfig
+from pipelines.progress import sample_bar
+from pipelines.run import Plan, audit, prepare
+from pipelines.shards import explainer
+from tests.benchmarks.timing import Measured, interleave, timed
+
+IMAGES = 256
+HEIGHT, WIDTH = 375, 500
+WORKERS = 2
+FORWARD = "forward pass only, pixels in memory"
+FROM_NOTHING = "run with scores, from nothing"
+SPEC = ModelSpec("torchvision:resnet50", "random:0")
+UNSCORED = RunConfig(shard_size=32, scored=False)
+SCORED = replace(UNSCORED, scored=True)
+
+
+def measure(rounds: int) -> list[Measured]:
+    """Time the forward pass first, then runs without and with scores, then one run from nothing."""
+    with tempfile.TemporaryDirectory(prefix="camaudit-bench-") as folder:
+        root = Path(folder)
+        manifest = draw_collection(root)
+        names = count()
+
+        def plan(config: RunConfig) -> Plan:
+            return prepare(str(root / "manifest.parquet"), str(root / f"run{next(names)}"), SPEC, config)
+
+        first = plan(SCORED)
+        with connect(ClusterConfig(WORKERS)) as client:
+            halves = hold_pixels(client, first, list(manifest))
+            candidates = {
+                FORWARD: lambda: forward_only(client, halves),
+                "run without scores": audited(client, lambda: plan(UNSCORED)),
+                "run with scores": audited(client, lambda: plan(SCORED)),
+            }
+            found = interleave(candidates, IMAGES, rounds)
+        return [*found, *interleave({FROM_NOTHING: timed(lambda: from_nothing(plan))}, IMAGES, 1, warm_up=False)]
+
+
+def draw_collection(root: Path) -> Manifest:
+    """Write images, masks and their manifest."""
+    rng = np.random.default_rng(0)
+    manifest = Manifest.from_samples([_draw_sample(root, rng, index) for index in range(IMAGES)], VOC_CLASSES, root)
+    manifest.save(root / "manifest.parquet")
+    return manifest
+
+
+def _draw_sample(root: Path, rng: np.random.Generator, index: int) -> Sample:
+    """Smooth colours with some noise, and one or two boxes in the mask, each with a void rim."""
+    coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT))
+    noisy = np.asarray(coarse, np.int16) + rng.integers(-12, 13, (HEIGHT, WIDTH, 3))
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(root / f"{index}.jpg", quality=90)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    labels = sorted(rng.choice(len(VOC_CLASSES), int(rng.integers(1, 3)), replace=False).tolist())
+    for label in labels:
+        top, left = int(rng.integers(0, HEIGHT - 150)), int(rng.integers(0, WIDTH - 200))
+        mask[top : top + 150, left : left + 200] = 255
+        mask[top + 5 : top + 145, left + 5 : left + 195] = label + 1
+    write_index_png(root / f"{index}.png", mask)
+    return Sample(f"{index:06d}", f"{index}.jpg", tuple(labels), f"{index}.png")
+
+
+def audited(client: Client, plan: Callable[[], Plan]) -> Callable[[], float]:
+    """Audit a new run; its time begins after it was laid out and ends with the last commit."""
+
+    def run() -> float:
+        ready = plan()
+        return timed(lambda: _audit(ready, client))()
+
+    return run
+
+
+def _audit(plan: Plan, client: Client) -> None:
+    with sample_bar("auditing", IMAGES) as bar:
+        audit(plan, client, bar)
+    account = plan.run.account()
+    assert account.processed == IMAGES, account
+
+
+def from_nothing(plan: Callable[[RunConfig], Plan]) -> None:
+    """Lay out a run, start a cluster, audit."""
+    ready = plan(SCORED)
+    with connect(ClusterConfig(WORKERS)) as client:
+        _audit(ready, client)
+
+
+def hold_pixels(client: Client, plan: Plan, samples: Sequence[Sample]) -> list[str]:
+    """Load the model in each worker and have it hold its half of the images; returns the workers' addresses."""
+    workers = sorted(client.scheduler_info()["workers"])
+    share = len(samples) // len(workers)
+    parts = [samples[place * share : (place + 1) * share] for place in range(len(workers))]
+    ready = [
+        client.submit(_hold, plan, part, workers=[worker], pure=False)
+        for part, worker in zip(parts, workers, strict=True)
+    ]
+    assert sum(client.gather(ready)) == IMAGES
+    return workers
+
+
+def forward_only(client: Client, workers: Sequence[str]) -> float:
+    """Seconds that the slower worker needs for its half."""
+    passes = [client.submit(_forward, workers=[worker], pure=False) for worker in workers]
+    return float(max(client.gather(passes)))
+
+
+_held: list[tuple[WeightedActivations, NDArray[np.uint8]]] = []
+"""In a worker: the loaded model and its half of the images, fitted."""
+
+
+def _hold(plan: Plan, samples: Sequence[Sample]) -> int:
+    record = plan.run.record
+    explain = explainer(
+        plan.task.spec,
+        plan.task.config.method,
+        tuple(record["classes"]),
+        record["model"]["fingerprint"],
+        plan.task.threads,
+    )
+    fit = explain.classifier.preprocessing.fit
+    decoded = [decode_sample(row, sample, fit, SCORED.max_pixels).pixels for row, sample in enumerate(samples)]
+    _held[:] = [(explain, np.stack([pixels for pixels in decoded if pixels is not None]))]
+    return len(_held[0][1])
+
+
+def _forward() -> float:
+    explain, pixels = _held[0]
+    images = explain.classifier.preprocessing.normalise(pixels)
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for batch in torch.split(images, SCORED.batch_size):
+            explain.classifier.module(batch)
+    return time.perf_counter() - began
