@@ -36,7 +36,7 @@ def _share(value: float | None) -> float | None:
 
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
-Out = Annotated[Path, typer.Option("--out", "-o", help="Manifest to write (Parquet).")]
+Out = Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Manifest to write (Parquet).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 MaskKind = Literal["index", "binary"]
 Level = Annotated[float, typer.Option(help="False discovery rate of findings.")]
@@ -173,7 +173,7 @@ def fetch(
 def train(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST")],
     model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME or module:function of a class count")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Checkpoint to write.")],
     size: Annotated[int, typer.Option(min=1, help="Side of the input, pixels.")] = 224,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the samples.")] = 10,
     learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-3,
