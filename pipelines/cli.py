@@ -146,7 +146,9 @@ def demo(
     from pipelines.config import ClusterConfig
     from pipelines.demo import demo as run_demo
 
-    run_demo(out, scenes, PlantedSpec(seed=seed), ClusterConfig(workers), epochs)
+    with _right_use():
+        spec = PlantedSpec(seed=seed)
+    run_demo(out, scenes, spec, ClusterConfig(workers), epochs)
 
 
 @app.command()
