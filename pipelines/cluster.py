@@ -82,6 +82,8 @@ def _existing(config: ClusterConfig) -> Iterator[Client]:
     where = config.scheduler or config.scheduler_file
     if config.scheduler_file and not Path(config.scheduler_file).exists():  # the client would wait for it for ever
         raise RunError(f"No connection file of a scheduler at {where}; start the scheduler first")
+    for name in ("distributed", "distributed.client"):  # a lost scheduler is told in one line, not by its tracebacks
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(
             address=config.scheduler,

@@ -111,7 +111,7 @@ def submit_all(
     """
     queue = iter(shards)
     running: dict[Future[Report], Shard] = {}
-    completed = as_completed(raise_errors=False)
+    completed = as_completed(loop=client.loop, raise_errors=False)
 
     def submit(shard: Shard, job: Callable[[Shard], Report]) -> None:
         future = client.submit(job, shard, pure=False, key=f"shard-{shard.index:05d}-{next(_serial)}")
@@ -197,7 +197,7 @@ def _drain(client: Client, running: dict[Future[Report], Shard], bar: SampleBar)
     client.cancel([future for future in running if future not in waited], force=True)
     if waited:
         bar.note(f"interrupted: finishing {len(waited)} running shards (again Ctrl-C to drop them)")
-        for future in as_completed(waited, raise_errors=False):
+        for future in as_completed(waited, loop=client.loop, raise_errors=False):
             shard = running[future]
             if future.status == "finished" and not future.result().error:
                 bar.advance(len(shard), future.result().failed)

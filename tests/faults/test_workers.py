@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,8 +25,11 @@ from faults.collection import (
     command,
     connected,
     draw_collection,
+    launch,
     paint,
+    slowly,
     statuses,
+    wait_until,
     write_model,
 )
 from pipelines.cluster import connect
@@ -111,6 +119,60 @@ def test_a_scheduler_that_does_not_answer_is_an_error_within_the_timeout(place: 
         connect(ClusterConfig(scheduler=place, timeout_s=1)),
     ):
         pass
+
+
+CLUSTER = """
+import time
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        time.sleep(120)
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A cluster of other processes: its scheduler's address, and its process group."""
+    program = tmp_path / "cluster.py"
+    program.write_text(CLUSTER)
+    process = subprocess.Popen(
+        [sys.executable, str(program)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    yield process.stdout.readline().strip(), process.pid
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_run_that_loses_its_scheduler_ends_soon_with_one_line_and_the_same_command_completes_it(
+    elsewhere: tuple[str, int],
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    address, group = elsewhere
+    draw_collection(tmp_path, 60)
+    write_model(tmp_path, slowly(0.3))
+    process = launch(command(tmp_path, "--scheduler", address))
+    wait_until(lambda: any((tmp_path / "run/ledger").glob("*.json")), 60, "a first shard")
+    os.killpg(group, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert said.splitlines()[-1].startswith("camaudit: Lost the scheduler")
+    assert 0 < account(tmp_path / "run", monkeypatch, capsys)["processed"] < 60
+    write_model(tmp_path)
+    with connected(client, monkeypatch):
+        assert camaudit(command(tmp_path), monkeypatch) == 0
+    assert account(tmp_path / "run", monkeypatch, capsys)["processed"] == 60
 
 
 def test_a_scheduler_file_that_is_missing_is_an_error_not_a_hang(tmp_path: Path) -> None:
