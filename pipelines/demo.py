@@ -77,8 +77,9 @@ def compare(run: Run, scenes: Path, classifier: Classifier) -> dict[str, Any]:
     classes = [
         _judge(str(name), rows, findings.get(str(name), {})) for name, rows in table.groupby("class", sort=False)
     ]
-    relies = (table["reliance"] >= RELIES).to_numpy()
-    scores = {name: auroc(values, relies) for name, values in _image_scores(table).items()}
+    scored = table.dropna(subset=["p_high"])
+    relies = (scored["reliance"] >= RELIES).to_numpy()
+    scores = {name: auroc(values, relies) for name, values in _image_scores(scored).items()}
     return {
         "classes": classes,
         "auroc": {name: round(value, 4) if np.isfinite(value) else None for name, value in scores.items()},
@@ -87,7 +88,7 @@ def compare(run: Run, scenes: Path, classifier: Classifier) -> dict[str, Any]:
 
 
 def reliance(run: Run, scenes: Path, classifier: Classifier) -> pd.DataFrame:
-    """One row a test scene: its scores, and `reliance` = p(c | with cue) - p(c | without)."""
+    """One row a test scene: `reliance` = p(c | with) - p(c | without), and its scores, NaN where a map is no evidence."""
     truth = read_truth(scenes)
     truth = truth[truth["id"].isin({sample.id for sample in run.manifest()})]
     with_cue = _probabilities(classifier, read_voc(scenes, split="val"))
@@ -97,7 +98,7 @@ def reliance(run: Run, scenes: Path, classifier: Classifier) -> pd.DataFrame:
     twin = [without[name][class_id] for name, class_id in zip(truth["twin"], ids, strict=True)]
     right = [int(without[name].argmax()) == class_id for name, class_id in zip(truth["twin"], ids, strict=True)]
     truth = truth.assign(reliance=np.subtract(own, twin), right_without_cue=right)
-    table: pd.DataFrame = truth.merge(_scored(run), on="id")
+    table: pd.DataFrame = truth.merge(_scored(run), on="id", how="left")
     return table
 
 

@@ -1,4 +1,4 @@
-"""Train a classifier on a manifest: frame the images once, fit, save a checkpoint that `camaudit run` takes as it is."""
+"""Train a classifier on a manifest: frame the images once, fit, save a checkpoint that `camaudit run` takes."""
 
 from __future__ import annotations
 
