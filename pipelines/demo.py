@@ -88,7 +88,7 @@ def compare(run: Run, scenes: Path, classifier: Classifier) -> dict[str, Any]:
 
 
 def reliance(run: Run, scenes: Path, classifier: Classifier) -> pd.DataFrame:
-    """One row a test scene: `reliance` = p(c | with) - p(c | without), and its scores, NaN where a map is no evidence."""
+    """One row a test scene: `reliance` = p(c | with) - p(c | without), and its scores, NaN without a score."""
     truth = read_truth(scenes)
     truth = truth[truth["id"].isin({sample.id for sample in run.manifest()})]
     with_cue = _probabilities(classifier, read_voc(scenes, split="val"))
@@ -145,7 +145,7 @@ def _image_scores(table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
 
 
 def _scored(run: Run) -> pd.DataFrame:
-    parts = []
+    parts: list[pd.DataFrame] = []
     for shard in run.done():
         scores = run.read("scores", shard, ["sample", "slot", "status", "energy", "lift", "p_high"]).to_pandas()
         targets = run.read("targets", shard, ["sample", "slot", "probability"]).to_pandas()

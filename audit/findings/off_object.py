@@ -82,8 +82,8 @@ def kinds(
 def severity(probability: NDArray[np.floating], p_high: NDArray[np.floating]) -> NDArray[np.float64]:
     """How bad a target looks [n], 0..1: chance times confidence.
 
-    Chance is the share of random places that do as well, confidence how far the class is named beyond even odds, 2 p - 1.
-    On the planted benchmark it ranks reliance better than chance alone or chance times probability.
+    Chance is the share of random places that do as well, confidence how far the probability exceeds even odds, 2 p - 1.
+    On the planted benchmark this ranks reliance better than chance alone or chance times probability.
     """
     return np.asarray(p_high, np.float64) * np.maximum(2 * np.asarray(probability, np.float64) - 1, 0)
 
