@@ -71,15 +71,16 @@ def test_scores_equal_a_slow_count_over_the_upsampled_map_and_the_mask(plan: Pla
     scores = table(plan.run, "scores").merge(table(plan.run, "targets")[["sample", "slot", "class_id"]])
     samples = list(plan.run.manifest())
     views = table(plan.run, "samples")
-    for row in scores.itertuples():
-        view = View(*views.loc[row.sample, ["x0", "y0", "x1", "y1"]])
-        mask = read_mask(samples[row.sample], "index", (40, 48), 3)
-        heat = np.maximum(upsample(plan.run.maps(row.sample, row.sample + 1)[0, row.slot][None], view, 40, 48)[0], 0)
-        inside, valid = mask == row.class_id + 1, mask >= 0
-        assert row.area == pytest.approx(inside.sum() / valid.sum())
-        assert row.energy == pytest.approx(heat[inside].sum() / heat[valid].sum(), rel=1e-4)
-        assert sum(row.inside) == inside.sum()
-        assert sum(row.outside) == valid.sum() - inside.sum()
+    for row in scores.to_dict("records"):
+        sample = row["sample"]
+        view = View(*views.loc[sample, ["x0", "y0", "x1", "y1"]])
+        mask = read_mask(samples[sample], "index", (40, 48), 3)
+        heat = np.maximum(upsample(plan.run.maps(sample, sample + 1)[0, row["slot"]][None], view, 40, 48)[0], 0)
+        inside, valid = mask == row["class_id"] + 1, mask >= 0
+        assert row["area"] == pytest.approx(inside.sum() / valid.sum())
+        assert row["energy"] == pytest.approx(heat[inside].sum() / heat[valid].sum(), rel=1e-4)
+        assert sum(row["inside"]) == inside.sum()
+        assert sum(row["outside"]) == valid.sum() - inside.sum()
 
 
 def test_mean_iou_of_the_summary_is_that_of_the_exported_masks(plan: Plan, tmp_path: Path) -> None:
@@ -212,12 +213,14 @@ def test_preparing_a_run_again_reads_no_row_of_the_manifest_but_its_labels(
 
     monkeypatch.setattr(Manifest, "__iter__", refuse)
     opened: list[int] = []
-    read = Manifest.open.__func__  # type: ignore[attr-defined]
-    monkeypatch.setattr(
-        Manifest,
-        "open",
-        classmethod(lambda cls, *a: opened.append(len(m := read(cls, *a))) or m),  # type: ignore[func-returns-value]
-    )
+    read = Manifest.open
+
+    def counting(*arguments: Any) -> Manifest:
+        manifest = read(*arguments)
+        opened.append(len(manifest))
+        return manifest
+
+    monkeypatch.setattr(Manifest, "open", counting)
     assert prepare(str(tmp_path / "manifest.parquet"), str(plan.run.path), plan.task.spec, CONFIG).resumed
     assert opened == [0]
 

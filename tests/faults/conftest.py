@@ -20,5 +20,5 @@ def shared_client() -> Iterator[Client]:
 @pytest.fixture
 def client(shared_client: Client) -> Client:
     """Two workers, both there: an earlier test may have killed one."""
-    shared_client.wait_for_workers(2, timeout=30)
+    shared_client.wait_for_workers(2, timeout=120)
     return shared_client
