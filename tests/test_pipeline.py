@@ -38,7 +38,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def table(run: Run, name: str) -> pd.DataFrame:
-    return pd.concat([run.read(name, shard).to_pandas() for shard in run.done()], ignore_index=True)
+    parts: list[pd.DataFrame] = [run.read(name, shard).to_pandas() for shard in run.done()]
+    return pd.concat(parts, ignore_index=True)
 
 
 def test_every_sample_has_a_row_and_every_target_a_row_and_a_map(plan: Plan) -> None:
