@@ -11,12 +11,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from audit.errors import AuditError
-from pipelines import progress
+from pipelines.cli_index import index_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
-index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
 app.add_typer(index_app, name="index")
 
 
@@ -36,9 +35,7 @@ def _share(value: float | None) -> float | None:
 
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
-Out = Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Manifest to write (Parquet).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-MaskKind = Literal["index", "binary"]
 Level = Annotated[float, typer.Option(help="False discovery rate of findings.")]
 Confident = Annotated[float, typer.Option(help="Probability from which a class counts as named with confidence.")]
 Chance = Annotated[float, typer.Option(help="Share of random places that may do as well as a map without finding.")]
@@ -66,68 +63,6 @@ def main() -> None:
         from pipelines.shards import describe
 
         _fail(describe(error))
-
-
-@index_app.command("voc")
-def index_voc(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="A VOCdevkit or a VOC2012 folder.")],
-    out: Out,
-    split: Annotated[str, typer.Option(help="A list of ImageSets, as train, val, trainval.")] = "trainval",
-) -> None:
-    """Index PASCAL VOC.
-
-    Example: camaudit index voc VOCdevkit --split val -o val.parquet
-    """
-    from audit.datasets import read_voc
-
-    _write(read_voc(root, split=split, track=progress.tracked("indexing")), out)
-
-
-@index_app.command("coco")
-def index_coco(
-    annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="instances_*.json")],
-    images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")],
-    out: Out,
-) -> None:
-    """Index COCO instances.
-
-    Example: camaudit index coco instances_val2017.json val2017 -o coco.parquet
-    """
-    from audit.datasets import read_coco
-
-    _write(read_coco(annotations, images, track=progress.tracked("indexing")), out)
-
-
-@index_app.command("folder")
-def index_folder(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Class subfolders, or images beside one another.")],
-    out: Out,
-    masks: Annotated[Path | None, typer.Option(help="Folder of masks with the same relative names, .png.")] = None,
-    mask_kind: Annotated[MaskKind, typer.Option(help="binary: non-zero is the object.")] = "binary",
-) -> None:
-    """Index a folder of images.
-
-    Example: camaudit index folder photos --masks masks -o photos.parquet
-    """
-    from audit.datasets import read_folder
-
-    _write(read_folder(root, masks=masks, mask_kind=mask_kind, track=progress.tracked("indexing")), out)
-
-
-@index_app.command("table")
-def index_table(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet with a column `path`.")],
-    out: Out,
-    root: Annotated[str | None, typer.Option(help="Folder or URL of the paths. [default: the table's]")] = None,
-    mask_kind: Annotated[MaskKind, typer.Option(help="index: as in PASCAL VOC.")] = "index",
-) -> None:
-    """Index a table: columns path, labels, mask; every other column is an attribute.
-
-    Example: camaudit index table photos.csv --root s3://bucket/photos -o photos.parquet
-    """
-    from audit.datasets import read_table
-
-    _write(read_table(table, root=root, mask_kind=mask_kind, track=progress.tracked("indexing")), out)
 
 
 @app.command()
@@ -428,11 +363,6 @@ def doctor(as_json: Json = False) -> None:
 
     found = examine()
     _print_json(found) if as_json else typer.echo("\n".join(f"{name:<14}{value}" for name, value in found.items()))
-
-
-def _write(manifest: Any, out: Path) -> None:
-    manifest.save(out)
-    typer.echo(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
 
 
 def _rules(level: float, confident: float, chance: float, tolerated: float) -> Any:
