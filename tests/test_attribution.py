@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audit.attribution import CAM, GradCAM, choose_targets
-from audit.attribution.targets import role_of, slot_count
+from audit.attribution import CAM, GradCAM
 from audit.attribution.weighted import METHODS, WeightedActivations
 from audit.datasets.classes import ClassMapping
 from audit.errors import ModelError
@@ -382,42 +381,3 @@ def test_every_method_names_itself_and_its_paper(method: type[WeightedActivation
     assert METHODS[method.name] is method
     assert method.description
     assert any(character.isdigit() for character in method.paper)
-
-
-LOGITS = torch.tensor([[0.1, 0.9, 0.5, -1.0], [2.0, 0.0, -1.0, 1.0]])
-
-
-@pytest.mark.parametrize(
-    ("roles", "labels", "slots", "expected"),
-    [
-        (("label", "predicted"), [[2], [0]], 2, [[2, 1], [0, -1]]),
-        (("label",), [[3, 2], []], 2, [[3, 2], [-1, -1]]),
-        (("predicted", "runner_up"), [[1], [1]], 2, [[1, 2], [0, 3]]),
-        (("label", "predicted", "runner_up"), [[1], [2, 3]], 4, [[1, 2, -1, -1], [2, 3, 0, -1]]),
-        (("runner_up",), [[0], [0]], 1, [[2], [3]]),
-        (("label",), [[0, 1, 2], [3]], 2, [[0, 1], [3, -1]]),
-    ],
-)
-def test_targets_are_labels_then_predicted_then_runner_up_none_twice(
-    roles: tuple[str, ...], labels: list[list[int]], slots: int, expected: list[list[int]]
-) -> None:
-    assert choose_targets(roles, labels, LOGITS, slots).tolist() == expected
-
-
-def test_slots_hold_all_targets_of_any_sample() -> None:
-    assert slot_count(("label", "predicted"), 3) == 4
-    assert slot_count(("predicted", "runner_up"), 3) == 2
-    assert slot_count(("label",), 0) == 1
-
-
-@pytest.mark.parametrize(
-    ("class_id", "rank", "roles", "expected"),
-    [
-        (1, 0, ("label", "predicted"), "label"),
-        (1, 0, ("predicted", "runner_up"), "predicted"),
-        (0, 0, ("label", "predicted"), "predicted"),
-        (0, 1, ("label", "runner_up"), "runner_up"),
-    ],
-)
-def test_a_target_is_named_by_its_first_role(class_id: int, rank: int, roles: tuple[str, ...], expected: str) -> None:
-    assert role_of(class_id, [1], rank, roles) == expected
