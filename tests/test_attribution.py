@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audit.attribution import CAM, GradCAM, choose_targets
+from audit.attribution import CAM, METHODS, GradCAM, choose_targets
+from audit.attribution.engine import WeightedActivations
 from audit.attribution.targets import role_of, slot_count
-from audit.attribution.weighted import METHODS, WeightedActivations
 from audit.datasets.classes import ClassMapping
 from audit.errors import ModelError
 from audit.models import Classifier, Preprocessing, load_classifier

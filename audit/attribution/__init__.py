@@ -1,6 +1,7 @@
 """Attribution maps: where in the image the evidence for a class lies."""
 
+from audit.attribution.engine import Attribution, WeightedActivations
 from audit.attribution.targets import ROLES, choose_targets
-from audit.attribution.weighted import CAM, METHODS, Attribution, GradCAM
+from audit.attribution.weighted import CAM, METHODS, GradCAM
 
-__all__ = ["CAM", "METHODS", "ROLES", "Attribution", "GradCAM", "choose_targets"]
+__all__ = ["CAM", "METHODS", "ROLES", "Attribution", "GradCAM", "WeightedActivations", "choose_targets"]
