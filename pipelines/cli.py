@@ -211,7 +211,7 @@ def run(
     mean: Annotated[str | None, typer.Option(help="Normalisation, three numbers as 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="Normalisation, three numbers.")] = None,
     activation: Annotated[str | None, typer.Option(help="softmax, or sigmoid for a multi-label model.")] = None,
-    method: Annotated[str, typer.Option(help="Attribution method: gradcam or cam.")] = "gradcam",
+    method: Annotated[str, typer.Option(help="Attribution method; camaudit methods lists them.")] = "gradcam",
     targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = "label,predicted",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 16,
     shard_size: Annotated[int, typer.Option(help="Samples a shard, the unit of work and of resume.")] = 256,
