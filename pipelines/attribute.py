@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from audit.attribution import Attribution, choose_targets
+from audit.attribution.engine import WeightedActivations
 from audit.attribution.targets import role_of
-from audit.attribution.weighted import WeightedActivations
 from audit.datasets.manifest import Sample
 from audit.errors import ImageError, TransientError
 from audit.images import decode_image, read_bytes

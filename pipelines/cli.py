@@ -146,7 +146,7 @@ def run(
     mean: Annotated[str | None, typer.Option(help="Normalisation, three numbers as 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="Normalisation, three numbers.")] = None,
     activation: Annotated[str | None, typer.Option(help="softmax, or sigmoid for a multi-label model.")] = None,
-    method: Annotated[str, typer.Option(help="Attribution method: gradcam or cam.")] = "gradcam",
+    method: Annotated[str, typer.Option(help="Attribution method; camaudit methods lists them.")] = "gradcam",
     targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = "label,predicted",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 16,
     shard_size: Annotated[int, typer.Option(help="Samples a shard, the unit of work and of resume.")] = 256,
@@ -342,15 +342,30 @@ def dashboard(
 def methods(as_json: Json = False) -> None:
     """List the attribution methods.
 
+    Each with its cost: forward passes an image, backward passes a target. The latter go from the outputs to the target
+    layer only, and behind a linear head no method takes any.
+
     Example: camaudit methods
     """
     from audit.attribution import METHODS
 
-    rows = [{"name": m.name, "description": m.description, "paper": m.paper} for m in METHODS.values()]
+    rows = [
+        {
+            "name": m.name,
+            "description": m.description,
+            "paper": m.paper,
+            "forward_passes": m.forward_passes,
+            "backward_passes": m.backward_passes,
+            "needs_gradients": m.backward_passes > 0,
+        }
+        for m in METHODS.values()
+    ]
     if as_json:
         _print_json(rows)
     else:
-        typer.echo("\n".join(f"{row['name']:<10}{row['description']} ({row['paper']})" for row in rows))
+        for row in rows:
+            cost = f"{row['forward_passes']} forward, {row['backward_passes'] or 'no'} backward"
+            typer.echo(f"{row['name']:<16}{row['description']} ({row['paper']}; {cost})")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from audit.attribution import METHODS
-from audit.attribution.weighted import WeightedActivations
+from audit.attribution.engine import WeightedActivations
 from audit.errors import AuditError, ModelError
 from audit.models import ModelSpec, load_classifier, weights_fingerprint
 from audit.store import Run, Shard

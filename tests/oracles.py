@@ -47,6 +47,78 @@ def gradcam(module: nn.Module, layer: nn.Module, image: Tensor, outputs: Sequenc
     return total.clamp(min=0) if rectify else total
 
 
+def pulled(module: nn.Module, layer: nn.Module, image: Tensor, outputs: Sequence[int]) -> tuple[Floats, Floats]:
+    """Activation and gradient [channels, h, w] of one image and the logsumexp of some outputs, in double precision."""
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()
+
+    handle = layer.register_forward_hook(keep)
+    with torch.enable_grad():
+        logits = module(image[None].clone().requires_grad_())[0]
+        gradient = torch.autograd.grad(torch.logsumexp(logits[list(outputs)], dim=0), kept[-1])[0]
+    handle.remove()
+    return kept[-1].detach()[0].double().numpy(), gradient[0].double().numpy()
+
+
+def _weighted(weights: Sequence[float], activation: Floats) -> Floats:
+    total = np.zeros(activation.shape[1:])
+    for weight, channel in zip(weights, activation, strict=True):
+        total += weight * channel
+    return total
+
+
+def counterfactual(activation: Floats, gradient: Floats) -> Floats:
+    """Grad-CAM of the negated score [h, w]."""
+    return np.maximum(_weighted([-slopes.mean() for slopes in gradient], activation), 0)
+
+
+def gradcam_plus_plus(activation: Floats, gradient: Floats) -> Floats:
+    """Grad-CAM++ [h, w] (Chattopadhay et al. 2018) with alpha as printed in eq. 19, cell by cell."""
+    weights = []
+    for channel, slopes in zip(activation, gradient, strict=True):
+        alphas = [g**2 / (2 * g**2 + channel.sum() * g**3) if g > 0 else 0.0 for g in slopes.flat]
+        weights.append(sum(alpha * max(g, 0) for alpha, g in zip(alphas, slopes.flat, strict=True)))
+    return np.maximum(_weighted(weights, activation), 0)
+
+
+def xgradcam(activation: Floats, gradient: Floats) -> Floats:
+    """XGrad-CAM [h, w] (Fu et al. 2020); channels without activation add nothing."""
+    weights = []
+    for channel, slopes in zip(activation, gradient, strict=True):
+        total = channel.sum()
+        weights.append(sum(g * a / total for g, a in zip(slopes.flat, channel.flat, strict=True)) if total else 0.0)
+    return np.maximum(_weighted(weights, activation), 0)
+
+
+def hirescam(activation: Floats, gradient: Floats) -> Floats:
+    """HiResCAM [h, w] (Draelos and Carin 2020)."""
+    total = np.zeros(activation.shape[1:])
+    for channel, slopes in zip(activation, gradient, strict=True):
+        total += channel * slopes
+    return total
+
+
+def layercam(activation: Floats, gradient: Floats) -> Floats:
+    """LayerCAM [h, w] (Jiang et al. 2021)."""
+    return np.maximum(hirescam(activation, np.maximum(gradient, 0)), 0)
+
+
+def eigencam(activation: Floats, _gradient: Floats) -> Floats:
+    """Eigen-CAM [h, w] (Muhammad and Yeasin 2020) by a full singular value decomposition, agreeing with the sum."""
+    rows = activation.reshape(len(activation), -1).T
+    found = rows @ np.linalg.svd(rows)[2][0]
+    sign = -1 if found @ rows.sum(axis=1) < 0 else 1
+    return (sign * found).reshape(activation.shape[1:])
+
+
+def eigengradcam(activation: Floats, gradient: Floats) -> Floats:
+    """Eigen-CAM of the products [h, w]."""
+    return eigencam(activation * gradient, gradient)
+
+
 def class_logit(outputs: Floats, group: Sequence[int]) -> float:
     """Logit of "any of the group's outputs" of one row of outputs."""
     return float(np.log(sum(np.exp(outputs[index]) for index in group))) if group else -np.inf

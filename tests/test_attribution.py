@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from audit.attribution import CAM, GradCAM
-from audit.attribution.weighted import METHODS, WeightedActivations
+from audit.attribution import CAM, METHODS, GradCAM
+from audit.attribution.engine import WeightedActivations
 from audit.datasets.classes import ClassMapping
 from audit.errors import ModelError
 from audit.models import Classifier, Preprocessing, load_classifier

@@ -1,167 +1,22 @@
-"""Weighted activations: maps that are a sum over the layer's channels, each with one weight for each class.
+"""Weighted activations: maps that are a sum over the layer's channels, each weighted by what it does for the class.
 
-With A^k channel k of the target layer (h x w, Z = h w positions) and y^c the logit of class c:
+With A^k channel k of the target layer (h x w, Z = h w positions), y^c the logit of class c and g_ij^k = dy^c/dA_ij^k:
 
 - CAM (Zhou et al., CVPR 2016, eq. 2): L^c = sum_k w_k^c A^k, for global average pooling and linear weights w.
-- Grad-CAM (Selvaraju et al., ICCV 2017, eq. 1 and 2): alpha_k^c = (1/Z) sum_ij dy^c/dA_ij^k,
-  L^c = ReLU(sum_k alpha_k^c A^k).
+- Grad-CAM (Selvaraju et al., ICCV 2017, eq. 1 and 2): alpha_k^c = (1/Z) sum_ij g_ij^k, L^c = ReLU(sum_k alpha_k^c A^k).
+- The others are variations on these two; each class gives its formula.
 
-A class that several outputs name has y^c = logsumexp of theirs, so dy^c is theirs weighted by their softmax.
+`slopes` are g, broadcast over positions where they do not differ (see `WeightedActivations.combine`).
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import ClassVar, Self
-
 import torch
 from torch import Tensor
 
-from audit.attribution.heads import Head, certify
-from audit.attribution.taps import evaluating, tapped
+from audit.attribution.engine import WeightedActivations
 from audit.errors import ModelError
 from audit.models.classifier import Classifier
-
-Choose = Callable[[Tensor], Tensor]
-"""From class logits [B, C] to the class ids [B, K] to explain; -1 leaves a slot empty."""
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """What explaining a batch gives.
-
-    Attributes:
-        maps: [B, K, h, w] float32 raw maps; NaN in empty slots and for classes without an output.
-        class_ids: [B, K] int64; -1 in empty slots.
-        logits: [B, C] float32; -inf for classes without an output.
-        probabilities: [B, C] float32.
-    """
-
-    maps: Tensor
-    class_ids: Tensor
-    logits: Tensor
-    probabilities: Tensor
-
-
-class WeightedActivations(ABC):
-    """Maps by weighted activations, batched over images and over classes of each image; a context manager.
-
-    Args:
-        classifier: whose module is put in eval mode until the context ends.
-
-    Example:
-        with GradCAM(classifier) as explain:
-            maps, logits = explain(images, class_ids)
-    """
-
-    name: ClassVar[str]
-    description: ClassVar[str]
-    paper: ClassVar[str]
-
-    def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
-        self._exits = ExitStack()
-        with evaluating(classifier.module):
-            self.head: Head = certify(classifier)
-
-    def __enter__(self) -> Self:
-        self._exits.enter_context(evaluating(self.classifier.module))
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._exits.close()
-
-    def __call__(self, images: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [B, 3, H, W] and class ids [B, K] -> raw maps [B, K, h, w] float32 and class logits [B, C]."""
-        found = self.attribute(images, lambda _logits: class_ids)
-        return found.maps, found.logits
-
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
-        """Explain the classes that `choose` picks from the logits; the forward pass runs once."""
-        run = {"linear": self._closed_form, "pooled": self._at_mean, "general": self._at_layer}[self.head.kind]
-        maps, ids, outputs = run(images, choose)
-        empty = (ids < 0) | ~torch.from_numpy(self.classifier.named)[ids]
-        maps = maps.masked_fill(empty[:, :, None, None], torch.nan)
-        return Attribution(
-            maps, ids.clone(), self.classifier.class_logits(outputs), self.classifier.probabilities(outputs)
-        )
-
-    @abstractmethod
-    def combine(self, alpha: Tensor, activation: Tensor) -> Tensor:
-        """alpha [B, K, channels] (1/Z sum_ij dy/dA_ij) and A [B, channels, h, w] -> maps [B, K, h, w]."""
-
-    def _closed_form(self, images: Tensor, choose: Choose) -> tuple[Tensor, Tensor, Tensor]:
-        seen: list[Tensor] = []
-        assert self.head.weights is not None
-        with torch.inference_mode():
-            # A copy: the next module may work in place.
-            with tapped(self.classifier.target_layer, lambda output: seen.append(output.clone())):
-                outputs = self.classifier.module(images)
-            activation = seen[-1]
-            ids = choose(self.classifier.class_logits(outputs))
-            alpha = self._class_weights(outputs, ids) / activation.shape[2:].numel()
-            maps = self.combine(alpha, activation)
-        return maps, ids, outputs
-
-    def _class_weights(self, outputs: Tensor, ids: Tensor) -> Tensor:
-        """[B, K, channels] dy^c/dm of a linear head for the classes of each image."""
-        weights = self.head.weights
-        assert weights is not None
-        members = self.classifier.members[ids]
-        if members.shape[2] == 1:
-            return weights[members[:, :, 0]]
-        share = torch.softmax(_gather(outputs, members) + self.classifier.membership[ids], dim=2).nan_to_num()
-        return torch.einsum("bkg,bkgc->bkc", share, weights[members])
-
-    def _at_mean(self, images: Tensor, choose: Choose) -> tuple[Tensor, Tensor, Tensor]:
-        seen: list[Tensor] = []
-
-        def pool(output: Tensor) -> Tensor:
-            seen.append(output)
-            return output.mean(dim=(2, 3), keepdim=True)
-
-        mean, outputs = self._forward_from_layer(images, pool)
-        ids = choose(self.classifier.class_logits(outputs.detach()))
-        slopes = self._gradients(outputs, ids, mean)
-        positions = seen[-1].shape[2:].numel()
-        maps = self.combine(slopes.flatten(2) / positions, seen[-1])
-        return maps, ids, outputs.detach()
-
-    def _at_layer(self, images: Tensor, choose: Choose) -> tuple[Tensor, Tensor, Tensor]:
-        activation, outputs = self._forward_from_layer(images, lambda output: output)
-        ids = choose(self.classifier.class_logits(outputs.detach()))
-        slopes = self._gradients(outputs, ids, activation)
-        maps = self.combine(slopes.mean(dim=(3, 4)), activation.detach())
-        return maps, ids, outputs.detach()
-
-    def _forward_from_layer(self, images: Tensor, transform: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Run the model with a graph that begins at the transformed layer output; the trunk keeps none."""
-        leaves: list[Tensor] = []
-
-        def begin_graph(output: Tensor) -> Tensor:
-            leaf = transform(output).detach().requires_grad_()
-            leaves.append(leaf)
-            torch.set_grad_enabled(True)  # undone by the no_grad block around the forward pass
-            return leaf.clone()
-
-        with torch.no_grad(), tapped(self.classifier.target_layer, begin_graph):
-            outputs = self.classifier.module(images)
-        return leaves[-1], outputs
-
-    def _gradients(self, outputs: Tensor, ids: Tensor, leaf: Tensor) -> Tensor:
-        """[B, K, *leaf] gradient of each target's logit; images of a batch do not touch one another in eval mode."""
-        with torch.enable_grad():
-            members = self.classifier.members[ids]
-            known = torch.from_numpy(self.classifier.named)[ids] & (ids >= 0)
-            # A logsumexp of nothing has a NaN gradient, which would reach the image's other targets.
-            membership = self.classifier.membership[ids].masked_fill(~known[:, :, None], 0)
-            values = torch.logsumexp(_gather(outputs, members) + membership, dim=2)
-            sums = torch.where(known, values, 0).sum(dim=0)
-        rows = [torch.autograd.grad(total, leaf, retain_graph=True)[0] for total in sums]
-        return torch.stack(rows, dim=1)
 
 
 class GradCAM(WeightedActivations):
@@ -171,8 +26,8 @@ class GradCAM(WeightedActivations):
     description = "ReLU of the activations weighted by the mean gradient of the class logit"
     paper = "Selvaraju et al., ICCV 2017"
 
-    def combine(self, alpha: Tensor, activation: Tensor) -> Tensor:
-        return _weigh(alpha, activation).relu_()
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return weigh(_mean(slopes), activation).relu_()
 
 
 class CAM(WeightedActivations):
@@ -185,6 +40,7 @@ class CAM(WeightedActivations):
     name = "cam"
     description = "activations weighted by the class's row of the linear layer behind global average pooling"
     paper = "Zhou et al., CVPR 2016"
+    backward_passes = 0
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__(classifier)
@@ -194,19 +50,166 @@ class CAM(WeightedActivations):
                 f"CAM needs global average pooling and a linear layer behind {layer!r}; use --method gradcam"
             )
 
-    def combine(self, alpha: Tensor, activation: Tensor) -> Tensor:
-        return _weigh(alpha * activation.shape[2:].numel(), activation)
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return weigh(slopes * activation.shape[2:].numel(), activation)
 
 
-def _weigh(alpha: Tensor, activation: Tensor) -> Tensor:
-    h, w = activation.shape[2:]
-    return torch.bmm(alpha, activation.flatten(2)).view(*alpha.shape[:2], h, w)
+class GradCAMPlusPlus(WeightedActivations):
+    """Grad-CAM++ (Chattopadhay et al., WACV 2018): a weight for each position, so that small regions count in full.
+
+    w_k = sum_ij alpha_ij^k ReLU(g_ij^k) and L = ReLU(sum_k w_k A^k), with alpha for an exponential of the score,
+    alpha_ij^k = g^2 / (2 g^2 + g^3 sum_ab A_ab^k) (eq. 19), here divided by g^2: where g is 0, ReLU(g) is too. The
+    factor exp(y^c) of the paper's gradient is the same at all positions and left out.
+
+    Peers depart from the paper: pytorch-grad-cam adds 1e-6 to the denominator, which outweighs g^2 where gradients are
+    small; torchcam puts g^3 inside the sum over positions. For a layer with negative outputs, which the paper does not
+    consider, the denominator may come near 0 and the map be unreliable.
+    """
+
+    name = "gradcam++"
+    description = "Grad-CAM with positive gradients only, weighted by position through higher derivatives"
+    paper = "Chattopadhay et al., WACV 2018"
+
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        total = activation.sum(dim=(2, 3), keepdim=True)[:, None]
+        positive = slopes.relu()
+        weights = _mean(positive / (2 + positive * total)) * activation.shape[2:].numel()
+        return weigh(weights, activation).relu_()
 
 
-def _gather(outputs: Tensor, members: Tensor) -> Tensor:
-    """outputs [B, outputs] at members [B, K, G] -> [B, K, G]."""
-    return outputs.gather(1, members.flatten(1)).view_as(members)
+class XGradCAM(WeightedActivations):
+    """XGrad-CAM (Fu et al., BMVC 2020): gradients averaged by each position's share of its channel's activation.
+
+    w_k = sum_ij g_ij^k A_ij^k / sum_ab A_ab^k and L = ReLU(sum_k w_k A^k). A channel whose activation sums to 0, for a
+    layer behind a ReLU one that is 0 everywhere, has weight 0. Equal to Grad-CAM where g is the same at all positions.
+    """
+
+    name = "xgradcam"
+    description = "Grad-CAM with the gradient averaged by each position's share of the activation"
+    paper = "Fu et al., BMVC 2020"
+
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        total = activation.sum(dim=(2, 3), keepdim=True)
+        share = activation / total.where(total != 0, torch.inf)
+        weights = torch.einsum("bkchw,bchw->bkc", slopes, share)
+        return weigh(weights[:, :, :, None, None], activation).relu_()
 
 
-METHODS: dict[str, type[WeightedActivations]] = {method.name: method for method in (GradCAM, CAM)}
+class HiResCAM(WeightedActivations):
+    """HiResCAM (Draelos and Carin 2020), negative evidence kept: L = sum_k g^k A^k, element by element.
+
+    For a linear or pooled head it is Grad-CAM before its ReLU; for one linear layer behind the flattened activation the
+    map adds up to the logit less its bias.
+    """
+
+    name = "hirescam"
+    description = "activations times gradients, element by element, summed over channels"
+    paper = "Draelos and Carin, arXiv 2011.08891, 2020"
+
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return weigh(slopes, activation)
+
+
+class LayerCAM(WeightedActivations):
+    """LayerCAM (Jiang et al., IEEE TIP 2021) of one layer: L = ReLU(sum_k ReLU(g^k) A^k), element by element."""
+
+    name = "layercam"
+    description = "activations times positive gradients, element by element, summed over channels"
+    paper = "Jiang et al., IEEE TIP 2021"
+
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return weigh(slopes.relu(), activation).relu_()
+
+
+class EigenCAM(WeightedActivations):
+    """Eigen-CAM (Muhammad and Yeasin, IJCNN 2020): A projected on its first principal direction.
+
+    It asks for no class: every target of an image has the same map. See `first_component` for the sign, which the paper
+    leaves open. Peers depart from the paper: pytorch-grad-cam takes the mean over positions off first, leaves the sign
+    to chance and drops what is negative.
+    """
+
+    name = "eigencam"
+    description = "first principal component of the activations; the same map for every class"
+    paper = "Muhammad and Yeasin, IJCNN 2020"
+    backward_passes = 0
+
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return first_component(activation)[:, None].expand(-1, slopes.shape[1], -1, -1)
+
+
+class EigenGradCAM(WeightedActivations):
+    """Eigen-CAM of the activations times their gradients, element by element, so that it depends on the class.
+
+    Made known by pytorch-grad-cam, without a paper of its own; there the mean over positions is taken off first, here
+    not, as in Eigen-CAM's paper. Its sign is the one that agrees with HiResCAM: heat speaks for the class.
+    """
+
+    name = "eigengradcam"
+    description = "first principal component of the activations times gradients"
+    paper = "after Muhammad and Yeasin, IJCNN 2020"
+
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return first_component(slopes * activation[:, None])
+
+
+class Counterfactual(GradCAM):
+    """Counterfactual Grad-CAM (Selvaraju et al., ICCV 2017, on counterfactual explanations): what speaks against.
+
+    Grad-CAM with the gradient of -y^c.
+    """
+
+    name = "counterfactual"
+    description = "Grad-CAM of the negated class logit: what speaks against the class"
+
+    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return super().combine(-slopes, activation)
+
+
+def weigh(weights: Tensor, activation: Tensor) -> Tensor:
+    """Sum over channels of weights [B, K, channels, h, w] or [B, K, channels, 1, 1] times A -> [B, K, h, w].
+
+    The latter takes one matrix product, and no tensor of the former's size.
+    """
+    return torch.einsum("bkchw,bchw->bkhw", weights, activation)
+
+
+def first_component(values: Tensor) -> Tensor:
+    """Values [..., channels, h, w] projected on their first right singular vector, positions as rows -> [..., h, w].
+
+    Singular vectors have no sign of their own: the projection gets the one in which it agrees (inner product) with the
+    sum over channels, so it is nowhere negative if the values are not. NaN where any value is not finite.
+    """
+    scale = values.abs().amax(dim=(-3, -2, -1), keepdim=True)
+    # Scaled, squares of small gradients do not vanish; what is not finite would stop the whole batch.
+    rows = (values / scale).nan_to_num(0, 0, 0).flatten(-2).mT
+    positions, channels = rows.shape[-2:]
+    if positions <= channels:
+        strengths, vectors = torch.linalg.eigh(rows @ rows.mT)
+        found = vectors[..., -1] * strengths[..., -1:].clamp(min=0).sqrt()
+    else:
+        found = (rows @ torch.linalg.eigh(rows.mT @ rows)[1][..., -1:]).squeeze(-1)
+    agreement = (found * rows.sum(dim=-1)).sum(dim=-1, keepdim=True)
+    signed = torch.where(agreement >= 0, found, -found)
+    return signed.view(values.shape[:-3] + values.shape[-2:]) * scale.squeeze(-3)
+
+
+def _mean(slopes: Tensor) -> Tensor:
+    return slopes.mean(dim=(3, 4), keepdim=True)
+
+
+METHODS: dict[str, type[WeightedActivations]] = {
+    method.name: method
+    for method in (
+        GradCAM,
+        CAM,
+        GradCAMPlusPlus,
+        XGradCAM,
+        HiResCAM,
+        LayerCAM,
+        EigenCAM,
+        EigenGradCAM,
+        Counterfactual,
+    )
+}
 """Methods by the name that `camaudit run --method` takes."""

@@ -20,7 +20,7 @@ from distributed import Client
 from numpy.typing import NDArray
 from PIL import Image
 
-from audit.attribution.weighted import WeightedActivations
+from audit.attribution.engine import WeightedActivations
 from audit.datasets import VOC_CLASSES, Manifest
 from audit.datasets.manifest import Sample
 from audit.masks import write_index_png
