@@ -282,9 +282,9 @@ def test_coco_labels_and_boxes_leave_crowds_out_and_regions_keep_them(tmp_path: 
     assert np.array_equal(coco_mask.decode(crowd["segmentation"]), np.eye(4, 6))
 
 
-def test_a_coco_image_without_annotations_has_no_labels_and_no_regions(tmp_path: Path) -> None:
+def test_a_coco_image_without_annotations_has_no_labels_and_is_all_background(tmp_path: Path) -> None:
     sample = by_id(read_coco(coco_file(tmp_path), tmp_path))["a"]
-    assert (sample.labels, sample.boxes, sample.regions) == ((), (), None)
+    assert (sample.labels, sample.boxes, sample.regions) == ((), (), "[]")
 
 
 def test_coco_ids_are_image_ids_where_stems_clash(tmp_path: Path) -> None:

@@ -93,6 +93,7 @@ def _box(entry: Record, class_ids: dict[int, int]) -> Box:
 
 
 def _regions(image: Record, entries: Sequence[Record], class_ids: dict[int, int]) -> str | None:
+    """What to draw: nothing without annotations, which is all background; None where there are only boxes."""
     regions = [
         {
             "class_id": class_ids[entry["category_id"]],
@@ -104,4 +105,4 @@ def _regions(image: Record, entries: Sequence[Record], class_ids: dict[int, int]
         for entry in entries
         if entry.get("segmentation")
     ]
-    return json.dumps(regions, separators=(",", ":")) if regions else None
+    return json.dumps(regions, separators=(",", ":")) if regions or not entries else None

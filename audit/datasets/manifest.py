@@ -163,8 +163,11 @@ class Manifest:
         }
         table = self.table.replace_schema_metadata({_KEY: json.dumps(meta).encode()})
         partial = target.with_name(target.name + ".partial")
-        pq.write_table(table, partial, row_group_size=_ROW_GROUP, compression="zstd")
-        os.replace(partial, target)
+        try:
+            pq.write_table(table, partial, row_group_size=_ROW_GROUP, compression="zstd")
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
         return target
 
     def _resolve(self, path: str) -> str:
