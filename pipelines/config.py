@@ -61,6 +61,11 @@ def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     return roles
 
 
+def default_shard_size(samples: int) -> int:
+    """Samples a shard: few enough for every worker to have its share, many enough for a task to be worth its while."""
+    return min(max(-(-samples // 32), 32), 256)
+
+
 @dataclass(frozen=True)
 class ClusterConfig:
     """Where a run is computed; it may differ at every resume.

@@ -26,7 +26,7 @@ from audit.models import load_classifier
 from audit.store import Run
 from audit.views import View, upsample
 from pipelines.attribute import attribute_samples, by_peak, map_ahead
-from pipelines.config import RunConfig
+from pipelines.config import RunConfig, default_shard_size
 from pipelines.flag import flag
 from pipelines.run import Plan, prepare
 from pipelines.shards import audit_shard, rescore_shard
@@ -239,3 +239,8 @@ def test_preparing_a_run_again_reads_no_row_of_the_manifest_but_its_labels(
 def test_a_configuration_that_cannot_be_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RunConfig(**wrong)
+
+
+@pytest.mark.parametrize(("samples", "size"), [(1, 32), (280, 32), (3200, 100), (10_000, 256), (10**6, 256)])
+def test_shards_are_as_many_as_workers_can_share_and_no_longer_than_256(samples: int, size: int) -> None:
+    assert default_shard_size(samples) == size
