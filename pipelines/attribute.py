@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audit.attribution import Attribution, choose_targets
-from audit.attribution.engine import WeightedActivations
+from audit.attribution import Attribution, Method, choose_targets
 from audit.attribution.targets import role_of
 from audit.datasets.manifest import Sample
 from audit.errors import ImageError, TransientError
@@ -63,7 +62,7 @@ class ShardMaps:
 def attribute_samples(
     samples: Sequence[Sample],
     first_row: int,
-    explain: WeightedActivations,
+    explain: Method,
     config: RunConfig,
     slots: int,
     before: Callable[[int], None] | None = None,
@@ -78,7 +77,7 @@ def attribute_samples(
         before: called with a row before it is touched; samples are then taken one by one, nothing ahead.
         quarantined: rows that are not touched.
     """
-    result = ShardMaps(np.full((len(samples), slots, *explain.head.grid), np.nan, np.float16))
+    result = ShardMaps(np.full((len(samples), slots, *explain.grid), np.nan, np.float16))
     fit = explain.classifier.preprocessing.fit
 
     def decode(item: tuple[int, Sample]) -> Decoded:
@@ -139,7 +138,7 @@ def _batches(items: Iterator[_LEFT], size: int) -> Iterator[list[_LEFT]]:
 
 
 def _explain_batch(
-    result: ShardMaps, batch: Sequence[Decoded], first_row: int, explain: WeightedActivations, config: RunConfig
+    result: ShardMaps, batch: Sequence[Decoded], first_row: int, explain: Method, config: RunConfig
 ) -> None:
     labels = [decoded.sample.labels for decoded in batch]
     slots = result.maps.shape[1]
@@ -185,7 +184,7 @@ def _add_targets(
     found: Attribution,
     place: int,
     peaks: NDArray[np.float32],
-    explain: WeightedActivations,
+    explain: Method,
     roles: Sequence[str],
 ) -> None:
     logits, probabilities = found.logits[place], found.probabilities[place]
@@ -209,7 +208,7 @@ def _add_targets(
             column.append(values[name])
 
 
-def _status(explain: WeightedActivations, class_id: int, raw: torch.Tensor) -> str:
+def _status(explain: Method, class_id: int, raw: torch.Tensor) -> str:
     if not explain.classifier.named[class_id]:
         return "no_output"
     if not bool(raw.isfinite().all()):

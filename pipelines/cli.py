@@ -180,8 +180,9 @@ def run(
     )
     rules = _rules(level, confident, chance, tolerated)
     with _right_use():
-        chosen = {} if shard_size is None else {"shard_size": shard_size}
-        config = RunConfig(method, _names(targets), batch_size, **chosen, scored=score)
+        config = RunConfig(method, roles=_names(targets), batch_size=batch_size, scored=score)
+        if shard_size is not None:
+            config = replace(config, shard_size=shard_size)
         cluster = ClusterConfig(workers, threads, memory, scheduler, scheduler_file)
     if shard_size is None:
         config = replace(config, shard_size=default_shard_size(manifest_length(manifest)))
@@ -363,7 +364,8 @@ def methods(as_json: Json = False) -> None:
             "paper": m.paper,
             "forward_passes": m.forward_passes,
             "backward_passes": m.backward_passes,
-            "needs_gradients": m.backward_passes > 0,
+            "needs_gradients": m.backward_passes != "none",
+            "resolution": "input" if m.pixels else "layer",
         }
         for m in METHODS.values()
     ]
@@ -371,7 +373,7 @@ def methods(as_json: Json = False) -> None:
         _print_json(rows)
     else:
         for row in rows:
-            cost = f"{row['forward_passes']} forward, {row['backward_passes'] or 'no'} backward"
+            cost = f"forward passes: {row['forward_passes']}; backward passes: {row['backward_passes']}"
             typer.echo(f"{row['name']:<16}{row['description']} ({row['paper']}; {cost})")
 
 

@@ -7,8 +7,9 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from audit.attribution import METHODS, ROLES
+from audit.attribution import ROLES, check_method
 from audit.images import MAX_PIXELS
+from audit.models import Execution
 
 _MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)? ?[kMGT]i?B")
 
@@ -21,7 +22,9 @@ class RunConfig:
         ValueError: a value that cannot be.
 
     Attributes:
-        method: name of the attribution method.
+        method: name of the attribution method; see `audit.attribution.make_method`.
+        options: its options, as pairs.
+        precision: of the network; see `audit.models.Execution`.
         roles: targets of each sample.
         batch_size: images a forward pass.
         shard_size: samples a shard.
@@ -30,6 +33,8 @@ class RunConfig:
     """
 
     method: str = "gradcam"
+    options: tuple[tuple[str, Any], ...] = ()
+    precision: str = "float32"
     roles: tuple[str, ...] = ("label", "predicted")
     batch_size: int = 16
     shard_size: int = 256
@@ -37,8 +42,8 @@ class RunConfig:
     scored: bool = True
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"Expected --method to be one of {', '.join(METHODS)}, got {self.method!r}")
+        check_method(self.method, dict(self.options))
+        Execution(self.precision)
         known_roles(self.roles)
         for name in ("batch_size", "shard_size", "max_pixels"):
             if getattr(self, name) < 1:
@@ -46,7 +51,7 @@ class RunConfig:
 
     def record(self) -> dict[str, Any]:
         """As run.json keeps it."""
-        return asdict(self) | {"roles": list(self.roles)}
+        return asdict(self) | {"roles": list(self.roles), "options": dict(self.options)}
 
 
 def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:

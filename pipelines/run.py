@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
 
-from audit.attribution import METHODS
+from audit.attribution import make_method
 from audit.attribution.targets import slot_count
 from audit.datasets.manifest import Manifest
 from audit.errors import RunError
@@ -50,12 +50,12 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
     """
     manifest = Manifest.open(manifest_path, 0, 0)  # its head: the rows may be many
     classifier = load_classifier(spec, classes=manifest.classes)
-    explain = METHODS[config.method](classifier)
+    explain = make_method(config.method, classifier, options=dict(config.options))
     record = {
         "config": config.record(),
-        "model": _describe_model(classifier, explain.head.kind),
+        "model": _describe_model(classifier, explain.head),
         "source": asdict(spec),
-        "grid": list(explain.head.grid),
+        "grid": list(explain.grid),
         "slots": slot_count(config.roles, _most_labels(manifest_path)),
         "shard_size": config.shard_size,
     }
@@ -203,7 +203,7 @@ def _drain(client: Client, running: dict[Future[Report], Shard], bar: SampleBar)
                 bar.advance(len(shard), future.result().failed)
 
 
-def _describe_model(classifier: Classifier, head: str) -> dict[str, Any]:
+def _describe_model(classifier: Classifier, head: str | None) -> dict[str, Any]:
     preprocessing = classifier.preprocessing
     return {
         "fingerprint": weights_fingerprint(classifier.module),

@@ -11,10 +11,9 @@ from typing import Any
 
 import torch
 
-from audit.attribution import METHODS
-from audit.attribution.engine import WeightedActivations
+from audit.attribution import Method, make_method
 from audit.errors import AuditError, ModelError
-from audit.models import ModelSpec, load_classifier, weights_fingerprint
+from audit.models import Execution, ModelSpec, load_classifier, weights_fingerprint
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
@@ -38,6 +37,7 @@ class Task:
     spec: ModelSpec
     config: RunConfig
     threads: int = 1
+    compiled: bool = False
     careful: bool = False
     quarantined: frozenset[int] = frozenset()
 
@@ -56,9 +56,7 @@ def audit_shard(task: Task, shard: Shard) -> Report:
     """Attribute, score and commit a shard. Failures that concern the whole run come back as values."""
     try:
         run = Run.open(task.run)
-        explain = explainer(
-            task.spec, task.config.method, run.classes, run.record["model"]["fingerprint"], task.threads
-        )
+        explain = explainer(task, run.classes, run.record["model"]["fingerprint"])
         counts = _process(run, shard, task, explain)
     except (AuditError, OSError) as error:
         return Report(shard, error=describe(error))
@@ -80,20 +78,25 @@ def rescore_shard(run_path: str, shard: Shard) -> Report:
 
 
 @lru_cache(maxsize=1)
-def explainer(
-    spec: ModelSpec, method: str, classes: tuple[str, ...], fingerprint: str, threads: int
-) -> WeightedActivations:
-    """The process's model, loaded once and kept.
-
-    Raises:
-        ModelError: it cannot be loaded, or is not the one that the run began with.
-    """
+def _explainer(
+    spec: ModelSpec, config: RunConfig, classes: tuple[str, ...], fingerprint: str, threads: int, compiled: bool
+) -> Method:
     torch.set_num_threads(threads)
     classifier = load_classifier(spec, classes=classes)
     found = weights_fingerprint(classifier.module)
     if found != fingerprint:
         raise ModelError(f"Expected the weights that the run began with ({fingerprint}), got {found} from {spec.model}")
-    return METHODS[method](classifier).__enter__()
+    execution = Execution(config.precision, compiled)
+    return make_method(config.method, classifier, execution, dict(config.options)).__enter__()
+
+
+def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
+    """The process's model and method, made once and kept.
+
+    Raises:
+        ModelError: the model cannot be loaded, or is not the one that the run began with.
+    """
+    return _explainer(task.spec, task.config, classes, fingerprint, task.threads, task.compiled)
 
 
 def tried_path(run: Run, shard: Shard) -> Any:
@@ -110,7 +113,7 @@ def describe(error: BaseException) -> str:
     return str(error)
 
 
-def _process(run: Run, shard: Shard, task: Task, explain: WeightedActivations) -> dict[str, Any]:
+def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, Any]:
     began = time.perf_counter()
     samples = list(run.manifest(shard))
     before = _noting(run, shard) if task.careful else None

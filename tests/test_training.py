@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audit.errors import ModelError
-from audit.models.classifier import find_target_layer
+from audit.models.layers import find_target_layer
 from audit.models.small import SmallNet, build, preprocessing
 from audit.models.training import accuracy, fit, predict
 

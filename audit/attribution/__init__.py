@@ -1,10 +1,11 @@
 """Attribution maps: where in the image the evidence for a class lies."""
 
-from audit.attribution.engine import Attribution, WeightedActivations
+from audit.attribution.engine import WeightedActivations
+from audit.attribution.method import Attribution, Cost, Method
+from audit.attribution.methods import AROUND, METHODS, check_method, make_method
 from audit.attribution.targets import ROLES, choose_targets
 from audit.attribution.weighted import (
     CAM,
-    METHODS,
     Counterfactual,
     EigenCAM,
     EigenGradCAM,
@@ -16,10 +17,12 @@ from audit.attribution.weighted import (
 )
 
 __all__ = [
+    "AROUND",
     "CAM",
     "METHODS",
     "ROLES",
     "Attribution",
+    "Cost",
     "Counterfactual",
     "EigenCAM",
     "EigenGradCAM",
@@ -27,7 +30,10 @@ __all__ = [
     "GradCAMPlusPlus",
     "HiResCAM",
     "LayerCAM",
+    "Method",
     "WeightedActivations",
     "XGradCAM",
+    "check_method",
     "choose_targets",
+    "make_method",
 ]

@@ -8,38 +8,19 @@ A class that several outputs name has y^c = logsumexp of theirs, so dy^c is thei
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audit.attribution.heads import Head, certify
+from audit.attribution.method import Attribution, Choose, Cost, Method, gather
 from audit.attribution.taps import evaluating, tapped
 from audit.models.classifier import Classifier
-
-Choose = Callable[[Tensor], Tensor]
-"""From class logits [B, C] to the class ids [B, K] to explain; -1 leaves a slot empty."""
-
-
-@dataclass(frozen=True)
-class Attribution:
-    """What explaining a batch gives.
-
-    Attributes:
-        maps: [B, K, h, w] float32 raw maps; NaN in empty slots and for classes without an output.
-        class_ids: [B, K] int64; -1 in empty slots.
-        logits: [B, C] float32; -inf for classes without an output.
-        probabilities: [B, C] float32.
-    """
-
-    maps: Tensor
-    class_ids: Tensor
-    logits: Tensor
-    probabilities: Tensor
+from audit.models.execution import PLAIN, Compiled, Execution
+from audit.models.layers import Layout
 
 
 class _Evidence(NamedTuple):
@@ -51,52 +32,46 @@ class _Evidence(NamedTuple):
     outputs: Tensor
 
 
-class WeightedActivations(ABC):
-    """Maps by weighted activations, batched over images and over classes of each image; a context manager.
+class WeightedActivations(Method):
+    """Maps by weighted activations, batched over images and over classes of each image."""
 
-    Args:
-        classifier: whose module is put in eval mode until the context ends.
+    backward_passes = "1, from the outputs to the layer; none behind a linear head"
 
-    Example:
-        with GradCAM(classifier) as explain:
-            maps, logits = explain(images, class_ids)
-    """
-
-    name: ClassVar[str]
-    description: ClassVar[str]
-    paper: ClassVar[str]
-    forward_passes: ClassVar[int] = 1
-    """Of an image."""
-    backward_passes: ClassVar[int] = 1
-    """Of a target, from the outputs to the layer; none where the head is linear. 0: the method needs no gradients."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
-        self._exits = ExitStack()
+    def __init__(self, classifier: Classifier, execution: Execution = PLAIN) -> None:
+        super().__init__(classifier, execution)
         with evaluating(classifier.module):
-            self.head: Head = certify(classifier)
+            self.certificate: Head = certify(classifier)  # of the network as it came: rounding would hide a bend
+        self._compiled: Compiled | None = None
 
     def __enter__(self) -> Self:
-        self._exits.enter_context(evaluating(self.classifier.module))
+        super().__enter__()
+        if self.execution.compiled and self._pass() in (self._closed_form, self._forward_only):
+            network = _TappedNetwork(self.classifier.module, self.certificate.layout)
+            # While a network is compiled its hooks are traced with it, if they are there before.
+            self._exits.enter_context(tapped(self.classifier.target_layer, network.keep))
+            self._compiled = Compiled(network)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._exits.close()
+        super().__exit__()
+        self._compiled = None
 
-    def __call__(self, images: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs [B, 3, H, W] and class ids [B, K] -> raw maps [B, K, h, w] float32 and class logits [B, C]."""
-        found = self.attribute(images, lambda _logits: class_ids)
-        return found.maps, found.logits
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.certificate.grid
+
+    @property
+    def head(self) -> str:
+        return self.certificate.kind
+
+    def cost(self, targets: int) -> Cost:
+        return Cost(1, 0 if self._pass() in (self._closed_form, self._forward_only) else targets)
 
     def attribute(self, images: Tensor, choose: Choose) -> Attribution:
         """Explain the classes that `choose` picks from the logits; the forward pass runs once."""
         slopes, activation, ids, outputs = self._pass()(images, choose)
-        maps = self.combine(slopes, activation)
-        empty = (ids < 0) | ~torch.from_numpy(self.classifier.named)[ids]
-        maps = maps.masked_fill(empty[:, :, None, None], torch.nan)
-        return Attribution(
-            maps, ids.clone(), self.classifier.class_logits(outputs), self.classifier.probabilities(outputs)
-        )
+        self.progress(len(images))
+        return self._finish(self.combine(slopes, activation), ids, outputs)
 
     @abstractmethod
     def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
@@ -108,11 +83,11 @@ class WeightedActivations(ABC):
         """
 
     def _pass(self) -> Callable[[Tensor, Choose], _Evidence]:
-        if self.head.kind == "linear":
+        if self.head == "linear":
             return self._closed_form
-        if not self.backward_passes:
+        if self.backward_passes == "none":
             return self._forward_only
-        return self._at_mean if self.head.kind == "pooled" else self._at_layer
+        return self._at_mean if self.head == "pooled" else self._at_layer
 
     def _closed_form(self, images: Tensor, choose: Choose) -> _Evidence:
         activation, outputs = self._forward(images)
@@ -127,41 +102,46 @@ class WeightedActivations(ABC):
         return _Evidence(slopes, activation, ids, outputs)
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The layer's activation and the outputs, without a graph."""
-        seen: list[Tensor] = []
-        # A copy: the next module may work in place.
-        keep = tapped(self.classifier.target_layer, lambda output: seen.append(output.clone()))
-        with torch.inference_mode(), keep:
-            outputs = self.classifier.module(images)
-        return seen[-1], outputs
+        """The layer's activation [B, channels, h, w] and the outputs, without a graph."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            if self._compiled is not None:
+                activation, outputs = self._compiled(images)
+                return activation, outputs
+            network = _TappedNetwork(self.classifier.module, self.certificate.layout)
+            with tapped(self.classifier.target_layer, network.keep):
+                activation, outputs = network(images)
+            return activation, outputs
 
     def _class_weights(self, outputs: Tensor, ids: Tensor) -> Tensor:
         """[B, K, channels] dy^c/dm of a linear head for the classes of each image."""
-        weights = self.head.weights
+        weights = self.certificate.weights
         assert weights is not None
         members = self.classifier.members[ids]
         if members.shape[2] == 1:
             return weights[members[:, :, 0]]
-        share = torch.softmax(_gather(outputs, members) + self.classifier.membership[ids], dim=2).nan_to_num()
+        share = torch.softmax(gather(outputs, members) + self.classifier.membership[ids], dim=2).nan_to_num()
         return torch.einsum("bkg,bkgc->bkc", share, weights[members])
 
     def _at_mean(self, images: Tensor, choose: Choose) -> _Evidence:
         seen: list[Tensor] = []
+        layout = self.certificate.layout
 
         def pool(output: Tensor) -> Tensor:
-            seen.append(output)
-            return output.mean(dim=(2, 3), keepdim=True)
+            seen.append(layout.to_grid(output))
+            return layout.from_grid(seen[-1].mean(dim=(2, 3), keepdim=True))
 
         mean, outputs = self._forward_from_layer(images, pool)
         ids = choose(self.classifier.class_logits(outputs.detach()))
         slopes = self._gradients(outputs, ids, mean) / seen[-1].shape[2:].numel()
-        return _Evidence(slopes, seen[-1], ids, outputs.detach())
+        return _Evidence(slopes, seen[-1].float(), ids, outputs.detach())
 
     def _at_layer(self, images: Tensor, choose: Choose) -> _Evidence:
-        activation, outputs = self._forward_from_layer(images, lambda output: output)
+        leaf, outputs = self._forward_from_layer(images, lambda output: output)
         ids = choose(self.classifier.class_logits(outputs.detach()))
-        slopes = self._gradients(outputs, ids, activation)
-        return _Evidence(slopes, activation.detach(), ids, outputs.detach())
+        slopes = self._gradients(outputs, ids, leaf)
+        activation = self.certificate.layout.to_grid(leaf.detach())
+        return _Evidence(slopes, activation.float(), ids, outputs.detach())
 
     def _forward_from_layer(self, images: Tensor, transform: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
         """Run the model with a graph that begins at the transformed layer output; the trunk keeps none."""
@@ -174,22 +154,30 @@ class WeightedActivations(ABC):
             return leaf.clone()
 
         with torch.no_grad(), tapped(self.classifier.target_layer, begin_graph):
-            outputs = self.classifier.module(images)
+            outputs = self.classifier.module(images.contiguous(memory_format=torch.channels_last))
         return leaves[-1], outputs
 
     def _gradients(self, outputs: Tensor, ids: Tensor, leaf: Tensor) -> Tensor:
-        """[B, K, *leaf] gradient of each target's logit; images of a batch do not touch one another in eval mode."""
-        with torch.enable_grad():
-            members = self.classifier.members[ids]
-            known = torch.from_numpy(self.classifier.named)[ids] & (ids >= 0)
-            # A logsumexp of nothing has a NaN gradient, which would reach the image's other targets.
-            membership = self.classifier.membership[ids].masked_fill(~known[:, :, None], 0)
-            values = torch.logsumexp(_gather(outputs, members) + membership, dim=2)
-            sums = torch.where(known, values, 0).sum(dim=0)
-        rows = [torch.autograd.grad(total, leaf, retain_graph=True)[0] for total in sums]
-        return torch.stack(rows, dim=1)
+        """[B, K, channels, h, w] float32 gradient of each target's logit, on the grid of the leaf."""
+        rows = [torch.autograd.grad(total, leaf, retain_graph=True)[0] for total in self._target_sums(outputs, ids)]
+        to_grid = self.certificate.layout.to_grid
+        return torch.stack([to_grid(row).float() for row in rows], dim=1)
 
 
-def _gather(outputs: Tensor, members: Tensor) -> Tensor:
-    """outputs [B, outputs] at members [B, K, G] -> [B, K, G]."""
-    return outputs.gather(1, members.flatten(1)).view_as(members)
+class _TappedNetwork(nn.Module):
+    """A network that gives its target layer's activation beside its outputs, once `keep` taps that layer."""
+
+    def __init__(self, network: nn.Module, layout: Layout) -> None:
+        super().__init__()
+        self.network = network
+        self._layout = layout
+        self._kept: list[Tensor] = []
+
+    def keep(self, output: Tensor) -> None:
+        self._kept.append(output.clone())  # a copy: the next module may work in place
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [B, 3, H, W] -> activation [B, channels, h, w] and outputs [B, outputs], both float32."""
+        self._kept.clear()
+        outputs = self.network(images)
+        return self._layout.to_grid(self._kept.pop()).float(), outputs.float()

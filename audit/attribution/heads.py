@@ -12,7 +12,7 @@ pass for linear on positive ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch import Tensor
 from audit.attribution.taps import tapped
 from audit.errors import ModelError
 from audit.models.classifier import Classifier
+from audit.models.layers import Layout
 
 _PROBES = 6
 _DIRECTIONS = 3
@@ -35,12 +36,14 @@ class Head:
         kind: `linear`, `pooled` or `general`.
         grid: (h, w) of the layer for the classifier's own input size.
         channels: number of channels of the layer.
+        layout: of the layer's output.
         weights: [outputs, channels] dy/dm, for a linear head only.
     """
 
     kind: str
     grid: tuple[int, int]
     channels: int
+    layout: Layout
     weights: Tensor | None = None
 
 
@@ -48,27 +51,38 @@ def certify(classifier: Classifier) -> Head:
     """Probe the head of a classifier in eval mode with random activations of both signs.
 
     Raises:
-        ModelError: the target layer is not reached, or its output is not [B, channels, h, w].
+        ModelError: the target layer is not reached, or its output has no grid.
     """
-    shape = _activation_shape(classifier)
+    shape, layout = _activation_shape(classifier)
     channels, grid = shape[0], (shape[1], shape[2])
+    general = Head("general", grid, channels, layout)
+    if layout.prefix:  # the tokens ahead of the grid have a part in the outputs
+        return general
     probes = _draw_probes(shape)
     means = probes.mean(dim=(2, 3), keepdim=True)
-    if not _depends_on_mean_only(classifier, probes, means):
-        return Head("general", grid, channels)
-    slopes = _slopes(classifier, means)
+    if not _depends_on_mean_only(classifier, layout, probes, means):
+        return general
+    slopes = _slopes(classifier, layout, means)
     if not _close(slopes, slopes[:, :1].expand_as(slopes)):
-        return Head("pooled", grid, channels)
-    return Head("linear", grid, channels, _jacobian(classifier, channels))
+        return replace(general, kind="pooled")
+    return replace(general, kind="linear", weights=_jacobian(classifier, layout, channels))
 
 
-def _activation_shape(classifier: Classifier) -> tuple[int, int, int]:
+def _activation_shape(classifier: Classifier) -> tuple[tuple[int, int, int], Layout]:
+    """(channels, h, w) of the target layer on its grid, and its layout."""
     seen: list[Tensor] = []
     with torch.inference_mode(), tapped(classifier.target_layer, seen.append):
         classifier.module(classifier.example())
     if not seen:
         raise ModelError(f"The model never runs its layer {classifier.layer!r}; choose another --layer")
-    return tuple(seen[-1].shape[1:])  # type: ignore[return-value]
+    layout = Layout.of(seen[-1].shape)
+    if layout is None:
+        raise ModelError(
+            f"Expected layer {classifier.layer!r} to give [B, channels, h, w], or tokens of a square grid, "
+            f"got {tuple(seen[-1].shape)}; choose another --layer"
+        )
+    _, channels, height, width = layout.to_grid(seen[-1]).shape
+    return (channels, height, width), layout
 
 
 def _draw_probes(shape: tuple[int, int, int]) -> Tensor:
@@ -79,44 +93,44 @@ def _draw_probes(shape: tuple[int, int, int]) -> Tensor:
     return scale * (torch.randn(_PROBES, *shape, generator=generator) + offset)
 
 
-def _run_head(classifier: Classifier, activation: Tensor) -> Tensor:
+def _run_head(classifier: Classifier, layout: Layout, activation: Tensor) -> Tensor:
     """Outputs of the head for an activation of any batch size: the trunk runs once, on one grey image."""
 
     def replace(_output: Tensor) -> Tensor:
         torch.set_grad_enabled(activation.requires_grad)
-        return activation.clone()
+        return layout.from_grid(activation).clone()
 
     with torch.no_grad(), tapped(classifier.target_layer, replace):
         output: Tensor = classifier.module(classifier.example())
     return output
 
 
-def _depends_on_mean_only(classifier: Classifier, probes: Tensor, means: Tensor) -> bool:
+def _depends_on_mean_only(classifier: Classifier, layout: Layout, probes: Tensor, means: Tensor) -> bool:
     try:
-        pooled = _run_head(classifier, means)
-    except RuntimeError:  # a head that flattens takes no 1x1 activation
+        pooled = _run_head(classifier, layout, means)
+    except Exception:  # a head that flattens takes no 1x1 activation, and a detector no batch of another size
         return False
-    return _close(_run_head(classifier, probes), pooled)
+    return _close(_run_head(classifier, layout, probes), pooled)
 
 
-def _slopes(classifier: Classifier, means: Tensor) -> Tensor:
+def _slopes(classifier: Classifier, layout: Layout, means: Tensor) -> Tensor:
     """[directions, probes, channels] gradient of random mixtures of the outputs at each probe's mean."""
     leaf = means.clone().requires_grad_()
-    output = _run_head(classifier, leaf)
+    output = _run_head(classifier, layout, leaf)
     generator = torch.Generator().manual_seed(1)
     mixtures = torch.randn(_DIRECTIONS, output.shape[1], generator=generator)
     rows = [torch.autograd.grad((output @ mix).sum(), leaf, retain_graph=True)[0] for mix in mixtures]
     return torch.stack(rows).flatten(2)
 
 
-def _jacobian(classifier: Classifier, channels: int) -> Tensor:
+def _jacobian(classifier: Classifier, layout: Layout, channels: int) -> Tensor:
     """[outputs, channels] dy/dm of a linear head: one row of the batch for each output."""
-    count = _run_head(classifier, torch.zeros(1, channels, 1, 1)).shape[1]
+    count = _run_head(classifier, layout, torch.zeros(1, channels, 1, 1)).shape[1]
     rows = []
     for start in range(0, count, _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, count)
         leaf = torch.zeros(stop - start, channels, 1, 1, requires_grad=True)
-        output = _run_head(classifier, leaf)
+        output = _run_head(classifier, layout, leaf)
         rows.append(torch.autograd.grad(output[:, start:stop].diagonal().sum(), leaf)[0])
     return torch.cat(rows).flatten(1)
 

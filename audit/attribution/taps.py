@@ -18,10 +18,9 @@ def tapped(layer: nn.Module, on_output: Callable[[Tensor], Tensor | None]) -> It
     """
 
     def hook(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        if not isinstance(output, Tensor):
             raise ModelError(
-                f"Expected the target layer to give [B, channels, h, w], got {shape}; choose another --layer"
+                f"Expected the target layer to give a tensor, got {type(output).__name__}; choose another --layer"
             )
         return on_output(output)
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from audit.attribution.engine import WeightedActivations
 from audit.errors import ModelError
 from audit.models.classifier import Classifier
+from audit.models.execution import PLAIN, Execution
 
 
 class GradCAM(WeightedActivations):
@@ -40,11 +41,11 @@ class CAM(WeightedActivations):
     name = "cam"
     description = "activations weighted by the class's row of the linear layer behind global average pooling"
     paper = "Zhou et al., CVPR 2016"
-    backward_passes = 0
+    backward_passes = "none"
 
-    def __init__(self, classifier: Classifier) -> None:
-        super().__init__(classifier)
-        if self.head.kind != "linear":
+    def __init__(self, classifier: Classifier, execution: Execution = PLAIN) -> None:
+        super().__init__(classifier, execution)
+        if self.head != "linear":
             layer = classifier.layer
             raise ModelError(
                 f"CAM needs global average pooling and a linear layer behind {layer!r}; use --method gradcam"
@@ -132,7 +133,7 @@ class EigenCAM(WeightedActivations):
     name = "eigencam"
     description = "first principal component of the activations; the same map for every class"
     paper = "Muhammad and Yeasin, IJCNN 2020"
-    backward_passes = 0
+    backward_passes = "none"
 
     def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
         return first_component(activation)[:, None].expand(-1, slopes.shape[1], -1, -1)
@@ -196,20 +197,3 @@ def first_component(values: Tensor) -> Tensor:
 
 def _mean(slopes: Tensor) -> Tensor:
     return slopes.mean(dim=(3, 4), keepdim=True)
-
-
-METHODS: dict[str, type[WeightedActivations]] = {
-    method.name: method
-    for method in (
-        GradCAM,
-        CAM,
-        GradCAMPlusPlus,
-        XGradCAM,
-        HiResCAM,
-        LayerCAM,
-        EigenCAM,
-        EigenGradCAM,
-        Counterfactual,
-    )
-}
-"""Methods by the name that `camaudit run --method` takes."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audit.datasets.classes import ClassMapping
-from audit.errors import ModelError
 from audit.views import Fit
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -110,37 +109,3 @@ def weights_fingerprint(module: nn.Module) -> str:
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def find_target_layer(module: nn.Module, example: Tensor) -> str:
-    """Name of the last module to finish with a spatial output, [1, channels, h, w] with h and w above 1.
-
-    Found by running the model on `example` [1, 3, H, W] and watching. Where a container ends with the same output as
-    its last part, the container is named.
-
-    Raises:
-        ModelError: no module has a spatial output.
-    """
-    last = ""
-    handles = []
-
-    def watch(name: str) -> None:
-        def note(_module: nn.Module, _inputs: object, output: object) -> None:
-            nonlocal last
-            if isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
-                last = name
-
-        handles.append(module.get_submodule(name).register_forward_hook(note))
-
-    try:
-        for name, _ in module.named_modules():
-            if name:
-                watch(name)
-        with torch.inference_mode():
-            module(example)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not last:
-        raise ModelError("Expected a module with a spatial output [B, C, h, w], found none; name one with --layer")
-    return last

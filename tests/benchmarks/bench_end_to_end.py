@@ -20,7 +20,7 @@ from distributed import Client
 from numpy.typing import NDArray
 from PIL import Image
 
-from audit.attribution.engine import WeightedActivations
+from audit.attribution import Method
 from audit.datasets import VOC_CLASSES, Manifest
 from audit.datasets.manifest import Sample
 from audit.masks import write_index_png
@@ -131,19 +131,13 @@ def forward_only(client: Client, workers: Sequence[str]) -> float:
     return float(max(client.gather(passes)))
 
 
-_held: list[tuple[WeightedActivations, NDArray[np.uint8]]] = []
+_held: list[tuple[Method, NDArray[np.uint8]]] = []
 """In a worker: the loaded model and its half of the images, fitted."""
 
 
 def _hold(plan: Plan, samples: Sequence[Sample]) -> int:
     record = plan.run.record
-    explain = explainer(
-        plan.task.spec,
-        plan.task.config.method,
-        tuple(record["classes"]),
-        record["model"]["fingerprint"],
-        plan.task.threads,
-    )
+    explain = explainer(plan.task, tuple(record["classes"]), record["model"]["fingerprint"])
     fit = explain.classifier.preprocessing.fit
     decoded = [decode_sample(row, sample, fit, SCORED.max_pixels).pixels for row, sample in enumerate(samples)]
     _held[:] = [(explain, np.stack([pixels for pixels in decoded if pixels is not None]))]

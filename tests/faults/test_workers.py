@@ -34,7 +34,7 @@ from faults.collection import (
 )
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig
-from pipelines.shards import explainer
+from pipelines.shards import _explainer
 
 
 def allow_deaths(client: Client, count: int) -> int:
@@ -106,7 +106,7 @@ def test_a_model_that_fails_on_a_worker_ends_the_run_early_with_the_reason(
     assert account(tmp_path / "run", monkeypatch, capsys)["pending"] > 0
 
     write_model(tmp_path)
-    client.run(explainer.cache_clear)
+    client.run(_explainer.cache_clear)
     with connected(client, monkeypatch):
         assert camaudit(command(tmp_path), monkeypatch) == 0
     assert account(tmp_path / "run", monkeypatch, capsys)["processed"] == 12

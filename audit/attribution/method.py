@@ -1,0 +1,155 @@
+"""What every attribution method is: batches of images and class ids in, raw maps and logits out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from audit.attribution.taps import evaluating
+from audit.models.classifier import Classifier
+from audit.models.execution import PLAIN, Compiled, Execution, in_precision
+
+Choose = Callable[[Tensor], Tensor]
+"""From class logits [B, C] to the class ids [B, K] to explain; -1 leaves a slot empty."""
+
+
+class Cost(NamedTuple):
+    """Passes of one image through the network, of any length; a backward pass of one target counts as one."""
+
+    forward: int
+    backward: int
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What explaining a batch gives.
+
+    Attributes:
+        maps: [B, K, h, w] float32 raw maps; NaN in empty slots and for classes without an output.
+        class_ids: [B, K] int64; -1 in empty slots.
+        logits: [B, C] float32; -inf for classes without an output.
+        probabilities: [B, C] float32.
+    """
+
+    maps: Tensor
+    class_ids: Tensor
+    logits: Tensor
+    probabilities: Tensor
+
+
+class Method(ABC):
+    """An attribution method for one classifier; a context manager that leaves the classifier's module as it came.
+
+    Args:
+        classifier: whose module is in eval mode until the context ends.
+        execution: how its network is run.
+
+    Attributes:
+        progress: called with the number of images of every forward pass of a method that takes many.
+
+    Example:
+        with GradCAM(classifier) as explain:
+            maps, logits = explain(images, class_ids)
+    """
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+    paper: ClassVar[str]
+    forward_passes: ClassVar[str] = "1"
+    """Of an image, in words where they depend on something."""
+    backward_passes: ClassVar[str] = "none"
+    """Of a target, in words. `none`: the method needs no gradients."""
+    pixels: ClassVar[bool] = False
+    """Whether maps have the input's resolution instead of a layer's."""
+
+    def __init__(self, classifier: Classifier, execution: Execution = PLAIN) -> None:
+        self.classifier = in_precision(classifier, execution.precision)
+        self.execution = execution
+        self.progress: Callable[[int], None] = lambda _images: None
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._exits.enter_context(evaluating(self.classifier.module))
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._exits.close()
+
+    def __call__(self, images: Tensor, class_ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs [B, 3, H, W] and class ids [B, K] -> raw maps [B, K, h, w] float32 and class logits [B, C].
+
+        Without class ids, the predicted class is explained (K = 1).
+        """
+        found = self.attribute(images, predicted if class_ids is None else lambda _logits: class_ids)
+        return found.maps, found.logits
+
+    @abstractmethod
+    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+        """Explain the classes that `choose` picks from the logits."""
+
+    @property
+    @abstractmethod
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the maps for the classifier's own input size."""
+
+    @abstractmethod
+    def cost(self, targets: int) -> Cost:
+        """Passes that an image with so many targets takes; known before any is made."""
+
+    @property
+    def head(self) -> str | None:
+        """Kind of the certified head, for methods that use one; see `audit.attribution.heads`."""
+        return None
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """Outputs [B, outputs] float32 of the network, without a graph; counted as progress."""
+        with torch.inference_mode():
+            found: Tensor = self._network(images)
+        self.progress(len(images))
+        return found
+
+    @cached_property
+    def _network(self) -> Callable[[Tensor], Tensor]:
+        module = self.classifier.module
+        return Compiled(module) if self.execution.compiled else module
+
+    def _finish(self, maps: Tensor, class_ids: Tensor, outputs: Tensor) -> Attribution:
+        """Maps of whatever was chosen, blanked where there is nothing to explain, with the tables' numbers."""
+        nothing = ~self._explained(class_ids)
+        maps = maps.float().masked_fill(nothing[:, :, None, None], torch.nan)
+        classifier = self.classifier
+        return Attribution(maps, class_ids.clone(), classifier.class_logits(outputs), classifier.probabilities(outputs))
+
+    def _target_sums(self, outputs: Tensor, class_ids: Tensor) -> Tensor:
+        """[K] logits of each slot's targets summed over the batch, with their graph.
+
+        Images of a batch do not touch one another in eval mode, so the gradient of a sum holds each image's own.
+        """
+        with torch.enable_grad():
+            members = self.classifier.members[class_ids]
+            known = self._explained(class_ids)
+            # A logsumexp of nothing has a NaN gradient, which would reach the image's other targets.
+            membership = self.classifier.membership[class_ids].masked_fill(~known[:, :, None], 0)
+            values = torch.logsumexp(gather(outputs, members) + membership, dim=2)
+            return torch.where(known, values, 0).sum(dim=0)
+
+    def _explained(self, class_ids: Tensor) -> Tensor:
+        """[B, K] slots that name a class for which the model has an output."""
+        return (class_ids >= 0) & torch.from_numpy(self.classifier.named)[class_ids]
+
+
+def predicted(logits: Tensor) -> Tensor:
+    """Class ids [B, 1] of the highest logits [B, C]."""
+    return logits.argmax(dim=1, keepdim=True)
+
+
+def gather(outputs: Tensor, members: Tensor) -> Tensor:
+    """Outputs [B, outputs] at members [B, K, G] -> [B, K, G]."""
+    return outputs.gather(1, members.flatten(1)).view_as(members)

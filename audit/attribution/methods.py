@@ -1,0 +1,94 @@
+"""All methods by name, and how a name with options becomes one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from audit.attribution.method import Method
+from audit.attribution.weighted import (
+    CAM,
+    Counterfactual,
+    EigenCAM,
+    EigenGradCAM,
+    GradCAM,
+    GradCAMPlusPlus,
+    HiResCAM,
+    LayerCAM,
+    XGradCAM,
+)
+from audit.models.classifier import Classifier
+from audit.models.execution import PLAIN, Execution
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method
+    for method in (
+        GradCAM,
+        CAM,
+        GradCAMPlusPlus,
+        XGradCAM,
+        HiResCAM,
+        LayerCAM,
+        EigenCAM,
+        EigenGradCAM,
+        Counterfactual,
+    )
+}
+"""Methods by the name that `camaudit run --method` takes."""
+
+AROUND: dict[str, type[Method]] = {}
+"""Methods that repeat another one, by name: `NAME:OTHER`."""
+
+
+def check_method(name: str, options: Mapping[str, Any] | None = None) -> None:
+    """Check a method's name, as `gradcam` or `smoothgrad:gradcam`, and its options.
+
+    Raises:
+        ValueError: it is unknown, or an option is.
+    """
+    parts = _parts(name)
+    taken = {option for part in parts for option in _options_of(part)}
+    for option in options or {}:
+        if option not in taken:
+            known = f"takes {', '.join(sorted(taken))}" if taken else "takes none"
+            raise ValueError(f"Expected an option of {name}, got {option!r}; it {known}")
+
+
+def make_method(
+    name: str, classifier: Classifier, execution: Execution = PLAIN, options: Mapping[str, Any] | None = None
+) -> Method:
+    """The method of this name for a classifier.
+
+    Args:
+        name: of `METHODS`, or with names of `AROUND` before it, as `smoothgrad:gradcam`.
+        options: keyword arguments of the methods named; those that several take go to all of them.
+
+    Raises:
+        ValueError: the name or an option is unknown, or an option cannot have its value.
+        ModelError: the method does not work on this classifier.
+    """
+    check_method(name, options)
+    *around, inmost = _parts(name)
+    made: Method = inmost(classifier, execution, **_chosen(inmost, options))
+    for outer in reversed(around):
+        made = outer(made, **_chosen(outer, options))  # type: ignore[arg-type]
+    return made
+
+
+def _parts(name: str) -> list[type[Method]]:
+    *around, inmost = name.split(":")
+    unknown = [part for part in around if part not in AROUND] + ([inmost] if inmost not in METHODS else [])
+    if unknown:
+        before = f", or one of these before it and a colon: {', '.join(AROUND)}" if AROUND else ""
+        raise ValueError(f"Expected --method to be one of {', '.join(METHODS)}{before}; got {name!r}")
+    return [*(AROUND[part] for part in around), METHODS[inmost]]
+
+
+def _options_of(method: type[Method]) -> list[str]:
+    parameters = inspect.signature(method.__init__).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def _chosen(method: type[Method], options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (options or {}).items() if name in _options_of(method)}

@@ -1,0 +1,128 @@
+"""Layers with a grid: how their output lies on the image, and which of them to explain by default.
+
+A grid is found from shapes, never from names: `[B, C, h, w]` with h = w, `[B, h, w, C]` with h = w (Swin), or tokens
+`[B, n + h w, C]` with h = w and a few tokens n ahead of the grid's (class, distillation and register tokens of ViT).
+Inputs are square, so grids are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from audit.errors import ModelError
+
+_MOST_PREFIX_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a layer's output lies on the grid of the image.
+
+    Attributes:
+        kind: `channels_first` [B, C, h, w], `channels_last` [B, h, w, C], or `tokens` [B, prefix + h w, C].
+        prefix: tokens ahead of the grid's.
+    """
+
+    kind: str
+    prefix: int = 0
+
+    @classmethod
+    def of(cls, shape: Sequence[int]) -> Self | None:
+        """The layout of an output of this shape, batch included; None if it has no grid.
+
+        >>> Layout.of((1, 197, 768))
+        Layout(kind='tokens', prefix=1)
+        """
+        if len(shape) == 4 and shape[1] == shape[2] != shape[3]:
+            return cls("channels_last")
+        if len(shape) == 4:
+            return cls("channels_first") if shape[2] == shape[3] else None
+        if len(shape) == 3:
+            prefix = shape[1] - isqrt(shape[1]) ** 2
+            return cls("tokens", prefix) if prefix <= _MOST_PREFIX_TOKENS else None
+        return None
+
+    def to_grid(self, output: Tensor) -> Tensor:
+        """The output as [B, C, h, w], without prefix tokens."""
+        if self.kind == "channels_first":
+            return output
+        if self.kind == "channels_last":
+            return output.permute(0, 3, 1, 2)
+        side = isqrt(output.shape[1] - self.prefix)
+        return output[:, self.prefix :].mT.reshape(len(output), -1, side, side)
+
+    def from_grid(self, grid: Tensor) -> Tensor:
+        """[B, C, h, w] as the layer gives it; only where there are no prefix tokens."""
+        if self.kind == "channels_first":
+            return grid
+        return grid.permute(0, 2, 3, 1) if self.kind == "channels_last" else grid.flatten(2).mT
+
+
+def find_target_layer(module: nn.Module, example: Tensor) -> str:
+    """Name of the last module to finish with a grid, h and w above 1, on which the outputs depend.
+
+    Found by running the model on `example` [1, 3, H, W] and watching. Where a container ends with the same output as
+    its last part, the container is named. Behind the last attention of a ViT the outputs depend on the class token
+    alone: there it is the last module of the same width that the attention still reads, the norm before it.
+
+    Raises:
+        ModelError: no module has a grid.
+    """
+    seen = _outputs_with_grid(module, example)
+    if not seen:
+        raise ModelError("Expected a module with a spatial output [B, C, h, w], found none; name one with --layer")
+    last, shape, layout = seen[-1]
+    if not layout.prefix:
+        return last
+    candidates = [name for name, other, _ in seen if other == shape]
+    return next((name for name in reversed(candidates) if _reads_grid(module, example, name, layout)), last)
+
+
+def _outputs_with_grid(module: nn.Module, example: Tensor) -> list[tuple[str, tuple[int, ...], Layout]]:
+    """Modules in the order in which they finish, with their output's shape and layout."""
+    seen: list[tuple[str, tuple[int, ...], Layout]] = []
+    handles = []
+
+    def watch(name: str) -> None:
+        def note(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor) or not output.ndim:
+                return
+            layout = Layout.of(output.shape) if len(output) == len(example) else None
+            if layout and layout.to_grid(output).shape[-1] > 1:
+                seen.append((name, tuple(output.shape), layout))
+
+        handles.append(module.get_submodule(name).register_forward_hook(note))
+
+    try:
+        for name, _ in module.named_modules():
+            if name:
+                watch(name)
+        with torch.inference_mode():
+            module(example)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _reads_grid(module: nn.Module, example: Tensor, name: str, layout: Layout) -> bool:
+    """Whether the outputs change with the grid's part of a layer's output."""
+
+    def disturb(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
+        return torch.cat([output[:, : layout.prefix], noise[:, layout.prefix :]], dim=1)
+
+    with torch.inference_mode():
+        plain = module(example)
+        handle = module.get_submodule(name).register_forward_hook(disturb)
+        try:
+            disturbed = module(example)
+        finally:
+            handle.remove()
+    return not torch.equal(plain, disturbed)
