@@ -8,7 +8,7 @@ import math
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -148,6 +148,10 @@ def run(
     std: Annotated[str | None, typer.Option(help="Normalisation, three numbers.")] = None,
     activation: Annotated[str | None, typer.Option(help="softmax, or sigmoid for a multi-label model.")] = None,
     method: Annotated[str, typer.Option(help="Attribution method; camaudit methods lists them.")] = "gradcam",
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of the method, as samples=8; may be given several times.")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
     targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = "label,predicted",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 16,
     shard_size: Annotated[
@@ -155,6 +159,9 @@ def run(
     ] = None,
     workers: Workers = None,
     threads: Annotated[int, typer.Option(help="torch threads a worker.")] = 1,
+    compiling: Annotated[
+        str, typer.Option("--compile", help="always, never, or auto: where a long run repays it.")
+    ] = "auto",
     memory: Annotated[str | None, typer.Option(help="Memory limit of a local worker, as 4GB.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Address of an existing Dask scheduler.")] = None,
     scheduler_file: Annotated[str | None, typer.Option(help="Connection file of an existing scheduler.")] = None,
@@ -180,10 +187,10 @@ def run(
     )
     rules = _rules(level, confident, chance, tolerated)
     with _right_use():
-        config = RunConfig(method, roles=_names(targets), batch_size=batch_size, scored=score)
+        config = RunConfig(method, _pairs(option or []), precision, _names(targets), batch_size, scored=score)
         if shard_size is not None:
             config = replace(config, shard_size=shard_size)
-        cluster = ClusterConfig(workers, threads, memory, scheduler, scheduler_file)
+        cluster = ClusterConfig(workers, threads, compiling, memory, scheduler, scheduler_file)
     if shard_size is None:
         config = replace(config, shard_size=default_shard_size(manifest_length(manifest)))
     try:
@@ -407,6 +414,26 @@ def _right_use() -> Iterator[None]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
+
+
+def _pairs(texts: Iterable[str]) -> tuple[tuple[str, Any], ...]:
+    """NAME=VALUE as pairs; values that read as numbers are numbers."""
+    pairs = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"Expected --option as name=value, got {text!r}")
+        pairs.append((name, _number_or_text(value)))
+    return tuple(sorted(pairs))
+
+
+def _number_or_text(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _triple(text: str | None, above: float = -math.inf) -> Any:

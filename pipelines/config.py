@@ -11,6 +11,8 @@ from audit.attribution import ROLES, check_method
 from audit.images import MAX_PIXELS
 from audit.models import Execution
 
+COMPILING = ("auto", "always", "never")
+"""`auto`: where a trial shows that it repays; see `pipelines.speed`."""
 _MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)? ?[kMGT]i?B")
 
 
@@ -81,6 +83,7 @@ class ClusterConfig:
     Attributes:
         workers: processes of a local cluster; one a core if None.
         threads: torch threads a worker.
+        compiling: whether workers compile the network, one of `COMPILING`.
         memory: memory limit of a local worker, as `4GB`; the machine's memory shared out if None.
         scheduler: address of an existing scheduler.
         scheduler_file: its connection file.
@@ -89,6 +92,7 @@ class ClusterConfig:
 
     workers: int | None = None
     threads: int = 1
+    compiling: str = "auto"
     memory: str | None = None
     scheduler: str | None = None
     scheduler_file: str | None = None
@@ -99,6 +103,8 @@ class ClusterConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"Expected --{name} of at least 1, got {value}")
+        if self.compiling not in COMPILING:
+            raise ValueError(f"Expected --compile to be one of {', '.join(COMPILING)}, got {self.compiling!r}")
         if self.memory is not None and not _MEMORY.fullmatch(self.memory):
             raise ValueError(f"Expected --memory as 4GB or 500MiB, got {self.memory!r}")
 

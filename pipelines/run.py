@@ -32,11 +32,12 @@ _QUEUED_PER_WORKER = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """A run that was begun or found, and what its workers are told."""
+    """A run that was begun or found, what its workers are told, and the model that they will load."""
 
     run: Run
     task: Task
     resumed: bool
+    classifier: Classifier
 
 
 def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, set_aside: bool = False) -> Plan:
@@ -50,7 +51,10 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
     """
     manifest = Manifest.open(manifest_path, 0, 0)  # its head: the rows may be many
     classifier = load_classifier(spec, classes=manifest.classes)
-    explain = make_method(config.method, classifier, options=dict(config.options))
+    try:
+        explain = make_method(config.method, classifier, options=dict(config.options))
+    except ValueError as error:  # an option's value
+        raise RunError(str(error)) from None
     record = {
         "config": config.record(),
         "model": _describe_model(classifier, explain.head),
@@ -74,7 +78,7 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
             _set_aside(Path(out))
     if not resumed:
         run = Run.create(out, Manifest.open(manifest_path), record)
-    return Plan(run, Task(os.path.abspath(out), spec, config), resumed)
+    return Plan(run, Task(os.path.abspath(out), spec, config), resumed, classifier)
 
 
 def audit(plan: Plan, client: Client, bar: SampleBar) -> None:
@@ -187,7 +191,7 @@ def _look_closer(
         path.unlink()
         guilty[shard] |= {row}
         bar.note(f"sample {row} keeps killing its worker: quarantined")
-    return partial(audit_shard, replace(plan.task, careful=True, quarantined=guilty[shard]))
+    return partial(audit_shard, replace(plan.task, compiled=False, careful=True, quarantined=guilty[shard]))
 
 
 def _drain(client: Client, running: dict[Future[Report], Shard], bar: SampleBar) -> None:

@@ -22,8 +22,9 @@ from pipelines.flag import flag
 from pipelines.progress import sample_bar, say
 from pipelines.report import console as out_console
 from pipelines.report import print_status, print_summary, status_record
-from pipelines.run import audit, pending, prepare, submit_all
+from pipelines.run import Plan, audit, pending, prepare, submit_all
 from pipelines.shards import rescore_shard
+from pipelines.speed import decide_compiling
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def start(request: Request) -> dict[str, Any]:
         _keep_command(run)
         todo = sum(map(len, pending(run)))
         if todo:
-            task = replace(plan.task, threads=request.cluster.threads)
+            task = replace(plan.task, threads=request.cluster.threads, compiled=_compiling(plan, request.cluster, todo))
             with connect(request.cluster) as client, sample_bar("auditing", run.samples, run.samples - todo) as bar:
                 audit(replace(plan, task=task), client, bar)
         summary = flag(run, request.rules, request.threshold) if request.config.scored else {}
@@ -58,6 +59,13 @@ def start(request: Request) -> dict[str, Any]:
         print_summary(summary)
         say(f"next: camaudit findings {run.path}; camaudit dashboard {run.path}", out_console)
     return summary
+
+
+def _compiling(plan: Plan, cluster: ClusterConfig, todo: int) -> bool:
+    """Whether the workers compile the network."""
+    if cluster.compiling != "auto" or cluster.scheduler or cluster.scheduler_file:
+        return cluster.compiling == "always"  # what other machines gain was not measured
+    return decide_compiling(plan.classifier, plan.task.config, todo / cluster.local_workers, cluster.threads, say)
 
 
 def rescore(path: Path, cluster: ClusterConfig) -> None:

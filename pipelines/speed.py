@@ -1,0 +1,90 @@
+"""Whether compiling the network repays: measured in the driver, before the workers start.
+
+A trial takes what every worker of this machine then pays again, less what the compiler's cache saves it. So short runs
+go without one.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from audit.attribution import make_method
+from audit.models import Classifier, Execution
+from pipelines.config import RunConfig
+
+WORTH_TRYING_S = 300.0
+"""A run that takes each worker less than this goes without a trial, which takes about 20 s for ResNet-50."""
+_TO_REPAY = 2.0
+_BATCHES = 4
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that the first batch took, and each later one."""
+
+    first: float
+    later: float
+
+
+def decide_compiling(
+    classifier: Classifier, config: RunConfig, samples: float, threads: int, say: Callable[[str], None]
+) -> bool:
+    """Whether a worker with so many samples to do should compile its network.
+
+    Args:
+        threads: torch threads of a worker.
+        say: takes a line about what was found.
+    """
+    batches = samples / config.batch_size
+    with _threads(threads):
+        plain = _time(classifier, config, compiled=False)
+        if plain is None or batches * plain.later < WORTH_TRYING_S:
+            return False
+        say(f"about {batches * plain.later / 60:.0f} min for each worker: trying to compile the network")
+        compiled = _time(classifier, config, compiled=True)
+    if compiled is None:
+        say("not compiled: torch.compile does not work here (it needs a C++ compiler; see camaudit doctor)")
+        return False
+    repays = repaid(batches, plain, compiled)
+    gain = f"compiled in {compiled.first:.0f} s, {plain.later / compiled.later:.2f} times as fast"
+    say(f"{gain}: {'compiling' if repays else 'which does not repay here'}")
+    return repays
+
+
+def repaid(batches: float, plain: Timing, compiled: Timing) -> bool:
+    """Whether so many batches save at least twice what compiling costs."""
+    return batches * (plain.later - compiled.later) > _TO_REPAY * compiled.first
+
+
+def _time(classifier: Classifier, config: RunConfig, compiled: bool) -> Timing | None:
+    """Time batches of noise; None where compiling fails."""
+    method = make_method(config.method, classifier, Execution(config.precision, compiled), dict(config.options))
+    size = classifier.preprocessing.fit.size
+    images = torch.randn(config.batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
+    seconds = []
+    with warnings.catch_warnings(record=True) as caught, method as explain:
+        warnings.simplefilter("always", RuntimeWarning)
+        for _ in range(_BATCHES):
+            began = time.perf_counter()
+            explain(images)
+            seconds.append(time.perf_counter() - began)
+    if any("torch.compile" in str(warning.message) for warning in caught):
+        return None
+    return Timing(seconds[0], median(seconds[1:]))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
