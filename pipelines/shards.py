@@ -77,26 +77,33 @@ def rescore_shard(run_path: str, shard: Shard) -> Report:
     return Report(shard, counts["processed"], counts["failed"])
 
 
-@lru_cache(maxsize=1)
-def _explainer(
-    spec: ModelSpec, config: RunConfig, classes: tuple[str, ...], fingerprint: str, threads: int, compiled: bool
-) -> Method:
-    torch.set_num_threads(threads)
-    classifier = load_classifier(spec, classes=classes)
-    found = weights_fingerprint(classifier.module)
-    if found != fingerprint:
-        raise ModelError(f"Expected the weights that the run began with ({fingerprint}), got {found} from {spec.model}")
-    execution = Execution(config.precision, compiled)
-    return make_method(config.method, classifier, execution, dict(config.options)).__enter__()
-
-
 def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
     """The process's model and method, made once and kept.
 
     Raises:
         ModelError: the model cannot be loaded, or is not the one that the run began with.
     """
-    return _explainer(task.spec, task.config, classes, fingerprint, task.threads, task.compiled)
+    config = task.config
+    execution = Execution(config.precision, task.compiled)
+    return _explainer(task.spec, config.method, config.options, execution, classes, fingerprint, task.threads)
+
+
+@lru_cache(maxsize=1)
+def _explainer(
+    spec: ModelSpec,
+    method: str,
+    options: tuple[tuple[str, Any], ...],
+    execution: Execution,
+    classes: tuple[str, ...],
+    fingerprint: str,
+    threads: int,
+) -> Method:
+    torch.set_num_threads(threads)
+    classifier = load_classifier(spec, classes=classes)
+    found = weights_fingerprint(classifier.module)
+    if found != fingerprint:
+        raise ModelError(f"Expected the weights that the run began with ({fingerprint}), got {found} from {spec.model}")
+    return make_method(method, classifier, execution, dict(options)).__enter__()
 
 
 def tried_path(run: Run, shard: Shard) -> Any:

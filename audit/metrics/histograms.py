@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from audit.store.layout import LEVELS
 
@@ -28,12 +29,15 @@ def inside_outside(
     Returns:
         Two arrays [K, 256].
     """
-    count = len(levels)
-    codes = levels.astype(np.int32)
-    codes += LEVELS * objects
-    codes += (2 * LEVELS * np.arange(count, dtype=np.int32))[:, None, None]
-    tally = np.bincount(codes[:, valid].ravel(), minlength=2 * LEVELS * count).reshape(count, 2, LEVELS)
-    return tally[:, 1], tally[:, 0]
+    inside = [_histogram(level, on_object) for level, on_object in zip(levels, objects & valid, strict=True)]
+    total = [_histogram(level, valid) for level in levels]
+    counts = np.array(inside, np.int64).reshape(-1, LEVELS)
+    return counts, np.array(total, np.int64).reshape(-1, LEVELS) - counts
+
+
+def _histogram(levels: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> list[int]:
+    """Pixels [H, W] of each level among those chosen. Pillow counts bytes ten times as fast as NumPy."""
+    return Image.fromarray(levels).histogram(Image.fromarray(chosen.view(np.uint8)))
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,17 @@ def confusion(
         mask: [H, W] 0 background, i + 1 class i.
         valid: [H, W] pixels that count.
     """
-    winner = maps.argmax(axis=0)[valid]
-    level = quantise(maps.max(axis=0)[valid]).astype(np.int64)
-    true = mask[valid].astype(np.int64)
+    highest, winner = maps[0], np.zeros(mask.shape, np.int64)
+    for place in range(1, len(maps)):  # for a few maps faster than argmax over the first axis
+        winner[maps[place] > highest] = place
+        highest = np.maximum(highest, maps[place])
+    true = np.where(valid, mask, -1) + 1  # 0 collects what does not count
     width = int(true.max(initial=0)) + 1
-    tally = np.bincount((winner * width + true) * LEVELS + level)
+    winner *= width
+    winner += true
+    tally = np.bincount((winner * LEVELS + quantise(highest)).ravel())
     codes = np.flatnonzero(tally)
     rest, level = np.divmod(codes, LEVELS)
     slot, true = np.divmod(rest, width)
-    return Confusion(class_ids[slot], true, level, tally[codes])
+    counts = true > 0
+    return Confusion(class_ids[slot[counts]], true[counts] - 1, level[counts], tally[codes[counts]])

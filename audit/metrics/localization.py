@@ -21,8 +21,9 @@ def energy_inside(
     Returns:
         [K]; NaN where no heat lies on valid pixels.
     """
-    on_object = np.einsum("khw,khw->k", heat, objects, dtype=np.float64)
-    total = np.einsum("khw,hw->k", heat, valid, dtype=np.float64)
+    flat = heat.reshape(len(heat), -1)
+    on_object = np.array([own @ on.ravel().astype(np.float32) for own, on in zip(flat, objects, strict=True)])
+    total = flat @ valid.ravel().astype(np.float32)
     energy = np.full(len(heat), np.nan)
     np.divide(on_object, total, out=energy, where=total > 0)
     return energy

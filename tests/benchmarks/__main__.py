@@ -1,4 +1,4 @@
-"""Measure, print one table with ratios, and write the same as JSON."""
+"""Measure, print tables with ratios, and write the same as JSON."""
 
 from __future__ import annotations
 
@@ -6,26 +6,40 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.doctor import examine
-from tests.benchmarks import bench_attribution, bench_end_to_end
-from tests.benchmarks.timing import Measured
+from tests.benchmarks import (
+    bench_attribution,
+    bench_classes,
+    bench_end_to_end,
+    bench_memory,
+    bench_precision,
+    bench_profile,
+)
+from tests.benchmarks.timing import Row
 
-BENCHMARKS = {"attribution": bench_attribution, "end_to_end": bench_end_to_end}
+BENCHMARKS = {
+    "attribution": bench_attribution,
+    "classes": bench_classes,
+    "memory": bench_memory,
+    "end_to_end": bench_end_to_end,
+    "profile": bench_profile,
+    "precision": bench_precision,
+}
 
 
 def main() -> None:
     options = _options()
-    found = {name: BENCHMARKS[name].measure(options.rounds) for name in options.only}
-    Console(width=120).print(_table(found))
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    record = {"machine": examine(), "rounds": options.rounds}
-    record |= {name: [_row(row, rows[0]) for row in rows] for name, rows in found.items()}
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    record: dict[str, object] = {"machine": examine(), "rounds": options.rounds}
+    for name in options.only:
+        rows = BENCHMARKS[name].measure(options.rounds)
+        Console(width=140).print(_table(name, BENCHMARKS[name].__doc__ or "", rows))
+        record[name] = rows
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -36,27 +50,23 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _row(measured: Measured, baseline: Measured) -> dict[str, Any]:
-    return {
-        "name": measured.name,
-        "images_per_s": round(measured.rate, 2),
-        "of_forward": round(measured.speed_of(baseline), 3),
-        "seconds": [round(seconds, 3) for seconds in measured.seconds],
-    }
-
-
-def _table(found: dict[str, Sequence[Measured]]) -> Table:
-    """Images a second, and their ratio to the forward pass, the first row of each benchmark."""
-    table = Table("benchmark", "candidate", "images/s", "of forward", "fastest to slowest, s")
-    for column in table.columns[2:]:
+def _table(name: str, about: str, rows: Sequence[Row]) -> Table:
+    """One line a row; columns as the rows name them."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns, title=f"{name}: {about.splitlines()[0] if about else ''}", title_justify="left")
+    for column in table.columns[1:]:
         column.justify = "right"
-    for name, rows in found.items():
-        for measured in rows:
-            row = _row(measured, rows[0])
-            spread = f"{min(measured.seconds):.2f} to {max(measured.seconds):.2f}"
-            table.add_row(name, measured.name, f"{row['images_per_s']:.1f}", f"{row['of_forward']:.2f}", spread)
-        table.add_section()
+    for row in rows:
+        table.add_row(*(_cell(row.get(column, "")) for column in columns))
     return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+    if isinstance(value, list):
+        return f"{min(value):.2f} to {max(value):.2f}" if value else ""
+    return str(value)
 
 
 if __name__ == "__main__":

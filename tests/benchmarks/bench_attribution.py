@@ -1,77 +1,65 @@
-"""Maps in one process: ours beside the forward pass alone and beside other packages, used as their pages say.
+"""Grad-CAM of ResNet-50, 224 px, batch 16, three classes an image, all cores: beside forward passes and peers.
 
-ResNet-50 with random weights, 224 px, batch 16, three classes an image, all of the machine's cores.
+Random weights. `of_forward`: beside the same network's forward pass alone, in the same precision, compiled or not, its
+input channels-last as ours. The other ratios say how many times as fast as that peer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
+from contextlib import ExitStack
+from itertools import product
 
 import psutil
 import torch
 from torch import Tensor
 
 from audit.attribution import GradCAM
-from audit.models import Classifier, load_classifier
-from tests.benchmarks.timing import Measured, interleave, timed
+from audit.models import Classifier, Execution, load_classifier
+from audit.models.execution import Compiled, in_precision
+from tests.benchmarks.peers import peers
+from tests.benchmarks.timing import Row, interleave, speed_row, timed
 
 BATCH = 16
 CLASSES = 3
-FORWARD = "forward pass only"
+EXECUTIONS = [Execution(precision, compiled) for precision, compiled in product(("float32", "bfloat16"), (False, True))]
 
 
-def measure(rounds: int) -> list[Measured]:
-    """Time every candidate that is installed, the forward pass first."""
+def measure(rounds: int) -> list[Row]:
+    """Time the forward pass and ours in every execution, and the peers."""
     torch.set_num_threads(psutil.cpu_count(logical=False) or 1)
     classifier = load_classifier("torchvision:resnet50", "random:0")
     images = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     class_ids = torch.arange(BATCH * CLASSES).view(BATCH, CLASSES) * 7
-    work = {FORWARD: _forward(classifier, images), "camaudit GradCAM": _ours(classifier, images, class_ids)}
-    if find_spec("pytorch_grad_cam"):
-        work["pytorch-grad-cam"] = _pytorch_grad_cam(classifier, images, class_ids)
-    if find_spec("captum"):
-        work["Captum LayerGradCam"] = _captum(classifier, images, class_ids)
-    return interleave({name: timed(run) for name, run in work.items()}, BATCH, rounds)
+    others = peers(classifier, images, class_ids)
+    with ExitStack() as entered:
+        work: dict[str, Callable[[], object]] = {}
+        for execution in EXECUTIONS:
+            explain = entered.enter_context(GradCAM(classifier, execution))
+            work[f"forward, {_named(execution)}"] = forward(classifier, execution, images)
+            work[f"camaudit, {_named(execution)}"] = lambda explain=explain: explain(images, class_ids)  # type: ignore[misc]
+        found = interleave({name: timed(run) for name, run in (work | others).items()}, BATCH, rounds)
+    by_name = {measured.name: measured for measured in found}
+    ratios = {f"x_{name}": by_name[name] for name in others}
+    rows = []
+    for execution in EXECUTIONS:
+        ours, alone = by_name[f"camaudit, {_named(execution)}"], by_name[f"forward, {_named(execution)}"]
+        rows += [speed_row(alone), speed_row(ours, of_forward=alone, **ratios)]
+    return [*rows, *(speed_row(by_name[name], of_forward=by_name["forward, float32"]) for name in others)]
 
 
-def _forward(classifier: Classifier, images: Tensor) -> Callable[[], object]:
+def forward(classifier: Classifier, execution: Execution, images: Tensor) -> Callable[[], object]:
+    """The forward pass alone."""
+    ready = images.contiguous(memory_format=torch.channels_last)
+    module = in_precision(classifier, execution.precision).module
+    network = Compiled(module) if execution.compiled else module
+
     def run() -> object:
         with torch.inference_mode():
-            return classifier.module(images)
+            return network(ready)
 
     return run
 
 
-def _ours(classifier: Classifier, images: Tensor, class_ids: Tensor) -> Callable[[], object]:
-    explain = GradCAM(classifier)  # certified once, as a run does
-
-    def run() -> object:
-        with explain:
-            return explain(images, class_ids)
-
-    return run
-
-
-def _pytorch_grad_cam(classifier: Classifier, images: Tensor, class_ids: Tensor) -> Callable[[], object]:
-    from pytorch_grad_cam import GradCAM as Peer
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-
-    targets = [[ClassifierOutputTarget(index) for index in ids] for ids in class_ids.T.tolist()]
-
-    def run() -> object:
-        with Peer(model=classifier.module, target_layers=[classifier.target_layer]) as peer:
-            return [peer(input_tensor=images, targets=own) for own in targets]
-
-    return run
-
-
-def _captum(classifier: Classifier, images: Tensor, class_ids: Tensor) -> Callable[[], object]:
-    from captum.attr import LayerGradCam
-
-    peer = LayerGradCam(classifier.module, classifier.target_layer)
-
-    def run() -> object:
-        return [peer.attribute(images, target=ids, relu_attributions=True) for ids in class_ids.T]
-
-    return run
+def _named(execution: Execution) -> str:
+    return execution.precision + (", compiled" if execution.compiled else "")

@@ -1,8 +1,9 @@
 """A whole run from JPEG files to committed shards, beside the forward pass over the same pixels already in memory.
 
 256 drawn images of VOC's size with masks; ResNet-50, 224 px, batch 16; two processes of one thread each. All candidates
-run on the same two worker processes, in turn, with the model already loaded: starting them is left out, and timed apart
-as one run from nothing: laying out the run, starting the cluster, loading the model in each process, auditing.
+run on the same two worker processes, in turn, with the model already loaded and compiled: starting them is left out, and
+timed apart as one run from nothing: laying out the run, starting the cluster, loading the model in each process,
+auditing. `of_forward`: beside the forward pass in the same precision, compiled or not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,51 +26,65 @@ from audit.attribution import Method
 from audit.datasets import VOC_CLASSES, Manifest
 from audit.datasets.manifest import Sample
 from audit.masks import write_index_png
-from audit.models import ModelSpec
+from audit.models import Execution, ModelSpec
 from pipelines.attribute import decode_sample
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.progress import sample_bar
 from pipelines.run import Plan, audit, prepare
-from pipelines.shards import explainer
-from tests.benchmarks.timing import Measured, interleave, timed
+from pipelines.shards import Task, explainer
+from tests.benchmarks.timing import Row, interleave, speed_row, timed
 
 IMAGES = 256
 HEIGHT, WIDTH = 375, 500
 WORKERS = 2
-FORWARD = "forward pass only, pixels in memory"
-FROM_NOTHING = "run with scores, from nothing"
 SPEC = ModelSpec("torchvision:resnet50", "random:0")
-UNSCORED = RunConfig(shard_size=32, scored=False)
-SCORED = replace(UNSCORED, scored=True)
+EXECUTIONS = {"float32": Execution(), "bfloat16, compiled": Execution("bfloat16", True)}
 
 
-def measure(rounds: int) -> list[Measured]:
-    """Time the forward pass first, then runs without and with scores, then one run from nothing."""
+def measure(rounds: int) -> list[Row]:
+    """For each execution the forward pass first, then runs without and with scores; then one run from nothing."""
     with tempfile.TemporaryDirectory(prefix="camaudit-bench-") as folder:
-        root = Path(folder)
-        manifest = draw_collection(root)
-        names = count()
-
-        def plan(config: RunConfig) -> Plan:
-            return prepare(str(root / "manifest.parquet"), str(root / f"run{next(names)}"), SPEC, config)
-
-        first = plan(SCORED)
+        bench = _Bench(Path(folder))
+        rows = []
         with connect(ClusterConfig(WORKERS)) as client:
-            halves = hold_pixels(client, first, list(manifest))
-            candidates = {
-                FORWARD: lambda: forward_only(client, halves),
-                "run without scores": audited(client, lambda: plan(UNSCORED)),
-                "run with scores": audited(client, lambda: plan(SCORED)),
-            }
-            found = interleave(candidates, IMAGES, rounds)
-        return [*found, *interleave({FROM_NOTHING: timed(lambda: from_nothing(plan))}, IMAGES, 1, warm_up=False)]
+            for name, execution in EXECUTIONS.items():
+                rows += _measure_one(bench, client, name, execution, rounds)
+        plain = timed(lambda: from_nothing(bench))
+        return [*rows, *(speed_row(row) for row in interleave({"run from nothing": plain}, IMAGES, 1, warm_up=False))]
 
 
-def draw_collection(root: Path) -> Manifest:
+def _measure_one(bench: _Bench, client: Client, name: str, execution: Execution, rounds: int) -> list[Row]:
+    workers = hold_pixels(client, bench.plan(execution))
+    candidates = {
+        f"{name}: forward pass only": lambda: forward_only(client, workers),
+        f"{name}: run without scores": audited(client, lambda: bench.plan(execution, scored=False)),
+        f"{name}: run with scores": audited(client, lambda: bench.plan(execution)),
+    }
+    alone, *runs = interleave(candidates, IMAGES, rounds)
+    return [speed_row(alone), *(speed_row(run, of_forward=alone) for run in runs)]
+
+
+class _Bench:
+    """The collection, and a new run of it whenever one is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names = count()
+        draw_collection(root)
+
+    def plan(self, execution: Execution, scored: bool = True) -> Plan:
+        """Lay out a run."""
+        config = RunConfig(shard_size=32, scored=scored, precision=execution.precision)
+        manifest, out = self._root / "manifest.parquet", self._root / f"run{next(self._names)}"
+        found = prepare(str(manifest), str(out), SPEC, config)
+        return replace(found, task=replace(found.task, compiled=execution.compiled))
+
+
+def draw_collection(root: Path, images: int = IMAGES) -> Manifest:
     """Write images, masks and their manifest."""
     rng = np.random.default_rng(0)
-    manifest = Manifest.from_samples([_draw_sample(root, rng, index) for index in range(IMAGES)], VOC_CLASSES, root)
+    manifest = Manifest.from_samples([_draw_sample(root, rng, index) for index in range(images)], VOC_CLASSES, root)
     manifest.save(root / "manifest.parquet")
     return manifest
 
@@ -105,20 +121,21 @@ def _audit(plan: Plan, client: Client) -> None:
     assert account.processed == IMAGES, account
 
 
-def from_nothing(plan: Callable[[RunConfig], Plan]) -> None:
+def from_nothing(bench: _Bench) -> None:
     """Lay out a run, start a cluster, audit."""
-    ready = plan(SCORED)
+    ready = bench.plan(Execution())
     with connect(ClusterConfig(WORKERS)) as client:
         _audit(ready, client)
 
 
-def hold_pixels(client: Client, plan: Plan, samples: Sequence[Sample]) -> list[str]:
+def hold_pixels(client: Client, plan: Plan) -> list[str]:
     """Load the model in each worker and have it hold its half of the images; returns the workers' addresses."""
+    samples = list(plan.run.manifest())
     workers = sorted(client.scheduler_info()["workers"])
     share = len(samples) // len(workers)
     parts = [samples[place * share : (place + 1) * share] for place in range(len(workers))]
     ready = [
-        client.submit(_hold, plan, part, workers=[worker], pure=False)
+        client.submit(_hold, plan.task, plan.run.record, part, workers=[worker], pure=False)
         for part, worker in zip(parts, workers, strict=True)
     ]
     assert sum(client.gather(ready)) == IMAGES
@@ -135,11 +152,10 @@ _held: list[tuple[Method, NDArray[np.uint8]]] = []
 """In a worker: the loaded model and its half of the images, fitted."""
 
 
-def _hold(plan: Plan, samples: Sequence[Sample]) -> int:
-    record = plan.run.record
-    explain = explainer(plan.task, tuple(record["classes"]), record["model"]["fingerprint"])
+def _hold(task: Task, record: dict[str, Any], samples: Sequence[Sample]) -> int:
+    explain = explainer(task, tuple(record["classes"]), record["model"]["fingerprint"])
     fit = explain.classifier.preprocessing.fit
-    decoded = [decode_sample(row, sample, fit, SCORED.max_pixels).pixels for row, sample in enumerate(samples)]
+    decoded = [decode_sample(row, sample, fit, task.config.max_pixels).pixels for row, sample in enumerate(samples)]
     _held[:] = [(explain, np.stack([pixels for pixels in decoded if pixels is not None]))]
     return len(_held[0][1])
 
@@ -148,7 +164,6 @@ def _forward() -> float:
     explain, pixels = _held[0]
     images = explain.classifier.preprocessing.normalise(pixels)
     began = time.perf_counter()
-    with torch.inference_mode():
-        for batch in torch.split(images, SCORED.batch_size):
-            explain.classifier.module(batch)
+    for batch in torch.split(images, RunConfig.batch_size):
+        explain.outputs(batch)
     return time.perf_counter() - began

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
+Row = dict[str, object]
+"""A line of a table: names to numbers, text, or the seconds of all rounds."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -55,3 +58,10 @@ def timed(work: Callable[[], object]) -> Callable[[], float]:
         return time.perf_counter() - began
 
     return run
+
+
+def speed_row(measured: Measured, **ratios: Measured) -> Row:
+    """A candidate's speed, and how many times as fast it is as each of `ratios`."""
+    row: Row = {"candidate": measured.name, "images_per_s": round(measured.rate, 2)}
+    row |= {name: round(measured.speed_of(other), 3) for name, other in ratios.items()}
+    return row | {"seconds": [round(seconds, 3) for seconds in measured.seconds]}
