@@ -1,7 +1,7 @@
 """A whole run from JPEG files to committed shards, beside the forward pass over the same pixels already in memory.
 
 256 drawn images of VOC's size with masks; ResNet-50, 224 px, batch 16; two processes of one thread each. All candidates
-run on the same two worker processes, in turn, with the model already loaded and compiled: starting them is left out, and
+run on the same two worker processes, in turn, the model already loaded and compiled: starting them is left out, and
 timed apart as one run from nothing: laying out the run, starting the cluster, loading the model in each process,
 auditing. `of_forward`: beside the forward pass in the same precision, compiled or not.
 """
