@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipelines.doctor import examine
 from tests.benchmarks import (
+    bench_agreement,
     bench_attribution,
     bench_classes,
     bench_end_to_end,
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "end_to_end": bench_end_to_end,
     "profile": bench_profile,
     "precision": bench_precision,
+    "agreement": bench_agreement,
 }
 
 
