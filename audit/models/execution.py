@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -69,6 +70,7 @@ class Compiled:
     """
 
     def __init__(self, run: Callable[[Tensor], Any]) -> None:
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it would miss CUDA, on every machine
         self._plain = run
         self._compiled: Callable[[Tensor], Any] | None = torch.compile(run, dynamic=False, options={"freezing": True})
         self._size = 0
