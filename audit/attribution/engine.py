@@ -22,6 +22,9 @@ from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Compiled, Execution
 from audit.models.layers import Layout
 
+_NUMBERS_AT_ONCE = 2**24
+"""Of gradients at the layer, taken together: 64 MiB, and as much again for each step behind it."""
+
 
 class _Evidence(NamedTuple):
     """What one batch leaves for `combine` and for the tables."""
@@ -159,9 +162,20 @@ class WeightedActivations(Method):
 
     def _gradients(self, outputs: Tensor, ids: Tensor, leaf: Tensor) -> Tensor:
         """[B, K, channels, h, w] float32 gradient of each target's logit, on the grid of the leaf."""
-        rows = [torch.autograd.grad(total, leaf, retain_graph=True)[0] for total in self._target_sums(outputs, ids)]
+        sums = self._target_sums(outputs, ids)
+        at_once = max(_NUMBERS_AT_ONCE // leaf.numel(), 1)
         to_grid = self.certificate.layout.to_grid
-        return torch.stack([to_grid(row).float() for row in rows], dim=1)
+        rows = [to_grid(row).float() for part in torch.split(sums, at_once) for row in _gradients_of(part, leaf)]
+        return torch.stack(rows, dim=1)
+
+
+def _gradients_of(values: Tensor, leaf: Tensor) -> Tensor:
+    """[K, *leaf] gradients of values [K]: together, which reads the weights of the head once, where that works."""
+    one_each = torch.eye(len(values))
+    try:
+        return torch.autograd.grad(values, leaf, one_each, retain_graph=True, is_grads_batched=True)[0]
+    except RuntimeError:  # a step of the network that has no batched gradient
+        return torch.stack([torch.autograd.grad(values, leaf, one, retain_graph=True)[0] for one in one_each])
 
 
 class _TappedNetwork(nn.Module):

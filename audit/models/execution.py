@@ -72,21 +72,28 @@ class Compiled:
     def __init__(self, run: Callable[[Tensor], Any]) -> None:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it would miss CUDA, on every machine
         self._plain = run
-        self._compiled: Callable[[Tensor], Any] | None = torch.compile(run, dynamic=False, options={"freezing": True})
+        self._compiled: Callable[[Tensor], Any] | None = None
         self._size = 0
 
     def __call__(self, images: Tensor) -> Any:
         """What the function gives for images [B, 3, H, W]: a tensor or a tuple of tensors, batch first."""
+        if len(images) > self._size:
+            return self._compile_for(images)
         if self._compiled is None:
             return self._plain(images)
-        self._size = max(self._size, len(images))
         full = F.pad(images, (0, 0, 0, 0, 0, 0, 0, self._size - len(images)))
+        found = self._compiled(full.contiguous(memory_format=torch.channels_last))
+        return found[: len(images)] if isinstance(found, Tensor) else tuple(part[: len(images)] for part in found)
+
+    def _compile_for(self, images: Tensor) -> Any:
+        """Compile for this size of batch; returns what the function gives for this one."""
+        self._size = len(images)
         try:
-            found = self._compiled(full.contiguous(memory_format=torch.channels_last))
+            self._compiled = torch.compile(self._plain, dynamic=False, options={"freezing": True})
+            return self._compiled(images.contiguous(memory_format=torch.channels_last))
         except Exception as error:  # the compiler's errors have no common ancestor; a model's own appear again
             self._compiled = None
             found = self._plain(images)
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(f"Running without torch.compile: {reason}", RuntimeWarning, stacklevel=2)
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            warnings.warn(f"Running without torch.compile: {reason}", RuntimeWarning, stacklevel=3)
             return found
-        return found[: len(images)] if isinstance(found, Tensor) else tuple(part[: len(images)] for part in found)
