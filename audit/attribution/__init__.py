@@ -1,5 +1,6 @@
 """Attribution maps: where in the image the evidence for a class lies."""
 
+from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
 from audit.attribution.engine import WeightedActivations
 from audit.attribution.method import Attribution, Cost, Method
 from audit.attribution.methods import AROUND, METHODS, check_method, make_method
@@ -24,13 +25,17 @@ __all__ = [
     "Attribution",
     "Cost",
     "Counterfactual",
+    "Deconvnet",
     "EigenCAM",
     "EigenGradCAM",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GuidedBackprop",
     "HiResCAM",
+    "IntegratedGradients",
     "LayerCAM",
     "Method",
+    "Saliency",
     "WeightedActivations",
     "XGradCAM",
     "check_method",

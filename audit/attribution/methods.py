@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
 from audit.attribution.method import Method
 from audit.attribution.weighted import (
     CAM,
@@ -33,6 +34,10 @@ METHODS: dict[str, type[Method]] = {
         EigenCAM,
         EigenGradCAM,
         Counterfactual,
+        Saliency,
+        Deconvnet,
+        GuidedBackprop,
+        IntegratedGradients,
     )
 }
 """Methods by the name that `camaudit run --method` takes."""
