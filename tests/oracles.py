@@ -285,3 +285,23 @@ def relu_chain(weights: Sequence[Floats], values: Floats, output: int, rule: str
             passed.append(r if opened else 0.0)
         arriving = np.array(passed) @ matrix
     return arriving
+
+
+def on_grid(cells: NDArray[np.floating], side: int) -> Floats:
+    """Square cells on a grid [side, side], bilinearly."""
+    ratio = len(cells) / side
+    return np.array(
+        [[bilinear_at(cells, (i + 0.5) * ratio, (j + 0.5) * ratio) for j in range(side)] for i in range(side)]
+    )
+
+
+def layercam_fused(maps: Sequence[Floats], gamma: float) -> Floats:
+    """LayerCAM fused [H, W] (Jiang et al. 2021, eq. 9) from square maps of each layer, cell by cell."""
+    finest, deepest = max(map(len, maps)), min(map(len, maps))
+    fused = np.zeros((finest, finest))
+    for one in maps:
+        scaled = one / one.max() if one.max() > 0 else one
+        if len(one) >= 4 * deepest:
+            scaled = np.tanh(gamma * scaled)
+        fused = np.maximum(fused, on_grid(scaled, finest))
+    return fused
