@@ -244,3 +244,64 @@ def shift_shares(heat: Floats, objects: Floats, valid: Floats) -> tuple[float, f
             low += undefined or value <= observed + 1e-6
             high += undefined or value >= observed - 1e-6
     return low / (rows * columns), high / (rows * columns)
+
+
+def input_gradient(module: nn.Module, image: Tensor, outputs: Sequence[int]) -> Floats:
+    """Gradient [3, H, W] of the logsumexp of some outputs of one image [3, H, W], alone in its batch."""
+    leaf = image[None].clone().requires_grad_()
+    with torch.enable_grad():
+        total = torch.logsumexp(module(leaf.clone())[0][list(outputs)], dim=0)
+        return torch.autograd.grad(total, leaf)[0][0].double().numpy()
+
+
+def saliency(gradient: Floats) -> Floats:
+    """Saliency [H, W] of a gradient [3, H, W] (Simonyan et al. 2014, section 3.1), pixel by pixel."""
+    found = np.zeros(gradient.shape[1:])
+    for row, column in np.ndindex(*found.shape):
+        found[row, column] = max(abs(value) for value in gradient[:, row, column])
+    return found
+
+
+def integrated(module: nn.Module, image: Tensor, start: Tensor, outputs: Sequence[int], steps: int) -> Floats:
+    """Integrated gradients [H, W] (Sundararajan et al. 2017, eq. 1) by the midpoint rule, step by step."""
+    total = np.zeros(tuple(image.shape))
+    for step in range(steps):
+        point = start + (step + 0.5) / steps * (image - start)
+        total += input_gradient(module, point, outputs) / steps
+    return (total * (image - start).double().numpy()).sum(axis=0)
+
+
+def relu_chain(weights: Sequence[Floats], values: Floats, output: int, rule: str) -> Floats:
+    """What arrives at the input of a chain of matrices with ReLUs between, from one output, by a rule for ReLUs."""
+    entered = []
+    for matrix in weights[:-1]:
+        entered.append(matrix @ values)
+        values = np.array([max(value, 0) for value in entered[-1]])
+    arriving = weights[-1][output]
+    for matrix, before in zip(reversed(weights[:-1]), reversed(entered), strict=True):
+        passed = []
+        for r, f in zip(arriving, before, strict=True):
+            opened = {"backprop": f > 0, "deconvnet": r > 0, "guided": f > 0 and r > 0}[rule]
+            passed.append(r if opened else 0.0)
+        arriving = np.array(passed) @ matrix
+    return arriving
+
+
+def on_grid(cells: NDArray[np.floating], side: int) -> Floats:
+    """Square cells on a grid [side, side], bilinearly."""
+    ratio = len(cells) / side
+    return np.array(
+        [[bilinear_at(cells, (i + 0.5) * ratio, (j + 0.5) * ratio) for j in range(side)] for i in range(side)]
+    )
+
+
+def layercam_fused(maps: Sequence[Floats], gamma: float) -> Floats:
+    """LayerCAM fused [H, W] (Jiang et al. 2021, eq. 9) from square maps of each layer, cell by cell."""
+    finest, deepest = max(map(len, maps)), min(map(len, maps))
+    fused = np.zeros((finest, finest))
+    for one in maps:
+        scaled = one / one.max() if one.max() > 0 else one
+        if len(one) >= 4 * deepest:
+            scaled = np.tanh(gamma * scaled)
+        fused = np.maximum(fused, on_grid(scaled, finest))
+    return fused

@@ -1,5 +1,7 @@
 """Attribution maps: where in the image the evidence for a class lies."""
 
+from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
+from audit.attribution.compositions import Flip, GuidedGradCAM, LayerCAMFused, MultiScale, SmoothGrad
 from audit.attribution.engine import WeightedActivations
 from audit.attribution.method import Attribution, Cost, Method
 from audit.attribution.methods import AROUND, METHODS, check_method, make_method
@@ -24,13 +26,22 @@ __all__ = [
     "Attribution",
     "Cost",
     "Counterfactual",
+    "Deconvnet",
     "EigenCAM",
     "EigenGradCAM",
+    "Flip",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GuidedBackprop",
+    "GuidedGradCAM",
     "HiResCAM",
+    "IntegratedGradients",
     "LayerCAM",
+    "LayerCAMFused",
     "Method",
+    "MultiScale",
+    "Saliency",
+    "SmoothGrad",
     "WeightedActivations",
     "XGradCAM",
     "check_method",

@@ -66,8 +66,8 @@ class Method(ABC):
     """Of an image, in words where they depend on something."""
     backward_passes: ClassVar[str] = "none"
     """Of a target, in words. `none`: the method needs no gradients."""
-    pixels: ClassVar[bool] = False
-    """Whether maps have the input's resolution instead of a layer's."""
+    pixels: bool = False
+    """Whether maps have the input's resolution instead of a layer's; a method around another has that one's."""
 
     def __init__(self, classifier: Classifier, execution: Execution = PLAIN) -> None:
         self.classifier = in_precision(classifier, execution.precision)

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
+from audit.attribution.compositions import Flip, GuidedGradCAM, LayerCAMFused, MultiScale, SmoothGrad
 from audit.attribution.method import Method
 from audit.attribution.weighted import (
     CAM,
@@ -33,11 +35,17 @@ METHODS: dict[str, type[Method]] = {
         EigenCAM,
         EigenGradCAM,
         Counterfactual,
+        Saliency,
+        Deconvnet,
+        GuidedBackprop,
+        IntegratedGradients,
+        GuidedGradCAM,
+        LayerCAMFused,
     )
 }
 """Methods by the name that `camaudit run --method` takes."""
 
-AROUND: dict[str, type[Method]] = {}
+AROUND: dict[str, type[Method]] = {method.name: method for method in (SmoothGrad, MultiScale, Flip)}
 """Methods that repeat another one, by name: `NAME:OTHER`."""
 
 

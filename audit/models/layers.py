@@ -7,10 +7,10 @@ Inputs are square, so grids are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,13 @@ class Layout:
         return grid.permute(0, 2, 3, 1) if self.kind == "channels_last" else grid.flatten(2).mT
 
 
+class Grid(NamedTuple):
+    """A layer's layout and the side of its grid, in cells."""
+
+    layout: Layout
+    side: int
+
+
 def find_target_layer(module: nn.Module, example: Tensor) -> str:
     """Name of the last module to finish with a grid, h and w above 1, on which the outputs depend.
 
@@ -82,6 +89,34 @@ def find_target_layer(module: nn.Module, example: Tensor) -> str:
         return last
     candidates = [name for name, other, _ in seen if other == shape]
     return next((name for name in reversed(candidates) if _reads_grid(module, example, name, layout)), last)
+
+
+def find_grids(module: nn.Module, example: Tensor) -> dict[str, Grid]:
+    """Modules with a grid, h and w above 1, by name, in the order in which they finish on `example` [1, 3, H, W]."""
+    grids: dict[str, Grid] = {}
+    for name, shape, layout in _outputs_with_grid(module, example):
+        grids.pop(name, None)
+        grids[name] = Grid(layout, layout.to_grid(torch.empty(shape, device="meta")).shape[-1])
+    return grids
+
+
+def find_stage_layers(grids: Mapping[str, Grid], last: str, count: int = 3) -> list[str]:
+    """Of each grid size the last layer up to `last`, from fine to coarse; at most `count`, ending with `last`.
+
+    Args:
+        grids: of `find_grids`.
+        last: name of a layer among them.
+
+    Raises:
+        ModelError: it is not among them.
+    """
+    if last not in grids:
+        raise ModelError(f"Expected the target layer to have a grid, but {last!r} has none; name one with --layer")
+    finished = list(grids)
+    up_to = finished[: finished.index(last) + 1]
+    ends = {grids[name].side: name for name in up_to}
+    sides = sorted((side for side in ends if side >= grids[last].side), reverse=True)
+    return [ends[side] for side in sides[-count:]]
 
 
 def _outputs_with_grid(module: nn.Module, example: Tensor) -> list[tuple[str, tuple[int, ...], Layout]]:

@@ -1,0 +1,389 @@
+"""Compositions: methods made of other methods' maps.
+
+- Around another method, whose maps of several versions of an image they unite: SmoothGrad (Smilkov et al. 2017),
+  `MultiScale` and `Flip`, as weakly supervised segmentation does with CAM (Ahn and Kwak, CVPR 2018).
+- Guided Grad-CAM (Selvaraju et al., ICCV 2017): guided backpropagation times Grad-CAM.
+- LayerCAM of several layers (Jiang et al., IEEE TIP 2021).
+
+Classes are always chosen from the logits of the image as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from audit.attribution.backprop import GuidedBackprop
+from audit.attribution.method import Attribution, Choose, Cost, Method
+from audit.attribution.taps import evaluating, tapped
+from audit.attribution.weighted import GradCAM
+from audit.errors import ModelError
+from audit.models.classifier import Classifier
+from audit.models.execution import PLAIN, Execution
+from audit.models.layers import Grid, find_grids, find_stage_layers
+
+_SHALLOW = 4
+"""A layer is shallow if its grid is so many times as wide as the deepest one's."""
+
+
+class Around(Method):
+    """A method around another one: the same classifier and grid, the other's passes several times.
+
+    Args:
+        inner: not entered; entering this enters it.
+    """
+
+    def __init__(self, inner: Method) -> None:
+        super().__init__(inner.classifier)  # in the precision asked for already
+        self.execution = inner.execution
+        self.inner = inner
+        self.pixels = inner.pixels
+        inner.progress = lambda images: self.progress(images)
+
+    def __enter__(self) -> Self:
+        self._exits.enter_context(self.inner)
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self.inner.grid
+
+    def outputs(self, images: Tensor) -> Tensor:
+        return self.inner.outputs(images)
+
+    def _choose(self, images: Tensor, choose: Choose) -> tuple[Tensor, Tensor]:
+        """Class ids [B, K] and the outputs that they were chosen from."""
+        outputs = self.outputs(images)
+        return choose(self.classifier.class_logits(outputs)), outputs
+
+    def _maps(self, images: Tensor, class_ids: Tensor) -> Tensor:
+        """The inner method's maps of classes already chosen."""
+        return self.inner.attribute(images, lambda _logits: class_ids).maps
+
+
+class SmoothGrad(Around):
+    """SmoothGrad (Smilkov et al. 2017): the mean of the maps of noisy copies of the image.
+
+    The noise is normal; its standard deviation is a share of the range of the image's values, as the network gets them.
+    Every image gets the same patterns, drawn from the seed, so that no image depends on its batch. The paper averages
+    dy^c/dx itself; here the finished maps are averaged, whatever the inner method, which for `saliency` come after the
+    absolute value, as with Captum's NoiseTunnel around its Saliency.
+
+    Args:
+        samples: noisy copies, at least 1.
+        noise: standard deviation as a share of the range; the paper advises 0.1 to 0.2.
+        seed: of the noise.
+
+    Raises:
+        ValueError: other samples, or a negative noise.
+    """
+
+    name = "smoothgrad"
+    description = "mean of the maps of noisy copies of the image"
+    paper = "Smilkov et al., arXiv 1706.03825, 2017"
+    forward_passes = "1 + those of the inner method `samples` (16) times"
+    backward_passes = "those of the inner method `samples` (16) times"
+
+    def __init__(self, inner: Method, *, samples: int = 16, noise: float = 0.15, seed: int = 0) -> None:
+        super().__init__(inner)
+        if samples < 1:
+            raise ValueError(f"Expected `samples` of at least 1, got {samples}")
+        if not 0 <= noise < float("inf"):
+            raise ValueError(f"Expected `noise` as a share of the image's range, 0 or above, got {noise}")
+        self.samples = samples
+        self.noise = noise
+        self.seed = seed
+
+    def cost(self, targets: int) -> Cost:
+        each = self.inner.cost(targets)
+        return Cost(1 + self.samples * each.forward, self.samples * each.backward)
+
+    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+        class_ids, outputs = self._choose(images, choose)
+        deviation = self.noise * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))
+        generator = torch.Generator().manual_seed(self.seed)
+        total = torch.zeros(())
+        for _ in range(self.samples):
+            pattern = torch.randn(images.shape[1:], generator=generator)
+            total = total + self._maps(images + deviation.view(-1, 1, 1, 1) * pattern, class_ids)
+        return self._finish(total / self.samples, class_ids, outputs)
+
+
+class MultiScale(Around):
+    """The sum of the maps of the image at several sizes, each brought to the grid of the image's own size.
+
+    Images and maps are resized bilinearly (corners not aligned), images smoothed where they shrink. Sums of raw maps:
+    where a method's values depend on the size, so do the shares of the scales.
+
+    Args:
+        scales: of the input's side, all positive; or the same as a string, `0.5,1,1.5,2`.
+
+    Raises:
+        ValueError: no scales, or one that is not positive.
+        ModelError: the network does not take inputs of these sizes.
+    """
+
+    name = "multiscale"
+    description = "sum of the maps of the image at several sizes"
+    paper = "after Ahn and Kwak, CVPR 2018"
+    forward_passes = "those of the inner method for each of `scales` (0.5, 1, 1.5, 2)"
+    backward_passes = "those of the inner method for each of `scales` (0.5, 1, 1.5, 2)"
+
+    def __init__(self, inner: Method, *, scales: Sequence[float] | float | str = (0.5, 1, 1.5, 2)) -> None:
+        super().__init__(inner)
+        self.scales = _numbers(scales)
+        possible = all(0 < scale < torch.inf for scale in self.scales)
+        if not self.scales or len(set(self.scales)) < len(self.scales) or not possible:
+            raise ValueError(f"Expected `scales` to be different numbers above 0, as 0.5,1,2, got {scales!r}")
+        self._check_sizes()
+
+    def cost(self, targets: int) -> Cost:
+        each, count = self.inner.cost(targets), len(self.scales)
+        return Cost((1 not in self.scales) + count * each.forward, count * each.backward)
+
+    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+        if 1 in self.scales:
+            found = self.inner.attribute(images, choose)
+            class_ids, total = found.class_ids, found.maps
+        else:
+            class_ids, outputs = self._choose(images, choose)
+            found = self._finish(torch.zeros(*class_ids.shape, *self.grid), class_ids, outputs)
+            total = found.maps
+        for scale in self.scales:
+            if scale != 1:
+                maps = self._maps(_scaled(images, scale), class_ids)
+                total = total + _resized(maps, total.shape[-2:])
+        return replace(found, maps=total)
+
+    def _check_sizes(self) -> None:
+        example = self.classifier.example()
+        for scale in self.scales:
+            scaled = _scaled(example, scale)
+            try:
+                with evaluating(self.classifier.module), torch.inference_mode():
+                    self.classifier.module(scaled)
+            except Exception as error:  # networks' own errors have no common ancestor
+                raise ModelError(
+                    f"Expected a network for inputs of any size for --method {self.name}, but one of "
+                    f"{scaled.shape[-1]} px (scale {scale:g}) fails; leave {self.name} out or choose other scales"
+                ) from error
+
+
+class Flip(Around):
+    """The mean of the maps of the image and of its mirror image, the latter mirrored back."""
+
+    name = "flip"
+    description = "mean of the maps of the image and its mirror image"
+    paper = "after Ahn and Kwak, CVPR 2018"
+    forward_passes = "those of the inner method twice"
+    backward_passes = "those of the inner method twice"
+
+    def cost(self, targets: int) -> Cost:
+        each = self.inner.cost(targets)
+        return Cost(2 * each.forward, 2 * each.backward)
+
+    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+        found = self.inner.attribute(images, choose)
+        mirrored = self._maps(images.flip(3), found.class_ids).flip(3)
+        return replace(found, maps=(found.maps + mirrored) / 2)
+
+
+class GuidedGradCAM(Method):
+    """Guided Grad-CAM (Selvaraju et al., ICCV 2017, section 3.2): guided backpropagation where Grad-CAM is warm.
+
+    The map of guided backpropagation times that of Grad-CAM, the latter brought to the input's size bilinearly (corners
+    not aligned). Captum's default takes the nearest cell instead; its values keep colours and signs, of which the
+    largest magnitude is kept here.
+
+    Raises:
+        ModelError: the network has no ReLU, for which guided backpropagation has a rule.
+    """
+
+    name = "guided-gradcam"
+    description = "guided backpropagation times Grad-CAM at the input's resolution"
+    paper = "Selvaraju et al., ICCV 2017"
+    forward_passes = "2"
+    backward_passes = "1, and that of `gradcam`"
+    pixels = True
+
+    def __init__(self, classifier: Classifier, execution: Execution = PLAIN) -> None:
+        # Compiled, Grad-CAM's tap would keep what guided backpropagation leaves at the layer.
+        self._coarse = GradCAM(classifier, replace(execution, compiled=False))
+        super().__init__(self._coarse.classifier)  # in the precision asked for already
+        self.execution = execution
+        self._fine = GuidedBackprop(self.classifier)
+        for part in (self._coarse, self._fine):
+            part.progress = lambda images: self.progress(images)
+
+    def __enter__(self) -> Self:
+        self._exits.enter_context(self._coarse)
+        return self
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self._fine.grid
+
+    @property
+    def head(self) -> str:
+        return self._coarse.head
+
+    def cost(self, targets: int) -> Cost:
+        coarse, fine = self._coarse.cost(targets), self._fine.cost(targets)
+        return Cost(coarse.forward + fine.forward, coarse.backward + fine.backward)
+
+    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+        coarse = self._coarse.attribute(images, choose)
+        fine = self._fine.attribute(images, lambda _logits: coarse.class_ids).maps
+        return replace(coarse, maps=fine * _resized(coarse.maps, fine.shape[-2:]))
+
+
+class LayerCAMFused(Method):
+    """LayerCAM of several layers, fused (Jiang et al., IEEE TIP 2021, section III): fine detail from the shallow ones.
+
+    Each layer's map M is LayerCAM's, divided by its peak. Maps of shallow layers are scaled by tanh(gamma M / max M)
+    (eq. 9), which the paper does for the first three of five stages: here for layers whose grid is four or more times
+    as wide as the deepest's. The fused map is the largest value at each position, all maps brought to the finest grid
+    bilinearly (corners not aligned). A layer without positive evidence adds nothing.
+
+    Peers depart from the paper: torchcam scales the maps of all layers, after subtracting their smallest value;
+    pytorch-grad-cam takes the mean without scaling.
+
+    Args:
+        layers: dotted names, in any order, or one string `layer2,layer3,layer4`. By default the last of each grid size
+            up to the target layer, the three deepest.
+        gamma: steepness of the scaling, positive; 2 in the paper.
+
+    Raises:
+        ValueError: gamma is not positive.
+        ModelError: fewer than two layers, or one without a grid.
+    """
+
+    name = "layercam-fused"
+    description = "LayerCAM of several layers, shallow ones scaled, the largest at each position"
+    paper = "Jiang et al., IEEE TIP 2021"
+    backward_passes = "1, from the outputs to the shallowest layer"
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        execution: Execution = PLAIN,
+        *,
+        layers: Sequence[str] | str = (),
+        gamma: float = 2.0,
+    ) -> None:
+        super().__init__(classifier, execution)
+        if not gamma > 0:
+            raise ValueError(f"Expected a `gamma` above 0, got {gamma}")
+        self.gamma = gamma
+        with evaluating(classifier.module):
+            found = find_grids(classifier.module, classifier.example())
+        self.layers = _names(layers) or find_stage_layers(found, classifier.layer)
+        grids = self._grids(found)
+        self._layouts = [grid.layout for grid in grids]
+        self._side = max(grid.side for grid in grids)
+        inside = self.classifier.layer.removesuffix(classifier.layer)  # where a network in another precision has it
+        self._modules = [self.classifier.module.get_submodule(inside + name) for name in self.layers]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return self._side, self._side
+
+    def cost(self, targets: int) -> Cost:
+        return Cost(1, targets)
+
+    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+        activations, outputs = self._forward(images)
+        class_ids = choose(self.classifier.class_logits(outputs.detach()))
+        targets = [self._layer_maps(total, activations) for total in self._target_sums(outputs, class_ids)]
+        maps = [torch.stack(rows, dim=1) for rows in zip(*targets, strict=True)]
+        self.progress(len(images))
+        return self._finish(self._fuse(maps), class_ids, outputs.detach())
+
+    def _grids(self, found: dict[str, Grid]) -> list[Grid]:
+        for name in self.layers:
+            if name not in found:
+                raise ModelError(f"Expected layers with a grid, but {name!r} has none; known are {', '.join(found)}")
+        if len(self.layers) < 2:
+            raise ModelError(
+                f"Expected several layers for --method {self.name}, got only {', '.join(self.layers)}; "
+                "name more with the option `layers`, or use --method layercam"
+            )
+        return [found[name] for name in self.layers]
+
+    def _forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The layers' outputs, and the network's, with a graph that begins at the first layer reached."""
+        kept: dict[int, Tensor] = {}
+
+        def keep(place: int, output: Tensor) -> Tensor:
+            torch.set_grad_enabled(True)  # undone by the no_grad block around the forward pass
+            kept[place] = output if output.requires_grad else output.detach().requires_grad_()
+            return kept[place].clone()
+
+        with torch.no_grad(), ExitStack() as taps:
+            for place, module in enumerate(self._modules):
+                taps.enter_context(tapped(module, partial(keep, place)))
+            outputs = self.classifier.module(images.contiguous(memory_format=torch.channels_last))
+        return [kept[place] for place in range(len(self._modules))], outputs
+
+    def _layer_maps(self, total: Tensor, activations: list[Tensor]) -> list[Tensor]:
+        """LayerCAM [B, h, w] of each layer, for one target of each image."""
+        slopes = torch.autograd.grad(total, activations, retain_graph=True, materialize_grads=True)
+        maps = []
+        for layout, slope, activation in zip(self._layouts, slopes, activations, strict=True):
+            values, rises = (layout.to_grid(part).float() for part in (activation.detach(), slope))
+            maps.append((rises.relu() * values).sum(dim=1).relu_())
+        return maps
+
+    def _fuse(self, maps: list[Tensor]) -> Tensor:
+        """Maps [B, K, h, w] of each layer -> [B, K, H, W] on the finest grid."""
+        sides = [one.shape[-1] for one in maps]
+        fused = torch.zeros(())
+        for one, side in zip(maps, sides, strict=True):
+            scaled = by_peak(one)
+            if round(side / min(sides)) >= _SHALLOW:
+                scaled = torch.tanh(self.gamma * scaled)
+            fused = torch.maximum(fused, _resized(scaled, (max(sides), max(sides))))
+        return fused
+
+
+def by_peak(maps: Tensor) -> Tensor:
+    """Maps [..., h, w] divided by their peaks, where these are positive."""
+    peaks = maps.amax(dim=(-2, -1), keepdim=True)
+    return maps / peaks.where(peaks > 0, 1)
+
+
+def _resized(maps: Tensor, grid: Sequence[int]) -> Tensor:
+    """Maps [B, K, h, w] on another grid, bilinearly."""
+    if tuple(maps.shape[-2:]) == tuple(grid):
+        return maps
+    return F.interpolate(maps, size=tuple(grid), mode="bilinear", align_corners=False)
+
+
+def _scaled(images: Tensor, scale: float) -> Tensor:
+    """Images at another size, smoothed where they shrink."""
+    if scale == 1:
+        return images
+    size = tuple(max(1, round(scale * side)) for side in images.shape[-2:])
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=scale < 1)
+
+
+def _names(given: Sequence[str] | str) -> list[str]:
+    """`a, b` or a sequence as a list."""
+    return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else list(given)
+
+
+def _numbers(given: Sequence[float] | float | str) -> tuple[float, ...]:
+    """`0.5,1`, a number or a sequence as numbers; none of them if one is not."""
+    if isinstance(given, int | float):
+        return (float(given),)
+    try:
+        return tuple(float(part) for part in (given.split(",") if isinstance(given, str) else given))
+    except (TypeError, ValueError):
+        return ()
