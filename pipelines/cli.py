@@ -146,7 +146,9 @@ def run(
     resize: Annotated[int | None, typer.Option(help="For crop: length of the shorter side before.")] = None,
     mean: Annotated[str | None, typer.Option(help="Normalisation, three numbers as 0.485,0.456,0.406")] = None,
     std: Annotated[str | None, typer.Option(help="Normalisation, three numbers.")] = None,
-    activation: Annotated[str | None, typer.Option(help="softmax, or sigmoid for a multi-label model.")] = None,
+    activation: Annotated[
+        str | None, typer.Option(help="softmax; sigmoid for a multi-label model; none: outputs as they are.")
+    ] = None,
     method: Annotated[str, typer.Option(help="Attribution method; camaudit methods lists them.")] = "gradcam",
     option: Annotated[
         list[str] | None, typer.Option(help="Of the method, as samples=8; may be given several times.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 import torch
@@ -305,3 +306,16 @@ def layercam_fused(maps: Sequence[Floats], gamma: float) -> Floats:
             scaled = np.tanh(gamma * scaled)
         fused = np.maximum(fused, on_grid(scaled, finest))
     return fused
+
+
+def gradcam_of_scalar(
+    module: nn.Module, layer: nn.Module, images: Tensor, scalar: Callable[[Any], Tensor]
+) -> list[Floats]:
+    """Grad-CAM [h, w] of each image and any scalar [B] of what the module gives, in plain autograd over all of it."""
+    kept: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    value = scalar(module(images.clone().requires_grad_())).sum()
+    handle.remove()
+    (gradients,) = torch.autograd.grad(value, kept[-1])
+    pairs = zip(kept[-1].detach().double().numpy(), gradients.double().numpy(), strict=True)
+    return [np.maximum(_weighted([own.mean() for own in slopes], values), 0) for values, slopes in pairs]

@@ -246,7 +246,7 @@ def test_layers_sizes_and_activations_that_cannot_be_are_refused_in_one_line(bui
         model, size=16, layer="layer9"
     )
     assert "cannot take an input of 2x2" in refused(model, size=2)
-    assert "activation to be one of softmax, sigmoid, got 'relu'" in refused(model, size=16, activation="relu")
+    assert "activation to be one of softmax, sigmoid, none, got 'relu'" in refused(model, size=16, activation="relu")
     assert "`mode` to be one of squash, crop, letterbox" in refused(model, size=16, mode="stretch")
 
 

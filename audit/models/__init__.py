@@ -3,6 +3,7 @@
 from audit.models.classifier import Classifier, Preprocessing, weights_fingerprint
 from audit.models.execution import PRECISIONS, Execution
 from audit.models.layers import Layout, find_target_layer
+from audit.models.scalars import group, scalar_outputs
 from audit.models.sources import ModelSpec, build_architecture, load_classifier, save_checkpoint
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "Preprocessing",
     "build_architecture",
     "find_target_layer",
+    "group",
     "load_classifier",
     "save_checkpoint",
+    "scalar_outputs",
     "weights_fingerprint",
 ]

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from audit.datasets.classes import ClassMapping
 from audit.views import Fit
 
-ACTIVATIONS = ("softmax", "sigmoid")
-"""How logits become probabilities: `softmax` for one class an image, `sigmoid` for a multi-label classifier."""
+ACTIVATIONS = ("softmax", "sigmoid", "none")
+"""How outputs become probabilities: `softmax` for one class an image, `sigmoid` for a multi-label classifier, `none`
+where they are not logits of classes: values stay as they are, whether in 0..1 or not."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,10 @@ class Classifier:
         return torch.logsumexp(outputs[:, self.members] + self.membership, dim=2)
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """Outputs [B, outputs] -> probability of each class [B, C], in 0..1."""
+        """Outputs [B, outputs] -> probability of each class [B, C], in 0..1; with the activation `none` its logit."""
         logits = self.class_logits(outputs)
+        if self.activation == "none":
+            return logits
         if self.activation == "sigmoid":
             return logits.sigmoid()
         return (logits - torch.logsumexp(outputs, dim=1, keepdim=True)).exp()

@@ -34,7 +34,7 @@ class ModelSpec:
         layer: dotted name of the target layer; found by running the model if None.
         mapping: file that maps the data set's classes to the model's; see `audit.datasets.classes.map_classes`.
         size, mode, resize, mean, std: preprocessing, where it is to differ from the weights' own.
-        activation: `softmax` or `sigmoid`.
+        activation: `softmax`, `sigmoid`, or `none` for outputs that are probabilities already.
     """
 
     model: str
