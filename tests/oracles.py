@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil, floor
 
 import numpy as np
@@ -244,3 +244,80 @@ def shift_shares(heat: Floats, objects: Floats, valid: Floats) -> tuple[float, f
             low += undefined or value <= observed + 1e-6
             high += undefined or value >= observed - 1e-6
     return low / (rows * columns), high / (rows * columns)
+
+
+def masked(image: NDArray[np.floating], mask: NDArray[np.floating]) -> Floats:
+    """An image [3, H, W] times a mask [H, W], pixel by pixel; 0 is grey."""
+    found = np.zeros(image.shape)
+    for channel, row, column in np.ndindex(*image.shape):
+        found[channel, row, column] = image[channel, row, column] * mask[row, column]
+    return found
+
+
+def occlusion(score: Callable[[Floats], float], image: Floats, cells: int, span: int) -> Floats:
+    """Mean drop [cells, cells] of the score over the patches, `span` cells wide, that cover each cell."""
+    side = image.shape[1] // cells
+    drops: list[list[list[float]]] = [[[] for _ in range(cells)] for _ in range(cells)]
+    for top in range(cells - span + 1):
+        for left in range(cells - span + 1):
+            mask = np.ones(image.shape[1:])
+            mask[top * side : (top + span) * side, left * side : (left + span) * side] = 0
+            drop = score(image) - score(masked(image, mask))
+            for i in range(top, top + span):
+                for j in range(left, left + span):
+                    drops[i][j].append(drop)
+    return np.array([[np.mean(cell) for cell in row] for row in drops])
+
+
+def rise_mask(grid: NDArray[np.floating], shift: tuple[int, int], size: int) -> Floats:
+    """The mask [size, size] of a grid [cells, cells] enlarged to one cell more, cut out at the shift."""
+    cells = len(grid)
+    large = (cells + 1) * ceil(size / cells)
+    return np.array(
+        [
+            [
+                bilinear_at(grid, (y + 0.5) / large * cells, (x + 0.5) / large * cells)
+                for x in range(shift[1], shift[1] + size)
+            ]
+            for y in range(shift[0], shift[0] + size)
+        ]
+    )
+
+
+def rise(score: Callable[[Floats], float], image: Floats, masks: Sequence[Floats], keep: float) -> Floats:
+    """RISE [H, W] of one image for the masks given."""
+    found = np.zeros(image.shape[1:])
+    for mask in masks:
+        found += score(masked(image, mask)) * mask
+    return found / (len(masks) * keep)
+
+
+def scorecam(score: Callable[[Floats], float], image: Floats, activation: Floats) -> Floats:
+    """Score-CAM [h, w] with the grey image as baseline; constant channels left out."""
+    height, width = image.shape[1:]
+    h, w = activation.shape[1:]
+    gains = {}
+    for k, channel in enumerate(activation):
+        if channel.max() == channel.min():
+            continue
+        large = np.array(
+            [
+                [bilinear_at(channel, (y + 0.5) * h / height, (x + 0.5) * w / width) for x in range(width)]
+                for y in range(height)
+            ]
+        )
+        mask = (large - large.min()) / (large.max() - large.min())
+        gains[k] = score(masked(image, mask)) - score(0 * image)
+    total = sum(np.exp(gain) for gain in gains.values())
+    weights = [np.exp(gains[k]) / total if k in gains else 0.0 for k in range(len(activation))]
+    return np.maximum(_weighted(weights, activation), 0)
+
+
+def ablationcam(score: Callable[[Tensor | None], float], activation: Floats) -> Floats:
+    """Ablation-CAM [h, w], not divided by the score, from the score behind the layer for an activation put there."""
+    weights = []
+    for k in range(len(activation)):
+        without = activation.copy()
+        without[k] = 0
+        weights.append(score(None) - score(torch.from_numpy(without).float()))
+    return np.maximum(_weighted(weights, activation), 0)

@@ -3,6 +3,7 @@
 from audit.attribution.engine import WeightedActivations
 from audit.attribution.method import Attribution, Cost, Method
 from audit.attribution.methods import AROUND, METHODS, check_method, make_method
+from audit.attribution.perturbation import RISE, AblationCAM, Occlusion, ScoreCAM
 from audit.attribution.targets import ROLES, choose_targets
 from audit.attribution.weighted import (
     CAM,
@@ -20,7 +21,9 @@ __all__ = [
     "AROUND",
     "CAM",
     "METHODS",
+    "RISE",
     "ROLES",
+    "AblationCAM",
     "Attribution",
     "Cost",
     "Counterfactual",
@@ -31,6 +34,8 @@ __all__ = [
     "HiResCAM",
     "LayerCAM",
     "Method",
+    "Occlusion",
+    "ScoreCAM",
     "WeightedActivations",
     "XGradCAM",
     "check_method",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.attribution.method import Method
+from audit.attribution.perturbation import RISE, AblationCAM, Occlusion, ScoreCAM
 from audit.attribution.weighted import (
     CAM,
     Counterfactual,
@@ -33,6 +34,10 @@ METHODS: dict[str, type[Method]] = {
         EigenCAM,
         EigenGradCAM,
         Counterfactual,
+        ScoreCAM,
+        AblationCAM,
+        Occlusion,
+        RISE,
     )
 }
 """Methods by the name that `camaudit run --method` takes."""
