@@ -321,3 +321,51 @@ def ablationcam(score: Callable[[Tensor | None], float], activation: Floats) -> 
         without[k] = 0
         weights.append(score(None) - score(torch.from_numpy(without).float()))
     return np.maximum(_weighted(weights, activation), 0)
+
+
+def curve_area(curve: Sequence[float]) -> float:
+    """Area under a curve over equal steps from 0 to 1, trapezoid by trapezoid."""
+    steps = len(curve) - 1
+    return sum((curve[i] + curve[i + 1]) / 2 / steps for i in range(steps))
+
+
+def hottest_pixels(heat: NDArray[np.floating], share: float) -> set[tuple[int, int]]:
+    """The hottest share of the pixels, picked one after another, the first in reading order of those alike."""
+    left = {place: float(heat[place]) for place in np.ndindex(*heat.shape)}
+    picked: set[tuple[int, int]] = set()
+    for _ in range(round(share * heat.size)):
+        best = max(left, key=lambda place: (left[place], -place[0], -place[1]))
+        del left[best]
+        picked.add((best[0], best[1]))
+    return picked
+
+
+def gaussian_blur(image: NDArray[np.floating], sigma: float) -> Floats:
+    """[3, H, W] through a Gaussian cut off at 4 sigma, the rim repeated."""
+    reach = int(4 * sigma + 0.5)
+    weights = [np.exp(-(d**2) / (2 * sigma**2)) for d in range(-reach, reach + 1)]
+    found = np.zeros(image.shape)
+    _, height, width = image.shape
+    for y in range(height):
+        for x in range(width):
+            for down, vertical in enumerate(weights, -reach):
+                for right, horizontal in enumerate(weights, -reach):
+                    place = min(max(y + down, 0), height - 1), min(max(x + right, 0), width - 1)
+                    found[:, y, x] += vertical * horizontal * image[:, place[0], place[1]]
+    return found / sum(weights) ** 2
+
+
+def imputed(image: NDArray[np.floating], gone: NDArray[np.bool_], rounds: int = 400) -> Floats:
+    """Each pixel gone is the weighted mean of its neighbours: the means taken over and over until they stand still."""
+    found = np.where(gone, 0, image).astype(float)
+    _, height, width = image.shape
+    for _ in range(rounds):
+        for y, x in zip(*np.nonzero(gone), strict=True):
+            total, weight = np.zeros(3), 0.0
+            for i in range(max(y - 1, 0), min(y + 2, height)):
+                for j in range(max(x - 1, 0), min(x + 2, width)):
+                    share = {0: 0.0, 1: 1 / 6, 2: 1 / 12}[abs(i - y) + abs(j - x)]
+                    total += share * found[:, i, j]
+                    weight += share
+            found[:, y, x] = total / weight
+    return found
