@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from audit.errors import AuditError
+from pipelines.cli_checks import faithfulness
 from pipelines.cli_index import index_app
 
 app = typer.Typer(
@@ -27,6 +28,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
+app.command()(faithfulness)
 
 
 def _share(value: float | None) -> float | None:

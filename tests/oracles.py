@@ -319,3 +319,128 @@ def gradcam_of_scalar(
     (gradients,) = torch.autograd.grad(value, kept[-1])
     pairs = zip(kept[-1].detach().double().numpy(), gradients.double().numpy(), strict=True)
     return [np.maximum(_weighted([own.mean() for own in slopes], values), 0) for values, slopes in pairs]
+
+
+def masked(image: NDArray[np.floating], mask: NDArray[np.floating]) -> Floats:
+    """An image [3, H, W] times a mask [H, W], pixel by pixel; 0 is grey."""
+    found = np.zeros(image.shape)
+    for channel, row, column in np.ndindex(*image.shape):
+        found[channel, row, column] = image[channel, row, column] * mask[row, column]
+    return found
+
+
+def occlusion(score: Callable[[Floats], float], image: Floats, cells: int, span: int) -> Floats:
+    """Mean drop [cells, cells] of the score over the patches, `span` cells wide, that cover each cell."""
+    side = image.shape[1] // cells
+    drops: list[list[list[float]]] = [[[] for _ in range(cells)] for _ in range(cells)]
+    for top in range(cells - span + 1):
+        for left in range(cells - span + 1):
+            mask = np.ones(image.shape[1:])
+            mask[top * side : (top + span) * side, left * side : (left + span) * side] = 0
+            drop = score(image) - score(masked(image, mask))
+            for i in range(top, top + span):
+                for j in range(left, left + span):
+                    drops[i][j].append(drop)
+    return np.array([[np.mean(cell) for cell in row] for row in drops])
+
+
+def rise_mask(grid: NDArray[np.floating], shift: tuple[int, int], size: int) -> Floats:
+    """The mask [size, size] of a grid [cells, cells] enlarged to one cell more, cut out at the shift."""
+    cells = len(grid)
+    large = (cells + 1) * ceil(size / cells)
+    return np.array(
+        [
+            [
+                bilinear_at(grid, (y + 0.5) / large * cells, (x + 0.5) / large * cells)
+                for x in range(shift[1], shift[1] + size)
+            ]
+            for y in range(shift[0], shift[0] + size)
+        ]
+    )
+
+
+def rise(score: Callable[[Floats], float], image: Floats, masks: Sequence[Floats], keep: float) -> Floats:
+    """RISE [H, W] of one image for the masks given."""
+    found = np.zeros(image.shape[1:])
+    for mask in masks:
+        found += score(masked(image, mask)) * mask
+    return found / (len(masks) * keep)
+
+
+def scorecam(score: Callable[[Floats], float], image: Floats, activation: Floats) -> Floats:
+    """Score-CAM [h, w] with the grey image as baseline; constant channels left out."""
+    height, width = image.shape[1:]
+    h, w = activation.shape[1:]
+    gains = {}
+    for k, channel in enumerate(activation):
+        if channel.max() == channel.min():
+            continue
+        large = np.array(
+            [
+                [bilinear_at(channel, (y + 0.5) * h / height, (x + 0.5) * w / width) for x in range(width)]
+                for y in range(height)
+            ]
+        )
+        mask = (large - large.min()) / (large.max() - large.min())
+        gains[k] = score(masked(image, mask)) - score(0 * image)
+    total = sum(np.exp(gain) for gain in gains.values())
+    weights = [np.exp(gains[k]) / total if k in gains else 0.0 for k in range(len(activation))]
+    return np.maximum(_weighted(weights, activation), 0)
+
+
+def ablationcam(score: Callable[[Tensor | None], float], activation: Floats) -> Floats:
+    """Ablation-CAM [h, w], not divided by the score, from the score behind the layer for an activation put there."""
+    weights = []
+    for k in range(len(activation)):
+        without = activation.copy()
+        without[k] = 0
+        weights.append(score(None) - score(torch.from_numpy(without).float()))
+    return np.maximum(_weighted(weights, activation), 0)
+
+
+def curve_area(curve: Sequence[float]) -> float:
+    """Area under a curve over equal steps from 0 to 1, trapezoid by trapezoid."""
+    steps = len(curve) - 1
+    return sum((curve[i] + curve[i + 1]) / 2 / steps for i in range(steps))
+
+
+def hottest_pixels(heat: NDArray[np.floating], share: float) -> set[tuple[int, int]]:
+    """The hottest share of the pixels, picked one after another, the first in reading order of those alike."""
+    left = {place: float(heat[place]) for place in np.ndindex(*heat.shape)}
+    picked: set[tuple[int, int]] = set()
+    for _ in range(round(share * heat.size)):
+        best = max(left, key=lambda place: (left[place], -place[0], -place[1]))
+        del left[best]
+        picked.add((best[0], best[1]))
+    return picked
+
+
+def gaussian_blur(image: NDArray[np.floating], sigma: float) -> Floats:
+    """[3, H, W] through a Gaussian cut off at 4 sigma, the rim repeated."""
+    reach = int(4 * sigma + 0.5)
+    weights = [np.exp(-(d**2) / (2 * sigma**2)) for d in range(-reach, reach + 1)]
+    found = np.zeros(image.shape)
+    _, height, width = image.shape
+    for y in range(height):
+        for x in range(width):
+            for down, vertical in enumerate(weights, -reach):
+                for right, horizontal in enumerate(weights, -reach):
+                    place = min(max(y + down, 0), height - 1), min(max(x + right, 0), width - 1)
+                    found[:, y, x] += vertical * horizontal * image[:, place[0], place[1]]
+    return found / sum(weights) ** 2
+
+
+def imputed(image: NDArray[np.floating], gone: NDArray[np.bool_], rounds: int = 400) -> Floats:
+    """Each pixel gone is the weighted mean of its neighbours: the means taken over and over until they stand still."""
+    found = np.where(gone, 0, image).astype(float)
+    _, height, width = image.shape
+    for _ in range(rounds):
+        for y, x in zip(*np.nonzero(gone), strict=True):
+            total, weight = np.zeros(3), 0.0
+            for i in range(max(y - 1, 0), min(y + 2, height)):
+                for j in range(max(x - 1, 0), min(x + 2, width)):
+                    share = {0: 0.0, 1: 1 / 6, 2: 1 / 12}[abs(i - y) + abs(j - x)]
+                    total += share * found[:, i, j]
+                    weight += share
+            found[:, y, x] = total / weight
+    return found

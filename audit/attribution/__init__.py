@@ -5,6 +5,7 @@ from audit.attribution.compositions import Flip, GuidedGradCAM, LayerCAMFused, M
 from audit.attribution.engine import WeightedActivations
 from audit.attribution.method import Attribution, Cost, Method
 from audit.attribution.methods import AROUND, METHODS, check_method, make_method
+from audit.attribution.perturbation import RISE, AblationCAM, Occlusion, ScoreCAM
 from audit.attribution.targets import ROLES, choose_targets
 from audit.attribution.weighted import (
     CAM,
@@ -22,7 +23,9 @@ __all__ = [
     "AROUND",
     "CAM",
     "METHODS",
+    "RISE",
     "ROLES",
+    "AblationCAM",
     "Attribution",
     "Cost",
     "Counterfactual",
@@ -40,7 +43,9 @@ __all__ = [
     "LayerCAMFused",
     "Method",
     "MultiScale",
+    "Occlusion",
     "Saliency",
+    "ScoreCAM",
     "SmoothGrad",
     "WeightedActivations",
     "XGradCAM",

@@ -9,6 +9,7 @@ from typing import Any
 from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
 from audit.attribution.compositions import Flip, GuidedGradCAM, LayerCAMFused, MultiScale, SmoothGrad
 from audit.attribution.method import Method
+from audit.attribution.perturbation import RISE, AblationCAM, Occlusion, ScoreCAM
 from audit.attribution.weighted import (
     CAM,
     Counterfactual,
@@ -41,6 +42,10 @@ METHODS: dict[str, type[Method]] = {
         IntegratedGradients,
         GuidedGradCAM,
         LayerCAMFused,
+        ScoreCAM,
+        AblationCAM,
+        Occlusion,
+        RISE,
     )
 }
 """Methods by the name that `camaudit run --method` takes."""

@@ -1,0 +1,71 @@
+"""Verbs that check a run's maps against the network itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def faithfulness(
+    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")],
+    sample: Annotated[int, typer.Option(min=1, help="Targets to draw.")] = 100,
+    model: Annotated[str | None, typer.Option(help="The run's model, named again if it is code or has moved.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the curves.")] = 16,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw, the random maps and the noise.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 16,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure whether a run's maps are right about the network: deletion, insertion, average drop, ROAD.
+
+    Beside a random map and one of the centre, with 95 % intervals; writes report/faithfulness.json and .png.
+
+    Example: camaudit faithfulness data/runs/demo --sample 50
+    """
+    from audit.store import Run
+    from pipelines.faithfulness import Trial, draw_targets, measure_run, write_report
+    from pipelines.models import model_of_run
+    from pipelines.progress import sample_bar
+    from pipelines.train import use_all_cores
+
+    use_all_cores()
+    run, trial = Run.open(run_path), Trial(sample, steps, seed, batch_size)
+    classifier = model_of_run(run, model)
+    targets = draw_targets(run, sample, seed)
+    with sample_bar("faithfulness", len(targets)) as bar:
+        record = measure_run(run, classifier, trial, targets, bar.advance)
+    files = write_report(run, record)
+    if as_json:
+        typer.echo(json.dumps(record, indent=1))
+        return
+    print_faithfulness(record)
+    typer.echo(f"{files[0]} and {files[1].name}")
+
+
+def print_faithfulness(record: Mapping[str, Any]) -> None:
+    """Print the measures of each map, and how the run's method differs from a random map on the same targets."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from pipelines.faithfulness import MEASURES
+    from pipelines.report import console
+
+    method = record["method"]
+    table = Table(title=f"Faithfulness on {record['targets']} targets, {len(record['failed'])} unreadable [95 %]")
+    table.add_column("measure")
+    for name in (*record["measures"], f"{method} less random"):
+        table.add_column(Text(name), justify="right")
+    for measure, better in MEASURES.items():
+        own = [means[measure] for means in record["measures"].values()]
+        cells = [_interval(means) for means in (*own, record["less_random"][method][measure])]
+        table.add_row(f"{measure}\n({better})", *cells)
+    console.print(table)
+
+
+def _interval(means: Mapping[str, float]) -> Any:
+    from rich.text import Text
+
+    return Text(f"{means['mean']:.3f}\n[{means['low']:.3f}, {means['high']:.3f}]")
