@@ -19,6 +19,7 @@ import typer
 from audit.errors import AuditError
 from pipelines.cli_checks import faithfulness
 from pipelines.cli_index import index_app
+from pipelines.cli_methods import explain, methods
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +29,8 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
-app.command()(faithfulness)
+for verb in (explain, faithfulness, methods):
+    app.command()(verb)
 
 
 def _share(value: float | None) -> float | None:
@@ -355,37 +357,6 @@ def dashboard(
         raise SystemExit(subprocess.run(command, check=False).returncode)
     except KeyboardInterrupt:
         raise SystemExit(0) from None
-
-
-@app.command()
-def methods(as_json: Json = False) -> None:
-    """List the attribution methods.
-
-    Each with its cost: forward passes an image, backward passes a target. The latter go from the outputs to the target
-    layer only, and behind a linear head no method takes any.
-
-    Example: camaudit methods
-    """
-    from audit.attribution import METHODS
-
-    rows = [
-        {
-            "name": m.name,
-            "description": m.description,
-            "paper": m.paper,
-            "forward_passes": m.forward_passes,
-            "backward_passes": m.backward_passes,
-            "needs_gradients": m.backward_passes != "none",
-            "resolution": "input" if m.pixels else "layer",
-        }
-        for m in METHODS.values()
-    ]
-    if as_json:
-        _print_json(rows)
-    else:
-        for row in rows:
-            cost = f"forward passes: {row['forward_passes']}; backward passes: {row['backward_passes']}"
-            typer.echo(f"{row['name']:<16}{row['description']} ({row['paper']}; {cost})")
 
 
 @app.command()

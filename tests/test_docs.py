@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipelines.cli import app
+from pipelines.cli_methods import method_rows
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -30,6 +31,24 @@ def test_the_readme_lists_every_verb_as_its_help_says() -> None:
     assert found is not None
     expected = f"{found[1]}{verb_table()}{found[2]}"
     assert found[0] == expected, f"Put this between the marks:\n{verb_table()}"
+
+
+def method_table() -> str:
+    """Every method and its cost, as the table of docs/methods.md."""
+    columns = ("description", "paper", "forward_passes", "backward_passes", "maps")
+    rows = [f"| `{row['name']}` | {' | '.join(row[column] for column in columns)} |" for row in method_rows()]
+    head = [
+        "| method | what it does | paper | forward passes an image | backward passes a target | maps |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+def test_the_page_of_methods_lists_every_method_as_it_describes_itself() -> None:
+    page = (ROOT / "docs" / "methods.md").read_text()
+    found = re.search(r"<!-- methods: begin -->\n(.*?)<!-- methods: end -->", page, re.DOTALL)
+    assert found is not None
+    assert found[1] == method_table(), f"Put this between the marks:\n{method_table()}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -291,20 +289,3 @@ def test_pytorch_grad_cam_gives_the_same_maps(
         rows = [peer(images, [targets.ClassifierOutputTarget(index) for index in ids]) for ids in CLASS_IDS.T.tolist()]
     expected = torch.stack([torch.from_numpy(row) for row in rows], dim=1)
     assert_alike(maps_of(method, classifier, images, CLASS_IDS).relu(), expected)
-
-
-def method_table() -> str:
-    """Every method and its cost, as the table of docs/methods.md."""
-    rows = [
-        f"| `{m.name}` | {m.description} | {m.paper} | {m.forward_passes} | {m.backward_passes} |"
-        for m in METHODS.values()
-    ]
-    head = ["| method | what it does | paper | forward passes | backward passes |", "| --- | --- | --- | --- | --- |"]
-    return "\n".join([*head, *rows, ""])
-
-
-def test_the_page_of_methods_lists_every_method_as_it_describes_itself() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
-    found = re.search(r"<!-- methods: begin -->\n(.*?)<!-- methods: end -->", page, re.DOTALL)
-    assert found is not None
-    assert found[1] == method_table(), f"Put this between the marks:\n{method_table()}"

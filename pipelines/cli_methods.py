@@ -1,0 +1,84 @@
+"""Verbs about the attribution methods: what there are, and one image under them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the attribution methods.
+
+    Each with its cost: forward passes an image, backward passes a target. Those that repeat another method go before
+    its name, with a colon: smoothgrad:saliency.
+
+    Example: camaudit methods
+    """
+    rows = method_rows()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        cost = f"forward passes: {row['forward_passes']}; backward passes: {row['backward_passes']}"
+        typer.echo(f"{row['name']}\n    {row['description']} ({row['paper']})\n    {cost}; maps: {row['maps']}")
+
+
+def method_rows() -> list[dict[str, Any]]:
+    """Every method as it describes itself."""
+    from audit.attribution import AROUND, METHODS
+
+    rows = []
+    for method in (*METHODS.values(), *AROUND.values()):
+        around = method.name in AROUND
+        rows.append(
+            {
+                "name": f"{method.name}:METHOD" if around else method.name,
+                "description": method.description,
+                "paper": method.paper,
+                "forward_passes": method.forward_passes,
+                "backward_passes": method.backward_passes,
+                "needs_gradients": None if around else method.backward_passes != "none",
+                "maps": "as METHOD's" if around else "input" if method.pixels else "layer",
+            }
+        )
+    return rows
+
+
+def explain(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="File or URL.")],
+    model: Annotated[str, typer.Option(help="As for camaudit run.")],
+    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="PNG to write.")] = Path("explained.png"),
+    class_name: Annotated[str | None, typer.Option("--class", help="What to explain. [default: predicted]")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="May be given several times. [default: all]")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")] = None,
+    arch: Annotated[str | None, typer.Option(help="Architecture of a bare state dict PATH.pt.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a grid]")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the input, pixels.")] = None,
+    mode: Annotated[str | None, typer.Option("--fit", help="squash, crop or letterbox.")] = None,
+    activation: Annotated[str | None, typer.Option(help="softmax, sigmoid or none.")] = None,
+) -> None:
+    """Draw one image under one method, several, or all.
+
+    Example: camaudit explain cat.jpg --model torchvision:resnet50 --weights IMAGENET1K_V2 --method gradcam -o cat.png
+    """
+    from audit.attribution import AROUND, METHODS, check_method
+    from audit.models import ModelSpec, load_classifier
+    from pipelines.explain import explain_image
+    from pipelines.train import use_all_cores
+
+    chosen = method or [*METHODS, *(f"{name}:gradcam" for name in AROUND)]
+    try:
+        for name in chosen:
+            check_method(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    use_all_cores()
+    spec = ModelSpec(model, weights, arch, layer, size=size, mode=mode, activation=activation)
+    named, panels = explain_image(image, load_classifier(spec), chosen, class_name, out)
+    for panel in panels:
+        if panel.heat is None:
+            typer.echo(f"{panel.method}: {panel.reason}", err=True)
+    typer.echo(f"{out}: {named} under {sum(panel.heat is not None for panel in panels)} methods")
