@@ -1,0 +1,74 @@
+"""The model of a finished run, loaded again from what the run recorded about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from audit.errors import ModelError
+from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
+from audit.store import Run
+
+_KNOWN_CODE = ("torchvision", "timm", "audit.models.small")
+_WEIGHTS = (".pt", ".pth", ".safetensors")
+
+
+def model_of_run(run: Run, model: str | None = None) -> Classifier:
+    """Load the classifier that a run was made with, at the layer that the run explained.
+
+    Args:
+        model: the model named again by the user, as `camaudit run --model` takes it. Needed where the run's model is
+            code, `module:function` or `FILE.py:function`: code that only a store names is never run. Another name
+            takes the place of the recorded one, for a file that has moved.
+
+    Raises:
+        ModelError: the model is code that was not named again, cannot be loaded, or is not the run's.
+    """
+    spec = _named_again(_recorded_spec(run.record), model, run.path)
+    found = run.record["model"]
+    classifier = load_classifier(replace(spec, layer=found["layer"]), classes=run.classes)
+    fingerprint = weights_fingerprint(classifier.module)
+    if fingerprint != found["fingerprint"]:
+        raise ModelError(
+            f"Expected the weights that {run.path} was made with ({found['fingerprint']}), got {fingerprint} from "
+            f"{spec.model}; name the same model with --model"
+        )
+    outputs = [list(outputs) for outputs in classifier.mapping.outputs]
+    if outputs != found.get("outputs", outputs):
+        raise ModelError(f"Expected the classes of {run.path} to map to the same outputs; {spec.mapping} has changed")
+    return classifier
+
+
+def _recorded_spec(record: Mapping[str, Any]) -> ModelSpec:
+    """`source` of run.json; JSON made lists of its tuples."""
+    source: dict[str, Any] = {field.name: record["source"].get(field.name) for field in fields(ModelSpec)}
+    source |= {name: tuple(value) for name, value in source.items() if isinstance(value, list)}
+    return ModelSpec(**source)
+
+
+def _named_again(spec: ModelSpec, model: str | None, path: Path) -> ModelSpec:
+    """The spec with the user's name for the model, if all code that it runs was named by the user."""
+    named = _absolute(model) if model else None
+    if named and named not in (spec.model, spec.arch):
+        spec = replace(spec, model=named)
+    for name in (spec.model, spec.arch):
+        if name and _is_code(name) and name != named:
+            raise ModelError(f"{path} was made with code, {name!r}; if you trust it, allow it with --model {name}")
+    return spec
+
+
+def _is_code(name: str) -> bool:
+    """Whether a model's name is one of a function, other than those of the libraries and of camaudit itself."""
+    place, colon, _ = name.rpartition(":")
+    return bool(colon) and place not in _KNOWN_CODE and Path(name).suffix not in _WEIGHTS
+
+
+def _absolute(name: str) -> str:
+    """A model's name as a run records it: files by absolute paths."""
+    place, colon, function = name.partition(".py:")
+    if colon:
+        return f"{os.path.abspath(place)}.py:{function}"
+    return os.path.abspath(name) if Path(name).is_file() else name
