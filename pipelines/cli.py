@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -155,7 +154,7 @@ def run(
     targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = "label,predicted",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 16,
     shard_size: Annotated[
-        int | None, typer.Option(help="Samples a shard, the unit of work and of resume. [default: 32 to 256 by number]")
+        int | None, typer.Option(help="Samples a shard, the unit of work and of resume. [default: by number and cost]")
     ] = None,
     workers: Workers = None,
     threads: Annotated[int, typer.Option(help="torch threads a worker.")] = 1,
@@ -177,9 +176,8 @@ def run(
 
     Example: camaudit run val.parquet --model torchvision:resnet50 --weights IMAGENET1K_V2 -o runs/val
     """
-    from audit.datasets import manifest_length
     from audit.models import ModelSpec
-    from pipelines.config import ClusterConfig, RunConfig, default_shard_size
+    from pipelines.config import ClusterConfig, RunConfig
     from pipelines.start import Request, start
 
     spec = ModelSpec(
@@ -187,12 +185,10 @@ def run(
     )
     rules = _rules(level, confident, chance, tolerated)
     with _right_use():
-        config = RunConfig(method, _pairs(option or []), precision, _names(targets), batch_size, scored=score)
-        if shard_size is not None:
-            config = replace(config, shard_size=shard_size)
+        config = RunConfig(
+            method, _pairs(option or []), precision, _names(targets), batch_size, shard_size, scored=score
+        )
         cluster = ClusterConfig(workers, threads, compiling, memory, scheduler, scheduler_file)
-    if shard_size is None:
-        config = replace(config, shard_size=default_shard_size(manifest_length(manifest)))
     try:
         start(Request(manifest, out, spec, config, cluster, rules, threshold, set_aside))
     except KeyboardInterrupt:
