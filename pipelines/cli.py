@@ -17,6 +17,7 @@ import typer
 
 from audit.errors import AuditError
 from pipelines.cli_index import index_app
+from pipelines.cli_sanity import sanity
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +27,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
+app.command()(sanity)
 
 
 def _share(value: float | None) -> float | None:
