@@ -122,7 +122,7 @@ def verdict_line(curve: Mapping[str, Any]) -> str:
 
 def draw(record: Mapping[str, Any]) -> Figure:
     """The methods' rank correlations by stage, each with two standard errors of the mean."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.5), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(record["randomised_down_to"]) + 1)
     for name, curve in record["methods"].items():
@@ -130,13 +130,13 @@ def draw(record: Mapping[str, Any]) -> Figure:
         error = 2 * np.array([0.0, *curve["standard_error"]])
         (line,) = axes.plot(places, mean, marker="o", markersize=4, label=f"{name}: {_word(curve)}")
         axes.fill_between(places, mean - error, mean + error, color=line.get_color(), alpha=0.15, linewidth=0)
-    axes.plot((_half(places[1:]) + 1,) * 2, (ALIKE, 1), color="grey", linewidth=4, alpha=0.4, label="hardly changed")
+    axes.plot((_half(places[1:]) + 1,) * 2, (ALIKE, 1), color="grey", linewidth=4, alpha=0.4, label="here: hardly changes")
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set_xticks(places, ["nothing", *record["randomised_down_to"]], rotation=35, ha="right", fontsize=8)
     axes.set_xlabel("randomised from the output down to")
     axes.set_ylabel("rank correlation with the original's maps")
     axes.set_ylim(min(-0.1, axes.get_ylim()[0]), 1.05)
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     return figure
 
 
