@@ -20,6 +20,7 @@ from audit.datasets.manifest import Sample
 from audit.errors import ImageError, TransientError
 from audit.images import decode_image, read_bytes
 from audit.store.layout import SAMPLES, TARGETS
+from audit.store.maps import Maps, empty_maps
 from audit.views import Fit, View
 from pipelines.config import RunConfig
 
@@ -52,9 +53,9 @@ class Decoded:
 
 @dataclass
 class ShardMaps:
-    """Maps [n, K, h, w] float16 of a shard and its rows of the tables `samples` and `targets`."""
+    """Maps [n, K, h, w] of a shard, as the run keeps them, and its rows of the tables `samples` and `targets`."""
 
-    maps: NDArray[np.float16]
+    maps: Maps
     samples: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in SAMPLES.names})
     targets: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in TARGETS.names})
 
@@ -77,7 +78,7 @@ def attribute_samples(
         before: called with a row before it is touched; samples are then taken one by one, nothing ahead.
         quarantined: rows that are not touched.
     """
-    result = ShardMaps(np.full((len(samples), slots, *explain.grid), np.nan, np.float16))
+    result = ShardMaps(empty_maps((len(samples), slots, *explain.grid), encoding_of(explain)))
     fit = explain.classifier.preprocessing.fit
 
     def decode(item: tuple[int, Sample]) -> Decoded:
@@ -150,7 +151,12 @@ def _explain_batch(
         _add_targets(result.targets, decoded, found, place, peaks[place], explain, config.roles)
 
 
-def by_peak(raw: torch.Tensor) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+def encoding_of(explain: Method) -> str:
+    """How a run keeps the method's maps, one of `audit.store.maps.ENCODINGS`: many pixels have fewer bits each."""
+    return "int8" if explain.pixels else "float16"
+
+
+def by_peak(raw: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Raw maps [B, K, h, w] -> the maps divided by their peaks, and the peaks [B, K].
 
     NaN where the peak is not positive or anything is not finite: such a map is no evidence.
@@ -158,7 +164,7 @@ def by_peak(raw: torch.Tensor) -> tuple[NDArray[np.float16], NDArray[np.float32]
     peaks = raw.amax(dim=(2, 3))
     usable = raw.isfinite().all(dim=3).all(dim=2) & (peaks > 0)
     scaled = raw / torch.where(usable, peaks, torch.nan)[:, :, None, None]
-    return scaled.numpy().astype(np.float16), peaks.numpy()
+    return scaled.numpy(), peaks.numpy()
 
 
 def _add_sample(rows: dict[str, list[Any]], decoded: Decoded) -> None:

@@ -10,14 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from audit.errors import AuditError
-from pipelines.cli_checks import faithfulness
+from pipelines.cli_checks import faithfulness, sanity
 from pipelines.cli_index import index_app
 from pipelines.cli_methods import explain, methods
 
@@ -29,7 +28,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
-for verb in (explain, faithfulness, methods):
+for verb in (explain, faithfulness, methods, sanity):
     app.command()(verb)
 
 
@@ -161,7 +160,7 @@ def run(
     targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = "label,predicted",
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 16,
     shard_size: Annotated[
-        int | None, typer.Option(help="Samples a shard, the unit of work and of resume. [default: 32 to 256 by number]")
+        int | None, typer.Option(help="Samples a shard, the unit of work and of resume. [default: by number and cost]")
     ] = None,
     workers: Workers = None,
     threads: Annotated[int, typer.Option(help="torch threads a worker.")] = 1,
@@ -183,9 +182,8 @@ def run(
 
     Example: camaudit run val.parquet --model torchvision:resnet50 --weights IMAGENET1K_V2 -o runs/val
     """
-    from audit.datasets import manifest_length
     from audit.models import ModelSpec
-    from pipelines.config import ClusterConfig, RunConfig, default_shard_size
+    from pipelines.config import ClusterConfig, RunConfig
     from pipelines.start import Request, start
 
     spec = ModelSpec(
@@ -193,12 +191,10 @@ def run(
     )
     rules = _rules(level, confident, chance, tolerated)
     with _right_use():
-        config = RunConfig(method, _pairs(option or []), precision, _names(targets), batch_size, scored=score)
-        if shard_size is not None:
-            config = replace(config, shard_size=shard_size)
+        config = RunConfig(
+            method, _pairs(option or []), precision, _names(targets), batch_size, shard_size, scored=score
+        )
         cluster = ClusterConfig(workers, threads, compiling, memory, scheduler, scheduler_file)
-    if shard_size is None:
-        config = replace(config, shard_size=default_shard_size(manifest_length(manifest)))
     try:
         start(Request(manifest, out, spec, config, cluster, rules, threshold, set_aside))
     except KeyboardInterrupt:

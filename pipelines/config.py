@@ -13,6 +13,8 @@ from audit.models import Execution
 
 COMPILING = ("auto", "always", "never")
 """`auto`: where a trial shows that it repays; see `pipelines.speed`."""
+_SHARD_PASSES = 8192
+_SHARD_VALUES = 2**25
 _MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)? ?[kMGT]i?B")
 
 
@@ -29,7 +31,7 @@ class RunConfig:
         precision: of the network; see `audit.models.Execution`.
         roles: targets of each sample.
         batch_size: images a forward pass.
-        shard_size: samples a shard.
+        shard_size: samples a shard; None for what the run has, or for a new one what suits its number and cost.
         max_pixels: size limit of an image, pixels.
         scored: whether maps are scored against masks.
     """
@@ -39,7 +41,7 @@ class RunConfig:
     precision: str = "float32"
     roles: tuple[str, ...] = ("label", "predicted")
     batch_size: int = 16
-    shard_size: int = 256
+    shard_size: int | None = None
     max_pixels: int = MAX_PIXELS
     scored: bool = True
 
@@ -48,8 +50,9 @@ class RunConfig:
         Execution(self.precision)
         known_roles(self.roles)
         for name in ("batch_size", "shard_size", "max_pixels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {value}")
 
     def record(self) -> dict[str, Any]:
         """As run.json keeps it."""
@@ -68,9 +71,16 @@ def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     return roles
 
 
-def default_shard_size(samples: int) -> int:
-    """Samples a shard: few enough for every worker to have its share, many enough for a task to be worth its while."""
-    return min(max(-(-samples // 32), 32), 256)
+def default_shard_size(samples: int, passes: int, map_values: int) -> int:
+    """Samples a shard: few enough for every worker to have its share, many enough for a task to be worth its while.
+
+    Args:
+        samples: of the run.
+        passes: through the network that one sample takes; a shard of many would be long to wait for and to lose.
+        map_values: of one sample's maps; a worker holds those of a shard.
+    """
+    most = min(256, _SHARD_PASSES // max(passes, 1), _SHARD_VALUES // max(map_values, 1))
+    return max(min(max(-(-samples // 32), 32), most), 1)
 
 
 @dataclass(frozen=True)

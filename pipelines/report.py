@@ -16,12 +16,14 @@ from audit.errors import RunError
 from audit.export import read_findings
 from audit.images import one_line
 from audit.store import Run, layout
+from audit.store.maps import ENCODINGS, maps_size
 from audit.store.tables import read_table
 from pipelines.progress import say
 
 _PIPE_WIDTH = 120
 console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
 _WIDEST = 40
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def status_record(run: Run, check: bool) -> dict[str, Any]:
@@ -32,8 +34,39 @@ def status_record(run: Run, check: bool) -> dict[str, Any]:
     if check:
         record["damaged"] = [{"shard": shard.index, "file": name} for shard, name in run.damaged()]
     readable = not record.get("damaged")
+    record["maps"] = maps_record(run)
     record["failures"] = [{"id": name, "reason": reason} for name, reason in run.failures(5)] if readable else []
     return record
+
+
+def maps_record(run: Run) -> dict[str, Any]:
+    """What a run's maps take: bytes of a sample and of all before compression, and bytes on disk so far."""
+    return {
+        "shape": [run.record["slots"], *run.record["grid"]],
+        "encoding": run.encoding,
+        "bytes_a_sample": run.sample_bytes,
+        "bytes_in_all": run.sample_bytes * run.samples,
+        "bytes_on_disk": maps_size(run.path / layout.MAPS),
+    }
+
+
+def maps_line(maps: Mapping[str, Any]) -> str:
+    """A maps record in words."""
+    shape, bits = " x ".join(map(str, maps["shape"])), ENCODINGS[maps["encoding"]]
+    each, total, disk = (_bytes(maps[f"bytes_{name}"]) for name in ("a_sample", "in_all", "on_disk"))
+    return f"maps: {shape} at {bits} bits, {each} a sample, {total} in all, compressed on disk {disk} so far"
+
+
+def cost_line(method: str, cost: Mapping[str, int], samples: int) -> str:
+    """What so many samples cost at the most, in words: a sample may have fewer targets than slots.
+
+    >>> cost_line("rise", {"forward": 501, "backward": 0}, 280)
+    'rise: 501 forward passes an image, 140,280 in all'
+    """
+    names = [name for name in ("forward", "backward") if cost[name]]
+    each = " and ".join(f"{cost[name]} {name}" for name in names)
+    total = " and ".join(f"{cost[name] * samples:,}" for name in names)
+    return f"{method}: {each} passes an image, {total} in all"
 
 
 def print_status(run: Run, record: Mapping[str, Any]) -> None:
@@ -43,6 +76,7 @@ def print_status(run: Run, record: Mapping[str, Any]) -> None:
         f"= {record['samples']} samples   ({record['shards_done']} of {record['shards']} shards)",
         console,
     )
+    say(f"  {maps_line(record['maps'])}", console)
     for failure in record["failures"]:
         say(f"  failed {shorten(failure['id'])}: {failure['reason']}", console)
     if record["transient"]:
@@ -112,6 +146,16 @@ def shorten(text: str) -> str:
     """A text that fits a table cell, in one line."""
     line = one_line(" ".join(text.split()))
     return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
+
+
+def _bytes(count: float) -> str:
+    """Decimal: 1 kB is 1000 bytes.
+
+    >>> _bytes(100_352), _bytes(98), _bytes(999_900)
+    ('100 kB', '98 B', '1 MB')
+    """
+    power = next((power for power in range(len(_UNITS)) if count / 1000**power < 999.5), len(_UNITS) - 1)
+    return f"{count / 1000**power:.3g} {_UNITS[power]}"
 
 
 def _share(row: Mapping[str, Any]) -> str:

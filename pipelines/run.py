@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import traceback
@@ -17,13 +18,14 @@ import pyarrow.parquet as pq
 from distributed import Client, Future, KilledWorker, as_completed
 from distributed.comm.core import CommClosedError
 
-from audit.attribution import make_method
+from audit.attribution import Method, make_method
 from audit.attribution.targets import slot_count
-from audit.datasets.manifest import Manifest
+from audit.datasets.manifest import Manifest, manifest_length
 from audit.errors import RunError
 from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
 from audit.store import Run, Shard
-from pipelines.config import ClusterConfig, RunConfig
+from pipelines.attribute import encoding_of
+from pipelines.config import ClusterConfig, RunConfig, default_shard_size
 from pipelines.progress import SampleBar
 from pipelines.shards import Report, Task, audit_shard, tried_path
 
@@ -55,18 +57,13 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
         explain = make_method(config.method, classifier, options=dict(config.options))
     except ValueError as error:  # an option's value
         raise RunError(str(error)) from None
-    record = {
-        "config": config.record(),
-        "model": _describe_model(classifier, explain.head),
-        "source": asdict(spec),
-        "grid": list(explain.grid),
-        "slots": slot_count(config.roles, _most_labels(manifest_path)),
-        "shard_size": config.shard_size,
-    }
+    slots = slot_count(config.roles, _most_labels(manifest_path))
+    fresh = _with_shard_size(config, manifest_length(manifest_path), explain, slots)
     resumed = (Path(out) / "run.json").exists()
     if resumed:
         run = Run.open(out)
-        changed = run.differences(record, manifest.fingerprint)
+        kept = replace(config, shard_size=config.shard_size or run.record["shard_size"])
+        changed = run.differences(_record(kept, spec, explain, slots), manifest.fingerprint)
         if changed and not set_aside:
             raise RunError(
                 f"{out} was begun differently ({'; '.join(changed)}); choose another --out, or --set-aside to rename it"
@@ -77,7 +74,7 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
                 pass  # a run in use stays where it is
             _set_aside(Path(out))
     if not resumed:
-        run = Run.create(out, Manifest.open(manifest_path), record)
+        run = Run.create(out, Manifest.open(manifest_path), _record(fresh, spec, explain, slots))
     return Plan(run, Task(os.path.abspath(out), spec, config), resumed, classifier)
 
 
@@ -205,6 +202,26 @@ def _drain(client: Client, running: dict[Future[Report], Shard], bar: SampleBar)
             shard = running[future]
             if future.status == "finished" and not future.result().error:
                 bar.advance(len(shard), future.result().failed)
+
+
+def _with_shard_size(config: RunConfig, samples: int, explain: Method, slots: int) -> RunConfig:
+    """The configuration of a new run, its shard size chosen where the user left it open."""
+    size = default_shard_size(samples, sum(explain.cost(slots)), slots * math.prod(explain.grid))
+    return replace(config, shard_size=config.shard_size or size)
+
+
+def _record(config: RunConfig, spec: ModelSpec, explain: Method, slots: int) -> dict[str, Any]:
+    """What run.json says of a run, beside what `Run.create` adds."""
+    return {
+        "config": config.record(),
+        "model": _describe_model(explain.classifier, explain.head),
+        "source": asdict(spec),
+        "grid": list(explain.grid),
+        "slots": slots,
+        "encoding": encoding_of(explain),
+        "cost": explain.cost(slots)._asdict(),
+        "shard_size": config.shard_size,
+    }
 
 
 def _describe_model(classifier: Classifier, head: str | None) -> dict[str, Any]:

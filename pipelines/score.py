@@ -14,6 +14,7 @@ from audit.findings import shift_null
 from audit.masks import read_mask
 from audit.metrics import Confusion, Scene, Scores, score
 from audit.store.layout import LEVELS, SCORES
+from audit.store.quantised import Quantised
 from audit.views import View
 from pipelines.attribute import map_ahead
 
@@ -24,7 +25,7 @@ _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
 
 def score_samples(
     samples: Sequence[Sample],
-    maps: NDArray[np.float16],
+    maps: NDArray[np.floating] | Quantised,
     sample_rows: Mapping[str, Sequence[Any]],
     target_rows: Mapping[str, Sequence[Any]],
     mask_kind: str,

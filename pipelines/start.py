@@ -21,7 +21,7 @@ from pipelines.config import ClusterConfig, RunConfig
 from pipelines.flag import flag
 from pipelines.progress import sample_bar, say
 from pipelines.report import console as out_console
-from pipelines.report import print_status, print_summary, status_record
+from pipelines.report import cost_line, maps_line, maps_record, print_status, print_summary, status_record
 from pipelines.run import Plan, audit, pending, prepare, submit_all
 from pipelines.shards import rescore_shard
 from pipelines.speed import decide_compiling
@@ -51,8 +51,10 @@ def start(request: Request) -> dict[str, Any]:
         todo = sum(map(len, pending(run)))
         if todo:
             task = replace(plan.task, threads=request.cluster.threads, compiled=_compiling(plan, request.cluster, todo))
-            with connect(request.cluster) as client, sample_bar("auditing", run.samples, run.samples - todo) as bar:
-                audit(replace(plan, task=task), client, bar)
+            with connect(request.cluster) as client:
+                _say_cost(run, todo)
+                with sample_bar("auditing", run.samples, run.samples - todo) as bar:
+                    audit(replace(plan, task=task), client, bar)
         summary = flag(run, request.rules, request.threshold) if request.config.scored else {}
     print_status(run, status_record(run, check=False))
     if summary:
@@ -107,6 +109,14 @@ def _say_resumed(run: Run, resumed: bool, stale: str | None) -> None:
         say(f"swept {swept} partial files")
     if resumed:
         say(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done")
+
+
+def _say_cost(run: Run, todo: int) -> None:
+    """Say what is to come: the passes, where an image takes more than one, and the bytes of the maps."""
+    cost = run.record.get("cost", {"forward": 1, "backward": 0})
+    if sum(cost.values()) > 1:
+        say(cost_line(run.record["config"]["method"], cost, todo))
+    say(maps_line(maps_record(run)))
 
 
 def _keep_command(run: Run) -> None:

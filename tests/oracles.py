@@ -444,3 +444,16 @@ def imputed(image: NDArray[np.floating], gone: NDArray[np.bool_], rounds: int = 
                     weight += share
             found[:, y, x] = total / weight
     return found
+
+
+def ssim(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Mean SSIM of two pictures in 0..1 over all whole 7 x 7 windows (Wang et al. 2004, equation 13; flat windows)."""
+    found = []
+    for top in range(first.shape[0] - 6):
+        for left in range(first.shape[1] - 6):
+            a, b = (picture[top : top + 7, left : left + 7].ravel() for picture in (first, second))
+            covariance = np.cov(a, b)
+            luminance = (2 * a.mean() * b.mean() + 0.01**2) / (a.mean() ** 2 + b.mean() ** 2 + 0.01**2)
+            structure = (2 * covariance[0, 1] + 0.03**2) / (covariance[0, 0] + covariance[1, 1] + 0.03**2)
+            found.append(luminance * structure)
+    return float(np.mean(found))

@@ -164,6 +164,8 @@ FAILURES = {
     "a table that is a picture": ["index", "table", "000.png", "-o", "m.parquet"],
     "a run to look at that is none": ["status", "."],
     "a run to repair that is none": ["repair", "none"],
+    "a run to check that is none": ["sanity", "none"],
+    "a check of code that only the run names": ["sanity", "finished"],
     "a run to browse that is none": ["dashboard", "none"],
     "findings of a run that is a file": ["findings", "000.png"],
     "an export of a run that is none": ["export", "none", "--format", "csv", "-o", "x.csv"],

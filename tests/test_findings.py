@@ -145,6 +145,23 @@ def test_negative_values_of_a_map_count_as_no_heat(rng: np.random.Generator) -> 
         np.testing.assert_array_equal(found, expected)
 
 
+def test_the_heat_of_a_map_finer_than_the_grid_is_counted_to_the_last_cell(rng: np.random.Generator) -> None:
+    """Shifted by nothing, the energy is that of the map itself; a map of single hot pixels hides from no shift."""
+    maps = (rng.random((2, 4 * GRID, 4 * GRID)) > 0.99) * rng.normal(size=(2, 4 * GRID, 4 * GRID))
+    mask, view = np.ones((GRID, GRID), np.int16), View(0, 0, GRID, GRID)
+    mask[:, GRID // 2 :] = 0
+    low, high = shift_null(maps.astype(np.float32), view, mask, np.array([0, 0]))
+    for slot in range(2):
+        heat = np.array(
+            [
+                [maps[slot, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].clip(0).mean() for j in range(GRID)]
+                for i in range(GRID)
+            ]
+        )
+        expected = oracles.shift_shares(heat, mask == 1, np.ones((GRID, GRID)))
+        assert (low[slot], high[slot]) == pytest.approx(expected, abs=2.5 / SHIFTS)
+
+
 @given(shares)
 @settings(max_examples=60, deadline=None)
 def test_q_values_are_scipys(counts: list[int]) -> None:

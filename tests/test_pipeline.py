@@ -243,4 +243,12 @@ def test_a_configuration_that_cannot_be_is_refused(wrong: dict[str, Any], messag
 
 @pytest.mark.parametrize(("samples", "size"), [(1, 32), (280, 32), (3200, 100), (10_000, 256), (10**6, 256)])
 def test_shards_are_as_many_as_workers_can_share_and_no_longer_than_256(samples: int, size: int) -> None:
-    assert default_shard_size(samples) == size
+    assert default_shard_size(samples, 3, 2 * 224 * 224) == size
+
+
+@pytest.mark.parametrize(
+    ("passes", "values", "size"),
+    [(32, 98, 256), (33, 98, 248), (501, 98, 16), (10**5, 98, 1), (1, 19 * 224 * 224, 35), (1, 10**9, 1)],
+)
+def test_shards_of_many_passes_or_large_maps_are_short(passes: int, values: int, size: int) -> None:
+    assert default_shard_size(10**6, passes, values) == size

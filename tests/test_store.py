@@ -13,14 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xarray
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from audit.datasets.manifest import Manifest, Sample
 from audit.errors import RunError
 from audit.store import Run, Shard, layout
 from audit.store.files import ABSENT, sha256, sweep_partials, write_atomically, write_json
-from audit.store.maps import create_maps, maps_size, read_maps, shard_file, write_maps
+from audit.store.maps import create_maps, maps_size, read_maps, shard_file, shard_files, write_maps
+from audit.store.quantised import Quantised
 from audit.store.tables import read_table, write_table
 
 GRID = (3, 2)
@@ -130,6 +133,80 @@ def test_a_shard_without_maps_has_no_file_also_when_it_had_one(tmp_path: Path) -
     write_maps(path, 4, np.full((4, 2, *GRID), np.nan, np.float16))
     assert not shard_file(path, 1).exists()
     assert np.isnan(read_maps(path, 0, 8)).all()
+
+
+values = st.floats(-1000, 1000, width=32, allow_subnormal=False)
+
+
+@given(arrays(np.float32, st.tuples(*[st.integers(1, 4)] * 4), elements=values))
+def test_a_quantised_map_is_off_by_half_a_level_at_most(maps: np.ndarray) -> None:
+    found = Quantised.of(maps)
+    half = np.abs(maps).max(axis=(2, 3), keepdims=True) / 254
+    assert (np.abs(found[:] - maps) <= half * (1 + 1e-5) + 1e-43).all()
+    assert found.levels.min() >= -127
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -2.5, 1e-30])
+def test_a_constant_map_comes_back_from_eight_bits_as_it_was(value: float) -> None:
+    maps = np.full((1, 1, 3, 2), value, np.float32)
+    np.testing.assert_allclose(Quantised.of(maps)[:], maps, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_map_with_a_value_that_is_not_finite_is_no_map_and_leaves_the_others_alone(value: float) -> None:
+    maps = np.ones((2, 2, 3, 2), np.float32)
+    maps[1, 0, 2, 1] = value
+    found = Quantised.of(maps)
+    np.testing.assert_array_equal(np.isnan(found.scale), [[False, False], [True, False]])
+    assert np.isnan(found[1, 0]).all()
+    np.testing.assert_allclose(found[[0, 0, 1], [0, 1, 1]], 1)
+
+
+def test_maps_quantised_sample_by_sample_are_those_quantised_together(rng: np.random.Generator) -> None:
+    maps = rng.normal(size=(3, 2, 4, 4)).astype(np.float32)
+    found = Quantised.empty(maps.shape)
+    assert np.isnan(found[:]).all()
+    for place in range(3):
+        found[place] = maps[place]
+    np.testing.assert_array_equal(found.levels, Quantised.of(maps).levels)
+    np.testing.assert_array_equal(found.scale, Quantised.of(maps).scale)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(count=st.integers(1, 20), size=st.integers(1, 9), slots=st.integers(1, 3))
+def test_maps_at_eight_bits_come_back_as_written_and_again_with_the_same_bytes(
+    count: int, size: int, slots: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("maps") / "maps.zarr"
+    create_maps(path, count, slots, GRID, size, "int8")
+    maps = np.random.default_rng(0).normal(size=(count, slots, *GRID)).astype(np.float32)
+    maps[::3] = np.nan
+    for start in reversed(range(0, count, size)):
+        write_maps(path, start, Quantised.of(maps[start : start + size]))
+    np.testing.assert_array_equal(read_maps(path, 0, count), Quantised.of(maps)[:])
+    files = shard_files(path, 0)
+    before = [sha256(file) for file in files]
+    write_maps(path, 0, Quantised.of(1 - maps[:size]))
+    write_maps(path, 0, Quantised.of(maps[:size]))
+    assert [sha256(file) for file in files] == before
+
+
+def test_a_shard_without_maps_at_eight_bits_has_no_files_also_when_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "maps.zarr"
+    create_maps(path, 8, 2, GRID, 4, "int8")
+    write_maps(path, 4, Quantised.of(np.ones((4, 2, *GRID))))
+    assert [file.exists() for file in shard_files(path, 1)] == [True, True]
+    write_maps(path, 4, Quantised.empty((4, 2, *GRID)))
+    assert [file.exists() for file in shard_files(path, 1)] == [False, False]
+    assert np.isnan(read_maps(path, 0, 8)).all()
+
+
+def test_at_eight_bits_a_sample_is_a_chunk_and_reads_alone(tmp_path: Path) -> None:
+    path = tmp_path / "maps.zarr"
+    create_maps(path, 8, 2, GRID, 4, "int8")
+    array = zarr.open_array(path / "map", mode="r")
+    assert array.chunks == (1, 2, *GRID)
+    assert array.shards == (4, 2, *GRID)
 
 
 def test_a_table_of_the_same_columns_has_the_same_bytes_and_its_schema(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def _export_shard(run: Run, shard: Shard, out: Path, threshold: float, roles: fr
 
 
 def _index(
-    sample: dict[str, Any], targets: list[dict[str, Any]], maps: NDArray[np.float16], threshold: float
+    sample: dict[str, Any], targets: list[dict[str, Any]], maps: NDArray[np.floating], threshold: float
 ) -> NDArray[np.uint8]:
     slots = [target["slot"] for target in targets]
     class_ids = np.array([target["class_id"] for target in targets])

@@ -31,7 +31,7 @@ def shift_null(
     Returns:
         p_low and p_high, each [K], multiples of 1/1024 in 1/1024..1.
     """
-    heat = np.maximum(_on_grid(maps), 0)
+    heat = _heat_on_grid(maps)
     objects, valid = coverage(view, mask, class_ids)
     energies = shifted_energies(heat, objects, valid).reshape(len(heat), SHIFTS)
     observed = energies[:, :1]
@@ -79,13 +79,17 @@ def coverage(
     return down @ objects @ across.T, down @ (seen >= 0).astype(np.float32) @ across.T
 
 
-def _on_grid(maps: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Maps [K, h, w] -> [K, G, G], bilinear."""
+def _heat_on_grid(maps: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Maps [K, h, w] -> heat [K, G, G], not negative: bilinear, or the mean over each cell where maps are finer."""
     h, w = maps.shape[-2:]
+    if min(h, w) > GRID:
+        heat = np.maximum(maps.astype(np.float32), 0)
+        means: NDArray[np.float32] = _cell_shares(0, h, 0, h) @ heat @ _cell_shares(0, w, 0, w).T
+        return means
     down = interpolation_matrix(h, 0.0, float(GRID), 0, GRID)
     across = interpolation_matrix(w, 0.0, float(GRID), 0, GRID)
     on_grid: NDArray[np.float32] = down @ maps.astype(np.float32) @ across.T
-    return on_grid
+    return np.maximum(on_grid, 0)
 
 
 def _cell_shares(low: float, high: float, start: int, stop: int) -> NDArray[np.float32]:

@@ -4,9 +4,12 @@ RUN/
   run.json                 provenance: configuration, fingerprints, layer, grid, versions
   manifest.parquet         the samples
   maps.zarr/map            [N, K, h, w] float16, divided by the peak; NaN where there is no map
+                           at the input's resolution int8: levels of it, the value is level times scale
+  maps.zarr/scale          [N, K] float32, only beside int8: what a level is worth; NaN where there is no map
   samples/  targets/  scores/  confusion/      part-00000.parquet ..., one a shard
   ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason
   findings/                part-00000.parquet ..., and classes.parquet
+  report/                  sanity.json and sanity.png: whether maps depend on the model
   summary.json             counts, curve, threshold and findings in short
   verdicts.sqlite          what reviewers decided
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import socket
@@ -24,7 +25,7 @@ from audit.datasets.manifest import Manifest, manifest_length
 from audit.errors import RunError
 from audit.store import layout
 from audit.store.files import ABSENT, PARTIAL, sha256, sweep_partials, write_json
-from audit.store.maps import create_maps, read_maps, shard_file, write_maps
+from audit.store.maps import ENCODINGS, Maps, create_maps, read_maps, shard_files, write_maps
 from audit.store.tables import read_table, write_table
 
 _VERSIONS = ("camaudit", "torch", "torchvision", "numpy", "zarr", "pyarrow", "pillow")
@@ -65,8 +66,8 @@ class Run:
 
     Attributes:
         path: the directory.
-        record: what run.json holds: `config` and `model` as given and found, `manifest`, `grid`, `slots`, `shard_size`,
-            `classes`, `versions`, `created`.
+        record: what run.json holds: `config` and `model` as given and found, `manifest`, `grid`, `slots`, `encoding`
+            of the maps, `shard_size`, `cost` of a sample, `classes`, `versions`, `created`.
     """
 
     path: Path
@@ -110,6 +111,17 @@ class Run:
         """The data set's class names."""
         return tuple(self.record["classes"])
 
+    @property
+    def encoding(self) -> str:
+        """How the maps are kept, one of `ENCODINGS`; a run that does not say has float16."""
+        return str(self.record.get("encoding", "float16"))
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of a sample's maps before compression."""
+        values = self.record["slots"] * math.prod(self.record["grid"])
+        return int(values) * ENCODINGS[self.encoding] // 8
+
     @cached_property
     def samples(self) -> int:
         """Number of samples in the manifest."""
@@ -139,7 +151,7 @@ class Run:
     def commit(
         self,
         shard: Shard,
-        maps: NDArray[np.float16] | None,
+        maps: Maps | None,
         tables: Mapping[str, Mapping[str, Any]],
         counts: Mapping[str, Any],
     ) -> None:
@@ -224,8 +236,10 @@ class Run:
         """Whether the shard was scored."""
         return self.part("scores", shard.index).exists()
 
-    def maps(self, start: int, stop: int) -> NDArray[np.float16]:
+    def maps(self, start: int, stop: int) -> NDArray[np.floating]:
         """Maps [stop - start, K, h, w] of samples, each divided by its peak; NaN where there is none.
+
+        They are float16 at a layer's resolution, float32 at the input's, where 8 bits were kept.
 
         Raises:
             RunError: they are damaged or lost.
@@ -263,22 +277,22 @@ class Run:
     def _lay_out(self, manifest: Manifest) -> None:
         slots, grid, shard_size = (self.record[name] for name in ("slots", "grid", "shard_size"))
         manifest.save(self.path / layout.MANIFEST)
-        create_maps(self.path / layout.MAPS, len(manifest), slots, tuple(grid), shard_size)
+        create_maps(self.path / layout.MAPS, len(manifest), slots, tuple(grid), shard_size, self.encoding)
         (self.path / layout.LEDGER).mkdir(exist_ok=True)
         write_json(self.path / layout.RUN_JSON, dict(self.record))
 
     def _refuse_lost(self, start: int, stop: int) -> None:
         """A shard without maps has no file: one that lost its file would read as if it had none."""
         for shard in self.shards[start // self.record["shard_size"] : -(-stop // self.record["shard_size"])]:
-            file = shard_file(self.path / layout.MAPS, shard.index)
-            entry = self.entry(shard)
-            known = entry is None or entry["artefacts"].get(str(file.relative_to(self.path)), ABSENT) == ABSENT
-            if not known and not file.exists():
-                raise RunError(f"{file} is gone; recompute it: `camaudit repair {self.path}`")
+            artefacts = (self.entry(shard) or {"artefacts": {}})["artefacts"]
+            for file in shard_files(self.path / layout.MAPS, shard.index):
+                committed = artefacts.get(str(file.relative_to(self.path)), ABSENT) != ABSENT
+                if committed and not file.exists():
+                    raise RunError(f"{file} is gone; recompute it: `camaudit repair {self.path}`")
 
     def _artefacts(self, shard: Shard) -> list[Path]:
         tables = [self.part(name, shard.index) for name in layout.PARTS]
-        return [shard_file(self.path / layout.MAPS, shard.index), *(path for path in tables if path.exists())]
+        return [*shard_files(self.path / layout.MAPS, shard.index), *(path for path in tables if path.exists())]
 
     def _entry_path(self, shard: int) -> Path:
         return self.path / layout.LEDGER / f"{shard:05d}.json"
