@@ -10,9 +10,9 @@ from typing import Any
 
 from audit.errors import ModelError
 from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
+from audit.models.sources import KNOWN_CODE
 from audit.store import Run
 
-_KNOWN_CODE = ("torchvision", "timm", "audit.models.small")
 _WEIGHTS = (".pt", ".pth", ".safetensors")
 
 
@@ -63,7 +63,7 @@ def _named_again(spec: ModelSpec, model: str | None, path: Path) -> ModelSpec:
 def _is_code(name: str) -> bool:
     """Whether a model's name is one of a function, other than those of the libraries and of camaudit itself."""
     place, colon, _ = name.rpartition(":")
-    return bool(colon) and place not in _KNOWN_CODE and Path(name).suffix not in _WEIGHTS
+    return bool(colon) and place not in KNOWN_CODE and Path(name).suffix not in _WEIGHTS
 
 
 def _absolute(name: str) -> str:

@@ -27,7 +27,7 @@ from audit.store import Run, Shard
 from pipelines.attribute import encoding_of
 from pipelines.config import ClusterConfig, RunConfig, default_shard_size
 from pipelines.progress import SampleBar
-from pipelines.shards import Report, Task, audit_shard, tried_path
+from pipelines.shards import PASSES, Report, Task, audit_shard, tried_path
 
 _QUEUED_PER_WORKER = 2
 
@@ -87,6 +87,7 @@ def audit(plan: Plan, client: Client, bar: SampleBar) -> None:
     shards = pending(plan.run)
     work = partial(audit_shard, plan.task)
     retry = partial(_look_closer, plan, {})
+    client.subscribe_topic(PASSES, lambda event: bar.passed(event[1]))
     submit_all(client, shards, work, bar, retry)
 
 

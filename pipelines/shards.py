@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from distributed import get_worker
 
 from audit.attribution import Method, make_method
 from audit.errors import AuditError, ModelError
@@ -21,6 +22,9 @@ from pipelines.attribute import ShardMaps, attribute_samples
 from pipelines.config import RunConfig
 from pipelines.score import score_samples
 
+PASSES = "camaudit-passes"
+"""Topic of the events that tell how many images a method of many passes has sent through its network."""
+_TELL_EVERY_S = 1.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -57,6 +61,7 @@ def audit_shard(task: Task, shard: Shard) -> Report:
     try:
         run = Run.open(task.run)
         explain = explainer(task, run.classes, run.record["model"]["fingerprint"])
+        explain.progress = _teller()
         counts = _process(run, shard, task, explain)
     except (AuditError, OSError) as error:
         return Report(shard, error=describe(error))
@@ -147,6 +152,24 @@ def _scores(
     rows = zip(samples["sample"], samples["status"], samples["transient"], strict=True)
     samples["transient"] = [row in passing or (status == "failed" and again) for row, status, again in rows]
     return {"scores": scores, "confusion": confusion}
+
+
+def _teller() -> Callable[[int], None]:
+    """Tells the scheduler about forward passes, once a second; nobody where there is none."""
+    try:
+        worker = get_worker()
+    except ValueError:
+        return lambda _images: None
+    made, told = 0, time.monotonic()
+
+    def tell(images: int) -> None:
+        nonlocal made, told
+        made += images
+        if time.monotonic() - told >= _TELL_EVERY_S:
+            worker.log_event(PASSES, made)
+            made, told = 0, time.monotonic()
+
+    return tell
 
 
 def _noting(run: Run, shard: Shard) -> Callable[[int], None]:

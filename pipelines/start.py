@@ -53,7 +53,7 @@ def start(request: Request) -> dict[str, Any]:
             task = replace(plan.task, threads=request.cluster.threads, compiled=_compiling(plan, request.cluster, todo))
             with connect(request.cluster) as client:
                 _say_cost(run, todo)
-                with sample_bar("auditing", run.samples, run.samples - todo) as bar:
+                with sample_bar("auditing", run.samples, run.samples - todo, _passes(run, todo)) as bar:
                     audit(replace(plan, task=task), client, bar)
         summary = flag(run, request.rules, request.threshold) if request.config.scored else {}
     print_status(run, status_record(run, check=False))
@@ -109,6 +109,12 @@ def _say_resumed(run: Run, resumed: bool, stale: str | None) -> None:
         say(f"swept {swept} partial files")
     if resumed:
         say(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done")
+
+
+def _passes(run: Run, todo: int) -> int:
+    """Forward passes to come, 0 where each image takes one."""
+    each: int = run.record.get("cost", {"forward": 1})["forward"]
+    return each * todo if each > 1 else 0
 
 
 def _say_cost(run: Run, todo: int) -> None:

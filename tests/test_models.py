@@ -168,10 +168,14 @@ def test_a_checkpoint_answers_for_the_classes_that_it_shares_with_the_data(tmp_p
     assert classifier.named.tolist() == [True, False, True]
 
 
-def test_a_checkpoint_does_not_run_code_that_the_user_has_not_named(tmp_path: Path) -> None:
-    touched, code, path = tmp_path / "touched", tmp_path / "evil.py", tmp_path / "model.pt"
+@pytest.mark.parametrize("name", ["evil.py", "torchvision:evil.py", "timm:evil.py"])
+def test_a_checkpoint_does_not_run_code_that_the_user_has_not_named(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    touched, code, path = tmp_path / "touched", tmp_path / name, tmp_path / "model.pt"
     code.write_text(f"open({str(touched)!r}, 'w')\n" + BUILDER)
-    save_checkpoint(path, nn.Linear(1, 1), f"{code}:build", ("x",), Preprocessing(Fit(32)), "softmax")
+    save_checkpoint(path, nn.Linear(1, 1), f"{name}:build", ("x",), Preprocessing(Fit(32)), "softmax")
     assert "if you trust that code, allow it with --arch" in refused(str(path))
     assert not touched.exists()
 

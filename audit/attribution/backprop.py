@@ -9,9 +9,9 @@ methods differ in what the ReLU passes on:
 
 Integrated gradients (Sundararajan et al. 2017) add up the plain gradient along a line from a baseline to x.
 
-Of the three colour channels the largest magnitude is kept, as in Simonyan et al., section 3.1, for all ReLU rules; this
-is what TorchRay does too. Zeiler and Fergus and Springenberg et al. print the signed gradient as a colour picture, and
-Captum and pytorch-grad-cam return it: `InputGradient.gradients` gives it.
+Of the three colour channels the largest magnitude is kept, as in Simonyan et al., section 3.1, for all ReLU rules.
+Zeiler and Fergus and Springenberg et al. print the signed gradient as a colour picture, and Captum and pytorch-grad-cam
+return it: `InputGradient.gradients` gives it.
 """
 
 from __future__ import annotations

@@ -184,7 +184,7 @@ def _from_checkpoint(spec: ModelSpec) -> _Source:
         return _Source(module, tuple(state["classes"]), preprocessing, state["activation"])
     if spec.arch is None:
         raise ModelError(f"{spec.model} holds weights only; name its architecture with --arch, as torchvision:resnet18")
-    if spec.arch.startswith(("torchvision:", "timm:")):
+    if spec.arch.rpartition(":")[0] in ("torchvision", "timm"):
         return _build(replace(spec, model=spec.arch, weights=spec.model, arch=None))
     source = _from_function(replace(spec, model=spec.arch))
     _load(source.module, state, spec.model)
@@ -193,7 +193,7 @@ def _from_checkpoint(spec: ModelSpec) -> _Source:
 
 def _trusted(arch: str, spec: ModelSpec) -> str:
     """The architecture that a checkpoint names, unless that is someone's code which the user has not named too."""
-    if arch.startswith(_KNOWN_CODE) or arch == spec.arch:
+    if arch.rpartition(":")[0] in KNOWN_CODE or arch == spec.arch:
         return arch
     raise ModelError(f"{spec.model} asks to run {arch!r}; if you trust that code, allow it with --arch {arch}")
 
@@ -395,5 +395,6 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-_KNOWN_CODE = ("torchvision:", "timm:", "audit.models.small:")
+KNOWN_CODE = ("torchvision", "timm", "audit.models.small")
+"""Whose functions a checkpoint or a run may name."""
 _STATE_SUFFIXES = (".pt", ".pth", ".safetensors")
