@@ -57,12 +57,12 @@ def explain_image(
     """
     pixels = decode_image(read_bytes(image), image, MAX_PIXELS)
     fitted, view = classifier.preprocessing.fit(pixels)
-    batch = classifier.preprocessing.normalise(fitted[None])
+    batch = classifier.preprocessing.normalise(np.stack([fitted]))
     class_id = _class_id(classifier, batch, class_name)
     panels = [_panel(name, classifier, batch, class_id) for name in tracked("explaining")(methods)]
     named = classifier.classes[class_id]
     figure = _draw(pixels, view, panels, named)
-    write_atomically(out, lambda partial: figure.savefig(partial, format="png", dpi=110))
+    write_atomically(out, lambda partial: figure.savefig(partial, format="png", dpi=80))
     return named, panels
 
 
