@@ -324,8 +324,8 @@ def gradcam_of_scalar(
 def masked(image: NDArray[np.floating], mask: NDArray[np.floating]) -> Floats:
     """An image [3, H, W] times a mask [H, W], pixel by pixel; 0 is grey."""
     found = np.zeros(image.shape)
-    for channel, row, column in np.ndindex(*image.shape):
-        found[channel, row, column] = image[channel, row, column] * mask[row, column]
+    for row, column in np.ndindex(*mask.shape):
+        found[:, row, column] = image[:, row, column] * mask[row, column]
     return found
 
 
@@ -333,11 +333,12 @@ def occlusion(score: Callable[[Floats], float], image: Floats, cells: int, span:
     """Mean drop [cells, cells] of the score over the patches, `span` cells wide, that cover each cell."""
     side = image.shape[1] // cells
     drops: list[list[list[float]]] = [[[] for _ in range(cells)] for _ in range(cells)]
+    whole = score(image)
     for top in range(cells - span + 1):
         for left in range(cells - span + 1):
             mask = np.ones(image.shape[1:])
             mask[top * side : (top + span) * side, left * side : (left + span) * side] = 0
-            drop = score(image) - score(masked(image, mask))
+            drop = whole - score(masked(image, mask))
             for i in range(top, top + span):
                 for j in range(left, left + span):
                     drops[i][j].append(drop)
@@ -371,7 +372,7 @@ def scorecam(score: Callable[[Floats], float], image: Floats, activation: Floats
     """Score-CAM [h, w] with the grey image as baseline; constant channels left out."""
     height, width = image.shape[1:]
     h, w = activation.shape[1:]
-    gains = {}
+    gains, baseline = {}, score(0 * image)
     for k, channel in enumerate(activation):
         if channel.max() == channel.min():
             continue
@@ -382,7 +383,7 @@ def scorecam(score: Callable[[Floats], float], image: Floats, activation: Floats
             ]
         )
         mask = (large - large.min()) / (large.max() - large.min())
-        gains[k] = score(masked(image, mask)) - score(0 * image)
+        gains[k] = score(masked(image, mask)) - baseline
     total = sum(np.exp(gain) for gain in gains.values())
     weights = [np.exp(gains[k]) / total if k in gains else 0.0 for k in range(len(activation))]
     return np.maximum(_weighted(weights, activation), 0)
@@ -390,11 +391,11 @@ def scorecam(score: Callable[[Floats], float], image: Floats, activation: Floats
 
 def ablationcam(score: Callable[[Tensor | None], float], activation: Floats) -> Floats:
     """Ablation-CAM [h, w], not divided by the score, from the score behind the layer for an activation put there."""
-    weights = []
+    weights, whole = [], score(None)
     for k in range(len(activation)):
         without = activation.copy()
         without[k] = 0
-        weights.append(score(None) - score(torch.from_numpy(without).float()))
+        weights.append(whole - score(torch.from_numpy(without).float()))
     return np.maximum(_weighted(weights, activation), 0)
 
 
