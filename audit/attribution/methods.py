@@ -60,12 +60,14 @@ def check_method(name: str, options: Mapping[str, Any] | None = None) -> None:
     Raises:
         ValueError: it is unknown, or an option is.
     """
-    parts = _parts(name)
-    taken = {option for part in parts for option in _options_of(part)}
-    for option in options or {}:
+    taken = {option: default for part in _parts(name) for option, default in _options_of(part).items()}
+    for option, value in (options or {}).items():
         if option not in taken:
             known = f"takes {', '.join(sorted(taken))}" if taken else "takes none"
             raise ValueError(f"Expected an option of {name}, got {option!r}; it {known}")
+        kind = _NUMBERS.get(type(taken[option]))
+        if kind and not isinstance(value, kind[0]):
+            raise ValueError(f"Expected the option {option} to be {kind[1]}, as {taken[option]:.3g}; got {value!r}")
 
 
 def make_method(
@@ -98,9 +100,16 @@ def _parts(name: str) -> list[type[Method]]:
     return [*(AROUND[part] for part in around), METHODS[inmost]]
 
 
-def _options_of(method: type[Method]) -> list[str]:
+def _options_of(method: type[Method]) -> dict[str, Any]:
+    """Options by name, with their defaults."""
     parameters = inspect.signature(method.__init__).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+_NUMBERS: dict[type, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+}
 
 
 def _chosen(method: type[Method], options: Mapping[str, Any] | None) -> dict[str, Any]:
