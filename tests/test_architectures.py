@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -107,15 +107,6 @@ FAMILIES = {
     "Swin of timm": Family(timm("swin_tiny_patch4_window7_224", **SWIN), 64, "norm", "linear", 8, "channels_last"),
     "ConvNeXt of timm": Family(timm("convnext_atto"), 64, "norm_pre", "pooled", 2),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are faster on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

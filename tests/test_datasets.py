@@ -6,40 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from manifests import by_id, needs_bytes_in_names, recorder, touch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from audit.datasets import VOC_CLASSES, Box, Manifest, Sample, Track, read_coco, read_voc
+from audit.datasets import VOC_CLASSES, Box, read_coco, read_voc
 from audit.errors import ManifestError
 
 SHARED_VOC = Path(__file__).resolve().parents[2] / "shared" / "voc2012"
-
-needs_bytes_in_names = pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
-
-
-def touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-
-
-def recorder(seen: list[Any]) -> Track:
-    def track(items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            seen.append(item)
-            yield item
-
-    return track
-
-
-def by_id(manifest: Manifest) -> dict[str, Sample]:
-    return {sample.id: sample for sample in manifest}
 
 
 def draw_mask(path: Path, *indices: int, mode: str = "P") -> None:

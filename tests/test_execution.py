@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -236,12 +236,3 @@ def test_bfloat16_and_compiled_go_together(compiler: list[int]) -> None:
     rounded = maps_of(GradCAM, classifier, Execution("bfloat16"))
     torch.testing.assert_close(maps_of(GradCAM, classifier, Execution("bfloat16", compiled=True)), rounded)
     assert compiler == [3]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are faster on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from manifests import by_id, needs_bytes_in_names, recorder, touch
 
-from audit.datasets import Manifest, Sample, Track, read_folder, read_table
+from audit.datasets import Sample, read_folder, read_table
 from audit.datasets.folder import unique_ids
 from audit.errors import ManifestError
-
-needs_bytes_in_names = pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
-
-
-def touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-
-
-def recorder(seen: list[Any]) -> Track:
-    def track(items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            seen.append(item)
-            yield item
-
-    return track
-
-
-def by_id(manifest: Manifest) -> dict[str, Sample]:
-    return {sample.id: sample for sample in manifest}
 
 
 def test_class_folders_give_labels_and_nested_ids(tmp_path: Path) -> None:

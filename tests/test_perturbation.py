@@ -37,15 +37,6 @@ ALL = pytest.mark.parametrize(
 """Occlusion and RISE know nothing of layers: one network is enough for them."""
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small lose time by sharing their work out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 class SmallNet(nn.Module):
     """A convolution to [B, 5, 8, 8], one channel of it dead, then a head of the kind asked for, with 6 outputs."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -97,15 +96,6 @@ def maps_of(method: type[WeightedActivations], classifier: Classifier, images: T
 def assert_same(found: Tensor, expected: Tensor) -> None:
     """Equal to what rounding of the strongest cell of all makes."""
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()) + 1e-12)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are faster on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 few = settings(max_examples=15, deadline=None)

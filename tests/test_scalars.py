@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,6 @@ from audit.views import Fit
 PAGE = Path(__file__).parents[1] / "docs" / "targets.md"
 EXAMPLES = ["A group of classes", "A caption", "An answer to a question", "A detected box"]
 PLAIN = Preprocessing(Fit(16))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Networks this small are faster on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
