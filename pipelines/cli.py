@@ -389,13 +389,13 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _pairs(texts: Iterable[str]) -> tuple[tuple[str, Any], ...]:
     """NAME=VALUE as pairs; values that read as numbers are numbers."""
-    pairs = []
+    pairs: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"Expected --option as name=value, got {text!r}")
-        pairs.append((name, _number_or_text(value)))
-    return tuple(sorted(pairs))
+        if not equals or name in pairs:
+            raise typer.BadParameter(f"Expected --option as name=value, each name once, got {text!r}")
+        pairs[name] = _number_or_text(value)
+    return tuple(sorted(pairs.items()))
 
 
 def _number_or_text(text: str) -> int | float | str:

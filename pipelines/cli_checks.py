@@ -25,6 +25,7 @@ def faithfulness(
 
     Example: camaudit faithfulness data/runs/demo --sample 50
     """
+    from audit.models.execution import in_precision
     from audit.store import Run
     from pipelines.faithfulness import Trial, draw_targets, measure_run, write_report
     from pipelines.models import model_of_run
@@ -33,7 +34,7 @@ def faithfulness(
 
     use_all_cores()
     run, trial = Run.open(run_path), Trial(sample, steps, seed, batch_size)
-    classifier = model_of_run(run, model)
+    classifier = in_precision(model_of_run(run, model), run.record["config"].get("precision", "float32"))
     targets = draw_targets(run, sample, seed)
     with sample_bar("faithfulness", len(targets)) as bar:
         record = measure_run(run, classifier, trial, targets, bar.advance)

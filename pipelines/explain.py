@@ -80,7 +80,7 @@ def _panel(name: str, classifier: Classifier, batch: torch.Tensor, class_id: int
     try:
         with make_method(name, classifier) as explain:
             maps, _ = explain(batch, torch.tensor([[class_id]]))
-    except ModelError as error:  # a method that this network does not admit
+    except (ModelError, ValueError) as error:  # a method that this network, or this size, does not admit
         return Panel(name, None, str(error))
     return Panel(name, maps[0, 0].numpy())
 

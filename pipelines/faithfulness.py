@@ -106,8 +106,10 @@ def measure_run(
         progress: called with targets done, and failed among them.
 
     Raises:
-        RunError: none of their images can be read as it was.
+        RunError: none of their images can be read as it was, or outputs are no probabilities.
     """
+    if classifier.activation == "none":
+        raise RunError(f"Expected probabilities to measure, but the outputs of {run.path} are other values (none)")
     found: dict[str, list[Measured]] = {name: [] for name in (_method(run), *BASELINES)}
     failed: list[dict[str, str]] = []
     with evaluating(classifier.module):

@@ -10,10 +10,8 @@ from typing import Any
 
 from audit.errors import ModelError
 from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
-from audit.models.sources import KNOWN_CODE
+from audit.models.sources import KNOWN_CODE, STATE_SUFFIXES
 from audit.store import Run
-
-_WEIGHTS = (".pt", ".pth", ".safetensors")
 
 
 def model_of_run(run: Run, model: str | None = None) -> Classifier:
@@ -54,7 +52,8 @@ def _named_again(spec: ModelSpec, model: str | None, path: Path) -> ModelSpec:
     named = _absolute(model) if model else None
     if named and named not in (spec.model, spec.arch):
         spec = replace(spec, model=named)
-    for name in (spec.model, spec.arch):
+    weights_only = Path(spec.model).suffix in STATE_SUFFIXES
+    for name in (None if weights_only else spec.model, spec.arch):
         if name and _is_code(name) and name != named:
             raise ModelError(f"{path} was made with code, {name!r}; if you trust it, allow it with --model {name}")
     return spec
@@ -63,7 +62,7 @@ def _named_again(spec: ModelSpec, model: str | None, path: Path) -> ModelSpec:
 def _is_code(name: str) -> bool:
     """Whether a model's name is one of a function, other than those of the libraries and of camaudit itself."""
     place, colon, _ = name.rpartition(":")
-    return bool(colon) and place not in KNOWN_CODE and Path(name).suffix not in _WEIGHTS
+    return bool(colon) and place not in KNOWN_CODE
 
 
 def _absolute(name: str) -> str:

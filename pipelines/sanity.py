@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from audit.attribution import make_method
+from audit.attribution import check_method, make_method
 from audit.attribution.method import predicted
 from audit.attribution.sanity import randomise_from_top, rank_correlation, structural_similarity
 from audit.datasets.manifest import Manifest
@@ -25,7 +25,6 @@ from audit.models import Classifier
 from audit.store import Run, layout
 from audit.store.files import write_atomically, write_json
 from pipelines.attribute import decode_sample
-from pipelines.config import RunConfig
 from pipelines.models import model_of_run
 from pipelines.progress import sample_bar, say
 from pipelines.report import console
@@ -62,15 +61,17 @@ class SanityCheck:
     batch_size: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("samples", "stages", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected --{name.rstrip('s')} of at least 1, got {getattr(self, name)}")
+        for option, value in (("sample", self.samples), ("stages", self.stages), ("batch-size", self.batch_size)):
+            if value < 1:
+                raise ValueError(f"Expected --{option} of at least 1, got {value}")
         for method in self.methods:
-            RunConfig(method)
+            check_method(method)
 
 
 def check_sanity(path: Path, check: SanityCheck) -> dict[str, Any]:
     """Randomise the run's model stage by stage, compare maps, and write `report/sanity.json` and `sanity.png`.
+
+    The network runs in float32, whatever the run's precision.
 
     Raises:
         RunError: no image of the run can be read.

@@ -15,7 +15,7 @@ from statistics import median
 
 import torch
 
-from audit.attribution import make_method
+from audit.attribution import Method, make_method
 from audit.models import Classifier, Execution
 from pipelines.config import RunConfig
 
@@ -27,7 +27,7 @@ _BATCHES = 4
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that the first batch took, and each later one."""
+    """Seconds that the first forward pass of a batch took, and each later one."""
 
     first: float
     later: float
@@ -42,13 +42,16 @@ def decide_compiling(
         threads: torch threads of a worker.
         say: takes a line about what was found.
     """
-    batches = samples / config.batch_size
+    method = _method(classifier, config, compiled=False)
+    if not method.compiles:
+        return False
+    batches = samples / config.batch_size * method.cost(1).forward
     with _threads(threads):
-        plain = _time(classifier, config, compiled=False)
+        plain = _time(method, config.batch_size)
         if plain is None or batches * plain.later < WORTH_TRYING_S:
             return False
         say(f"about {batches * plain.later / 60:.0f} min for each worker: trying to compile the network")
-        compiled = _time(classifier, config, compiled=True)
+        compiled = _time(_method(classifier, config, compiled=True), config.batch_size)
     if compiled is None:
         say("not compiled: torch.compile does not work here (it needs a C++ compiler; see camaudit doctor)")
         return False
@@ -63,17 +66,20 @@ def repaid(batches: float, plain: Timing, compiled: Timing) -> bool:
     return batches * (plain.later - compiled.later) > _TO_REPAY * compiled.first
 
 
-def _time(classifier: Classifier, config: RunConfig, compiled: bool) -> Timing | None:
-    """Time batches of noise; None where compiling fails."""
-    method = make_method(config.method, classifier, Execution(config.precision, compiled), dict(config.options))
-    size = classifier.preprocessing.fit.size
-    images = torch.randn(config.batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
+def _method(classifier: Classifier, config: RunConfig, compiled: bool) -> Method:
+    return make_method(config.method, classifier, Execution(config.precision, compiled), dict(config.options))
+
+
+def _time(method: Method, batch_size: int) -> Timing | None:
+    """Time forward passes of noise; None where compiling fails."""
+    size = method.classifier.preprocessing.fit.size
+    images = torch.randn(batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
     seconds = []
     with warnings.catch_warnings(record=True) as caught, method as explain:
         warnings.simplefilter("always", RuntimeWarning)
         for _ in range(_BATCHES):
             began = time.perf_counter()
-            explain(images)
+            explain.outputs(images)
             seconds.append(time.perf_counter() - began)
     if any("torch.compile" in str(warning.message) for warning in caught):
         return None

@@ -307,6 +307,25 @@ def test_a_target_layer_without_a_spatial_output_is_refused_by_its_shape() -> No
         GradCAM(flat)
 
 
+class SideBranch(nn.Module):
+    """A layer that runs, and on which nothing depends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.side, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Linear(4, 6)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.side(images)
+        return self.head(self.trunk(images).mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+
+def test_a_target_layer_that_the_outputs_do_not_depend_on_is_refused() -> None:
+    classifier = tiny()
+    aside = Classifier(SideBranch().eval(), classifier.preprocessing, classifier.mapping, "side")
+    with pytest.raises(ModelError, match=r"outputs have no gradient at its layer 'side'; choose another --layer"):
+        GradCAM(aside)
+
+
 def test_a_target_layer_that_never_runs_is_refused_by_its_name() -> None:
     classifier = tiny()
     idle = Classifier(classifier.module, classifier.preprocessing, classifier.mapping, "hidden")

@@ -187,7 +187,7 @@ def test_a_pass_that_keeps_a_graph_is_not_compiled(kind: str, compiler: list[int
 
 
 def test_outputs_come_from_the_compiled_network(compiler: list[int]) -> None:
-    classifier = as_if_trained("general")
+    classifier = as_if_trained("linear")
     with GradCAM(classifier, COMPILED) as explain:
         found = [explain.outputs(inputs()), explain.outputs(inputs()[:1])]
     assert compiler == [3, 3]
@@ -236,3 +236,21 @@ def test_bfloat16_and_compiled_go_together(compiler: list[int]) -> None:
     rounded = maps_of(GradCAM, classifier, Execution("bfloat16"))
     torch.testing.assert_close(maps_of(GradCAM, classifier, Execution("bfloat16", compiled=True)), rounded)
     assert compiler == [3]
+
+
+def test_a_size_that_fails_to_compile_later_is_run_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile_one_size(run: Callable[[Tensor], Tensor], **_options: object) -> Callable[[Tensor], Tensor]:
+        def compiled(images: Tensor) -> Tensor:
+            if images.shape[-1] != SIZE:
+                raise RuntimeError("no room")
+            return run(images)
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile_one_size)
+    network = Compiled(lambda images: images * 2)
+    assert torch.equal(network(inputs()), inputs() * 2)
+    larger = torch.ones(2, 3, 2 * SIZE, 2 * SIZE)
+    with pytest.warns(RuntimeWarning, match=r"Running without torch.compile: no room"):
+        assert torch.equal(network(larger), larger * 2)
+    assert torch.equal(network(larger), larger * 2)

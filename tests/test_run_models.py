@@ -49,7 +49,7 @@ def test_code_named_in_a_store_runs_only_when_the_user_names_it_again(
     assert model_of_run(plan.run, "model.py:build").classes == plan.run.classes
 
 
-@pytest.mark.parametrize("arch", ["evil:build", "torchvision:evil.py:build"])
+@pytest.mark.parametrize("arch", ["evil:build", "torchvision:evil.py:build", "evil.py:build.pt"])
 def test_code_named_as_architecture_is_refused_too(plan: Plan, tmp_path: Path, arch: str) -> None:
     weights = tmp_path / "weights.pt"
     torch.save({}, weights)

@@ -33,7 +33,7 @@ def classifier() -> Classifier:
 
 def decide(samples: float, timings: dict[bool, Timing | None], monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
     said: list[str] = []
-    monkeypatch.setattr(speed, "_time", lambda _classifier, _config, compiled: timings[compiled])
+    monkeypatch.setattr(speed, "_time", lambda method, _batch_size: timings[method.execution.compiled])
     return decide_compiling(classifier(), RunConfig(batch_size=10), samples, 1, said.append), " | ".join(said)
 
 
@@ -67,6 +67,20 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(monkeypatch: pytest.Monkey
     compiles, said = decide(10 * BATCHES, {False: Timing(1, 1), True: None}, monkeypatch)
     assert not compiles
     assert "needs a C++ compiler" in said
+
+
+def test_a_method_that_gains_nothing_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_time", lambda *_: pytest.fail("timed"))
+    config = RunConfig("integrated", batch_size=1)
+    assert not decide_compiling(classifier(), config, 1e9, 1, print)
+
+
+def test_a_method_of_many_passes_is_worth_it_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    timings = {False: Timing(0.1, 0.1), True: Timing(20, 0.05)}
+    monkeypatch.setattr(speed, "_time", lambda method, _batch_size: timings[method.execution.compiled])
+    gradcam, rise = (RunConfig(name, batch_size=10) for name in ("gradcam", "rise"))
+    assert not decide_compiling(classifier(), gradcam, 1000, 1, print)
+    assert decide_compiling(classifier(), rise, 1000, 1, print)
 
 
 def test_a_failed_compilation_is_seen_in_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,13 +140,22 @@ values = st.floats(-1000, 1000, width=32, allow_subnormal=False)
 
 @given(arrays(np.float32, st.tuples(*[st.integers(1, 4)] * 4), elements=values))
 def test_a_quantised_map_is_off_by_half_a_level_at_most(maps: np.ndarray) -> None:
-    found = Quantised.of(maps)
-    half = np.abs(maps).max(axis=(2, 3), keepdims=True) / 254
-    assert (np.abs(found[:] - maps) <= half * (1 + 1e-5) + 1e-43).all()
+    found, peak = Quantised.of(maps), maps.max(axis=(2, 3), keepdims=True)
+    there = peak > 0
+    kept = np.where(there, np.maximum(maps, -peak), np.nan)  # what lies further below 0 is cut
+    error = np.abs(found[:] - kept)
+    assert (error <= peak / 254 * (1 + 1e-5) + 1e-43)[there.repeat(maps.shape[2], 2).repeat(maps.shape[3], 3)].all()
+    np.testing.assert_array_equal(np.isnan(found[:]), np.isnan(kept))
     assert found.levels.min() >= -127
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0, -2.5, 1e-30])
+@pytest.mark.parametrize("deepest", [-1.0, -50.0, -1e6])
+def test_the_peak_is_kept_however_much_speaks_against_the_class(deepest: float) -> None:
+    maps = np.array([[deepest, 0.5, 1.0]], np.float32)
+    np.testing.assert_allclose(Quantised.of(maps)[()], [[-1, 0.5, 1]], atol=1 / 254 + 1e-6)
+
+
+@pytest.mark.parametrize("value", [1.0, 2.5, 1e-30])
 def test_a_constant_map_comes_back_from_eight_bits_as_it_was(value: float) -> None:
     maps = np.full((1, 1, 3, 2), value, np.float32)
     np.testing.assert_allclose(Quantised.of(maps)[:], maps, rtol=1e-6)
@@ -164,6 +173,7 @@ def test_a_map_with_a_value_that_is_not_finite_is_no_map_and_leaves_the_others_a
 
 def test_maps_quantised_sample_by_sample_are_those_quantised_together(rng: np.random.Generator) -> None:
     maps = rng.normal(size=(3, 2, 4, 4)).astype(np.float32)
+    maps[:, :, 0, 0] = 1
     found = Quantised.empty(maps.shape)
     assert np.isnan(found[:]).all()
     for place in range(3):

@@ -55,6 +55,14 @@ class Around(Method):
     def grid(self) -> tuple[int, int]:
         return self.inner.grid
 
+    @property
+    def compiles(self) -> bool:
+        return self.inner.compiles
+
+    @property
+    def head(self) -> str | None:
+        return self.inner.head
+
     def outputs(self, images: Tensor) -> Tensor:
         return self.inner.outputs(images)
 
@@ -165,14 +173,13 @@ class MultiScale(Around):
     def _check_sizes(self) -> None:
         example = self.classifier.example()
         for scale in self.scales:
-            scaled = _scaled(example, scale)
             try:
                 with evaluating(self.classifier.module), torch.inference_mode():
-                    self.classifier.module(scaled)
+                    self.classifier.module(_scaled(example, scale))
             except Exception as error:  # networks' own errors have no common ancestor
                 raise ModelError(
                     f"Expected a network for inputs of any size for --method {self.name}, but one of "
-                    f"{scaled.shape[-1]} px (scale {scale:g}) fails; leave {self.name} out or choose other scales"
+                    f"{round(scale * example.shape[-1])} px (scale {scale:g}) fails; choose other scales or methods"
                 ) from error
 
 
@@ -375,8 +382,10 @@ def _scaled(images: Tensor, scale: float) -> Tensor:
 
 
 def _names(given: Sequence[str] | str) -> list[str]:
-    """`a, b` or a sequence as a list."""
-    return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else list(given)
+    """`a, b` or a sequence as a list; a lone number names a layer too."""
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return list(given)
+    return [name.strip() for name in str(given).split(",") if name.strip()]
 
 
 def _numbers(given: Sequence[float] | float | str) -> tuple[float, ...]:

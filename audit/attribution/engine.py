@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from audit.attribution.heads import Head, certify
+from audit.attribution.heads import Head, certify, no_gradient
 from audit.attribution.method import Attribution, Choose, Cost, Method, gather
 from audit.attribution.taps import evaluating, tapped
 from audit.models.classifier import Classifier
@@ -48,7 +48,7 @@ class WeightedActivations(Method):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        if self.execution.compiled and self._pass() in (self._closed_form, self._forward_only):
+        if self.execution.compiled and self.compiles:
             network = _TappedNetwork(self.classifier.module, self.certificate.layout)
             # While a network is compiled its hooks are traced with it, if they are there before.
             self._exits.enter_context(tapped(self.classifier.target_layer, network.keep))
@@ -67,8 +67,16 @@ class WeightedActivations(Method):
     def head(self) -> str:
         return self.certificate.kind
 
+    @property
+    def compiles(self) -> bool:
+        return self._pass() in (self._closed_form, self._forward_only)
+
     def cost(self, targets: int) -> Cost:
         return Cost(1, 0 if self._pass() in (self._closed_form, self._forward_only) else targets)
+
+    def outputs(self, images: Tensor) -> Tensor:
+        self.progress(len(images))
+        return self._forward(images)[1]
 
     def attribute(self, images: Tensor, choose: Choose) -> Attribution:
         """Explain the classes that `choose` picks from the logits; the forward pass runs once."""
@@ -158,6 +166,8 @@ class WeightedActivations(Method):
 
         with torch.no_grad(), tapped(self.classifier.target_layer, begin_graph):
             outputs = self.classifier.module(images.contiguous(memory_format=torch.channels_last))
+        if not outputs.requires_grad:
+            raise no_gradient(self.classifier)
         return leaves[-1], outputs
 
     def _gradients(self, outputs: Tensor, ids: Tensor, leaf: Tensor) -> Tensor:

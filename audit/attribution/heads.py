@@ -51,7 +51,7 @@ def certify(classifier: Classifier) -> Head:
     """Probe the head of a classifier in eval mode with random activations of both signs.
 
     Raises:
-        ModelError: the target layer is not reached, or its output has no grid.
+        ModelError: the target layer is not reached, its output has no grid, or the outputs no gradient there.
     """
     shape, layout = _activation_shape(classifier)
     channels, grid = shape[0], (shape[1], shape[2])
@@ -96,11 +96,11 @@ def _draw_probes(shape: tuple[int, int, int]) -> Tensor:
 def _run_head(classifier: Classifier, layout: Layout, activation: Tensor) -> Tensor:
     """Outputs of the head for an activation of any batch size: the trunk runs once, on one grey image."""
 
-    def replace(_output: Tensor) -> Tensor:
+    def put(_output: Tensor) -> Tensor:
         torch.set_grad_enabled(activation.requires_grad)
         return layout.from_grid(activation).clone()
 
-    with torch.no_grad(), tapped(classifier.target_layer, replace):
+    with torch.no_grad(), tapped(classifier.target_layer, put):
         output: Tensor = classifier.module(classifier.example())
     return output
 
@@ -117,10 +117,17 @@ def _slopes(classifier: Classifier, layout: Layout, means: Tensor) -> Tensor:
     """[directions, probes, channels] gradient of random mixtures of the outputs at each probe's mean."""
     leaf = means.clone().requires_grad_()
     output = _run_head(classifier, layout, leaf)
+    if not output.requires_grad:
+        raise no_gradient(classifier)
     generator = torch.Generator().manual_seed(1)
     mixtures = torch.randn(_DIRECTIONS, output.shape[1], generator=generator)
     rows = [torch.autograd.grad((output @ mix).sum(), leaf, retain_graph=True)[0] for mix in mixtures]
     return torch.stack(rows).flatten(2)
+
+
+def no_gradient(classifier: Classifier) -> ModelError:
+    """What to say of outputs without a gradient at the target layer."""
+    return ModelError(f"The model's outputs have no gradient at its layer {classifier.layer!r}; choose another --layer")
 
 
 def _jacobian(classifier: Classifier, layout: Layout, channels: int) -> Tensor:

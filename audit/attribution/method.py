@@ -104,6 +104,11 @@ class Method(ABC):
         """Passes that an image with so many targets takes; known before any is made."""
 
     @property
+    def compiles(self) -> bool:
+        """Whether its passes are compiled where the execution asks for it: those of them that keep no graph."""
+        return False
+
+    @property
     def head(self) -> str | None:
         """Kind of the certified head, for methods that use one; see `audit.attribution.heads`."""
         return None

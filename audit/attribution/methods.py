@@ -65,9 +65,7 @@ def check_method(name: str, options: Mapping[str, Any] | None = None) -> None:
         if option not in taken:
             known = f"takes {', '.join(sorted(taken))}" if taken else "takes none"
             raise ValueError(f"Expected an option of {name}, got {option!r}; it {known}")
-        kind = _NUMBERS.get(type(taken[option]))
-        if kind and not isinstance(value, kind[0]):
-            raise ValueError(f"Expected the option {option} to be {kind[1]}, as {taken[option]:.3g}; got {value!r}")
+        _check_kind(option, value, taken[option])
 
 
 def make_method(
@@ -106,10 +104,16 @@ def _options_of(method: type[Method]) -> dict[str, Any]:
     return {parameter.name: parameter.default for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
-_NUMBERS: dict[type, tuple[tuple[type, ...], str]] = {
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-}
+def _check_kind(option: str, value: Any, default: Any) -> None:
+    """Refuse what is no number where the default is one."""
+    whole = isinstance(default, int)
+    right = isinstance(value, int) or (isinstance(value, float) and not whole)
+    if isinstance(default, int | float) and not (right and abs(value) < _LARGEST):
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(f"Expected the option {option} to be {kind}, as {default:.3g}; got {value!r}")
+
+
+_LARGEST = 2**63
 
 
 def _chosen(method: type[Method], options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -48,6 +48,10 @@ class Masked(Method):
     def heat(self, probabilities: Tensor, whole: Tensor, height: int, width: int) -> Tensor:
         """p(c) under each mask [B, N, K] and of the whole image [B, K] -> maps [B, K, h, w]."""
 
+    @property
+    def compiles(self) -> bool:
+        return True
+
     def cost(self, targets: int) -> Cost:
         return Cost(1 + self.mask_count, 0)
 
@@ -102,7 +106,7 @@ class Occlusion(Masked):
         size = classifier.preprocessing.fit.size
         if not 0 < stride <= patch <= 1:
             raise ValueError(f"Expected 0 < stride <= patch <= 1, shares of the input; got {stride} and {patch}")
-        if round(1 / stride) > size:
+        if stride * size < 1 - 1e-6:
             raise ValueError(f"Expected a stride of at least one of the input's {size} pixels, 1/{size}; got {stride}")
         self._cells = round(1 / stride)
         self._span = min(max(round(patch * self._cells), 1), self._cells)
@@ -146,8 +150,8 @@ class RISE(Masked):
     the authors' code: the paper's rounding down leaves too little for some shifts. At the rim the enlarged grid is
     constant, where the authors' code mirrors it.
 
-    Never negative, and lifted by the mean p(c) everywhere: its order says more than its size. The paper takes 4000 to
-    8000 masks; with few the map is noisy.
+    Never negative for probabilities, and lifted by the mean p(c) everywhere: its order says more than its size. The
+    paper takes 4000 to 8000 masks; with few the map is noisy.
 
     Args:
         masks: N.
@@ -267,6 +271,10 @@ class ScoreCAM(WeightedByPasses):
     description = "activations weighted by the softmax of the class logits of the image seen through each channel"
     paper = "Wang et al., CVPRW 2020"
     forward_passes = "1 + channels of the layer"
+
+    @property
+    def compiles(self) -> bool:
+        return True
 
     def cost(self, targets: int) -> Cost:
         return Cost(1 + self.certificate.channels, 0)

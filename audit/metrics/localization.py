@@ -26,6 +26,7 @@ def energy_inside(
     total = flat @ valid.ravel().astype(np.float32)
     energy = np.full(len(heat), np.nan)
     np.divide(on_object, total, out=energy, where=total > 0)
+    np.minimum(energy, 1, out=energy)  # two sums of the same numbers may differ in the last bit
     return energy
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audit.datasets.classes import ClassMapping
+from audit.errors import ModelError
 from audit.views import Fit
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
-"""How outputs become probabilities: `softmax` for one class an image, `sigmoid` for a multi-label classifier, `none`
-where they are not logits of classes: values stay as they are, whether in 0..1 or not."""
+"""How outputs become probabilities: `softmax` for one class an image, `sigmoid` for a multi-label classifier; `none`
+for values that are not logits, one a class, which stay as they are, whether in 0..1 or not."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Classifier:
         module: maps input [B, 3, size, size] to outputs [B, outputs].
         preprocessing: makes that input.
         mapping: the data set's classes and the outputs that name each.
-        layer: dotted name of the target layer, whose output is [B, channels, h, w].
+        layer: dotted name of the target layer, whose output has a grid (`audit.models.layers.Layout`).
         activation: one of `ACTIVATIONS`.
     """
 
@@ -52,6 +53,10 @@ class Classifier:
     mapping: ClassMapping
     layer: str
     activation: str = "softmax"
+
+    def __post_init__(self) -> None:
+        if self.activation == "none" and any(len(outputs) > 1 for outputs in self.mapping.outputs):
+            raise ModelError("Expected one output a class with the activation none, got several; map each class to one")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -64,36 +64,32 @@ def in_precision(classifier: Classifier, precision: str) -> Classifier:
 
 
 class Compiled:
-    """A function of a batch, compiled for the size of the first; smaller batches are filled up to it.
+    """A function of a batch, compiled for the shape of the first; smaller batches are filled up to it.
 
-    Where compiling fails, as without a C++ compiler, the function runs as it is, with one warning.
+    Where compiling fails, as without a C++ compiler, the function runs as it is from then on, with one warning.
     """
 
     def __init__(self, run: Callable[[Tensor], Any]) -> None:
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it would miss CUDA, on every machine
         self._plain = run
         self._compiled: Callable[[Tensor], Any] | None = None
+        self._failed = False
         self._size = 0
 
     def __call__(self, images: Tensor) -> Any:
         """What the function gives for images [B, 3, H, W]: a tensor or a tuple of tensors, batch first."""
-        if len(images) > self._size:
-            return self._compile_for(images)
-        if self._compiled is None:
+        if self._failed:
             return self._plain(images)
+        self._size = max(self._size, len(images))
         full = F.pad(images, (0, 0, 0, 0, 0, 0, 0, self._size - len(images)))
-        found = self._compiled(full.contiguous(memory_format=torch.channels_last))
-        return found[: len(images)] if isinstance(found, Tensor) else tuple(part[: len(images)] for part in found)
-
-    def _compile_for(self, images: Tensor) -> Any:
-        """Compile for this size of batch; returns what the function gives for this one."""
-        self._size = len(images)
         try:
-            self._compiled = torch.compile(self._plain, dynamic=False, options={"freezing": True})
-            return self._compiled(images.contiguous(memory_format=torch.channels_last))
+            if self._compiled is None:
+                self._compiled = torch.compile(self._plain, dynamic=False, options={"freezing": True})
+            found = self._compiled(full.contiguous(memory_format=torch.channels_last))
         except Exception as error:  # the compiler's errors have no common ancestor; a model's own appear again
-            self._compiled = None
+            self._failed = True
             found = self._plain(images)
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            warnings.warn(f"Running without torch.compile: {reason}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"Running without torch.compile: {reason}", RuntimeWarning, stacklevel=2)
             return found
+        return found[: len(images)] if isinstance(found, Tensor) else tuple(part[: len(images)] for part in found)

@@ -34,7 +34,7 @@ class ModelSpec:
         layer: dotted name of the target layer; found by running the model if None.
         mapping: file that maps the data set's classes to the model's; see `audit.datasets.classes.map_classes`.
         size, mode, resize, mean, std: preprocessing, where it is to differ from the weights' own.
-        activation: `softmax`, `sigmoid`, or `none` for outputs that are probabilities already.
+        activation: `softmax`, `sigmoid`, or `none`; see `audit.models.classifier.ACTIVATIONS`.
     """
 
     model: str
@@ -135,7 +135,7 @@ def _build(spec: ModelSpec) -> _Source:
         return _from_torchvision(name, spec)
     if kind == "timm":
         return _from_timm(name, spec)
-    if Path(spec.model).suffix in _STATE_SUFFIXES:
+    if Path(spec.model).suffix in STATE_SUFFIXES:
         return _from_checkpoint(spec)
     if kind:
         return _from_function(spec)
@@ -397,4 +397,4 @@ def _first_line(error: BaseException) -> str:
 
 KNOWN_CODE = ("torchvision", "timm", "audit.models.small")
 """Whose functions a checkpoint or a run may name."""
-_STATE_SUFFIXES = (".pt", ".pth", ".safetensors")
+STATE_SUFFIXES = (".pt", ".pth", ".safetensors")

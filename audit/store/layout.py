@@ -9,7 +9,7 @@ RUN/
   samples/  targets/  scores/  confusion/      part-00000.parquet ..., one a shard
   ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason
   findings/                part-00000.parquet ..., and classes.parquet
-  report/                  sanity.json and sanity.png: whether maps depend on the model
+  report/                  sanity.json and .png, faithfulness.json and .png: how far maps explain the model
   summary.json             counts, curve, threshold and findings in short
   verdicts.sqlite          what reviewers decided
 """

@@ -1,4 +1,4 @@
-"""Maps at 8 bits: signed levels -127..127, with one scale a map."""
+"""Maps at 8 bits: levels -127..127, with one scale a map."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ _TOP = 127
 
 
 class Quantised:
-    """Maps [..., h, w] kept as levels q = round(v / scale), scale = max|v| / 127: off by half a level at most.
+    """Maps [..., h, w] kept as levels q = round(v / scale), scale = max v / 127: off by half a level at most.
 
-    It is written and read like an array of the maps themselves. A map with a value that is not finite is no map: it has
-    the scale NaN, and reads as NaN.
+    The peak is kept, and so is all that speaks for the class; what is further below 0 than the peak is above it is cut
+    there, since no score reads it. It is written and read like an array of the maps themselves. A map with a value that
+    is not finite is no map, nor is one without a positive value: it has the scale NaN, and reads as NaN.
 
     Attributes:
         levels: [..., h, w] int8, -127..127; 0 where there is no map.
@@ -33,13 +34,13 @@ class Quantised:
     def of(cls, maps: NDArray[np.floating]) -> Self:
         """Quantise maps.
 
-        >>> Quantised.of(np.array([[-2.0, 1.0]]))[()]
-        array([[-2.      ,  1.007874]], dtype=float32)
+        >>> Quantised.of(np.array([[-2.0, 0.5, 1.0]]))[()].round(3)
+        array([[-1.   ,  0.504,  1.   ]], dtype=float32)
         """
-        largest = np.abs(maps).max(axis=(-2, -1)).astype(np.float32)
-        scale = np.where(np.isfinite(largest), largest / np.float32(_TOP), np.float32(np.nan))
-        there = (scale > 0)[..., None, None]  # neither no map nor one of zeros
-        levels = np.rint(np.where(there, maps, 0) / np.where(there, scale[..., None, None], 1))
+        peak = maps.max(axis=(-2, -1)).astype(np.float32)
+        there = np.isfinite(maps).all(axis=(-2, -1)) & (peak > 0)
+        scale = np.where(there, peak / np.float32(_TOP), np.float32(np.nan)).astype(np.float32)
+        levels = np.rint(np.where(there[..., None, None], maps, 0) / np.where(there, scale, 1)[..., None, None])
         return cls(levels.clip(-_TOP, _TOP).astype(np.int8), scale)
 
     @property

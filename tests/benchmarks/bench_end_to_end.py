@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from distributed import Client
-from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from audit.attribution import Method
 from audit.datasets import VOC_CLASSES, Manifest
 from audit.datasets.manifest import Sample
 from audit.masks import write_index_png
-from audit.models import Execution, ModelSpec
+from audit.models import Execution, ModelSpec, load_classifier
+from audit.models.execution import Compiled, in_precision
 from pipelines.attribute import decode_sample
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
@@ -148,22 +148,27 @@ def forward_only(client: Client, workers: Sequence[str]) -> float:
     return float(max(client.gather(passes)))
 
 
-_held: list[tuple[Method, NDArray[np.uint8]]] = []
-"""In a worker: the loaded model and its half of the images, fitted."""
+_held: list[tuple[Callable[[Tensor], object], Tensor]] = []
+"""In a worker: a network without taps, compiled where the run's is, and its half of the images, normalised."""
 
 
 def _hold(task: Task, record: dict[str, Any], samples: Sequence[Sample]) -> int:
     explain = explainer(task, tuple(record["classes"]), record["model"]["fingerprint"])
     fit = explain.classifier.preprocessing.fit
     decoded = [decode_sample(row, sample, fit, task.config.max_pixels).pixels for row, sample in enumerate(samples)]
-    _held[:] = [(explain, np.stack([pixels for pixels in decoded if pixels is not None]))]
-    return len(_held[0][1])
+    images = explain.classifier.preprocessing.normalise(np.stack([pixels for pixels in decoded if pixels is not None]))
+    module = in_precision(load_classifier(task.spec), task.config.precision).module
+    network = Compiled(module) if task.compiled else module
+    with torch.inference_mode():
+        network(images[: task.config.batch_size])
+    _held[:] = [(network, images)]
+    return len(images)
 
 
 def _forward() -> float:
-    explain, pixels = _held[0]
-    images = explain.classifier.preprocessing.normalise(pixels)
+    network, images = _held[0]
     began = time.perf_counter()
-    for batch in torch.split(images, RunConfig.batch_size):
-        explain.outputs(batch)
+    with torch.inference_mode():
+        for batch in torch.split(images, RunConfig.batch_size):
+            network(batch)
     return time.perf_counter() - began
