@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from audit.attribution.heads import Head, certify, no_gradient
+from audit.attribution.heads import Head, certify, gradient
 from audit.attribution.method import Attribution, Choose, Cost, Method, gather
 from audit.attribution.taps import evaluating, tapped
 from audit.models.classifier import Classifier
@@ -166,8 +166,6 @@ class WeightedActivations(Method):
 
         with torch.no_grad(), tapped(self.classifier.target_layer, begin_graph):
             outputs = self.classifier.module(images.contiguous(memory_format=torch.channels_last))
-        if not outputs.requires_grad:
-            raise no_gradient(self.classifier)
         return leaves[-1], outputs
 
     def _gradients(self, outputs: Tensor, ids: Tensor, leaf: Tensor) -> Tensor:
@@ -175,17 +173,16 @@ class WeightedActivations(Method):
         sums = self._target_sums(outputs, ids)
         at_once = max(_NUMBERS_AT_ONCE // leaf.numel(), 1)
         to_grid = self.certificate.layout.to_grid
-        rows = [to_grid(row).float() for part in torch.split(sums, at_once) for row in _gradients_of(part, leaf)]
+        rows = [to_grid(row).float() for part in torch.split(sums, at_once) for row in self._gradients_of(part, leaf)]
         return torch.stack(rows, dim=1)
 
-
-def _gradients_of(values: Tensor, leaf: Tensor) -> Tensor:
-    """[K, *leaf] gradients of values [K]: together, which reads the weights of the head once, where that works."""
-    one_each = torch.eye(len(values))
-    try:
-        return torch.autograd.grad(values, leaf, one_each, retain_graph=True, is_grads_batched=True)[0]
-    except RuntimeError:  # a step of the network that has no batched gradient
-        return torch.stack([torch.autograd.grad(values, leaf, one, retain_graph=True)[0] for one in one_each])
+    def _gradients_of(self, values: Tensor, leaf: Tensor) -> Tensor:
+        """[K, *leaf] gradients of values [K]: together, which reads the weights of the head once, where that works."""
+        one_each = torch.eye(len(values))
+        try:
+            return gradient(values, leaf, self.classifier, grad_outputs=one_each, is_grads_batched=True)
+        except RuntimeError:  # a step of the network that has no batched gradient
+            return torch.stack([gradient(value, leaf, self.classifier) for value in values])
 
 
 class _TappedNetwork(nn.Module):

@@ -13,6 +13,7 @@ pass for linear on positive ones.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,17 +118,25 @@ def _slopes(classifier: Classifier, layout: Layout, means: Tensor) -> Tensor:
     """[directions, probes, channels] gradient of random mixtures of the outputs at each probe's mean."""
     leaf = means.clone().requires_grad_()
     output = _run_head(classifier, layout, leaf)
-    if not output.requires_grad:
-        raise no_gradient(classifier)
     generator = torch.Generator().manual_seed(1)
     mixtures = torch.randn(_DIRECTIONS, output.shape[1], generator=generator)
-    rows = [torch.autograd.grad((output @ mix).sum(), leaf, retain_graph=True)[0] for mix in mixtures]
-    return torch.stack(rows).flatten(2)
+    return torch.stack([gradient((output @ mix).sum(), leaf, classifier) for mix in mixtures]).flatten(2)
 
 
-def no_gradient(classifier: Classifier) -> ModelError:
-    """What to say of outputs without a gradient at the target layer."""
-    return ModelError(f"The model's outputs have no gradient at its layer {classifier.layer!r}; choose another --layer")
+def gradient(value: Tensor, leaf: Tensor, classifier: Classifier, **options: Any) -> Tensor:
+    """Gradient of a value of the outputs at the target layer; the graph is kept.
+
+    Raises:
+        ModelError: there is none.
+    """
+    found = None
+    if value.requires_grad:
+        found = torch.autograd.grad(value, leaf, retain_graph=True, allow_unused=True, **options)[0]
+    if found is None:
+        raise ModelError(
+            f"The model's outputs have no gradient at its layer {classifier.layer!r}; choose another --layer"
+        )
+    return found
 
 
 def _jacobian(classifier: Classifier, layout: Layout, channels: int) -> Tensor:

@@ -50,7 +50,7 @@ def exchange(image: Image, other: Image, ranks: NDArray[np.int64], share: float)
 
 
 def blurred(image: Image) -> Image:
-    """The image through a Gaussian of 5 pixels for an input of 224; RISE's insertion too starts from a blurred image."""
+    """The image through a Gaussian of 5 pixels for an input of 224; in RISE too insertion starts blurred."""
     found: Image = gaussian_filter(image, _BLUR * image.shape[1], axes=(1, 2), mode="nearest")
     return found
 
