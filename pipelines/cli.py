@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import math
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,6 +14,8 @@ from audit.errors import AuditError
 from pipelines.cli_checks import faithfulness, sanity
 from pipelines.cli_index import index_app
 from pipelines.cli_methods import explain, methods
+from pipelines.cli_options import Json, RunPath, Threshold, Workers, names, print_json, right_use
+from pipelines.cli_run import flag, run, score
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,28 +25,9 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
-for verb in (explain, faithfulness, methods, sanity):
+for verb in (explain, faithfulness, flag, methods, run, sanity, score):
     app.command()(verb)
 
-
-def _share(value: float | None) -> float | None:
-    if value is not None and not 0 <= value <= 1:
-        raise typer.BadParameter(f"Expected a number from 0 to 1, got {value}")
-    return value
-
-
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Level = Annotated[float, typer.Option(help="False discovery rate of findings.")]
-Confident = Annotated[float, typer.Option(help="Probability from which a class counts as named with confidence.")]
-Chance = Annotated[float, typer.Option(help="Share of random places that may do as well as a map without finding.")]
-Tolerated = Annotated[float, typer.Option(help="Share of a class's targets that may look off the object.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes of the local cluster. [default: one a core]")]
-
-
-Threshold = Annotated[
-    float | None, typer.Option(callback=_share, help="Threshold of pseudo-masks, 0..1. [default: best mean IoU]")
-]
 
 _WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """What every wrong use of the command line raises."""
@@ -85,7 +63,7 @@ def demo(
     from pipelines.config import ClusterConfig
     from pipelines.demo import demo as run_demo
 
-    with _right_use():
+    with right_use():
         spec = PlantedSpec(seed=seed)
     run_demo(out, scenes, spec, ClusterConfig(workers), epochs)
 
@@ -136,109 +114,6 @@ def train(
 
 
 @app.command()
-def run(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST")],
-    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME, PATH.pt, module:function, FILE.py:function")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run.")],
-    weights: Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")] = None,
-    arch: Annotated[str | None, typer.Option(help="Architecture of a bare state dict PATH.pt.")] = None,
-    layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a spatial output]")] = None,
-    mapping: Annotated[str | None, typer.Option(help="JSON or CSV from the data set's classes to the model's.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the input, pixels.")] = None,
-    mode: Annotated[str | None, typer.Option("--fit", help="squash, crop or letterbox.")] = None,
-    resize: Annotated[int | None, typer.Option(help="For crop: length of the shorter side before.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Normalisation, three numbers as 0.485,0.456,0.406")] = None,
-    std: Annotated[str | None, typer.Option(help="Normalisation, three numbers.")] = None,
-    activation: Annotated[
-        str | None, typer.Option(help="softmax; sigmoid for a multi-label model; none: outputs as they are.")
-    ] = None,
-    method: Annotated[str, typer.Option(help="Attribution method; camaudit methods lists them.")] = "gradcam",
-    option: Annotated[
-        list[str] | None, typer.Option(help="Of the method, as samples=8; may be given several times.")
-    ] = None,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
-    targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = "label,predicted",
-    batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = 16,
-    shard_size: Annotated[
-        int | None, typer.Option(help="Samples a shard, the unit of work and of resume. [default: by number and cost]")
-    ] = None,
-    workers: Workers = None,
-    threads: Annotated[int, typer.Option(help="torch threads a worker.")] = 1,
-    compiling: Annotated[
-        str, typer.Option("--compile", help="always, never, or auto: where a long run repays it.")
-    ] = "auto",
-    memory: Annotated[str | None, typer.Option(help="Memory limit of a local worker, as 4GB.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of an existing Dask scheduler.")] = None,
-    scheduler_file: Annotated[str | None, typer.Option(help="Connection file of an existing scheduler.")] = None,
-    score: Annotated[bool, typer.Option(help="Score maps against masks.")] = True,
-    level: Level = 0.05,
-    confident: Confident = 0.5,
-    chance: Chance = 0.1,
-    tolerated: Tolerated = 0.5,
-    threshold: Threshold = None,
-    set_aside: Annotated[bool, typer.Option(help="Rename an existing run that was begun differently.")] = False,
-) -> None:
-    """Audit a collection: attribute, score, flag. The same command resumes it.
-
-    Example: camaudit run val.parquet --model torchvision:resnet50 --weights IMAGENET1K_V2 -o runs/val
-    """
-    from audit.models import ModelSpec
-    from pipelines.config import ClusterConfig, RunConfig
-    from pipelines.start import Request, start
-
-    spec = ModelSpec(
-        model, weights, arch, layer, mapping, size, mode, resize, _triple(mean), _triple(std, 0), activation
-    )
-    rules = _rules(level, confident, chance, tolerated)
-    with _right_use():
-        config = RunConfig(
-            method, _pairs(option or []), precision, _names(targets), batch_size, shard_size, scored=score
-        )
-        cluster = ClusterConfig(workers, threads, compiling, memory, scheduler, scheduler_file)
-    try:
-        start(Request(manifest, out, spec, config, cluster, rules, threshold, set_aside))
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {_command()}", err=True)
-        raise SystemExit(130) from None
-
-
-@app.command()
-def score(run_path: RunPath, workers: Workers = None) -> None:
-    """Score a run's maps against the masks again, then flag.
-
-    Example: camaudit score runs/val
-    """
-    from pipelines.config import ClusterConfig
-    from pipelines.start import rescore
-
-    rescore(run_path, ClusterConfig(workers))
-
-
-@app.command()
-def flag(
-    run_path: RunPath,
-    level: Level = 0.05,
-    confident: Confident = 0.5,
-    chance: Chance = 0.1,
-    tolerated: Tolerated = 0.5,
-    threshold: Threshold = None,
-    as_json: Json = False,
-) -> None:
-    """Make findings and summary again from the scores, with other rules.
-
-    Example: camaudit flag runs/val --level 0.01
-    """
-    from audit.store import Run
-    from pipelines.flag import flag as make_findings
-    from pipelines.report import print_summary
-
-    opened = Run.open(run_path)
-    with opened.locked():
-        summary = make_findings(opened, _rules(level, confident, chance, tolerated), threshold)
-    _print_json(summary) if as_json else print_summary(summary)
-
-
-@app.command()
 def status(
     run_path: RunPath,
     check: Annotated[bool, typer.Option("--check", help="Compare every committed file with its checksum.")] = False,
@@ -253,7 +128,7 @@ def status(
 
     opened = Run.open(run_path)
     record = status_record(opened, check)
-    _print_json(record) if as_json else print_status(opened, record)
+    print_json(record) if as_json else print_status(opened, record)
     if record.get("damaged") or not record["adds_up"]:
         raise SystemExit(1)
 
@@ -290,7 +165,7 @@ def findings(
     from pipelines.report import findings_record, print_findings
 
     opened = Run.open(run_path)
-    _print_json(findings_record(opened)) if as_json else print_findings(opened, most)
+    print_json(findings_record(opened)) if as_json else print_findings(opened, most)
 
 
 @app.command()
@@ -308,8 +183,8 @@ def export(
     from pipelines.config import known_roles
     from pipelines.export import export_run
 
-    with _right_use():
-        chosen = known_roles(_names(roles))
+    with right_use():
+        chosen = known_roles(names(roles))
     typer.echo(export_run(run_path, kind, out, threshold, chosen))
 
 
@@ -364,68 +239,7 @@ def doctor(as_json: Json = False) -> None:
     from pipelines.doctor import examine
 
     found = examine()
-    _print_json(found) if as_json else typer.echo("\n".join(f"{name:<14}{value}" for name, value in found.items()))
-
-
-def _rules(level: float, confident: float, chance: float, tolerated: float) -> Any:
-    from audit.findings import Rules
-
-    with _right_use():
-        return Rules(level, confident, chance, tolerated)
-
-
-@contextmanager
-def _right_use() -> Iterator[None]:
-    """Values that cannot be are the caller's mistake."""
-    try:
-        yield
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
-
-
-def _pairs(texts: Iterable[str]) -> tuple[tuple[str, Any], ...]:
-    """NAME=VALUE as pairs; values that read as numbers are numbers."""
-    pairs: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name in pairs:
-            raise typer.BadParameter(f"Expected --option as name=value, each name once, got {text!r}")
-        pairs[name] = _number_or_text(value)
-    return tuple(sorted(pairs.items()))
-
-
-def _number_or_text(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _triple(text: str | None, above: float = -math.inf) -> Any:
-    if text is None:
-        return None
-    try:
-        numbers = tuple(float(number) for number in text.split(","))
-    except ValueError:
-        numbers = ()
-    if len(numbers) != 3 or not all(above < number < math.inf for number in numbers):
-        least = " above 0" if above == 0 else ""
-        raise typer.BadParameter(f"Expected three numbers{least} as 0.485,0.456,0.406, got {text!r}")
-    return numbers
-
-
-def _print_json(record: Any) -> None:
-    typer.echo(json.dumps(record, indent=1, default=str))
-
-
-def _command() -> str:
-    return shlex.join(["camaudit", *sys.argv[1:]])
+    print_json(found) if as_json else typer.echo("\n".join(f"{name:<14}{value}" for name, value in found.items()))
 
 
 def _fail_wrong_use(error: Any) -> NoReturn:

@@ -275,7 +275,7 @@ def _method(run: Run) -> str:
 
 def write_report(run: Run, record: Mapping[str, Any]) -> tuple[Path, Path]:
     """Write a record and its picture into the run's report; returns their paths."""
-    folder = run.path / "report"
+    folder = run.path / layout.REPORT
     write_json(folder / JSON_NAME, dict(record))
     write_atomically(folder / PICTURE_NAME, lambda partial: draw_curves(record, partial))
     return folder / JSON_NAME, folder / PICTURE_NAME

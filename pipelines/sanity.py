@@ -29,8 +29,6 @@ from pipelines.models import model_of_run
 from pipelines.progress import sample_bar, say
 from pipelines.report import console
 
-REPORT = "report"
-"""Folder of a run for what is measured about its model and methods."""
 ALIKE = 0.5
 """Mean rank correlation from which maps count as hardly changed, once the upper half of the stages is randomised."""
 
@@ -89,7 +87,7 @@ def check_sanity(path: Path, check: SanityCheck) -> dict[str, Any]:
         "rule": f"maps hardly change: mean rank correlation of {ALIKE} or more after half of the stages",
         "methods": {name: _curve(*found[name]) for name in methods},
     }
-    folder = run.path / REPORT
+    folder = run.path / layout.REPORT
     write_json(folder / "sanity.json", record)
     figure = draw(record)
     write_atomically(folder / "sanity.png", lambda partial: figure.savefig(partial, format="png", dpi=120))
@@ -108,7 +106,7 @@ def print_sanity(record: Mapping[str, Any], folder: Path) -> None:
     console.print(table)
     for name, curve in methods.items():
         say(f"{name} {verdict_line(curve)}", console)
-    say(f"rule: {record['rule']}; {folder / REPORT / 'sanity.png'}", console)
+    say(f"rule: {record['rule']}; {folder / layout.REPORT / 'sanity.png'}", console)
 
 
 def verdict_line(curve: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ LEDGER = "ledger"
 FINDINGS = "findings"
 CLASS_FINDINGS = "classes.parquet"
 SUMMARY = "summary.json"
+REPORT = "report"
 VERDICTS = "verdicts.sqlite"
 LOCK = "lock"
 
