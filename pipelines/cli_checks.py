@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipelines.cli_options import Json, RunPath, print_json
+
 
 def faithfulness(
-    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")],
+    run_path: RunPath,
     sample: Annotated[int, typer.Option(min=1, help="Targets to draw.")] = 100,
     model: Annotated[str | None, typer.Option(help="The run's model, named again if it is code or has moved.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the curves.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw, the random maps and the noise.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 16,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure whether a run's maps are right about the network: deletion, insertion, average drop, ROAD.
 
@@ -40,14 +40,14 @@ def faithfulness(
         record = measure_run(run, classifier, trial, targets, bar.advance)
     files = write_report(run, record)
     if as_json:
-        typer.echo(json.dumps(record, indent=1))
+        print_json(record)
         return
     print_faithfulness(record)
     typer.echo(f"{files[0]} and {files[1].name}")
 
 
 def sanity(
-    run_path: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")],
+    run_path: RunPath,
     method: Annotated[
         list[str] | None, typer.Option(help="Method to check; may be given several times. [default: the run's]")
     ] = None,
@@ -57,7 +57,7 @@ def sanity(
     ] = None,
     stages: Annotated[int, typer.Option(help="Steps in which the network is randomised, at most.")] = 10,
     seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Randomise the model's layers from the output down: a method whose maps hardly change does not explain it.
 
@@ -72,7 +72,7 @@ def sanity(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     record = check_sanity(run_path, check)
-    typer.echo(json.dumps(record, indent=1)) if as_json else print_sanity(record, run_path)
+    print_json(record) if as_json else print_sanity(record, run_path)
 
 
 def print_faithfulness(record: Mapping[str, Any]) -> None:

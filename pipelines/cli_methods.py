@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipelines.cli_options import Json, print_json
 
-def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+
+def methods(as_json: Json = False) -> None:
     """List the attribution methods.
 
     Each with its cost: forward passes an image, backward passes a target. Those that repeat another method go before
@@ -19,7 +20,7 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     """
     rows = method_rows()
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     for row in rows:
         cost = f"forward passes: {row['forward_passes']}; backward passes: {row['backward_passes']}"
