@@ -81,7 +81,8 @@ class Compiled:
         if self._failed:
             return self._plain(images)
         self._size = max(self._size, len(images))
-        full = F.pad(images, (0, 0, 0, 0, 0, 0, 0, self._size - len(images)))
+        missing = self._size - len(images)
+        full = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images
         try:
             if self._compiled is None:
                 self._compiled = torch.compile(self._plain, dynamic=False, options={"freezing": True})
