@@ -132,7 +132,8 @@ class WeightedActivations(Method):
         if members.shape[2] == 1:
             return weights[members[:, :, 0]]
         share = torch.softmax(gather(outputs, members) + self.classifier.membership[ids], dim=2).nan_to_num()
-        return torch.einsum("bkg,bkgc->bkc", share, weights[members])
+        # Laid out over all outputs, for one matrix product: gathering weights would copy them for every target.
+        return torch.zeros(*ids.shape, len(weights)).scatter_add_(2, members, share) @ weights
 
     def _at_mean(self, images: Tensor, choose: Choose) -> _Evidence:
         seen: list[Tensor] = []
