@@ -6,9 +6,7 @@ Each candidate has a process of its own: ResNet-50, 224 px, batch 16, three clas
 from __future__ import annotations
 
 import gc
-import multiprocessing
 import resource
-from collections.abc import Callable
 
 import psutil
 import torch
@@ -17,7 +15,7 @@ from torch import nn
 from audit.attribution import GradCAM
 from audit.models import Execution, load_classifier
 from tests.benchmarks.bench_attribution import BATCH, CLASSES, forward
-from tests.benchmarks.timing import Row
+from tests.benchmarks.timing import Row, apart
 
 BATCHES = 10_000
 
@@ -26,10 +24,10 @@ def measure(rounds: int) -> list[Row]:
     """Peaks of every execution, then the long run. Memory does not vary as time does: one round."""
     rows: list[Row] = []
     for execution in (Execution(), Execution("bfloat16"), Execution(compiled=True), Execution("bfloat16", True)):
-        alone, ours = (_apart(work, execution) for work in (_forward_only, _explain))
+        alone, ours = (apart(work, execution) for work in (_forward_only, _explain))
         kind = f"{execution.precision}{', compiled' if execution.compiled else ''}"
         rows.append({"candidate": kind, "forward_mb": alone, "camaudit_mb": ours, "of_forward": round(ours / alone, 3)})
-    return [*rows, _apart(_long_run)]
+    return [*rows, apart(_long_run)]
 
 
 def _forward_only(execution: Execution) -> int:
@@ -73,9 +71,3 @@ def _resident_mb() -> float:
 
 def _peak_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def _apart(work: Callable[..., object], *arguments: object) -> object:
-    """What the work returns, in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)

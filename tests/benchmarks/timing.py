@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
+
+T = TypeVar("T")
 
 Row = dict[str, object]
 """A line of a table: names to numbers, text, or the seconds of all rounds."""
@@ -65,3 +69,9 @@ def speed_row(measured: Measured, **ratios: Measured) -> Row:
     row: Row = {"candidate": measured.name, "images_per_s": round(measured.rate, 2)}
     row |= {name: round(measured.speed_of(other), 3) for name, other in ratios.items()}
     return row | {"seconds": [round(seconds, 3) for seconds in measured.seconds]}
+
+
+def apart(work: Callable[..., T], *arguments: object) -> T:
+    """What the work returns, in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
