@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
@@ -47,6 +48,7 @@ def interleave(
     taken: dict[str, list[float]] = {name: [] for name in candidates}
     for turn in range(rounds + warm_up):
         for name, run in candidates.items():
+            gc.collect()  # what others left is not this one's to pay for
             seconds = run()
             if turn >= warm_up:
                 taken[name].append(seconds)
