@@ -3,9 +3,10 @@
 from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
 from audit.attribution.compositions import Flip, GuidedGradCAM, LayerCAMFused, MultiScale, SmoothGrad
 from audit.attribution.engine import WeightedActivations
+from audit.attribution.gradient_free import AblationCAM, ScoreCAM
 from audit.attribution.method import Attribution, Cost, Method
 from audit.attribution.methods import AROUND, METHODS, check_method, make_method
-from audit.attribution.perturbation import RISE, AblationCAM, Occlusion, ScoreCAM
+from audit.attribution.perturbation import RISE, Occlusion
 from audit.attribution.targets import ROLES, choose_targets
 from audit.attribution.weighted import (
     CAM,

@@ -8,8 +8,9 @@ from typing import Any
 
 from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
 from audit.attribution.compositions import Flip, GuidedGradCAM, LayerCAMFused, MultiScale, SmoothGrad
+from audit.attribution.gradient_free import AblationCAM, ScoreCAM
 from audit.attribution.method import Method
-from audit.attribution.perturbation import RISE, AblationCAM, Occlusion, ScoreCAM
+from audit.attribution.perturbation import RISE, Occlusion
 from audit.attribution.weighted import (
     CAM,
     Counterfactual,

@@ -1,35 +1,30 @@
-"""Perturbation: change the input or the layer, look at what the class's score does. No gradients.
+"""Perturbation: change the input, look at what the class's score does. No gradients.
 
 With f the network, I an image [3, H, W] and 0 the mean grey of its preprocessing:
 
 - Occlusion (Zeiler and Fergus, ECCV 2014): how far p(c) drops when a grey patch lies over a place.
 - RISE (Petsiuk et al., BMVC 2018): masks drawn at random, averaged, each weighted by p(c) of the image seen through it.
-- Score-CAM (Wang et al., CVPRW 2020): channels of the activation weighted by y^c of the image seen through them.
-- Ablation-CAM (Desai and Ramaswamy, WACV 2020): channels weighted by how far y^c drops when one of them is zero.
 
 One set of passes serves all targets of an image. Inputs are made a batch at a time: memory does not grow with their
-number. What is drawn at random is drawn from a seed, the same for every image.
+number. What is drawn at random is drawn from a seed, the same for every image. Methods that perturb to weigh a layer's
+channels are in `audit.attribution.gradient_free`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from audit.attribution.heads import Head, certify
-from audit.attribution.method import Attribution, Choose, Cost, Method, gather
-from audit.attribution.taps import evaluating, tapped
+from audit.attribution.method import Attribution, Choose, Cost, Method
 from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Execution
 
-_LEAST_BATCH = 16
-_NUMBERS_AT_ONCE = 2**24
-"""Of ablated activations: 64 MiB."""
+LEAST_BATCH = 16
+"""Images a pass, where there are fewer in the batch."""
 
 
 class Masked(Method):
@@ -62,15 +57,15 @@ class Masked(Method):
         ids = choose(self.classifier.class_logits(outputs))
         height, width = images.shape[2:]
         parts = [
-            _read(self._through(images, self.masks(which, height, width)), ids, self.classifier.probabilities)
-            for which in _parts(self.mask_count, len(images))
+            read_scores(self._through(images, self.masks(which, height, width)), ids, self.classifier.probabilities)
+            for which in parts_of(self.mask_count, len(images))
         ]
         whole = self.classifier.probabilities(outputs).gather(1, ids.clamp(min=0))
         return self._finish(self.heat(torch.cat(parts, dim=1), whole, height, width), ids, outputs)
 
     def _through(self, images: Tensor, masks: Tensor) -> Tensor:
         """Outputs [B, n, outputs] of images [B, 3, H, W] seen through masks [n, H, W]."""
-        return _outputs_through(self, images, masks[None])
+        return outputs_through(self, images, masks[None])
 
 
 class Occlusion(Masked):
@@ -211,7 +206,7 @@ class RISE(Masked):
 
     def heat(self, probabilities: Tensor, whole: Tensor, height: int, width: int) -> Tensor:
         maps = torch.zeros(*whole.shape, height, width)
-        for which in torch.split(torch.arange(self.mask_count), _LEAST_BATCH):
+        for which in torch.split(torch.arange(self.mask_count), LEAST_BATCH):
             maps += torch.einsum("bnk,nhw->bkhw", probabilities[:, which], self.masks(which, height, width))
         return maps / (self._keep * self.mask_count)
 
@@ -220,179 +215,19 @@ class RISE(Masked):
         return self.classifier.preprocessing.fit.size
 
 
-class WeightedByPasses(Method):
-    """Maps ReLU(sum_k w_k^c A^k) whose weights come from forward passes, of the class logit y^c."""
-
-    def __init__(self, classifier: Classifier, execution: Execution = PLAIN) -> None:
-        super().__init__(classifier, execution)
-        with evaluating(classifier.module):
-            self.certificate: Head = certify(classifier)  # of the network as it came: rounding would hide a bend
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        return self.certificate.grid
-
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
-        """Explain the classes that `choose` picks from the logits of the image as it is."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        activation, outputs = self._tapped_outputs(images)
-        ids = choose(self.classifier.class_logits(outputs))
-        weights = self.weights(images, activation, outputs, ids)
-        return self._finish(torch.einsum("bck,bchw->bkhw", weights, activation).relu(), ids, outputs)
-
-    @abstractmethod
-    def weights(self, images: Tensor, activation: Tensor, outputs: Tensor, ids: Tensor) -> Tensor:
-        """Weights [B, channels, K] of A [B, channels, h, w] for class ids [B, K]."""
-
-    def _tapped_outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """A [B, channels, h, w] and outputs, both float32. Not compiled: a compiled network does not see new hooks."""
-        kept: list[Tensor] = []
-        keep = tapped(self.classifier.target_layer, lambda output: kept.append(output.clone()))
-        with torch.inference_mode(), keep:
-            outputs = self.classifier.module(images)
-            activation = self.certificate.layout.to_grid(kept.pop()).float()
-        self.progress(len(images))
-        return activation, outputs
-
-
-class ScoreCAM(WeightedByPasses):
-    """Score-CAM (Wang et al., CVPRW 2020, algorithm 1): w_k = softmax over k of y^c(I * s(Up(A^k))) - y^c(0).
-
-    Up is bilinear (align_corners = false), s scales what it gives to 0..1 (eq. 6), the score is the logit. The softmax
-    takes no notice of the baseline y^c(0), which is the same for all channels: no pass is spent on it. A channel that
-    is the same everywhere has no part, neither in the map nor in the softmax.
-
-    Others differ: the authors' code weights the channels by the probability p(c) of the masked image, without baseline
-    or softmax, and adds them up at the input's resolution; pytorch-grad-cam upsamples with align_corners = true;
-    torchcam scales channels before it upsamples them. Both count constant channels in the softmax, as black masks.
-    """
-
-    name = "scorecam"
-    description = "activations weighted by the softmax of the class logits of the image seen through each channel"
-    paper = "Wang et al., CVPRW 2020"
-    forward_passes = "1 + channels of the layer"
-
-    @property
-    def compiles(self) -> bool:
-        return True
-
-    def cost(self, targets: int) -> Cost:
-        return Cost(1 + self.certificate.channels, 0)
-
-    def weights(self, images: Tensor, activation: Tensor, outputs: Tensor, ids: Tensor) -> Tensor:
-        constant = (activation.amax(dim=(2, 3)) == activation.amin(dim=(2, 3)))[:, :, None]
-        scores = [
-            _read(self._through(images, activation[:, which]), ids, self.classifier.class_logits)
-            for which in _parts(activation.shape[1], len(images))
-        ]
-        shares = torch.cat(scores, dim=1).masked_fill(constant, -torch.inf).softmax(dim=1)
-        return torch.where(constant, 0, shares)
-
-    def _through(self, images: Tensor, channels: Tensor) -> Tensor:
-        """Outputs [B, n, outputs] of images seen through channels [B, n, h, w] of their own."""
-        masks = F.interpolate(channels, images.shape[2:], mode="bilinear", align_corners=False)
-        low, high = masks.amin(dim=(2, 3), keepdim=True), masks.amax(dim=(2, 3), keepdim=True)
-        return _outputs_through(self, images, (masks - low) / (high - low).where(high > low, 1))
-
-
-class AblationCAM(WeightedByPasses):
-    """Ablation-CAM (Desai and Ramaswamy, WACV 2020): w_k = y^c - y_k^c, with y_k^c the logit when A^k is zero.
-
-    The paper divides by y^c (eq. 6), the same for all channels; here not: a negative y^c would turn the map round.
-    pytorch-grad-cam divides, and puts a very negative number in the place of A^k unless the layer's least value is 0.
-
-    Behind a linear head y_k = y - W_k mean(A^k): no further pass. Else only what is behind the layer matters: the trunk
-    runs once for many ablated activations, where the network takes them beside a trunk of one image (tried once, on
-    noise), and the mean of A is enough behind a pooled head. Each ablated channel counts as a pass.
-    """
-
-    name = "ablationcam"
-    description = "activations weighted by the drop of the class logit when their channel is zero"
-    paper = "Desai and Ramaswamy, WACV 2020"
-    forward_passes = "1 + channels of the layer, from the layer on where possible; 1 behind a linear head"
-
-    @property
-    def head(self) -> str:
-        return self.certificate.kind
-
-    def cost(self, targets: int) -> Cost:
-        return Cost(1 if self.head == "linear" else 1 + self.certificate.channels, 0)
-
-    def weights(self, images: Tensor, activation: Tensor, outputs: Tensor, ids: Tensor) -> Tensor:
-        whole = _read(outputs[:, None], ids, self.classifier.class_logits)
-        if self.head == "linear":
-            return whole - self._closed_form(activation, outputs, ids)
-        return whole - torch.cat([self._ablated(images[i : i + 1], ids[i : i + 1]) for i in range(len(images))])
-
-    def _closed_form(self, activation: Tensor, outputs: Tensor, ids: Tensor) -> Tensor:
-        """[B, channels, K] class logits without each channel, from the weights of a linear head."""
-        weights = self.certificate.weights
-        assert weights is not None
-        rows, mean = [], activation.mean(dim=(2, 3))[:, :, None]
-        for slot in ids.T.clamp(min=0):
-            members, membership = self.classifier.members[slot], self.classifier.membership[slot]
-            left = (gather(outputs, members[:, None]) + membership[:, None]) - weights[members].mT * mean
-            rows.append(left.logsumexp(dim=2))
-        return torch.stack(rows, dim=2)
-
-    def _ablated(self, image: Tensor, ids: Tensor) -> Tensor:
-        """[1, channels, K] class logits of one image [1, 3, H, W] without each channel."""
-        rows = []
-        for channels in torch.split(torch.arange(self.certificate.channels), self._at_once):
-            copies = image if self._trunk_runs_alone else image.expand(len(channels), -1, -1, -1)
-            outputs = _without(self.classifier, self.certificate, copies, channels)
-            rows.append(_read(outputs[None], ids, self.classifier.class_logits))
-            self.progress(len(channels))
-        return torch.cat(rows, dim=1)
-
-    @property
-    def _at_once(self) -> int:
-        if not self._trunk_runs_alone:
-            return _LEAST_BATCH
-        height, width = self.grid if self.head == "general" else (1, 1)
-        return max(_NUMBERS_AT_ONCE // (self.certificate.channels * height * width), _LEAST_BATCH)
-
-    @cached_property
-    def _trunk_runs_alone(self) -> bool:
-        """Whether ablated activations of any number fit beside a trunk of one image, and give what they should."""
-        noise = torch.randn(self.classifier.example().shape, generator=torch.Generator().manual_seed(0))
-        channels = torch.arange(self.certificate.channels)[:3]
-        expected = _without(self.classifier, self.certificate, noise.expand(len(channels), -1, -1, -1), channels)
-        try:
-            found = _without(self.classifier, self.certificate, noise, channels)
-        except Exception:  # as where the head joins the layer's output to the trunk's by channel
-            return False
-        return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-2, atol=1e-3)
-
-
-def _without(classifier: Classifier, head: Head, images: Tensor, channels: Tensor) -> Tensor:
-    """Outputs [n, outputs] when one channel each is zero in the layer's output, for n images or for n times one."""
-
-    def ablate(output: Tensor) -> Tensor:
-        if head.kind == "pooled":
-            output = head.layout.from_grid(head.layout.to_grid(output).mean(dim=(2, 3), keepdim=True))
-        copies = output.expand(len(channels), *output.shape[1:]).clone(memory_format=torch.contiguous_format)
-        head.layout.to_grid(copies)[torch.arange(len(channels)), channels] = 0  # a view of the copies
-        return copies
-
-    with torch.inference_mode(), tapped(classifier.target_layer, ablate):
-        outputs: Tensor = classifier.module(images)
-    return outputs
-
-
-def _outputs_through(method: Method, images: Tensor, masks: Tensor) -> Tensor:
+def outputs_through(method: Method, images: Tensor, masks: Tensor) -> Tensor:
     """Outputs [B, n, outputs] of images [B, 3, H, W] times masks [B or 1, n, H, W]."""
     seen = (images[:, None] * masks[:, :, None]).flatten(0, 1)
     outputs = method.outputs(seen.contiguous(memory_format=torch.channels_last))
     return outputs.view(len(images), -1, outputs.shape[1])
 
 
-def _parts(count: int, images: int) -> Sequence[Tensor]:
+def parts_of(count: int, images: int) -> Sequence[Tensor]:
     """The numbers below `count` in parts that fill a batch when each is taken with every image."""
-    return torch.split(torch.arange(count), max(_LEAST_BATCH // images, 1))
+    return torch.split(torch.arange(count), max(LEAST_BATCH // images, 1))
 
 
-def _read(outputs: Tensor, ids: Tensor, score: Callable[[Tensor], Tensor]) -> Tensor:
+def read_scores(outputs: Tensor, ids: Tensor, score: Callable[[Tensor], Tensor]) -> Tensor:
     """Scores [B, n, K] of the classes of each image, from outputs [B, n, outputs]."""
     scores = score(outputs.flatten(0, 1)).view(*outputs.shape[:2], -1)
     return scores.gather(2, ids.clamp(min=0)[:, None].expand(-1, outputs.shape[1], -1))
