@@ -1,0 +1,53 @@
+"""What findings are made from: one row a target, gathered from a run's tables into arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Targets with a map, in the order of samples and slots.
+
+    A million take about 350 MB.
+
+    Attributes:
+        classes: names of the classes.
+        sample, slot: [n] which targets.
+        class_id: [n] int32.
+        probability: [n] float32.
+        named: [n] bool, named with confidence.
+        off: [n] bool, there is a finding about the target; False where no object is known.
+        known: [n] bool, whether the object is known, by mask or boxes.
+        boxed: [n] bool, whether it is known by boxes alone.
+        severity: [n] float32, the image score; NaN where no object is known.
+        wrong: [n] bool, the sample has labels and the class with the highest probability is none of them.
+        image: [n] int64, the same number for targets of one image and of its near-duplicates, from 0 without gaps.
+        off_heat, off_area: [n, 64] float16, by cell of the frame; as in `audit.store.layout.SCORES`.
+        attributes: name -> (codes [n] int32, -1 for none; values), for each attribute of the manifest.
+        context: `target` (position 0..n-1), `class_id`, `heat`, `area`, each [m]: other classes in the target's mask.
+    """
+
+    classes: tuple[str, ...]
+    sample: NDArray[np.int64]
+    slot: NDArray[np.int16]
+    class_id: NDArray[np.int32]
+    probability: NDArray[np.float32]
+    named: NDArray[np.bool_]
+    off: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    boxed: NDArray[np.bool_]
+    severity: NDArray[np.float32]
+    wrong: NDArray[np.bool_]
+    image: NDArray[np.int64]
+    off_heat: NDArray[np.float16]
+    off_area: NDArray[np.float16]
+    attributes: dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]
+    context: dict[str, NDArray[Any]]
+
+    def __len__(self) -> int:
+        return len(self.sample)
