@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from audit.errors import AuditError
-from pipelines.cli_checks import faithfulness, sanity
+from pipelines.cli_checks import faithfulness, sanity, verify
 from pipelines.cli_index import index_app
 from pipelines.cli_methods import explain, methods
 from pipelines.cli_options import Json, RunPath, Threshold, Workers, names, print_json, right_use
@@ -25,7 +25,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
-for verb in (explain, faithfulness, flag, methods, run, sanity, score):
+for verb in (explain, faithfulness, flag, methods, run, sanity, score, verify):
     app.command()(verb)
 
 

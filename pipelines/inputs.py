@@ -28,12 +28,14 @@ class Input:
         image: [3, size, size] normalised.
         size: (height, width) of the upright image.
         view: what the network saw of it.
+        mask_kind: of the manifest's masks.
     """
 
     sample: Sample
     image: Image
     size: tuple[int, int]
     view: View
+    mask_kind: str
 
 
 def read_input(run: Run, classifier: Classifier, row: int, digest: str) -> Input:
@@ -45,14 +47,15 @@ def read_input(run: Run, classifier: Classifier, row: int, digest: str) -> Input
     Raises:
         ImageError: it cannot be read, or is another than the run saw.
     """
-    (sample,) = Manifest.open(run.path / layout.MANIFEST, row, row + 1)
+    manifest = Manifest.open(run.path / layout.MANIFEST, row, row + 1)
+    (sample,) = manifest
     decoded = decode_sample(row, sample, classifier.preprocessing.fit, run.record["config"]["max_pixels"])
     if decoded.pixels is None or decoded.height is None or decoded.width is None or decoded.view is None:
         raise ImageError(decoded.reason or f"Cannot read {sample.image}")
     if decoded.digest != digest:
         raise ImageError(f"{sample.image} is not the file that the run saw")
     image = np.ascontiguousarray(classifier.preprocessing.normalise(np.stack([decoded.pixels]))[0].numpy())
-    return Input(sample, image, (decoded.height, decoded.width), decoded.view)
+    return Input(sample, image, (decoded.height, decoded.width), decoded.view, manifest.mask_kind)
 
 
 def read_targets(run: Run, shard: Shard, rows: NDArray[np.intp]) -> Iterator[dict[str, Any]]:

@@ -42,7 +42,9 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
     class_id, severity = listed["class_id"].to_numpy(), listed["severity"].to_numpy()
     drawn = np.flatnonzero(suspect)[spread(class_id[suspect], severity[suspect], count)]
     known = listed["known"].to_numpy()
-    controls = match_controls(class_id, listed["probability"].to_numpy(), drawn, ~suspect & (known == known[drawn].any()))
+    controls = match_controls(
+        class_id, listed["probability"].to_numpy(), drawn, ~suspect & (known == known[drawn].any())
+    )
     found = controls[controls >= 0]
     places = np.full(len(listed) + 1, -1)
     places[found] = len(drawn) + np.arange(len(found))
@@ -78,7 +80,9 @@ def _listed(run: Run, shard: Shard) -> pd.DataFrame:
 def _claimed(run: Run, listed: pd.DataFrame) -> NDArray[np.bool_]:
     """[n] which targets are named with confidence, of a class that a claim is about."""
     path = run.path / layout.FINDINGS / layout.CLAIMS
-    claims = read_table(path, ["class_id", "found"]).to_pandas() if path.exists() else pd.DataFrame(columns=["class_id"])
+    claims = (
+        read_table(path, ["class_id", "found"]).to_pandas() if path.exists() else pd.DataFrame(columns=["class_id"])
+    )
     about = claims.loc[claims["found"], "class_id"].dropna() if len(claims) else claims["class_id"]
     confident = listed["probability"] >= Rules().confident
     return (listed["class_id"].isin(about) & confident).to_numpy()

@@ -7,7 +7,7 @@ falls on nearly all of them says that the own background is needed. So what coun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from audit.metrics.faithfulness import bootstrap_means
 OUTCOMES = ("confirmed", "refuted", "inconclusive")
 CAUSAL = 0.25
 """Fall of p(c), in all, from which the background is the cause."""
+MOSTLY = 0.4
+"""Mean fall over a finding's targets from which it is the cause in most of them."""
 HARMLESS = 0.1
 """Fall of p(c) up to which it is not."""
 _BANDS = (0.5, 0.7, 0.9, 0.97)
@@ -29,21 +31,26 @@ _FEWEST = 5
 
 @dataclass(frozen=True)
 class Drops:
-    """Falls of p(c) of one target, each p(c) as it is less p(c) without something.
+    """Falls of p(c) of one target, each p(c) as it is less p(c) without something; empty where that was not done.
 
     Attributes:
         probability: p(c) as it is.
-        hot: without the hot region off the object; NaN where no heat is off it.
+        hot: [0 or 1] without the hot region off the object.
         random: [draws] without as large a region elsewhere.
-        object: without the object; NaN where no object is known.
-        background: [backgrounds] on those of other images; empty where no object is known.
+        object: [0 or 1] without the object.
+        background: [backgrounds] on those of other images.
     """
 
     probability: float
-    hot: float
+    hot: NDArray[np.float64]
     random: NDArray[np.float64]
-    object: float
+    object: NDArray[np.float64]
     background: NDArray[np.float64]
+
+    def mean(self, name: str) -> float:
+        """The mean of one of the kinds; NaN without any."""
+        values: NDArray[np.float64] = getattr(self, name)
+        return float(values.mean()) if len(values) else np.nan
 
     @property
     def reliance(self) -> float:
@@ -52,21 +59,73 @@ class Drops:
         The background: the fall that three in four of the other backgrounds exceed. The hot region: its fall less that
         of the random regions.
         """
-        return float(np.fmax(self.low, self._spot))
+        background = np.quantile(self.background, _KIND) if len(self.background) else np.nan
+        return float(np.fmax(background, self.mean("hot") - max(self.mean("random"), 0)))
 
-    @property
-    def low(self) -> float:
-        """The fall that three in four of the other backgrounds exceed."""
-        return float(np.quantile(self.background, _KIND)) if len(self.background) else np.nan
 
-    @property
-    def high(self) -> float:
-        """The middle fall over the other backgrounds."""
-        return float(np.median(self.background)) if len(self.background) else np.nan
+def outcome(drops: Drops) -> str:
+    """Whether the background is the cause in one image, one of `OUTCOMES`."""
+    reliance = drops.reliance
+    if reliance >= CAUSAL:
+        return "confirmed"
+    matters = drops.mean("object") >= CAUSAL
+    return "refuted" if matters and reliance <= HARMLESS else "inconclusive"
 
-    @property
-    def _spot(self) -> float:
-        return self.hot - max(float(self.random.mean()), 0.0) if len(self.random) else np.nan
+
+@dataclass(frozen=True)
+class Cause:
+    """Whether the background is the cause of a finding about many targets; as `audit.store.layout.CAUSE`."""
+
+    outcome: str
+    targets: int
+    controls: int
+    effect: float
+    low: float
+    high: float
+    control_effect: float
+    says: str
+
+
+def cause(reliance: NDArray[np.floating], control: NDArray[np.floating], name: str | None, seed: int = 0) -> Cause:
+    """Decide from the reliance of the flagged targets [n] and of their controls [m].
+
+    Args:
+        name: of the class; None for all.
+    """
+    control_effect = float(control.mean()) if len(control) else np.nan
+    if not len(reliance):
+        return Cause(
+            "inconclusive", 0, len(control), np.nan, np.nan, np.nan, control_effect, "No image of it was tried."
+        )
+    (found,) = bootstrap_means(reliance[:, None], seed)
+    mean, low, high = (found[key] for key in ("mean", "low", "high"))
+    decided = _decide(len(reliance), low, high, control_effect)
+    says = _says(decided, f"p({name})" if name else "the probability", len(reliance), found, control)
+    return Cause(decided, len(reliance), len(control), mean, low, high, control_effect, says)
+
+
+def _decide(count: int, low: float, high: float, control: float) -> str:
+    if count < _FEWEST:
+        return "inconclusive"
+    if low >= MOSTLY and not low <= control:
+        return "confirmed"
+    return "refuted" if high < CAUSAL else "inconclusive"
+
+
+_MEANS = {
+    "confirmed": "the background is the cause",
+    "refuted": "the background is not the cause",
+    "inconclusive": "that does not settle whether the background is the cause",
+}
+
+
+def _says(decided: str, what: str, count: int, found: Mapping[str, float], control: NDArray[np.floating]) -> str:
+    mean, low, high = (f"{found[key]:.2f}" for key in ("mean", "low", "high"))
+    beside = f", by {control.mean():.2f} in {len(control)} controls" if len(control) else ""
+    return (
+        f"Without its background {what} falls by {mean} [{low}, {high}] on average in {count} flagged "
+        f"image{'' if count == 1 else 's'}{beside}: {_MEANS[decided]}."
+    )
 
 
 def spread(class_id: NDArray[np.integer], severity: NDArray[np.floating], count: int) -> NDArray[np.intp]:

@@ -9,17 +9,20 @@ flagged, these are taken away at the network's input:
 - `background`: all but the object, in exchange for the backgrounds of other images. A cue that lies everywhere, as a
   texture does, survives the loss of any one spot, but not this.
 
-After the interventions of Lapuschkin et al. (Nature Communications 2019) on watermarks, and the background swaps of Xiao
-et al. (Noise or Signal, ICLR 2021), there between the images of ImageNet-9.
+After the background swaps of Xiao et al. (Noise or Signal, ICLR 2021), there between the images of ImageNet-9.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
+from audit.findings.causes import Drops
 from audit.masks import VOID
 from audit.metrics.faithfulness import Image, impute
 from audit.views import View
@@ -30,6 +33,9 @@ Region = NDArray[np.bool_]
 FILLS = ("inpaint", "blur", "mean", "patch")
 """What takes a region's place: its surroundings carried on into it, the image blurred, the mean around it, or the same
 pixels of another image."""
+
+RANDOM_DRAWS = 3
+"""Random regions a target."""
 
 _HOT = 0.5
 _RIM = 2 / 96
@@ -125,6 +131,52 @@ def _level(image: Image, region: Region, fill: str) -> Image:
     return np.asarray(gaussian_filter(image, _SPREAD * len(region), axes=(1, 2), mode="nearest"), np.float32)
 
 
-def exchange_background(image: Image, kept: Region, other: Image) -> Image:
-    """What is kept of the image [3, S, S], on another."""
-    return np.where(kept, image, other)
+@dataclass(frozen=True)
+class Changed:
+    """The inputs made of one target's; a list is empty where its thing cannot be taken away."""
+
+    hot: list[Image]
+    random: list[Image]
+    object: list[Image]
+    background: list[Image]
+
+    def inputs(self) -> Iterator[Image]:
+        """All of them, in the order of the fields."""
+        for field in fields(self):
+            yield from getattr(self, field.name)
+
+    def drops(self, whole: float, answers: NDArray[np.float64]) -> Drops:
+        """From p(c) of the input as it is, and of each of `inputs`."""
+        ends = np.cumsum([len(getattr(self, field.name)) for field in fields(self)])
+        return Drops(whole, *np.split(whole - answers, ends[:-1]))
+
+
+def change(
+    image: Image,
+    heat: NDArray[np.floating],
+    kept: Region | None,
+    backgrounds: Sequence[Image],
+    fill: str,
+    rng: np.random.Generator,
+) -> Changed:
+    """Take away what a map, and a mask, point at.
+
+    Args:
+        image: [3, S, S] as the network takes it.
+        heat: [S, S].
+        kept: the object with its rim; None where it is not known. Then all the image is off it.
+        backgrounds: other images, their objects filled.
+        fill: one of `FILLS`; `patch` takes the first background, or without any the image itself, half a turn on.
+    """
+    half = image.shape[1] // 2
+    other = backgrounds[0] if len(backgrounds) else np.roll(image, (half, half), (1, 2))
+    nothing = np.zeros(heat.shape, bool)
+    hot = hot_region(heat, nothing if kept is None else kept)
+    draws = RANDOM_DRAWS if hot.any() else 0
+    regions = [elsewhere(hot, nothing if kept is None else kept, rng) for _ in range(draws)]
+    return Changed(
+        [without(image, hot, fill, other, rng)] if draws else [],
+        [without(image, region, fill, other, rng) for region in regions],
+        [] if kept is None else [without(image, kept, fill, other, rng)],
+        [] if kept is None else [np.where(kept, image, background) for background in backgrounds],
+    )
