@@ -158,7 +158,7 @@ def match_controls(
     Returns:
         [m] places, -1 where there is none.
     """
-    band = np.digitize(probability, _BANDS)
+    band = _band(probability)
     left = free.copy()
     found = np.full(len(drawn), -1, np.intp)
     for place, target in enumerate(drawn):
@@ -169,3 +169,7 @@ def match_controls(
             found[place] = candidates[np.abs(probability[candidates] - probability[target]).argmin()]
             left[found[place]] = False
     return found
+
+
+def _band(probability: NDArray[np.floating]) -> NDArray[np.intp]:
+    return np.asarray(np.digitize(probability, _BANDS))
