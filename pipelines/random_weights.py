@@ -49,7 +49,7 @@ def compare_with_random(
         progress: called with targets done, and unreadable ones among them.
 
     Raises:
-        RunError: there is nothing to compare.
+        RunError: none of the targets has an object that is known.
     """
     config = run.record["config"]
     *_, (_, module) = randomise_from_top(classifier.module, classifier.example(), 2, seed)
@@ -61,10 +61,11 @@ def compare_with_random(
             readable = [(target, one) for target in batch if (one := _read(run, classifier, target))]
             found += _both(run, explain, readable) if readable else []
             progress(len(batch), len(batch) - len(readable))
-    scored = [values for values in found if not np.isnan(values).any()]
-    if not scored:
+    if not found:
         raise RunError(f"Expected targets with known objects in {run.path} to compare with random weights, found none")
-    record = _record(np.array(scored), len(found) - len(scored), seed)
+    scored = [values for values in found if not np.isnan(values).any()]
+    counts = {"targets": len(scored), "without_map": len(found) - len(scored), "seed": seed}
+    record = counts | (_compared(np.array(scored), seed) if scored else {"says": _NOTHING})
     write_json(run.path / layout.REPORT / JSON_NAME, record)
     return record
 
@@ -102,14 +103,18 @@ def _measures(placed: Placed) -> NDArray[np.float64]:
     return np.array([energy, energy / area, float(shift_null(placed).high[0] > Rules().chance)])
 
 
-def _record(scored: NDArray[np.float64], without: int, seed: int) -> dict[str, Any]:
+_NOTHING = "With random weights the network has no evidence for any of the targets: there is nothing to compare."
+
+
+def _compared(scored: NDArray[np.float64], seed: int) -> dict[str, Any]:
+    """Means with intervals of [n, 2, 3]: the run's, random weights', and their difference."""
     columns = np.concatenate([scored[:, 0], scored[:, 1], scored[:, 0] - scored[:, 1]], axis=1)
     means = bootstrap_means(columns, seed)
-    record = {
+    record: dict[str, Any] = {
         name: dict(zip(MEASURES, means[place * len(MEASURES) :], strict=False))
         for place, name in enumerate(("trained", "random", "difference"))
     }
-    return {"targets": len(scored), "without_map": without, "seed": seed, **record, "says": _says(record)}
+    return {**record, "says": _says(record)}
 
 
 def _says(record: Mapping[str, Any]) -> str:

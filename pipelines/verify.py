@@ -151,7 +151,8 @@ def _object(run: Run, found: Input, class_id: int) -> Region | None:
 def _effect(drops: Drops) -> dict[str, Any]:
     return {
         "probability": drops.probability,
-        **{name: drops.mean(name) for name in ("hot", "random", "object", "background")},
+        **{name: drops.mean(name) for name in ("hot", "random", "object")},
+        "background": drops.background,
         "reliance": drops.reliance,
         "outcome": outcome(drops),
     }

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from audit.findings import causes, interventions
 from audit.findings.causes import Drops, cause, match_controls, outcome, spread
-from audit.findings.interventions import FILLS, at_input, change, elsewhere, hot_region, object_with_rim, without
+from audit.findings.interventions import (
+    FILLS,
+    at_input,
+    background_blurred,
+    change,
+    elsewhere,
+    hot_region,
+    object_with_rim,
+    without,
+)
 from audit.views import View
 
 SIDE = 24
@@ -128,21 +137,23 @@ def test_changes_keep_the_object_on_other_backgrounds_and_take_it_from_its_own(r
     heat = np.where(block(slice(18, 21), slice(18, 22)), 1.0, 0.1)
     others = [image_of(rng) for _ in range(4)]
     made = change(image, heat, kept, others, "mean", rng)
-    assert (len(made.hot), len(made.random), len(made.object), len(made.background)) == (1, 3, 1, 4)
-    for background, other in zip(made.background, others, strict=True):
+    assert [len(own) for own in (made.hot, made.random, made.object, made.blurred, made.others)] == [1, 3, 1, 1, 4]
+    for background, other in zip(made.others, others, strict=True):
         np.testing.assert_array_equal(background, np.where(kept, image, other))
     changed = (made.object[0] != image).any(axis=0)
     np.testing.assert_array_equal(changed, kept)
-    assert len(list(made.inputs())) == 9
-    drops = made.drops(0.9, np.arange(9) / 10)
+    np.testing.assert_array_equal(made.blurred[0][:, kept], image[:, kept])
+    assert len(list(made.inputs())) == 10
+    drops = made.drops(0.9, np.arange(10) / 10)
     assert drops.hot.tolist() == [0.9]
-    assert drops.background == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert drops.blurred == pytest.approx([0.4])
+    assert drops.others == pytest.approx([0.3, 0.2, 0.1, 0.0])
 
 
 def test_where_no_object_is_known_only_the_hot_region_is_held_against_random_ones(rng: np.random.Generator) -> None:
     heat = np.where(block(slice(18, 21), slice(18, 22)), 1.0, 0.1)
     made = change(image_of(rng), heat, None, [], "patch", rng)
-    assert (len(made.hot), len(made.random), made.object, made.background) == (1, 3, [], [])
+    assert (len(made.hot), len(made.random), made.object, made.blurred, made.others) == (1, 3, [], [], [])
     drops = made.drops(0.9, np.array([0.1, 0.9, 0.9, 0.9]))
     assert drops.reliance == pytest.approx(0.8)
     assert np.isnan(drops.mean("object"))
@@ -151,8 +162,75 @@ def test_where_no_object_is_known_only_the_hot_region_is_held_against_random_one
     assert outcome(nothing) == "inconclusive"
 
 
-def drops_of(background: list[float], hot: float = 0.0, random: float = 0.0, without_object: float = 0.9) -> Drops:
-    return Drops(0.95, np.array([hot]), np.array([random] * 3), np.array([without_object]), np.array(background))
+def test_the_blurred_background_is_the_weighted_mean_of_what_is_not_kept(rng: np.random.Generator) -> None:
+    image, kept = image_of(rng), block(slice(4, 12), slice(4, 12))
+    found = background_blurred(image, kept)
+    weight = oracles.gaussian_blur(np.broadcast_to(~kept, image.shape).astype(float), SIDE / 10)
+    spread = oracles.gaussian_blur(np.where(kept, 0, image), SIDE / 10)
+    np.testing.assert_allclose(found, spread / weight, atol=2e-3)
+    np.testing.assert_allclose(background_blurred(np.where(kept, 99, image), kept), found, atol=1e-5)
+
+
+def test_an_object_that_fills_the_view_has_no_background_to_change(rng: np.random.Generator) -> None:
+    made = change(image_of(rng), np.ones((SIDE, SIDE)), np.ones((SIDE, SIDE), bool), [image_of(rng)], "mean", rng)
+    assert (made.hot, made.random, made.blurred, made.others) == ([], [], [], [])
+
+
+def drops_of(
+    others: list[float], blurred: float = 0.0, hot: float = 0.0, random: float = 0.0, without_object: float = 0.9
+) -> Drops:
+    draws = np.array([random] * 3)
+    return Drops(0.95, np.array([hot]), draws, np.array([without_object]), np.array([blurred]), np.array(others))
+
+
+@pytest.mark.parametrize(
+    ("drops", "reliance", "said"),
+    [
+        (drops_of([0.9, 0.8, 0.7, 0.6]), 0.6, "confirmed"),
+        (drops_of([0.9, 0.8, 0.7, 0.0]), 0.0, "refuted"),
+        (drops_of([0.9, 0.8, 0.7]), 0.0, "refuted"),
+        (drops_of([0.0] * 4, blurred=0.5), 0.5, "confirmed"),
+        (drops_of([0.0] * 4, hot=0.9, random=0.2), 0.7, "confirmed"),
+        (drops_of([0.0] * 4, hot=0.3, random=-0.2), 0.3, "inconclusive"),
+        (drops_of([0.0] * 4, without_object=0.1), 0.0, "inconclusive"),
+        (drops_of([-0.2] * 4, blurred=-0.1, hot=-0.3), -0.1, "refuted"),
+    ],
+)
+def test_the_kindest_background_the_blurred_one_and_the_hot_region_decide(
+    drops: Drops, reliance: float, said: str
+) -> None:
+    assert drops.reliance == pytest.approx(reliance)
+    assert outcome(drops) == said
+
+
+@pytest.mark.parametrize(
+    ("reliance", "control", "said"),
+    [
+        ([0.9] * 8 + [0.1] * 2, [0.0] * 10, "confirmed"),
+        ([0.9] * 8 + [0.1] * 2, [], "confirmed"),
+        ([0.9] * 8 + [0.1] * 2, [0.9] * 10, "inconclusive"),
+        ([0.05] * 20, [0.0] * 10, "refuted"),
+        ([0.9] * 4, [0.0] * 4, "inconclusive"),
+        ([0.95] * 9 + [0.0] * 11, [0.0] * 5, "inconclusive"),
+    ],
+)
+def test_a_finding_is_confirmed_where_most_targets_rely_and_controls_do_not(
+    reliance: list[float], control: list[float], said: str
+) -> None:
+    found = cause(np.array(reliance), np.array(control), "disc")
+    assert found.outcome == said
+    assert (found.targets, found.controls) == (len(reliance), len(control))
+    assert found.effect == pytest.approx(np.mean(reliance))
+    assert f"p(disc) falls by {np.mean(reliance):.2f} [" in found.says
+
+
+def test_a_sentence_says_what_was_measured() -> None:
+    says = cause(np.full(6, 0.61), np.full(5, 0.03), "disc").says
+    assert says == (
+        "Without its background p(disc) falls by 0.61 [0.61, 0.61] on average in 6 flagged images, "
+        "by 0.03 in 5 controls: the background is the cause."
+    )
+    assert cause(np.empty(0), np.empty(0), None).outcome == "inconclusive"
 
 
 def test_the_worst_and_the_second_of_every_class_come_before_the_third_of_any() -> None:

@@ -2,7 +2,8 @@
 
 `reliance` is the estimate of p(c) as it is less p(c) without what the class takes from the background. Other images'
 backgrounds bring cues of their own, which pull to other classes: that p(c) falls on one of them says little, that it
-falls on nearly all of them says that the own background is needed. So what counts is one of the kindest of them.
+falls on all of them says that the own one is needed. So the kindest of them counts. On the planted benchmark the mean
+over them, and a phase-scrambled background, tell images that rely on their cue from others less well.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from numpy.typing import NDArray
 from audit.metrics.faithfulness import bootstrap_means
 
 OUTCOMES = ("confirmed", "refuted", "inconclusive")
-CAUSAL = 0.25
-"""Fall of p(c), in all, from which the background is the cause."""
-MOSTLY = 0.4
-"""Mean fall over a finding's targets from which it is the cause in most of them."""
+CAUSAL = 0.4
+"""Reliance from which the background is the cause."""
 HARMLESS = 0.1
-"""Fall of p(c) up to which it is not."""
+"""Reliance up to which it is not, if p(c) falls without the object."""
+_MATTERS = 0.25
+"""Fall from which the object matters, and mean reliance below which most targets of a finding cannot rely by half."""
 _BANDS = (0.5, 0.7, 0.9, 0.97)
-_KIND = 0.25
-"""Quantile of the falls over other backgrounds that counts."""
+_OTHERS = 4
+"""Other backgrounds from which the kindest of them counts."""
 _FEWEST = 5
 """Targets from which a finding about many is decided."""
 
@@ -38,14 +39,16 @@ class Drops:
         hot: [0 or 1] without the hot region off the object.
         random: [draws] without as large a region elsewhere.
         object: [0 or 1] without the object.
-        background: [backgrounds] on those of other images.
+        blurred: [0 or 1] on its own background, blurred until no part of it can be made out.
+        others: [backgrounds] on those of other images.
     """
 
     probability: float
     hot: NDArray[np.float64]
     random: NDArray[np.float64]
     object: NDArray[np.float64]
-    background: NDArray[np.float64]
+    blurred: NDArray[np.float64]
+    others: NDArray[np.float64]
 
     def mean(self, name: str) -> float:
         """The mean of one of the kinds; NaN without any."""
@@ -53,14 +56,18 @@ class Drops:
         return float(values.mean()) if len(values) else np.nan
 
     @property
-    def reliance(self) -> float:
-        """The larger of what the background and what the hot region does, -1..1; NaN where nothing was changed.
+    def background(self) -> float:
+        """The fall on the kindest of the other backgrounds, or on the own one blurred, whichever is more; NaN without.
 
-        The background: the fall that three in four of the other backgrounds exceed. The hot region: its fall less that
-        of the random regions.
+        A few others may all be unkind, and do not count.
         """
-        background = np.quantile(self.background, _KIND) if len(self.background) else np.nan
-        return float(np.fmax(background, self.mean("hot") - max(self.mean("random"), 0)))
+        kindest = self.others.min() if len(self.others) >= _OTHERS else np.nan
+        return float(np.fmax(kindest, self.mean("blurred")))
+
+    @property
+    def reliance(self) -> float:
+        """What the background does, or the hot region more than random ones, -1..1; NaN where nothing was changed."""
+        return float(np.fmax(self.background, self.mean("hot") - max(self.mean("random"), 0)))
 
 
 def outcome(drops: Drops) -> str:
@@ -68,7 +75,7 @@ def outcome(drops: Drops) -> str:
     reliance = drops.reliance
     if reliance >= CAUSAL:
         return "confirmed"
-    matters = drops.mean("object") >= CAUSAL
+    matters = drops.mean("object") >= _MATTERS
     return "refuted" if matters and reliance <= HARMLESS else "inconclusive"
 
 
@@ -99,17 +106,18 @@ def cause(reliance: NDArray[np.floating], control: NDArray[np.floating], name: s
         )
     (found,) = bootstrap_means(reliance[:, None], seed)
     mean, low, high = (found[key] for key in ("mean", "low", "high"))
-    decided = _decide(len(reliance), low, high, control_effect)
+    decided = _decide(reliance, low, high, control_effect)
     says = _says(decided, f"p({name})" if name else "the probability", len(reliance), found, control)
     return Cause(decided, len(reliance), len(control), mean, low, high, control_effect, says)
 
 
-def _decide(count: int, low: float, high: float, control: float) -> str:
-    if count < _FEWEST:
+def _decide(reliance: NDArray[np.floating], low: float, high: float, control: float) -> str:
+    """Confirmed: the mean, surely, and most targets reach `CAUSAL`, and controls do less."""
+    if len(reliance) < _FEWEST:
         return "inconclusive"
-    if low >= MOSTLY and not low <= control:
+    if min(low, np.median(reliance)) >= CAUSAL and not low <= control:
         return "confirmed"
-    return "refuted" if high < CAUSAL else "inconclusive"
+    return "refuted" if high < _MATTERS else "inconclusive"
 
 
 _MEANS = {

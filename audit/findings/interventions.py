@@ -6,8 +6,8 @@ flagged, these are taken away at the network's input:
 - `hot`: where the heat off the object is at least half of its highest there;
 - `random`: as large a region of the same shape elsewhere off the object;
 - `object`: the object with its rim;
-- `background`: all but the object, in exchange for the backgrounds of other images. A cue that lies everywhere, as a
-  texture does, survives the loss of any one spot, but not this.
+- the background: all but the object, blurred, or in exchange for the backgrounds of other images. A cue that lies
+  everywhere, as a texture does, survives the loss of any one spot, but not this.
 
 After the background swaps of Xiao et al. (Noise or Signal, ICLR 2021), there between the images of ImageNet-9.
 """
@@ -131,6 +131,14 @@ def _level(image: Image, region: Region, fill: str) -> Image:
     return np.asarray(gaussian_filter(image, _SPREAD * len(region), axes=(1, 2), mode="nearest"), np.float32)
 
 
+def background_blurred(image: Image, kept: Region) -> Image:
+    """The image [3, S, S] through a Gaussian of a tenth of its side, of which what is kept takes no part."""
+    sigma = _SPREAD * len(kept)
+    weight = gaussian_filter((~kept).astype(np.float64), sigma, mode="nearest")
+    spread = gaussian_filter(np.where(kept, 0, image).astype(np.float64), sigma, axes=(1, 2), mode="nearest")
+    return np.asarray(spread / np.maximum(weight, 1e-9), np.float32)
+
+
 @dataclass(frozen=True)
 class Changed:
     """The inputs made of one target's; a list is empty where its thing cannot be taken away."""
@@ -138,7 +146,8 @@ class Changed:
     hot: list[Image]
     random: list[Image]
     object: list[Image]
-    background: list[Image]
+    blurred: list[Image]
+    others: list[Image]
 
     def inputs(self) -> Iterator[Image]:
         """All of them, in the order of the fields."""
@@ -174,9 +183,11 @@ def change(
     hot = hot_region(heat, nothing if kept is None else kept)
     draws = RANDOM_DRAWS if hot.any() else 0
     regions = [elsewhere(hot, nothing if kept is None else kept, rng) for _ in range(draws)]
+    known = kept is not None and not kept.all()
     return Changed(
         [without(image, hot, fill, other, rng)] if draws else [],
         [without(image, region, fill, other, rng) for region in regions],
         [] if kept is None else [without(image, kept, fill, other, rng)],
-        [] if kept is None else [np.where(kept, image, background) for background in backgrounds],
+        [np.where(kept, image, background_blurred(image, kept))] if kept is not None and known else [],
+        [np.where(kept, image, background) for background in backgrounds] if known else [],
     )
