@@ -56,7 +56,8 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
 
 def with_files(run: Run, targets: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rows of targets, each with the id and digest of its sample, and its class by name."""
-    for index, row in enumerate(targets.to_dict("records")):
+    rows: list[dict[str, Any]] = targets.to_dict("records")  # type: ignore[assignment]
+    for index, row in enumerate(rows):
         shard = run.shards[row["sample"] // run.record["shard_size"]]
         sample = run.read("samples", shard, ["id", "digest"]).slice(row["sample"] - shard.start, 1).to_pylist()[0]
         yield {**row, **sample, "class": run.classes[row["class_id"]], "place": index}
@@ -65,7 +66,7 @@ def with_files(run: Run, targets: pd.DataFrame) -> Iterator[dict[str, Any]]:
 def _listed(run: Run, shard: Shard) -> pd.DataFrame:
     """Targets of a shard that have a map, with the severity of their finding, NaN where there is none."""
     targets = run.read("targets", shard, [*_COLUMNS, "status"]).to_pandas()
-    rows = targets[targets.pop("status") == "ok"]
+    rows: pd.DataFrame = targets[targets.pop("status") == "ok"]
     if not run.has_scores(shard):
         return rows.assign(severity=np.nan, known=True)
     scores = run.read("scores", shard, [*_KEYS, "status"]).to_pandas()
@@ -74,7 +75,8 @@ def _listed(run: Run, shard: Shard) -> pd.DataFrame:
     if not path.exists():
         raise RunError(f"Expected findings at {path}, found none; make them with `camaudit flag {run.path}`")
     found = read_table(path, [*_KEYS, "severity"]).to_pandas()
-    return rows.merge(scores, on=_KEYS, how="left").merge(found, on=_KEYS, how="left")
+    merged: pd.DataFrame = rows.merge(scores, on=_KEYS, how="left").merge(found, on=_KEYS, how="left")
+    return merged
 
 
 def _claimed(run: Run, listed: pd.DataFrame) -> NDArray[np.bool_]:

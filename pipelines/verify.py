@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,7 +111,9 @@ def verify(
     if not effects:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
     table = pd.DataFrame(effects)
-    causes = [_cause(run, table, claim, asked.seed) for claim in found_claims(run)]
+    claims = found_claims(run)
+    floor = _floor(table, claims)
+    causes = [_cause(run, table, claim, floor, asked.seed) for claim in claims]
     folder = run.path / layout.FINDINGS
     write_table(folder / layout.EFFECTS, {name: table[name] for name in layout.EFFECT.names}, layout.EFFECT)
     columns = {name: [one[name] for one in causes] for name in layout.CAUSE.names}
@@ -172,12 +174,18 @@ def found_claims(run: Run) -> list[dict[str, Any]]:
     return list({claim["finding"]: claim for claim in claims}.values())
 
 
-def _cause(run: Run, table: pd.DataFrame, claim: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _floor(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> float:
+    """Mean reliance of the controls of classes that nothing is found about; NaN without any."""
+    accused = {claim["class_id"] for claim in claims}
+    return float(table.loc[(table["role"] == "control") & ~table["class_id"].isin(accused), "reliance"].mean())
+
+
+def _cause(run: Run, table: pd.DataFrame, claim: Mapping[str, Any], floor: float, seed: int) -> dict[str, Any]:
     """A row of `audit.store.layout.CAUSE`."""
     about = (table["role"] == "flagged") & _spoken_of(run, table, claim)
     controls = table[table["place"].isin(table.loc[about, "control"]) & (table["role"] == "control")]
     own, other = (rows["reliance"].dropna().to_numpy() for rows in (table[about], controls))
-    return {"finding": claim["finding"], **asdict(cause(own, other, claim["class"], seed))}
+    return {"finding": claim["finding"], **asdict(cause(own, other, claim["class"], floor, seed))}
 
 
 def _spoken_of(run: Run, table: pd.DataFrame, claim: Mapping[str, Any]) -> pd.Series[bool]:
@@ -201,7 +209,8 @@ def _in_cluster(run: Run, table: pd.DataFrame, cluster: str) -> pd.Series[bool]:
 
 def _attribute(run: Run, name: str) -> pd.Series[Any]:
     """An attribute's values by row of the manifest."""
-    return pd.read_parquet(run.path / layout.MANIFEST, columns=[name])[name]
+    values: pd.Series[Any] = pd.read_parquet(run.path / layout.MANIFEST, columns=[name])[name]
+    return values
 
 
 def _record(

@@ -208,20 +208,24 @@ def test_the_kindest_background_the_blurred_one_and_the_hot_region_decide(
     [
         ([0.9] * 8 + [0.1] * 2, [0.0] * 10, "confirmed"),
         ([0.9] * 8 + [0.1] * 2, [], "confirmed"),
-        ([0.9] * 8 + [0.1] * 2, [0.9] * 10, "inconclusive"),
+        ([0.9] * 8 + [0.1] * 2, [0.9] * 10, "confirmed"),
         ([0.05] * 20, [0.0] * 10, "refuted"),
         ([0.9] * 4, [0.0] * 4, "inconclusive"),
         ([0.95] * 9 + [0.0] * 11, [0.0] * 5, "inconclusive"),
     ],
 )
-def test_a_finding_is_confirmed_where_most_targets_rely_and_controls_do_not(
-    reliance: list[float], control: list[float], said: str
-) -> None:
+def test_a_finding_is_confirmed_where_most_targets_rely(reliance: list[float], control: list[float], said: str) -> None:
     found = cause(np.array(reliance), np.array(control), "disc")
     assert found.outcome == said
     assert (found.targets, found.controls) == (len(reliance), len(control))
     assert found.effect == pytest.approx(np.mean(reliance))
     assert f"p(disc) falls by {np.mean(reliance):.2f} [" in found.says
+
+
+def test_what_the_interventions_do_to_any_class_confirms_nothing() -> None:
+    reliance = np.array([0.9] * 8 + [0.1] * 2)
+    assert cause(reliance, np.empty(0), "disc", floor=0.1).outcome == "confirmed"
+    assert cause(reliance, np.empty(0), "disc", floor=0.7).outcome == "inconclusive"
 
 
 def test_a_sentence_says_what_was_measured() -> None:

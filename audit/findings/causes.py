@@ -93,11 +93,21 @@ class Cause:
     says: str
 
 
-def cause(reliance: NDArray[np.floating], control: NDArray[np.floating], name: str | None, seed: int = 0) -> Cause:
-    """Decide from the reliance of the flagged targets [n] and of their controls [m].
+def cause(
+    reliance: NDArray[np.floating],
+    control: NDArray[np.floating],
+    name: str | None,
+    floor: float = np.nan,
+    seed: int = 0,
+) -> Cause:
+    """Decide from the reliance of the flagged targets [n], said beside that of their controls [m].
+
+    Controls of the same class may rely on the background as well, without being flagged. So they do not decide.
 
     Args:
         name: of the class; None for all.
+        floor: mean reliance of controls of classes that nothing is found about, NaN without: what the interventions
+            alone do to a probability.
     """
     control_effect = float(control.mean()) if len(control) else np.nan
     if not len(reliance):
@@ -106,16 +116,16 @@ def cause(reliance: NDArray[np.floating], control: NDArray[np.floating], name: s
         )
     (found,) = bootstrap_means(reliance[:, None], seed)
     mean, low, high = (found[key] for key in ("mean", "low", "high"))
-    decided = _decide(reliance, low, high, control_effect)
+    decided = _decide(reliance, low, high, floor)
     says = _says(decided, f"p({name})" if name else "the probability", len(reliance), found, control)
     return Cause(decided, len(reliance), len(control), mean, low, high, control_effect, says)
 
 
-def _decide(reliance: NDArray[np.floating], low: float, high: float, control: float) -> str:
-    """Confirmed: the mean, surely, and most targets reach `CAUSAL`, and controls do less."""
+def _decide(reliance: NDArray[np.floating], low: float, high: float, floor: float) -> str:
+    """Confirmed: the mean, surely, and most targets reach `CAUSAL`, and the interventions alone do less."""
     if len(reliance) < _FEWEST:
         return "inconclusive"
-    if min(low, np.median(reliance)) >= CAUSAL and not low <= control:
+    if min(low, np.median(reliance)) >= CAUSAL and not low <= floor:
         return "confirmed"
     return "refuted" if high < _MATTERS else "inconclusive"
 

@@ -86,9 +86,7 @@ def elsewhere(region: Region, kept: Region, rng: np.random.Generator) -> Region:
     shifts = np.argwhere(touched <= max(touched.min(), _overlap_allowed(region)))
     down, right = shifts[rng.integers(len(shifts))]
     rolled = np.roll(region, (down, right), (0, 1))
-    distance = (
-        np.where(kept, np.inf, distance_transform_edt(~rolled)) if region.any() else np.full(region.shape, np.inf)
-    )
+    distance = np.where(kept, np.inf, distance_transform_edt(~rolled))
     found = np.zeros(region.size, bool)
     found[np.argsort(distance, axis=None, kind="stable")[: region.sum()]] = True
     return found.reshape(region.shape)
@@ -179,15 +177,14 @@ def change(
     """
     half = image.shape[1] // 2
     other = backgrounds[0] if len(backgrounds) else np.roll(image, (half, half), (1, 2))
-    nothing = np.zeros(heat.shape, bool)
-    hot = hot_region(heat, nothing if kept is None else kept)
-    draws = RANDOM_DRAWS if hot.any() else 0
-    regions = [elsewhere(hot, nothing if kept is None else kept, rng) for _ in range(draws)]
-    known = kept is not None and not kept.all()
+    kept = np.zeros(heat.shape, bool) if kept is None else kept
+    hot = hot_region(heat, kept)
+    regions = [elsewhere(hot, kept, rng) for _ in range(RANDOM_DRAWS)] if hot.any() else []
+    known = kept.any() and not kept.all()
     return Changed(
-        [without(image, hot, fill, other, rng)] if draws else [],
-        [without(image, region, fill, other, rng) for region in regions],
-        [] if kept is None else [without(image, kept, fill, other, rng)],
-        [np.where(kept, image, background_blurred(image, kept))] if kept is not None and known else [],
-        [np.where(kept, image, background) for background in backgrounds] if known else [],
+        hot=[without(image, hot, fill, other, rng)] if hot.any() else [],
+        random=[without(image, region, fill, other, rng) for region in regions],
+        object=[without(image, kept, fill, other, rng)] if kept.any() else [],
+        blurred=[np.where(kept, image, background_blurred(image, kept))] if known else [],
+        others=[np.where(kept, image, background) for background in backgrounds] if known else [],
     )
