@@ -204,7 +204,8 @@ def _in_cluster(run: Run, table: pd.DataFrame, cluster: str) -> pd.Series[bool]:
     members = read_table(path, ["sample", "slot", "cluster"]).to_pandas()
     own = members[members["cluster"].astype(str) == cluster]
     keys = pd.MultiIndex.from_frame(table[["sample", "slot"]])
-    return pd.Series(keys.isin(pd.MultiIndex.from_frame(own[["sample", "slot"]])), table.index)
+    inside: pd.Series[bool] = pd.Series(keys.isin(pd.MultiIndex.from_frame(own[["sample", "slot"]])), table.index)
+    return inside
 
 
 def _attribute(run: Run, name: str) -> pd.Series[Any]:

@@ -2,8 +2,9 @@
 
 `reliance` is the estimate of p(c) as it is less p(c) without what the class takes from the background. Other images'
 backgrounds bring cues of their own, which pull to other classes: that p(c) falls on one of them says little, that it
-falls on all of them says that the own one is needed. So the kindest of them counts. On the planted benchmark the mean
-over them, and a phase-scrambled background, tell images that rely on their cue from others less well.
+falls on all of them says that the own one is needed. So the kindest of them count, but for one, which may show the same
+cue. On the planted benchmark the mean over all, the own background blurred, and one with its phases scrambled tell
+images that rely on their cue from others less well.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ OUTCOMES = ("confirmed", "refuted", "inconclusive")
 CAUSAL = 0.4
 """Reliance from which the background is the cause."""
 HARMLESS = 0.1
-"""Reliance up to which it is not, if p(c) falls without the object."""
+"""Reliance up to which it is not, if p(c) was seen on other backgrounds and falls without the object."""
 _MATTERS = 0.25
 """Fall from which the object matters, and mean reliance below which most targets of a finding cannot rely by half."""
 _BANDS = (0.5, 0.7, 0.9, 0.97)
 _OTHERS = 4
-"""Other backgrounds from which the kindest of them counts."""
+"""Other backgrounds from which they count: a few may all be unkind."""
 _FEWEST = 5
 """Targets from which a finding about many is decided."""
 
@@ -39,7 +40,6 @@ class Drops:
         hot: [0 or 1] without the hot region off the object.
         random: [draws] without as large a region elsewhere.
         object: [0 or 1] without the object.
-        blurred: [0 or 1] on its own background, blurred until no part of it can be made out.
         others: [backgrounds] on those of other images.
     """
 
@@ -47,7 +47,6 @@ class Drops:
     hot: NDArray[np.float64]
     random: NDArray[np.float64]
     object: NDArray[np.float64]
-    blurred: NDArray[np.float64]
     others: NDArray[np.float64]
 
     def mean(self, name: str) -> float:
@@ -57,12 +56,8 @@ class Drops:
 
     @property
     def background(self) -> float:
-        """The fall on the kindest of the other backgrounds, or on the own one blurred, whichever is more; NaN without.
-
-        A few others may all be unkind, and do not count.
-        """
-        kindest = self.others.min() if len(self.others) >= _OTHERS else np.nan
-        return float(np.fmax(kindest, self.mean("blurred")))
+        """The fall on the kindest but one of the other backgrounds; NaN with too few of them."""
+        return float(np.sort(self.others)[1]) if len(self.others) >= _OTHERS else np.nan
 
     @property
     def reliance(self) -> float:
@@ -75,8 +70,8 @@ def outcome(drops: Drops) -> str:
     reliance = drops.reliance
     if reliance >= CAUSAL:
         return "confirmed"
-    matters = drops.mean("object") >= _MATTERS
-    return "refuted" if matters and reliance <= HARMLESS else "inconclusive"
+    tried = not np.isnan(drops.background) and drops.mean("object") >= _MATTERS
+    return "refuted" if tried and reliance <= HARMLESS else "inconclusive"
 
 
 @dataclass(frozen=True)

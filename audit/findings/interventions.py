@@ -6,8 +6,9 @@ flagged, these are taken away at the network's input:
 - `hot`: where the heat off the object is at least half of its highest there;
 - `random`: as large a region of the same shape elsewhere off the object;
 - `object`: the object with its rim;
-- the background: all but the object, blurred, or in exchange for the backgrounds of other images. A cue that lies
-  everywhere, as a texture does, survives the loss of any one spot, but not this.
+- the background: all but the object, in exchange for the backgrounds of other images. A cue that lies everywhere, as a
+  texture does, survives the loss of any one spot, but not this. Its mean colour stays: on another one the object
+  itself looks different. So a cue that is no more than that colour is not found.
 
 After the background swaps of Xiao et al. (Noise or Signal, ICLR 2021), there between the images of ImageNet-9.
 """
@@ -129,12 +130,10 @@ def _level(image: Image, region: Region, fill: str) -> Image:
     return np.asarray(gaussian_filter(image, _SPREAD * len(region), axes=(1, 2), mode="nearest"), np.float32)
 
 
-def background_blurred(image: Image, kept: Region) -> Image:
-    """The image [3, S, S] through a Gaussian of a tenth of its side, of which what is kept takes no part."""
-    sigma = _SPREAD * len(kept)
-    weight = gaussian_filter((~kept).astype(np.float64), sigma, mode="nearest")
-    spread = gaussian_filter(np.where(kept, 0, image).astype(np.float64), sigma, axes=(1, 2), mode="nearest")
-    return np.asarray(spread / np.maximum(weight, 1e-9), np.float32)
+def on_background(image: Image, kept: Region, other: Image) -> Image:
+    """What is kept of the image [3, S, S] on another, shifted to the mean colour of the image's own background."""
+    colour = image[:, ~kept].mean(axis=1) - other.mean(axis=(1, 2))
+    return np.where(kept, image, other + colour[:, None, None])
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,6 @@ class Changed:
     hot: list[Image]
     random: list[Image]
     object: list[Image]
-    blurred: list[Image]
     others: list[Image]
 
     def inputs(self) -> Iterator[Image]:
@@ -185,6 +183,5 @@ def change(
         hot=[without(image, hot, fill, other, rng)] if hot.any() else [],
         random=[without(image, region, fill, other, rng) for region in regions],
         object=[without(image, kept, fill, other, rng)] if kept.any() else [],
-        blurred=[np.where(kept, image, background_blurred(image, kept))] if known else [],
-        others=[np.where(kept, image, background) for background in backgrounds] if known else [],
+        others=[on_background(image, kept, background) for background in backgrounds] if known else [],
     )
