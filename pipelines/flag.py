@@ -20,7 +20,7 @@ from audit.store import Run, Shard, layout
 from audit.store.files import write_json
 from audit.store.tables import write_table
 
-_LISTS = ("inside", "outside", "off_heat", "off_area")
+_LISTS = ("inside", "outside", "heat", "off_heat", "off_area")
 _SCALARS = [name for name in layout.SCORES.names if name not in _LISTS]
 _KEYS = ["sample", "slot"]
 _AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
