@@ -66,45 +66,42 @@ def _q(p: NDArray[np.floating]) -> NDArray[np.float64]:
 def _write_findings(run: Run, shards: list[Shard], judged: pd.DataFrame, rules: Rules, level: int) -> None:
     """A part for each shard, most severe first, and none of shards that are pending again."""
     found = judged[judged["kind"].notna()]
-    starts = np.searchsorted(found["sample"].to_numpy(), [shard.start for shard in shards] + [run.samples])
-    stops = np.searchsorted(found["sample"].to_numpy(), [shard.stop for shard in shards])
-    family = f"{len(judged)} scored targets"
-    parts = [found.iloc[start:stop] for start, stop in zip(starts, stops, strict=False)]
+    found = found.assign(shard=found["sample"] // run.record["shard_size"])
+    found = found.sort_values(["shard", "severity", "sample", "slot"], ascending=[True, False, True, True])
+    columns = _named(run, found) | {"level": np.full(len(found), rules.level)}
+    columns["family"] = np.full(len(found), f"{len(judged)} scored targets", object)
+    edges = np.array([(shard.index, shard.index + 1) for shard in shards], np.int64).reshape(-1, 2)
+    bounds = np.searchsorted(found["shard"].to_numpy(), edges)
+    parts = [{name: values[start:stop] for name, values in columns.items()} for start, stop in bounds]
     with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(partial(_write_part, run, rules, level, family), shards, parts))
+        list(pool.map(partial(_write_part, run, level), shards, parts))
     kept = {layout.part_name(shard.index) for shard in shards}
     for path in (run.path / layout.FINDINGS).glob("part-*.parquet"):
         if path.name not in kept:
             path.unlink()
 
 
-def _write_part(run: Run, rules: Rules, level: int, family: str, shard: Shard, found: pd.DataFrame) -> None:
-    columns: dict[str, Any] = {name: [] for name in layout.FINDING.names}
-    if len(found):
-        rows = _described(run, shard, found, level).assign(level=rules.level, family=family)
-        rows = rows.sort_values(["severity", "sample", "slot"], ascending=[False, True, True])
-        columns = {name: rows[name].to_numpy() for name in layout.FINDING.names}
+def _named(run: Run, found: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Columns of findings, but for those that a shard's own tables are asked for."""
+    columns = {str(name): found[name].to_numpy() for name in found}
+    keys = zip(columns["sample"], columns["slot"], columns["kind"], strict=True)
+    return columns | {
+        "finding": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
+        "class": np.array(run.classes, object)[columns["class_id"]],
+        "rests_on": np.where(columns["boxed"], "boxes", "mask").astype(object),
+        "says": np.full(len(found), None, object),
+    }
+
+
+def _write_part(run: Run, level: int, shard: Shard, found: dict[str, NDArray[Any]]) -> None:
+    """Write a shard's findings with what only they need: ids, roles, and the IoU at the threshold."""
+    ids = run.read("samples", shard, ["id"])["id"].take(found["sample"] - shard.start)
+    roles = run.read("targets", shard, ["role"])["role"].take(found["row"])
+    counts = run.read("scores", shard, ["inside", "outside"]).take(found["row"])
+    iou = iou_curve(_counts(counts["inside"]), _counts(counts["outside"]))[:, level]
+    columns = {**found, "id": ids.combine_chunks(), "role": roles.combine_chunks(), "iou": iou}
     path = run.path / layout.FINDINGS / layout.part_name(shard.index)
     write_table(path, columns, layout.FINDING, durable=False)  # it can be made again
-
-
-def _described(run: Run, shard: Shard, found: pd.DataFrame, level: int) -> pd.DataFrame:
-    """Findings of a shard with what only they need: names, and the IoU at the threshold."""
-    ids = run.read("samples", shard, ["id"])["id"].take(found["sample"].to_numpy() - shard.start)
-    roles = run.read("targets", shard, ["role"])["role"].take(found["row"].to_numpy())
-    counts = run.read("scores", shard, ["inside", "outside"]).take(found["row"].to_numpy())
-    keys = (found[name].astype(str) for name in ("sample", "slot", "kind"))
-    return found.assign(
-        **{
-            "finding": [":".join(key) for key in zip(*keys, strict=True)],
-            "id": ids.to_numpy(),
-            "role": roles.to_numpy(),
-        },
-        **{"class": [run.classes[class_id] for class_id in found["class_id"]]},
-        iou=iou_curve(_counts(counts["inside"]), _counts(counts["outside"]))[:, level],
-        rests_on=np.where(found["boxed"], "boxes", "mask"),
-        says=None,
-    )
 
 
 def _class_table(run: Run, judged: pd.DataFrame, rules: Rules) -> dict[str, Any]:
