@@ -1,13 +1,13 @@
 """Which other labelled class holds the heat: the rails that a train is named by.
 
-Only images that show the other class count. An image is a vote for the claim when the other class holds more of the heat
-than the target's own object does, and more than its area gives. Votes are compared with those of other classes' images
-that show it too, by exact label permutation.
+Only images that show the other class count. An image is a vote for the claim when the other class holds more of the
+heat than the target's own object does, and more than its area gives. Votes are compared with those of other classes'
+images that show it too, by exact label permutation.
 
 Where no other class has enough such images there is only area to compare with. Of the heat on the two, area gives the
 other class a / (a + o), o the object's own. A vote then also needs more than that share, and the votes are held against
-the larger of it and one half, on average over the images (one-sided binomial test). One half, because heat spread evenly
-with a little noise exceeds its area every other time; the binomial, because votes of unequal chance vary less
+the larger of it and one half, on average over the images (one-sided binomial test). One half, because heat spread
+evenly with a little noise exceeds its area every other time; the binomial, because votes of unequal chance vary less
 (Hoeffding 1956).
 
 How often the two occur together at all is given for the reader, from the masks alone.
@@ -25,7 +25,7 @@ from scipy.stats import binom
 from audit.findings.contrasts import FEWEST, Contrasts, Family, Row, Told, percent, tested_together
 from audit.findings.evidence import Evidence
 from audit.findings.exact import label_permutation
-from audit.findings.frames import BLOCK, Counted
+from audit.findings.frames import Counted, frame_totals
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def context_claims(evidence: Evidence, counted: Counted, level: float, least: fl
     """Claims `class x other class`; see the module.
 
     `details`: `compared_with`, other classes or area; mean `heat` and `area` of the other class; `together`: how many
-    `images` of the class show the other, their `share`, that of the other classes (`expected`), the ratio (`lift`), and
-    `p` that chance would bring them together as often.
+    `images` of the class show the other, their `share`, that of the other classes (`expected`), the ratio (`lift`, null
+    where no other shows it), and `p` that chance would bring them together as often.
     """
     shared = shared_images(evidence, counted)
     pairs = _pairs(shared, len(evidence.classes))
@@ -90,7 +90,8 @@ def context_claims(evidence: Evidence, counted: Counted, level: float, least: fl
         means = {name: float(pairs.sums[name][i] / pairs.of[i]) for name in ("heat", "area")}
         other = evidence.classes[pairs.other[i]]
         with_what = "other classes" if pairs.compared[i] else "area"
-        details = {"compared_with": with_what, **means, "together": {name: v[i].item() for name, v in together.items()}}
+        beside = {name: None if np.isnan(v[i]) else v[i].item() for name, v in together.items()}
+        details = {"compared_with": with_what, **means, "together": beside}
         says = _says(contrasts, i, evidence.classes[pairs.class_id[i]], other, with_what)
         return Told(other, counted.rests_on, says, details)
 
@@ -107,18 +108,11 @@ def shared_images(evidence: Evidence, counted: Counted) -> Shared:
     target = evidence.context["target"][chosen]
     other, heat, area = (evidence.context[name][chosen] for name in ("class_id", "heat", "area"))
     heat, area = heat.astype(np.float64), area.astype(np.float64)
-    own_heat, own_area = (1 - _totals(frames, target) for frames in (evidence.off_heat, evidence.off_area))
+    own_heat, own_area = (1 - frame_totals(frames, target) for frames in (evidence.off_heat, evidence.off_area))
     by_area = area / np.maximum(area + own_area, np.finfo(np.float64).tiny)
     votes = (heat > own_heat) & (heat > area)
     strict = votes & (heat > by_area * (heat + own_heat))
     return Shared(evidence.class_id[target], other, votes, strict, np.maximum(by_area, 0.5), heat, area)
-
-
-def _totals(frames: NDArray[np.float16], rows: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Sums over the frame [n], no more than 1."""
-    starts = range(0, len(rows), BLOCK)
-    parts = [frames[rows[i : i + BLOCK]].sum(axis=1, dtype=np.float64) for i in starts]
-    return np.minimum(np.concatenate(parts or [np.zeros(0)]), 1)
 
 
 def _pairs(shared: Shared, classes: int) -> Pairs:
@@ -131,11 +125,8 @@ def _pairs(shared: Shared, classes: int) -> Pairs:
     names = ("votes", "strict", "chance", "heat", "area")
     sums = {name: np.bincount(place, getattr(shared, name), len(keys)) for name in names}
     enough = of >= FEWEST
-    return Pairs(
-        *(values[enough] for values in (class_id, other, of, all_of)),
-        {name: values[enough] for name, values in sums.items()},
-        all_votes[enough],
-    )
+    sums = {name: values[enough] for name, values in sums.items()}
+    return Pairs(class_id[enough], other[enough], of[enough], all_of[enough], sums, all_votes[enough])
 
 
 def _contrasts(pairs: Pairs) -> Contrasts:
@@ -157,7 +148,7 @@ def _together(pairs: Pairs, counted: Counted) -> dict[str, NDArray[Any]]:
     all_images = len(counted.rows) - counted.images[pairs.other]
     share = pairs.of / images
     expected = (pairs.all_of - pairs.of) / np.maximum(all_images - images, 1)
-    lift = np.divide(share, expected, out=np.full(len(share), np.inf), where=expected > 0)
+    lift = np.divide(share, expected, out=np.full(len(share), np.nan), where=expected > 0)
     p = label_permutation(pairs.of, images, pairs.all_of, all_images)
     return {"images": pairs.of, "share": share, "expected": expected, "lift": lift, "p": p}
 

@@ -20,6 +20,8 @@ from audit.findings.off_object import wilson_interval
 
 FEWEST = 5
 """Images that a share, and the one it is compared with, must be of to be tested."""
+LEAST = 0.1
+"""How far a share must exceed the one it is compared with, unless told otherwise."""
 ALL_CLASSES = -1
 
 Row = dict[str, Any]
@@ -90,12 +92,14 @@ class Told(NamedTuple):
         subject: the zone, the other class, the spot, ATTRIBUTE=VALUE.
         says: a sentence for someone who knows no statistics.
         details: numbers, by kind.
+        measure: what tells apart claims of one kind, class and subject.
     """
 
     subject: str
     rests_on: str
     says: str
     details: Mapping[str, Any]
+    measure: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,11 @@ class Family:
         order = kept[np.lexsort((-excess[kept], contrasts.q[kept], ~found[kept]))]
         return [self._row(contrasts, classes, int(i), tell(int(i)), bool(found[i]), tested) for i in order]
 
-    def _row(
-        self, contrasts: Contrasts, classes: tuple[str, ...], i: int, told: Told, found: bool, tested: int
-    ) -> Row:
+    def _row(self, contrasts: Contrasts, classes: tuple[str, ...], i: int, told: Told, found: bool, tested: int) -> Row:
         class_id = int(contrasts.class_id[i])
         name = None if class_id == ALL_CLASSES else classes[class_id]
         return {
-            "finding": f"{self.kind}:{name or ''}:{told.subject}",
+            "finding": ":".join((self.kind, name or "", told.subject) + ((told.measure,) if told.measure else ())),
             "kind": self.kind,
             "class_id": None if name is None else class_id,
             "class": name,

@@ -5,8 +5,8 @@ permutations of the labels, the share that gives the class at least as many of t
 drawing one: the upper tail of the hypergeometric distribution, Fisher's exact test (Fisher 1935), one-sided.
 
 Each image has one vote a class, its near-duplicates included: copies are no evidence. Between classes an image may vote
-more than once, once for each of its targets. A class never gets two of these, which makes its count vary less than under
-free permutation if they agree: the test then errs on the safe side.
+more than once, once for each of its targets. A class never gets two of these, which makes its count vary less than
+under free permutation if they agree: the test then errs on the safe side.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,13 @@ def frames(
         )
 
 
-def class_sums(class_id: NDArray[np.integer], values: NDArray[np.generic], classes: int) -> NDArray[np.float64]:
+def frame_totals(values: NDArray[np.floating], rows: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Sums over the frame [r] of shares by cell [n, 64], no more than 1."""
+    blocks = (values[rows[start : start + BLOCK]].sum(axis=1, dtype=np.float64) for start in range(0, len(rows), BLOCK))
+    return np.asarray(np.minimum(np.concatenate([np.zeros(0), *blocks]), 1), np.float64)
+
+
+def class_sums(class_id: NDArray[np.integer], values: NDArray[Any], classes: int) -> NDArray[np.float64]:
     """Sums [C, m] of values [n, m] by class [n]."""
     places = np.arange(len(class_id))
     members = csr_array((np.ones(len(class_id), np.float64), (class_id, places)), shape=(classes, len(class_id)))

@@ -1,8 +1,9 @@
 """Bootstrap over images, near-duplicates and all targets of an image kept together.
 
-Each image gets a weight, Poisson with mean 1, in place of how often it would be drawn with repeats: the same but for the
-number drawn, which then varies too and falls out of a ratio (Chamandy et al. 2012, section 2). So a draw needs no index
-arrays, and all draws of a block of images are one matrix product.
+Each image gets a weight, Poisson with mean 1, in place of how often it would be drawn with repeats: the same but for
+the number drawn, which then varies too and falls out of a ratio (Chamandy et al. 2012). So all draws are one matrix
+product, without index arrays. Of very many images, random bundles are drawn: the spread between bundles tells that of
+the images.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import poisson
 
 DRAWS = 1000
-BLOCK = 1 << 13
+BUNDLES = 1 << 13
+"""Images, or bundles of images, that are drawn at most: they give the width of an interval to about one part in 100."""
 
 _LEVELS = 1 << 16
 _WEIGHTS = poisson.ppf((np.arange(_LEVELS) + 0.5) / _LEVELS, 1).astype(np.float32)
@@ -53,22 +55,22 @@ def difference_interval(
 
 
 def resampled_sums(
-    values: NDArray[np.generic], image: NDArray[np.integer], draws: int = DRAWS, seed: int = 0
+    values: NDArray[np.floating], image: NDArray[np.integer], draws: int = DRAWS, seed: int = 0
 ) -> NDArray[np.float64]:
     """Sums [draws, m] of values [n, m] over images drawn again."""
     rng = np.random.default_rng(seed)
-    _, place = np.unique(image, return_inverse=True)
-    of_images = np.stack([np.bincount(place, column) for column in values.T.astype(np.float64)], axis=1)
-    total = np.zeros((draws, values.shape[1]))
-    for start in range(0, len(of_images), BLOCK):
-        block = of_images[start : start + BLOCK].astype(np.float32)
-        total += _WEIGHTS[rng.integers(0, _LEVELS, (draws, len(block)), dtype=np.uint16)] @ block
-    return total
+    images, place = np.unique(image, return_inverse=True)
+    if len(images) > BUNDLES:
+        place = (rng.permutation(len(images)) % BUNDLES)[place]
+    of_images = np.stack([np.bincount(place, column) for column in values.T], axis=1)
+    weights = _WEIGHTS[rng.integers(0, _LEVELS, (draws, len(of_images)), dtype=np.uint16)]
+    return np.asarray(weights @ of_images.astype(np.float32), np.float64)
 
 
 def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """NaN where a draw left none."""
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    found: NDArray[np.float64] = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return found
 
 
 def _interval(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -1,14 +1,14 @@
 """Fixed spots: places of the frame that a class's heat goes to, image after image, where other classes' does not.
 
 A cell of the frame is hot in an image when it holds more than four times the share of the heat that its area off the
-object gives, and more than a twentieth of all heat. Each class x cell is tested by exact label permutation, and connected
-cells become one claim with the box around them. Without masks all heat counts.
+object gives, and more than a twentieth of all heat. Each class x cell is tested by exact label permutation, and
+connected cells become one claim with the box around them. Without masks all heat counts.
 
 What is claimed is a spot, so the false discovery rate must be that of spots. Benjamini-Hochberg over all cells would
-not do: a true spot of six cells would buy room for false ones of one cell. Instead each class has the Bonferroni p value
-of its 64 cells, Benjamini-Hochberg goes over the classes, and a cell is found when its own Bonferroni p is no larger than
-the largest that was let through. Each null cell then adds at most level / (64 C) to the expected share of false spots,
-for there are at least as many spots as classes let through.
+not do: a true spot of six cells would buy room for false ones of one cell. Instead each class has the Bonferroni p
+value of its 64 cells, Benjamini-Hochberg goes over the classes, and a cell is found when its own Bonferroni p is no
+larger than the largest that was let through. Each null cell then adds at most level / (64 C) to the expected share of
+false spots, for there are at least as many spots as classes let through.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Heat:
 
     def images(self, cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """[r] whether any of the cells [64] is hot."""
-        return (self.hot & _bits(cells[None])[0]) != 0
+        return np.asarray(self.hot & _bits(cells[None])[0], bool)
 
 
 def spot_claims(evidence: Evidence, counted: Counted, level: float, least: float) -> list[Row]:
@@ -126,7 +126,7 @@ def _excess(heat: Heat, counted: Counted) -> NDArray[np.float64]:
 
 
 def _ratio(count: NDArray[np.integer], of: NDArray[np.integer]) -> NDArray[np.float64]:
-    return count / np.maximum(of, 1)
+    return np.asarray(count / np.maximum(of, 1), np.float64)
 
 
 def _spots(
@@ -147,16 +147,14 @@ def _q_among(p: NDArray[np.float64], of_classes: NDArray[np.float64]) -> NDArray
     ordered = np.sort(of_classes)
     through = np.searchsorted(ordered, p, side="right")
     later = np.append(q_of_counts(ordered, np.ones(len(ordered), np.int64)), 1.0)[through]
-    return np.minimum(p * len(ordered) / np.maximum(through, 1), later)
+    return np.asarray(np.minimum(p * len(ordered) / np.maximum(through, 1), later), np.float64)
 
 
 def _contrasts(spots: list[Spot], heat: Heat, counted: Counted, of_classes: NDArray[np.float64]) -> Contrasts:
     """Images with any of a spot's cells hot, of the class and of the others."""
     class_id = np.array([spot.class_id for spot in spots], np.int64)
-    hot = [heat.images(spot.cells) for spot in spots]
-    own = (hot[i][counted.of_class(spot.class_id)] for i, spot in enumerate(spots))
-    shows = np.array([np.count_nonzero(part) for part in own], np.int64)
-    all_shows = np.array([np.count_nonzero(part) for part in hot], np.int64)
+    counts = [_count(heat.images(spot.cells), counted.of_class(spot.class_id)) for spot in spots]
+    shows, all_shows = np.array(counts, np.int64).reshape(-1, 2).T
     of = counted.images[class_id]
     p = np.array([spot.p for spot in spots])
     low, high = wilson_interval(shows, of)
@@ -164,9 +162,11 @@ def _contrasts(spots: list[Spot], heat: Heat, counted: Counted, of_classes: NDAr
     return Contrasts(class_id, shows, of, expected, p, _q_among(p, of_classes), low, high)
 
 
-def _tell(
-    spot: Spot, contrasts: Contrasts, i: int, heat: Heat, counted: Counted, classes: tuple[str, ...]
-) -> Told:
+def _count(hot: NDArray[np.bool_], own: slice) -> tuple[int, int]:
+    return int(np.count_nonzero(hot[own])), int(np.count_nonzero(hot))
+
+
+def _tell(spot: Spot, contrasts: Contrasts, i: int, heat: Heat, counted: Counted, classes: tuple[str, ...]) -> Told:
     c, box = spot.class_id, spot.box
     there = heat.total[:, spot.cells].sum(axis=1)
     own, others = there[c] / counted.images[c], (there.sum() - there[c]) / (len(counted.rows) - counted.images[c])

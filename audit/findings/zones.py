@@ -1,8 +1,8 @@
 """Which zone of the frame a class's heat goes to when it is off the object, against the other classes.
 
 An image shows it when more than half of the map's heat lies off the object in the zone, and the odds of that are more
-than twice what area gives: h / (1 - h) > 2 a / (1 - a), with a the share of what was seen that is in the zone and off the
-object. Twice the area itself could not be asked of a zone that is half of the frame.
+than twice what area gives: h / (1 - h) > 2 a / (1 - a), with a the share of what was seen that is in the zone and off
+the object. Twice the area itself could not be asked of a zone that is half of the frame.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ODDS = 2.0
 
 
 def _zones() -> dict[str, NDArray[np.bool_]]:
-    places = {
+    places: dict[str, tuple[slice, ...]] = {
         "top-left corner": np.s_[:2, :2],
         "top-right corner": np.s_[:2, -2:],
         "bottom-left corner": np.s_[-2:, :2],
         "bottom-right corner": np.s_[-2:, -2:],
         "centre": np.s_[2:-2, 2:-2],
-        "upper half": np.s_[:4],
-        "lower half": np.s_[4:],
+        "upper half": np.s_[:4,],
+        "lower half": np.s_[4:,],
     }
     zones = {name: np.zeros((CELLS, CELLS), bool) for name in (*places, "border")}
     for name, place in places.items():
