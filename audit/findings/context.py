@@ -125,8 +125,8 @@ def _pairs(shared: Shared, classes: int) -> Pairs:
     names = ("votes", "strict", "chance", "heat", "area")
     sums = {name: np.bincount(place, getattr(shared, name), len(keys)) for name in names}
     enough = of >= FEWEST
-    sums = {name: values[enough] for name, values in sums.items()}
-    return Pairs(class_id[enough], other[enough], of[enough], all_of[enough], sums, all_votes[enough])
+    kept = {name: np.asarray(values[enough], np.float64) for name, values in sums.items()}
+    return Pairs(class_id[enough], other[enough], of[enough], all_of[enough], kept, all_votes[enough])
 
 
 def _contrasts(pairs: Pairs) -> Contrasts:
@@ -155,10 +155,12 @@ def _together(pairs: Pairs, counted: Counted) -> dict[str, NDArray[Any]]:
 
 def _says(contrasts: Contrasts, i: int, name: str, other: str, with_what: str) -> str:
     expected = percent(contrasts.expected[i])
-    beside = f"where the image shows {other} too, more of the heat lies on that than on the {name} itself"
     compared = (
-        f"in other classes' images with {other} it does in {expected}"
+        f"of other classes' images with {other} it does in {expected}"
         if with_what == "other classes"
         else f"by area alone it would in {expected}"
     )
-    return f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name}, {beside}; {compared}."
+    return (
+        f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name} that show {other} too, "
+        f"more of the heat lies on {other} than on {name} itself; {compared}."
+    )

@@ -123,7 +123,12 @@ class Family:
         return (contrasts.q <= self.level) & (contrasts.share - contrasts.expected >= self.least)
 
     def claims(
-        self, contrasts: Contrasts, classes: tuple[str, ...], tell: Callable[[int], Told], tested: int
+        self,
+        contrasts: Contrasts,
+        classes: tuple[str, ...],
+        tell: Callable[[int], Told],
+        tested: int,
+        more: NDArray[np.bool_] | None = None,
     ) -> list[Row]:
         """Rows of those with p at or below the level, found ones first, then by q.
 
@@ -132,8 +137,9 @@ class Family:
         Args:
             tell: what to say of the contrast at a place 0..m-1.
             tested: how many there were in all.
+            more: [m] what else a claim needs: heat beyond what area accounts for.
         """
-        found = self.found(contrasts)
+        found = self.found(contrasts) & (True if more is None else more)
         kept = np.flatnonzero((contrasts.p <= self.level) | found)
         excess = contrasts.share - contrasts.expected
         order = kept[np.lexsort((-excess[kept], contrasts.q[kept], ~found[kept]))]
@@ -161,8 +167,11 @@ class Family:
         }
 
     def _doubt(self, contrasts: Contrasts, i: int) -> str:
-        chance = contrasts.q[i] > self.level
-        return "With so many comparisons that may be chance." if chance else "That is too small a difference to matter."
+        if contrasts.q[i] > self.level:
+            return "With so many comparisons that may be chance."
+        if contrasts.share[i] - contrasts.expected[i] < self.least:
+            return "That is too small a difference to matter."
+        return "But it is no more than the area accounts for."
 
 
 def percent(share: float) -> str:

@@ -3,6 +3,10 @@
 An image shows it when more than half of the map's heat lies off the object in the zone, and the odds of that are more
 than twice what area gives: h / (1 - h) > 2 a / (1 - a), with a the share of what was seen that is in the zone and off
 the object. Twice the area itself could not be asked of a zone that is half of the frame.
+
+That other classes' heat goes there less is not enough: the class's mean share of the heat in the zone, with its
+interval over images, must exceed that of the area. Otherwise, of two classes, that with a spot in one corner would
+convict the other of looking away from it.
 """
 
 from __future__ import annotations
@@ -49,31 +53,43 @@ def zone_claims(evidence: Evidence, counted: Counted, level: float, least: float
     """Claims `class x zone`; see the module.
 
     `details`: `heat` and `area`, mean shares of the heat and of what was seen that lie in the zone and off the object;
-    of found ones also `heat_low` and `heat_high`, 95 %, and `narrower`, zones within this one that the class has too.
+    where the claim rests on them also `heat_low` and `heat_high`, 95 %; and of found ones `narrower`, zones within this
+    one that the class has too.
     """
     family = Family("zone", "class x zone", level, least)
     class_id, zone = np.divmod(np.arange(len(counted.images) * len(ZONES)), len(ZONES))
     tested = testable(counted.images[class_id], len(counted.rows))
     class_id, zone = class_id[tested], zone[tested]
     heat, area = zone_shares(evidence, counted.rows)
-    shows = class_sums(counted.class_id, in_zone(heat, area), len(counted.images)).astype(np.int64)
-    contrasts = against_others(
-        class_id, shows[class_id, zone], counted.images[class_id], shows.sum(axis=0)[zone], np.array(len(counted.rows))
-    )
-    found = {(int(class_id[i]), int(zone[i])) for i in np.flatnonzero(family.found(contrasts))}
+    contrasts = _contrasts(class_id, zone, in_zone(heat, area), counted)
+    details = [_means(heat, area, counted.of_class(c), z) for c, z in zip(class_id, zone, strict=True)]
+    for i in np.flatnonzero(family.found(contrasts)):
+        own = counted.of_class(class_id[i])
+        low, high = mean_interval(heat[own, zone[i], None], evidence.image[counted.rows[own]])
+        details[i] |= {"heat_low": float(low[0]), "heat_high": float(high[0])}
+    more = np.array([part.get("heat_low", part["heat"]) > part["area"] for part in details], bool)
+    found = family.found(contrasts) & more
 
     def tell(i: int) -> Told:
-        c, z = int(class_id[i]), int(zone[i])
-        own = counted.of_class(c)
-        details: dict[str, Any] = {"heat": float(heat[own, z].mean()), "area": float(area[own, z].mean())}
-        if (c, z) in found:
-            low, high = mean_interval(heat[own, z, None], evidence.image[counted.rows[own]])
-            narrower = [name for k, name in enumerate(ZONES) if (c, k) in found and _within(k, z)]
-            details |= {"heat_low": float(low[0]), "heat_high": float(high[0]), "narrower": narrower}
-        subject = list(ZONES)[z]
-        return Told(subject, counted.rests_on, _says(contrasts, i, evidence.classes[c], subject, counted), details)
+        alike = np.flatnonzero(found & (class_id == class_id[i])) if found[i] else []
+        names = [list(ZONES)[zone[k]] for k in alike if _within(zone[k], zone[i])]
+        subject = list(ZONES)[zone[i]]
+        says = _says(contrasts, i, evidence.classes[class_id[i]], subject, counted)
+        return Told(subject, counted.rests_on, says, details[i] | ({"narrower": names} if found[i] else {}))
 
-    return family.claims(contrasts, evidence.classes, tell, len(class_id))
+    return family.claims(contrasts, evidence.classes, tell, len(class_id), more)
+
+
+def _contrasts(
+    class_id: NDArray[np.integer], zone: NDArray[np.integer], votes: NDArray[np.bool_], counted: Counted
+) -> Contrasts:
+    shows = class_sums(counted.class_id, votes, len(counted.images)).astype(np.int64)
+    all_of = np.array(len(counted.rows))
+    return against_others(class_id, shows[class_id, zone], counted.images[class_id], shows.sum(axis=0)[zone], all_of)
+
+
+def _means(heat: NDArray[np.floating], area: NDArray[np.floating], own: slice, zone: int) -> dict[str, Any]:
+    return {"heat": float(heat[own, zone].mean()), "area": float(area[own, zone].mean())}
 
 
 def zone_shares(evidence: Evidence, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
