@@ -17,7 +17,7 @@ SCENES = 2048
 def draw_evidence(
     images: int, classes: int = 10, seed: int = 0, per_image: int = 2, groups: tuple[int, ...] = (3, 2)
 ) -> Evidence:
-    """Images with `per_image` targets each, of different classes, that have one map: what it shows owes nothing to them.
+    """Images with `per_image` targets of different classes that share one map, which owes nothing to the classes.
 
     Args:
         groups: how many values each attribute has; attributes are named `a0`, `a1`, ...

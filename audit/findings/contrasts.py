@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ class Contrasts:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
-    @property
+    @cached_property
     def share(self) -> NDArray[np.float64]:
         """Of the images, [m]."""
         return np.asarray(self.shows / self.of, np.float64)

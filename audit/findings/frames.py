@@ -28,18 +28,19 @@ class Counted:
         rows: [r] positions in the evidence, by class.
         class_id: [r] their classes, ascending.
         images: [C] how many each class has.
+        starts: [C + 1] where each class begins among `rows`.
         rests_on: what the objects were taken from: masks, boxes; or heat alone.
     """
 
     rows: NDArray[np.int64]
     class_id: NDArray[np.int32]
     images: NDArray[np.int64]
+    starts: NDArray[np.int64]
     rests_on: str
 
     def of_class(self, class_id: int) -> slice:
         """Where the class's targets are among `rows`."""
-        start, stop = np.searchsorted(self.class_id, (class_id, class_id + 1))
-        return slice(int(start), int(stop))
+        return slice(int(self.starts[class_id]), int(self.starts[class_id + 1]))
 
 
 def counted(evidence: Evidence) -> Counted:
@@ -54,7 +55,8 @@ def counted(evidence: Evidence) -> Counted:
     class_id = evidence.class_id[rows]
     images = np.bincount(class_id, minlength=len(evidence.classes))
     basis = "boxes" if evidence.boxed[rows].any() else "masks"
-    return Counted(rows, class_id, images, basis if known else "heat alone")
+    starts = np.concatenate([[0], np.cumsum(images)])
+    return Counted(rows, class_id, images, starts, basis if known else "heat alone")
 
 
 def frames(

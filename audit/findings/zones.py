@@ -62,20 +62,22 @@ def zone_claims(evidence: Evidence, counted: Counted, level: float, least: float
     class_id, zone = class_id[tested], zone[tested]
     heat, area = zone_shares(evidence, counted.rows)
     contrasts = _contrasts(class_id, zone, in_zone(heat, area), counted)
-    details = [_means(heat, area, counted.of_class(c), z) for c, z in zip(class_id, zone, strict=True)]
-    for i in np.flatnonzero(family.found(contrasts)):
-        own = counted.of_class(class_id[i])
-        low, high = mean_interval(heat[own, zone[i], None], evidence.image[counted.rows[own]])
-        details[i] |= {"heat_low": float(low[0]), "heat_high": float(high[0])}
-    more = np.array([part.get("heat_low", part["heat"]) > part["area"] for part in details], bool)
+    mean_heat, mean_area = (_class_means(part, counted)[class_id, zone] for part in (heat, area))
+    interval = {
+        int(i): _interval(evidence, counted, heat[:, zone[i]], int(class_id[i]))
+        for i in np.flatnonzero(family.found(contrasts))
+    }
+    more = np.array([i not in interval or interval[i]["heat_low"] > mean_area[i] for i in range(len(zone))], bool)
     found = family.found(contrasts) & more
 
     def tell(i: int) -> Told:
-        alike = np.flatnonzero(found & (class_id == class_id[i])) if found[i] else []
-        names = [list(ZONES)[zone[k]] for k in alike if _within(zone[k], zone[i])]
+        details: dict[str, Any] = {"heat": float(mean_heat[i]), "area": float(mean_area[i]), **interval.get(i, {})}
+        if found[i]:
+            alike = np.flatnonzero(found & (class_id == class_id[i]))
+            details["narrower"] = [list(ZONES)[zone[k]] for k in alike if _within(zone[k], zone[i])]
         subject = list(ZONES)[zone[i]]
         says = _says(contrasts, i, evidence.classes[class_id[i]], subject, counted)
-        return Told(subject, counted.rests_on, says, details[i] | ({"narrower": names} if found[i] else {}))
+        return Told(subject, counted.rests_on, says, details)
 
     return family.claims(contrasts, evidence.classes, tell, len(class_id), more)
 
@@ -88,8 +90,17 @@ def _contrasts(
     return against_others(class_id, shows[class_id, zone], counted.images[class_id], shows.sum(axis=0)[zone], all_of)
 
 
-def _means(heat: NDArray[np.floating], area: NDArray[np.floating], own: slice, zone: int) -> dict[str, Any]:
-    return {"heat": float(heat[own, zone].mean()), "area": float(area[own, zone].mean())}
+def _class_means(values: NDArray[np.floating], counted: Counted) -> NDArray[np.float64]:
+    """[C, 8]; 0 for classes without images."""
+    sums = class_sums(counted.class_id, values, len(counted.images))
+    return np.asarray(sums / np.maximum(counted.images, 1)[:, None], np.float64)
+
+
+def _interval(evidence: Evidence, counted: Counted, heat: NDArray[np.floating], class_id: int) -> dict[str, float]:
+    """Of the class's mean heat in a zone, from heat [r]."""
+    own = counted.of_class(class_id)
+    low, high = mean_interval(heat[own, None], evidence.image[counted.rows[own]])
+    return {"heat_low": float(low[0]), "heat_high": float(high[0])}
 
 
 def zone_shares(evidence: Evidence, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
