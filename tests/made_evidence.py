@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from audit.findings.evidence import Evidence
 
 CELLS = 8
-SCENES = 2048
+SCENES = 512
 """Distinct pairs of a map and an object; targets share them, so that a million take seconds."""
 
 

@@ -49,10 +49,10 @@ def all_claims(evidence: Evidence, level: float = 0.05, least: float = LEAST) ->
 
 def _untested(evidence: Evidence, votes: Counted) -> list[str]:
     few = np.flatnonzero((votes.images > 0) & (votes.images < FEWEST))
-    said = []
+    fine = [f"attribute {name} ({count})" for name, count in too_fine(evidence).items()]
+    said = [f"Not compared, with more than {MOST_VALUES} values: {name}" for name in fine]
     if len(few):
         names = ", ".join(evidence.classes[i] for i in few[:5]) + (", ..." if len(few) > 5 else "")
-        said.append(f"{len(few)} classes with fewer than {FEWEST} confidently named images were not tested: {names}")
-    for name, count in too_fine(evidence).items():
-        said.append(f"Attribute {name} has {count} values, more than {MOST_VALUES}: not compared")
+        count = f"{len(few)} class{'' if len(few) == 1 else 'es'}"
+        said.insert(0, f"Not tested, with fewer than {FEWEST} confidently named images: {count} ({names})")
     return said
