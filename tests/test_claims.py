@@ -295,6 +295,15 @@ def test_levels_outside_0_to_1_are_refused(name: str) -> None:
         all_claims(draw_evidence(20), **{name: 1.5})
 
 
+def test_maps_without_heat_on_what_counts_do_not_count() -> None:
+    evidence = doctors_and_nurses()
+    empty = np.arange(len(evidence)) % 7 == 0
+    evidence.off_heat[empty] = np.nan
+    assert not empty[counted(evidence).rows].any()
+    for row in all_claims(evidence, 0.9999).rows:
+        assert "NaN" not in row["details"]
+
+
 def test_no_targets_make_no_claims() -> None:
     evidence = draw_evidence(40)
     assert all_claims(replace(evidence, named=np.zeros(len(evidence), bool), labelled=evidence.labelled & False)) == (

@@ -44,13 +44,14 @@ class Counted:
 
 
 def counted(evidence: Evidence) -> Counted:
-    """Targets named with confidence; near-duplicates count once.
+    """Targets named with confidence that have heat on what counts; near-duplicates count once.
 
     Off-object heat and all heat cannot be compared. So targets whose object is known count, or the others alone if
     they are more.
     """
     known = 2 * np.count_nonzero(evidence.known & evidence.named) >= np.count_nonzero(evidence.named)
-    chosen = np.flatnonzero(evidence.named & (evidence.known == known))
+    has_heat = ~np.isnan(evidence.off_heat[:, 0])
+    chosen = np.flatnonzero(evidence.named & has_heat & (evidence.known == known))
     rows = chosen[one_vote(evidence.class_id[chosen], evidence.image[chosen])]
     class_id = evidence.class_id[rows]
     images = np.bincount(class_id, minlength=len(evidence.classes))

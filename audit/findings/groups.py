@@ -142,7 +142,7 @@ def _table(voters: Voters, codes: NDArray[np.int32], values: int, classes: int) 
 def _heat_off(evidence: Evidence, group: Group) -> dict[str, float]:
     """How much heat lies off the object, beside the others; nothing where no object is known."""
     codes = evidence.attributes[group.attribute][0]
-    chosen = evidence.known & (codes >= 0)
+    chosen = evidence.known & (codes >= 0) & ~np.isnan(evidence.off_heat[:, 0])
     chosen &= evidence.labelled if group.voters.measure == "wrong" else evidence.named
     if not group.voters.whole:
         chosen &= evidence.class_id == group.owner
