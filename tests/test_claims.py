@@ -354,3 +354,16 @@ def test_the_false_discovery_rate_of_each_family_is_at_most_its_level(
     for kind, shares in false.items():
         assert np.mean(shares) <= 0.06, kind
     assert (discoveries > 200) == (true is is_true)
+
+
+def test_large_spots_buy_no_room_for_false_ones() -> None:
+    shares, blob = [], np.zeros((CELLS, CELLS), bool)
+    blob[5:, 4:] = True
+    for seed in range(40):
+        evidence = draw_evidence(800, 12, seed, per_image=1)
+        shows = np.random.default_rng(seed).random(len(evidence)) < 0.5
+        evidence = plant_heat(evidence, np.flatnonzero((evidence.class_id < 4) & shows), blob, 0.9)
+        spots = found(spot_claims(evidence, counted(evidence), 0.05, 0.01))
+        true = [row["class_id"] < 4 and blob.ravel()[json.loads(row["details"])["cells"]].any() for row in spots]
+        shares.append(1 - np.mean(true))
+    assert np.mean(shares) <= 0.06
