@@ -81,6 +81,7 @@ class Gathered:
             boxed=column("boxed", bool),
             severity=column("severity", np.float32),
             wrong=column("wrong", bool),
+            labelled=column("label", bool),
             image=pd.factorize(targets["look"])[0].astype(np.int64),
             off_heat=self.cells["off_heat"],
             off_area=self.cells["off_area"],
