@@ -236,7 +236,14 @@ CAUSE = pa.schema(  # what interventions say of a finding about more than one ta
     ]
 )
 
-PARTS: dict[str, pa.Schema] = {"samples": SAMPLES, "targets": TARGETS, "scores": SCORES, "context": CONTEXT, "features": FEATURES, "confusion": CONFUSION}
+PARTS: dict[str, pa.Schema] = {
+    "samples": SAMPLES,
+    "targets": TARGETS,
+    "scores": SCORES,
+    "context": CONTEXT,
+    "features": FEATURES,
+    "confusion": CONFUSION,
+}
 """Tables with one part a shard."""
 
 
