@@ -46,8 +46,8 @@ def cluster_claims(members: Members, evidence: Evidence, level: float = 0.05) ->
 
     Where no object of the cluster's targets or of the rest of the class is known there is no test: share, p and q are
     None. `details`: `size`, `class`, `off_share`, `severity` (mean), `zone`, `heat` (mean off-object heat by cell),
-    `attributes` (over-represented values: `attribute`, `value`, `inside`, `outside`, `p`, `q`), `typical` and `untypical`
-    (rows of samples), `sheet` ([sample, slot] from the most to the least typical).
+    `attributes` (over-represented values: `attribute`, `value`, `inside`, `outside`, `p`, `q`), `typical`,
+    `untypical` (rows of samples), `sheet` ([sample, slot] from the most to the least typical).
     """
     cards = list(_cards(members, evidence))
     counts = np.array([_counts(card, evidence) for card in cards], np.int64).reshape(-1, 4)
@@ -160,14 +160,14 @@ def zone(heat: NDArray[np.floating]) -> str | None:
 
 
 _ZONES: dict[str, Any] = {
-    f"the {down}-{across} corner": np.s_[rows, columns]
+    f"{down}-{across} corner": np.s_[rows, columns]
     for down, rows in (("top", slice(0, 2)), ("bottom", slice(6, 8)))
     for across, columns in (("left", slice(0, 2)), ("right", slice(6, 8)))
 } | {
-    "the centre": np.s_[2:6, 2:6],
-    "the border": np.array([[row in (0, 7) or column in (0, 7) for column in range(8)] for row in range(8)]),
-    "the upper half": np.s_[:4],
-    "the lower half": np.s_[4:],
+    "centre": np.s_[2:6, 2:6],
+    "border": np.array([[row in (0, 7) or column in (0, 7) for column in range(8)] for row in range(8)]),
+    "upper half": np.s_[:4],
+    "lower half": np.s_[4:],
 }
 
 
@@ -204,10 +204,13 @@ def _sentence(
         says = f"{size} images named {name} are alike under the heat; whether it is off the object is not known."
     else:
         off, size, off_rest, rest = counts
-        place = f", mostly in {where}" if where else ""
+        place = f", mostly {'along' if where == 'border' else 'in'} the {where}" if where else ""
         says = (
             f"{off} of {size} images named {name} that are alike under the heat look off the object{place}; "
-            f"of the rest of the class {off_rest / rest:.0%} do."
+            f"of the rest of the class {100 * off_rest / rest:.0f} % do."
         )
-    shares = [f"{row['attribute']} {row['value']} in {row['inside']:.0%} ({row['outside']:.0%})" for row in attributes]
+    shares = [
+        f"{row['attribute']} {row['value']} in {100 * row['inside']:.0f} % ({100 * row['outside']:.0f} %)"
+        for row in attributes
+    ]
     return says + (f" More often than in the rest: {', '.join(shares)}." if shares else "")
