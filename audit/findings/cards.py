@@ -22,6 +22,10 @@ from audit.findings.multiplicity import benjamini_hochberg
 from audit.findings.off_object import wilson_interval
 
 FAMILY = "class x cluster"
+FEWEST = 5
+"""Images whose object is known, in the cluster and in the rest of its class, from which it is tested."""
+FEWEST = 5
+"""Images whose object is known, in the cluster and in the rest of its class, from which it is tested."""
 SHEET = 24
 """Targets on a contact sheet."""
 SHOWN = 3
@@ -44,14 +48,14 @@ class _Card:
 def cluster_claims(members: Members, evidence: Evidence, level: float = 0.05) -> list[dict[str, Any]]:
     """Rows of `audit.store.layout.CLAIM`, one for each cluster, by class and number.
 
-    Where no object of the cluster's targets or of the rest of the class is known there is no test: share, p and q are
-    None. `details`: `size`, `class`, `off_share`, `severity` (mean), `zone`, `heat` (mean off-object heat by cell),
-    `attributes` (over-represented values: `attribute`, `value`, `inside`, `outside`, `p`, `q`), `typical`,
-    `untypical` (rows of samples), `sheet` ([sample, slot] from the most to the least typical).
+    Where the object is known in fewer than `FEWEST` images of the cluster, or of the rest of its class, there is no
+    test: p and q are None. `details`: `size`, `class`, `off_share`, `severity` (mean), `zone`, `heat` (mean off-object
+    heat by cell), `attributes` (over-represented values: `attribute`, `value`, `inside`, `outside`, `p`, `q`),
+    `typical`, `untypical` (rows of samples), `sheet` ([sample, slot] from the most to the least typical).
     """
     cards = list(_cards(members, evidence))
     counts = np.array([_counts(card, evidence) for card in cards], np.int64).reshape(-1, 4)
-    tested = (counts[:, 1] > 0) & (counts[:, 3] > 0)
+    tested = (counts[:, 1] >= FEWEST) & (counts[:, 3] >= FEWEST)
     p = np.full(len(cards), np.nan)
     p[tested] = exact_p(*counts[tested].T)
     q = p.copy()
@@ -118,7 +122,7 @@ def _row(
         "class_id": card.class_id,
         "class": name,
         "subject": str(card.cluster),
-        "targets": size if was_tested else len(card.members),
+        "targets": size or len(card.inside),
         "share": off / size if size else None,
         "low": float(low[0]) if size else None,
         "high": float(high[0]) if size else None,
@@ -200,8 +204,8 @@ def _sentence(
     name: str, card: _Card, counts: tuple[int, ...] | None, where: str | None, attributes: list[dict[str, Any]]
 ) -> str:
     if counts is None:
-        size = len(card.members)
-        says = f"{size} images named {name} are alike under the heat; whether it is off the object is not known."
+        size = len(card.inside)
+        says = f"{size} images named {name} are alike under the heat; too few objects are known to test them."
     else:
         off, size, off_rest, rest = counts
         place = f", mostly {'along' if where == 'border' else 'in'} the {where}" if where else ""

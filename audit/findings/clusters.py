@@ -140,7 +140,8 @@ def by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.in
     """Each class with the places of its targets."""
     order = np.argsort(class_id, kind="stable")
     ids, starts = np.unique(class_id[order], return_index=True)
-    yield from zip(ids.tolist(), np.split(order, starts[1:]), strict=True)
+    for own_class, start, stop in zip(ids.tolist(), starts, [*starts[1:], len(order)], strict=False):
+        yield own_class, order[start:stop]
 
 
 def _cluster_class(
