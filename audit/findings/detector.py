@@ -29,6 +29,8 @@ MOST_TARGETS = 50_000
 MOST_CLASSES = 50
 """With more classes a target's class is not a feature."""
 FOLDS = 5
+STRENGTH = 0.1
+"""Inverse of the regularisation: most cells of the frame tell nothing, and with 1 their noise is fitted."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def _drawn(
 
 
 def _model() -> Any:
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
 
 
 _Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
