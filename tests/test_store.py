@@ -231,7 +231,7 @@ def test_a_table_of_the_same_columns_has_the_same_bytes_and_its_schema(tmp_path:
 @pytest.mark.parametrize("schema", layout.PARTS.values(), ids=layout.PARTS)
 def test_every_table_can_be_empty(schema: pa.Schema, tmp_path: Path) -> None:
     empty: dict[str, Any] = {
-        f.name: np.zeros((0, layout.LEVELS), np.int32) if pa.types.is_nested(f.type) else [] for f in schema
+        f.name: np.zeros((0, f.type.list_size)) if pa.types.is_fixed_size_list(f.type) else [] for f in schema
     }
     write_table(tmp_path / "x", empty, schema)
     assert read_table(tmp_path / "x").num_rows == 0
@@ -322,7 +322,7 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"No run at .*make one with `camaudit run`"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 99}')
-    with pytest.raises(RunError, match="format 99, expected 1; update camaudit"):
+    with pytest.raises(RunError, match="format 99, expected 2; update camaudit"):
         Run.open(tmp_path)
 
 
