@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 
-from audit.findings.cards import SHEET, cluster_claims, exact_p, zone
+from audit.findings.cards import SHEET, cluster_claims, zone
 from audit.findings.clusters import LEAST_MEMBERS, NONE, Members, Part, cluster_targets
 from audit.findings.components import Moments, unit_length
 from audit.findings.evidence import Evidence
@@ -40,6 +40,7 @@ def make_evidence(class_id: NDArray[np.integer], **columns: Any) -> Evidence:
         "boxed": np.zeros(n, bool),
         "severity": np.zeros(n, np.float32),
         "wrong": np.zeros(n, bool),
+        "labelled": np.ones(n, bool),
         "image": np.arange(n),
         "off_heat": np.full((n, 64), 1 / 64, np.float16),
         "off_area": np.full((n, 64), 1 / 64, np.float16),
@@ -309,13 +310,13 @@ def test_near_duplicates_have_one_vote() -> None:
     assert not row["found"]
 
 
-def test_the_exact_test_is_the_share_of_all_ways_to_shuffle() -> None:
-    events = [1, 1, 0, 1, 0, 0, 0]
-    size = 3
-    inside = sum(events[:size])
-    ways = [sum(events[place] for place in chosen) >= inside for chosen in combinations(range(len(events)), size)]
-    arguments = ([inside], [size], [sum(events) - inside], [len(events) - size])
-    assert exact_p(*map(np.array, arguments)) == pytest.approx(np.mean(ways))
+def test_p_is_the_share_of_all_ways_to_shuffle_who_is_in_the_cluster() -> None:
+    off = np.array([1, 1, 0, 1, 1, 0, 0, 1, 0, 0, 0], bool)
+    size = 5
+    ways = [off[list(chosen)].sum() >= off[:size].sum() for chosen in combinations(range(len(off)), size)]
+    members = Members(np.arange(11), np.repeat([0, NONE], [5, 6]).astype(np.int32), np.zeros(11, np.float32))
+    (row,) = cluster_claims(members, make_evidence(np.zeros(11, int), off=off))
+    assert row["p"] == row["q"] == pytest.approx(np.mean(ways))
 
 
 def test_clusters_of_noise_are_hardly_ever_found() -> None:

@@ -14,18 +14,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
 
 from audit.findings.clusters import Members, by_class, representatives
+from audit.findings.contrasts import FEWEST, Row, percent
 from audit.findings.evidence import Evidence
+from audit.findings.exact import label_permutation
 from audit.findings.multiplicity import benjamini_hochberg
 from audit.findings.off_object import wilson_interval
+from audit.findings.zones import ZONES
+from audit.store.layout import CELLS
 
 FAMILY = "class x cluster"
-FEWEST = 5
-"""Images whose object is known, in the cluster and in the rest of its class, from which it is tested."""
-FEWEST = 5
-"""Images whose object is known, in the cluster and in the rest of its class, from which it is tested."""
 SHEET = 24
 """Targets on a contact sheet."""
 SHOWN = 3
@@ -45,7 +44,7 @@ class _Card:
     outside: NDArray[np.int64]
 
 
-def cluster_claims(members: Members, evidence: Evidence, level: float = 0.05) -> list[dict[str, Any]]:
+def cluster_claims(members: Members, evidence: Evidence, level: float = 0.05) -> list[Row]:
     """Rows of `audit.store.layout.CLAIM`, one for each cluster, by class and number.
 
     Where the object is known in fewer than `FEWEST` images of the cluster, or of the rest of its class, there is no
@@ -57,7 +56,7 @@ def cluster_claims(members: Members, evidence: Evidence, level: float = 0.05) ->
     counts = np.array([_counts(card, evidence) for card in cards], np.int64).reshape(-1, 4)
     tested = (counts[:, 1] >= FEWEST) & (counts[:, 3] >= FEWEST)
     p = np.full(len(cards), np.nan)
-    p[tested] = exact_p(*counts[tested].T)
+    p[tested] = _exact(counts[tested])
     q = p.copy()
     q[tested] = benjamini_hochberg(p[tested]) if tested.any() else p[tested]
     attributes = _over_represented(cards, evidence, level)
@@ -65,18 +64,6 @@ def cluster_claims(members: Members, evidence: Evidence, level: float = 0.05) ->
         _row(card, evidence, tuple(count), p_value, q_value, level, int(tested.sum()), found)
         for card, count, p_value, q_value, found in zip(cards, counts.tolist(), p, q, attributes, strict=True)
     ]
-
-
-def exact_p(
-    inside: NDArray[np.integer], size: NDArray[np.integer], outside: NDArray[np.integer], rest: NDArray[np.integer]
-) -> NDArray[np.float64]:
-    """Fisher's exact test, one-sided: how often shuffled labels put at least `inside` events into the group.
-
-    Args:
-        inside, size: events in the group, and its members, each [n].
-        outside, rest: events in the rest, and how many the rest are.
-    """
-    return np.asarray(hypergeom.sf(inside - 1, size + rest, inside + outside, size), np.float64)
 
 
 def _cards(members: Members, evidence: Evidence) -> Iterator[_Card]:
@@ -95,6 +82,12 @@ def _cards(members: Members, evidence: Evidence) -> Iterator[_Card]:
             )
 
 
+def _exact(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """p [m] of counts [m, 4]: events in the cluster, its size, events in the rest of the class, its size."""
+    inside, size, outside, rest = counts.T
+    return label_permutation(inside, size, inside + outside, size + rest)
+
+
 def _counts(card: _Card, evidence: Evidence) -> tuple[int, int, int, int]:
     """Off-object targets and all, in the cluster and in the rest of the class, among those whose object is known."""
     inside, outside = (own[evidence.known[own]] for own in (card.inside, card.outside))
@@ -110,7 +103,7 @@ def _row(
     level: float,
     tested: int,
     attributes: list[dict[str, Any]],
-) -> dict[str, Any]:
+) -> Row:
     off, size, off_rest, rest = counts
     was_tested = bool(np.isfinite(p))
     low, high = wilson_interval(np.array([off]), np.array([size]))
@@ -158,21 +151,9 @@ def _described(card: _Card, evidence: Evidence) -> dict[str, Any]:
 
 def zone(heat: NDArray[np.floating]) -> str | None:
     """The smallest zone of the frame with more than half of the heat [64]; None if none has."""
-    cells = heat.reshape(8, 8)
-    total = cells.sum()
-    return next((name for name, where in _ZONES.items() if cells[where].sum() > total / 2), None)
-
-
-_ZONES: dict[str, Any] = {
-    f"{down}-{across} corner": np.s_[rows, columns]
-    for down, rows in (("top", slice(0, 2)), ("bottom", slice(6, 8)))
-    for across, columns in (("left", slice(0, 2)), ("right", slice(6, 8)))
-} | {
-    "centre": np.s_[2:6, 2:6],
-    "border": np.array([[row in (0, 7) or column in (0, 7) for column in range(8)] for row in range(8)]),
-    "upper half": np.s_[:4],
-    "lower half": np.s_[4:],
-}
+    cells = heat.reshape(CELLS, CELLS)
+    most = [name for name, where in ZONES.items() if cells[where].sum() > cells.sum() / 2]
+    return min(most, key=lambda name: ZONES[name].sum(), default=None)
 
 
 def _over_represented(cards: list[_Card], evidence: Evidence, level: float) -> list[list[dict[str, Any]]]:
@@ -181,7 +162,7 @@ def _over_represented(cards: list[_Card], evidence: Evidence, level: float) -> l
     found: list[list[dict[str, Any]]] = [[] for _ in cards]
     if not rows:
         return found
-    p = exact_p(*np.array([row["counts"] for _, row in rows], np.int64).T)
+    p = _exact(np.array([row["counts"] for _, row in rows], np.int64))
     for (place, row), p_value, q_value in zip(rows, p, benjamini_hochberg(p), strict=True):
         inside, size, outside, rest = row.pop("counts")
         if q_value <= level:
@@ -211,10 +192,10 @@ def _sentence(
         place = f", mostly {'along' if where == 'border' else 'in'} the {where}" if where else ""
         says = (
             f"{off} of {size} images named {name} that are alike under the heat look off the object{place}; "
-            f"of the rest of the class {100 * off_rest / rest:.0f} % do."
+            f"of the rest of the class {percent(off_rest / rest)} do."
         )
     shares = [
-        f"{row['attribute']} {row['value']} in {100 * row['inside']:.0f} % ({100 * row['outside']:.0f} %)"
+        f"{row['attribute']} {row['value']} in {percent(row['inside'])} ({percent(row['outside'])})"
         for row in attributes
     ]
     return says + (f" More often than in the rest: {', '.join(shares)}." if shares else "")

@@ -19,6 +19,7 @@ from sklearn.cluster import HDBSCAN
 
 from audit.findings.components import Components, Moments, unit_length
 from audit.findings.evidence import Evidence
+from audit.findings.exact import one_vote
 
 Part = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating]]
 """Samples [n], slots [n] and what lies under their heat [n, D], of one shard."""
@@ -101,9 +102,7 @@ def cluster_targets(
 def representatives(evidence: Evidence) -> NDArray[np.int64]:
     """Positions of confidently named targets, ascending; of near-duplicates that name the same class only the first."""
     named = np.flatnonzero(evidence.named)
-    images = int(evidence.image.max(initial=0)) + 1
-    _, first = np.unique(evidence.class_id[named].astype(np.int64) * images + evidence.image[named], return_index=True)
-    return np.sort(named[first])
+    return np.sort(named[one_vote(evidence.class_id[named], evidence.image[named])])
 
 
 def _draw(evidence: Evidence, most: int, seed: int) -> NDArray[np.bool_]:
@@ -119,8 +118,8 @@ def _draw(evidence: Evidence, most: int, seed: int) -> NDArray[np.bool_]:
 
 def _selected(
     parts: Iterable[Part], evidence: Evidence, wanted: NDArray[np.bool_]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Positions [m] and unit vectors [m, D], part by part, of wanted targets with something under their heat."""
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
+    """Positions [m] and vectors [m, D], part by part, of wanted targets with something under their heat."""
     keys = _key(evidence.sample, evidence.slot)
     for sample, slot, under in parts:
         own = _key(sample, slot)
@@ -129,7 +128,7 @@ def _selected(
         there[there] = keys[target[there]] == own[there]
         there[there] = wanted[target[there]]
         there[there] = np.isfinite(under[there]).all(axis=1) & under[there].any(axis=1)
-        yield target[there], unit_length(under[there])
+        yield target[there], under[there]
 
 
 def _key(sample: NDArray[np.integer], slot: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -145,16 +144,17 @@ def by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.in
 
 
 def _cluster_class(
-    class_id: int, vectors: NDArray[np.float32], clusterings: dict[int, _Clustering]
+    class_id: int, vectors: NDArray[np.floating], clusterings: dict[int, _Clustering]
 ) -> NDArray[np.int32]:
     """Cluster one class's vectors [n, D]; the labels [n], and, if there are clusters, how to assign others."""
     labels = np.full(len(vectors), NONE, np.int32)
     if len(vectors) < LEAST_TARGETS:
         return labels
     moments = Moments(vectors.shape[1])
-    moments.add(vectors)
+    units = unit_length(vectors)
+    moments.add(units)
     components = moments.components()
-    points = components.project(vectors)
+    points = components.project(units)
     least = max(LEAST_MEMBERS, int(np.ceil(LEAST_SHARE * len(points))))
     search = HDBSCAN(min_cluster_size=least, min_samples=NEIGHBOURS, copy=True)
     labels = _largest_first(search.fit_predict(points.astype(np.float64)))
@@ -180,7 +180,7 @@ def _described(components: Components, points: NDArray[np.float32], labels: NDAr
 
 def _assign(
     target: NDArray[np.int64],
-    vectors: NDArray[np.float32],
+    vectors: NDArray[np.floating],
     class_id: NDArray[np.int32],
     labels: NDArray[np.int32],
     clusterings: dict[int, _Clustering],
@@ -194,9 +194,9 @@ def _assign(
 
 
 def _nearest(
-    vectors: NDArray[np.float32], labels: NDArray[np.int32], clustering: _Clustering
+    vectors: NDArray[np.floating], labels: NDArray[np.int32], clustering: _Clustering
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    points = clustering.components.project(vectors)
+    points = clustering.components.project(unit_length(vectors))
     distances = np.linalg.norm(points[:, None] - clustering.middles, axis=2)
     nearest = distances.argmin(axis=1).astype(np.int32)
     least = distances.min(axis=1)
