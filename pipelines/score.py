@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audit.datasets.manifest import Sample
 from audit.findings.grid import Placed
 from audit.findings.null import shift_null
-from audit.findings.placement import centre_energy, off_object_cells, on_other_classes, peak_distance
+from audit.findings.placement import by_cell, centre_energy, on_other_classes, peak_distance
 from audit.metrics import Confusion, Scene, Scores, score
 from audit.store.layout import CELLS, CONTEXT, LEVELS
 from audit.store.quantised import Quantised
@@ -23,6 +23,7 @@ from pipelines.annotations import Annotation, read_annotation
 _AHEAD = 16
 _NUMBERS = ("area", "energy", "lift", "best_iou")
 _PLACED = ("p_low", "p_high", "attainable", "centre_energy", "peak_distance")
+_CELLS = ("heat", "off_heat", "off_area")
 _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
 
 
@@ -81,7 +82,8 @@ class Scorer:
             return None
         own, class_ids = maps[targets.slots[usable]], targets.class_ids[usable]
         placed = Placed.of(own, view, known.mask, class_ids, size)
-        rows["off_heat"][usable], rows["off_area"][usable] = off_object_cells(placed)
+        for name, cells in by_cell(placed).items():
+            rows[name][usable] = cells
         if known.mask is not None:
             scene = Scene.seen(own, view, known.mask, class_ids)
             _fill(rows, usable, score(scene), _placement(placed), known.rests_on)
@@ -159,7 +161,7 @@ def _begin(row: int, targets: Targets, known: Annotation) -> dict[str, NDArray[A
         "inside": np.zeros((count, LEVELS), np.int32),
         "outside": np.zeros((count, LEVELS), np.int32),
     }
-    rows |= {name: np.full((count, CELLS * CELLS), np.nan, np.float16) for name in ("off_heat", "off_area")}
+    rows |= {name: np.full((count, CELLS * CELLS), np.nan, np.float16) for name in _CELLS}
     rows |= {name: np.full(count, np.nan) for name in (*_NUMBERS, *_PLACED)}
     return rows | {name: np.full(count, None, object) for name in _FLAGS}
 

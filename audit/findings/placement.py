@@ -32,19 +32,25 @@ def peak_distance(placed: Placed) -> NDArray[np.float64]:
     return found
 
 
-def off_object_cells(placed: Placed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shares of each map's heat, and of the area that counts, off the object in each cell of the frame: two [K, 64].
+def by_cell(placed: Placed) -> dict[str, NDArray[np.float32]]:
+    """What lies in each cell of the frame, three arrays [K, 64].
 
-    Both add up to 1 with what is on the object; NaN for a map without heat on what counts.
+    `heat` and `off_heat` are shares of a map's heat, in all and off the object, NaN for a map without heat on what
+    counts; `off_area` is the share, off the object, of the area that counts.
     """
     y0, x0, y1, x1 = placed.frame
     down = cell_shares(y0, y1, 0, GRID, CELLS) * ((y1 - y0) / CELLS)
     across = cell_shares(x0, x1, 0, GRID, CELLS) * ((x1 - x0) / CELLS)
-    total = placed.total
-    heat = (down @ (placed.heat * placed.off) @ across.T).reshape(len(total), -1)
-    area = (down @ placed.off @ across.T).reshape(len(total), -1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return heat / np.where(total > 0, total, np.nan)[:, None], area / placed.valid.sum()
+
+    def cells(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(down @ values @ across.T, np.float32).reshape(len(values), -1)
+
+    total = np.where(placed.total > 0, placed.total, np.nan)[:, None]
+    return {
+        "heat": cells(placed.heat * placed.valid) / total,
+        "off_heat": cells(placed.heat * placed.off) / total,
+        "off_area": cells(placed.off) / max(float(placed.valid.sum()), 1e-12),
+    }
 
 
 def on_other_classes(
