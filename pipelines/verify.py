@@ -190,12 +190,15 @@ def _cause(run: Run, table: pd.DataFrame, claim: Mapping[str, Any], floor: float
 
 def _spoken_of(run: Run, table: pd.DataFrame, claim: Mapping[str, Any]) -> pd.Series[bool]:
     """Which targets a claim is about: those of its class, and of its cluster or group."""
-    of_class = pd.Series(True, table.index) if claim["class_id"] is None else table["class_id"] == claim["class_id"]
+    of_class: pd.Series[bool] = pd.Series(True, table.index)
+    if claim["class_id"] is not None:
+        of_class = table["class_id"] == claim["class_id"]
     if claim["kind"] == "cluster":
         return of_class & _in_cluster(run, table, claim["subject"])
     if claim["kind"] == "group":
         attribute, _, value = claim["subject"].partition("=")
-        return of_class & (table["sample"].map(_attribute(run, attribute)) == value)
+        in_group: pd.Series[bool] = table["sample"].map(_attribute(run, attribute)) == value
+        return of_class & in_group
     return of_class
 
 

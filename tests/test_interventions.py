@@ -217,7 +217,7 @@ def test_what_the_interventions_do_to_any_class_confirms_nothing() -> None:
 def test_a_sentence_says_what_was_measured() -> None:
     says = cause(np.full(6, 0.61), np.full(5, 0.03), "disc").says
     assert says == (
-        "Without its background p(disc) falls by 0.61 [0.61, 0.61] on average in 6 flagged images, "
+        "Without its background p(disc) falls by 0.61 [0.61, 0.61] on average in the 6 most severe flagged images, "
         "by 0.03 in 5 controls: the background is the cause."
     )
     assert cause(np.empty(0), np.empty(0), None).outcome == "inconclusive"

@@ -233,11 +233,8 @@ def test_claims_speak_of_their_class_group_or_cluster(tmp_path: Path) -> None:
     folder = plan.run.path / layout.FINDINGS
     accuse(plan.run)
     targets = all_targets(plan.run)
-    claims = [("cluster:stamped:1", "cluster", 0, "1", True), ("zone::corner", "zone", None, "corner", True)]
-    claims += [("spot:red:x", "spot", 1, "x", False)]
-    rows: dict[str, Any] = {name: [None] * len(claims) for name in layout.CLAIM.names}
-    rows |= dict(zip(("finding", "kind", "class_id", "subject", "found"), zip(*claims, strict=True), strict=True))
-    write_table(folder / layout.CLAIMS, rows, layout.CLAIM)
+    cluster_1 = ("cluster:stamped:1", "cluster", 0, "1", True)
+    claim(plan.run, cluster_1, ("zone::corner", "zone", None, "corner", True), ("spot:red:x", "spot", 1, "x", False))
     members = targets[targets["class_id"] == 0].assign(cluster=[1, 1, 1, 1, 1, 0], distance=0.0)
     write_table(folder / layout.CLUSTERS, {name: members[name] for name in layout.MEMBER.names}, layout.MEMBER)
     record = verify(plan.run, classifier_of(plan), Verification(), targets)
@@ -247,9 +244,29 @@ def test_claims_speak_of_their_class_group_or_cluster(tmp_path: Path) -> None:
     assert zone["targets"] == len(targets)
 
 
+def claim(run: Run, *claims: tuple[str, str, int | None, str, bool]) -> None:
+    """Write claims: finding, kind, class, subject, and whether it is found."""
+    rows: dict[str, Any] = {name: [None] * len(claims) for name in layout.CLAIM.names}
+    names = ("finding", "kind", "class_id", "subject", "found")
+    rows |= dict(zip(names, map(list, zip(*claims, strict=True)), strict=True))
+    write_table(run.path / layout.FINDINGS / layout.CLAIMS, rows, layout.CLAIM)
+
+
+def test_where_no_object_is_known_the_confident_targets_of_claims_are_drawn(tmp_path: Path) -> None:
+    run = audited(tmp_path, "none").run
+    claim(run, ("spot:stamped:x", "spot", 0, "x", True), ("spot:red:x", "spot", 1, "x", False))
+    drawn = draw_suspects(run, 50)
+    roles = drawn.groupby("role")["class_id"].agg(list)
+    assert roles["flagged"] == [0] * EACH
+    assert len(roles["control"]) == EACH
+    assert 0 not in roles["control"]
+
+
 def test_a_run_without_findings_is_refused(tmp_path: Path) -> None:
+    run = audited(tmp_path, "none").run
+    claim(run, ("spot:stamped:x", "spot", 0, "x", False))
     with pytest.raises(RunError, match="Nothing is flagged"):
-        draw_suspects(audited(tmp_path, "none").run, 5)
+        draw_suspects(run, 5)
 
 
 @pytest.mark.parametrize("values", [{"sample": 0}, {"batch_size": 0}, {"fill": "grey"}])

@@ -135,10 +135,9 @@ _MEANS = {
 def _says(decided: str, what: str, count: int, found: Mapping[str, float], control: NDArray[np.floating]) -> str:
     mean, low, high = (f"{found[key]:.2f}" for key in ("mean", "low", "high"))
     beside = f", by {control.mean():.2f} in {len(control)} controls" if len(control) else ""
-    return (
-        f"Without its background {what} falls by {mean} [{low}, {high}] on average in {count} flagged "
-        f"image{'' if count == 1 else 's'}{beside}: {_MEANS[decided]}."
-    )
+    images = f"the {count} most severe flagged images" if count > 1 else "1 flagged image"
+    falls = f"{what} falls by {mean} [{low}, {high}] on average in {images}"
+    return f"Without its background {falls}{beside}: {_MEANS[decided]}."
 
 
 def spread(class_id: NDArray[np.integer], severity: NDArray[np.floating], count: int) -> NDArray[np.intp]:
