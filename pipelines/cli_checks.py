@@ -105,7 +105,8 @@ def verify(
     use_all_cores()
     run = Run.open(run_path)
     classifier = in_precision(model_of_run(run, model), run.record["config"].get("precision", "float32"))
-    record = verify_run(run, classifier, asked)
+    with run.locked():
+        record = verify_run(run, classifier, asked)
     print_json(record) if as_json else print_verified(record)
 
 

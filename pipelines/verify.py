@@ -161,17 +161,10 @@ def _effect(drops: Drops) -> dict[str, Any]:
 
 
 def found_claims(run: Run) -> list[dict[str, Any]]:
-    """Findings about more than one target: finding, kind, class_id, class and subject, classes first."""
-    folder = run.path / layout.FINDINGS
-    claims: list[dict[str, Any]] = []
-    if (folder / layout.CLASS_FINDINGS).exists():
-        for row in read_table(folder / layout.CLASS_FINDINGS, ["class_id", "class", "finding"]).to_pylist():
-            if row.pop("finding"):
-                claims.append({**row, "finding": f"class:{row['class']}", "kind": "class", "subject": ""})
-    if (folder / layout.CLAIMS).exists():
-        columns = ["finding", "kind", "class_id", "class", "subject", "found"]
-        claims += [row for row in read_table(folder / layout.CLAIMS, columns).to_pylist() if row["found"]]
-    return list({claim["finding"]: claim for claim in claims}.values())
+    """Findings about more than one target: finding, kind, class_id, class and subject."""
+    path = run.path / layout.FINDINGS / layout.CLAIMS
+    columns = ["finding", "kind", "class_id", "class", "subject", "found"]
+    return [row for row in read_table(path, columns).to_pylist() if row["found"]] if path.exists() else []
 
 
 def _floor(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> float:

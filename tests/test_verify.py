@@ -114,11 +114,18 @@ def all_targets(run: Run) -> pd.DataFrame:
     return rows.assign(severity=rows["probability"], role="flagged", control=-1).reset_index(drop=True)
 
 
+def claim(run: Run, *claims: tuple[str, str, int | None, str, bool]) -> None:
+    """Write claims: finding, kind, class, subject, and whether it is found."""
+    rows: dict[str, Any] = {name: [None] * len(claims) for name in layout.CLAIM.names}
+    names = ("finding", "kind", "class_id", "subject", "found")
+    rows |= dict(zip(names, map(list, zip(*claims, strict=True)), strict=True))
+    rows["class"] = [None if class_id is None else CLASSES[class_id] for class_id in rows["class_id"]]
+    write_table(run.path / layout.FINDINGS / layout.CLAIMS, rows, layout.CLAIM)
+
+
 def accuse(run: Run, *names: str) -> None:
     """Make findings of classes."""
-    columns: dict[str, Any] = {name: [0] * len(names) for name in layout.CLASS_FINDING.names}
-    columns |= {"class": names, "class_id": [CLASSES.index(name) for name in names], "finding": [True] * len(names)}
-    write_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS, columns, layout.CLASS_FINDING)
+    claim(run, *((f"class:{name}", "class", CLASSES.index(name), "looks off the object", True) for name in names))
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +238,6 @@ def test_images_that_changed_are_counted_and_left_out(tmp_path: Path) -> None:
 def test_claims_speak_of_their_class_group_or_cluster(tmp_path: Path) -> None:
     plan = audited(tmp_path)
     folder = plan.run.path / layout.FINDINGS
-    accuse(plan.run)
     targets = all_targets(plan.run)
     cluster_1 = ("cluster:stamped:1", "cluster", 0, "1", True)
     claim(plan.run, cluster_1, ("zone::corner", "zone", None, "corner", True), ("spot:red:x", "spot", 1, "x", False))
@@ -242,14 +248,6 @@ def test_claims_speak_of_their_class_group_or_cluster(tmp_path: Path) -> None:
     cluster, zone = record["causes"]
     assert (cluster["targets"], cluster["outcome"]) == (5, "confirmed")
     assert zone["targets"] == len(targets)
-
-
-def claim(run: Run, *claims: tuple[str, str, int | None, str, bool]) -> None:
-    """Write claims: finding, kind, class, subject, and whether it is found."""
-    rows: dict[str, Any] = {name: [None] * len(claims) for name in layout.CLAIM.names}
-    names = ("finding", "kind", "class_id", "subject", "found")
-    rows |= dict(zip(names, map(list, zip(*claims, strict=True)), strict=True))
-    write_table(run.path / layout.FINDINGS / layout.CLAIMS, rows, layout.CLAIM)
 
 
 def test_where_no_object_is_known_the_confident_targets_of_claims_are_drawn(tmp_path: Path) -> None:
