@@ -99,8 +99,11 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    weights: Annotated[
+        str | None, typer.Option(help="State dict or checkpoint to start from; its head may have other classes.")
+    ] = None,
 ) -> None:
-    """Train a classifier from scratch: softmax where every sample has one label, else multi-label.
+    """Train a classifier: softmax where every sample has one label, else multi-label.
 
     Example: camaudit train train.parquet --model torchvision:resnet18 -o model.pt
     """
@@ -109,7 +112,7 @@ def train(
     from pipelines.train import train as fit_model
 
     use_all_cores()
-    training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed)
+    training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed, weights)
     done = fit_model(Manifest.open(manifest), training, out)
     typer.echo(f"{out}: {done['samples']} samples ({done['unreadable']} unreadable), last mean loss {done['loss']:.4f}")
 
