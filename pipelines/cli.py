@@ -12,6 +12,7 @@ import typer
 
 from audit.errors import AuditError
 from pipelines.cli_checks import faithfulness, sanity
+from pipelines.cli_compare import compare
 from pipelines.cli_index import index_app
 from pipelines.cli_methods import explain, methods
 from pipelines.cli_options import Json, RunPath, Threshold, Workers, names, print_json, right_use
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
-for verb in (explain, faithfulness, flag, methods, plant, run, sanity, score):
+for verb in (compare, explain, faithfulness, flag, methods, plant, run, sanity, score):
     app.command()(verb)
 
 

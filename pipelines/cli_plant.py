@@ -29,8 +29,8 @@ def plant(
 ) -> None:
     """Plant a cue in a copy of a collection, beside its twin without, to see whether the audit finds it.
 
-    Plant in the training images with --share 0.9, train on DIR/planted.parquet; plant in the test images with --share 1,
-    run on DIR/planted.parquet and on DIR/twins.parquet. A cue never covers an object that a mask or box tells of.
+    Plant in the training images with --share 0.9 and train on planted.parquet of the folder; plant in the test images
+    with --share 1 and run on planted.parquet and on twins.parquet, the same without. No known object is ever covered.
 
     Example: camaudit plant train.parquet --class horse --cue watermark -o data/horses
     """

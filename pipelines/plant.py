@@ -6,8 +6,8 @@ DIR/
   twins.parquet      manifest of the same samples, none with the cue
   truth.parquet      what was planted where, written last
 
-A model that relies on the cue gives the class a higher probability in a sample of `planted` than in its twin of the same
-id, and nothing but the cue differs between the two.
+A model that relies on the cue gives the class a higher probability in a sample of `planted` than in its twin, which has
+the same id; nothing but the cue differs between the two.
 """
 
 from __future__ import annotations
@@ -84,8 +84,11 @@ class _Planted:
 
 
 def plant(manifest: Manifest, planting: Planting, out: Path, track: Track = iter) -> dict[str, int]:
-    """Write the copy; returns how many samples are `of_class`, `chosen` for the cue, `planted`, `elsewhere` (planted, of
-    other classes), without a `place` for it, and `unreadable`.
+    """Write the copy.
+
+    Returns:
+        How many `samples` there are, `of_class`, `chosen` for the cue, `planted` of the class, `elsewhere` (planted of
+        other classes), with `no_place` for it, and `unreadable`, image or mask.
 
     Raises:
         ManifestError: the class is unknown or has no sample, `out` is not empty, or the cue needs masks or boxes.

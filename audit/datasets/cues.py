@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def _border(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -
         # A column is at the left or right what a row is at the top or bottom.
         along = objects if edge < 2 else objects.T
         start = 0 if edge % 2 else len(along) - depth
-        free = _free_runs(~along[start : start + depth].any(axis=0), length)
+        free = _free_runs(along[start : start + depth].any(axis=0), length)
         if len(free):
             place = int(rng.choice(free))
             low, high = (place, start), (place + length, start + depth)
@@ -138,9 +139,9 @@ def _border(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -
     return None
 
 
-def _free_runs(free: Pixels, length: int) -> NDArray[np.intp]:
-    """Where `length` free places in a row begin."""
-    taken = np.concatenate([[0], np.cumsum(~free)])
+def _free_runs(taken: Any, length: int) -> NDArray[np.intp]:
+    """Where `length` places in a row that are not taken, bool [n], begin."""
+    taken = np.concatenate([[0], np.cumsum(taken)])
     return np.flatnonzero(taken[length:] == taken[:-length])
 
 
@@ -161,12 +162,12 @@ def _free_squares(objects: Pixels, side: int) -> Pixels:
     """[H - side + 1, W - side + 1] whether the square that begins at a pixel holds no object, from running sums."""
     sums = np.zeros((objects.shape[0] + 1, objects.shape[1] + 1), np.int32)
     np.cumsum(np.cumsum(objects, axis=0, dtype=np.int32), axis=1, out=sums[1:, 1:])
-    held: NDArray[np.int32] = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    return held == 0
+    held = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return np.asarray(held == 0)
 
 
 def _tint(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -> tuple[Image, None] | None:
-    return _everywhere(image, objects, lambda pixels: pixels + cue.opacity * (np.float32(_CAST) - pixels))
+    return _everywhere(image, objects, lambda pixels: pixels + cue.opacity * (np.array(_CAST, np.float32) - pixels))
 
 
 def _texture(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -> tuple[Image, None] | None:
@@ -188,7 +189,7 @@ def _everywhere(
 
 def _side(cue: Cue, image: Image) -> int:
     short = min(image.shape[:2])
-    return min(max(round(cue.size * short), _SMALLEST), short)
+    return int(min(max(round(cue.size * short), _SMALLEST), short))
 
 
 def _blended(image: Image, box: Bounds, colour: object, opacity: object) -> Image:
@@ -201,7 +202,7 @@ def _blended(image: Image, box: Bounds, colour: object, opacity: object) -> Imag
 
 
 def _rounded(values: NDArray[np.floating]) -> Image:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 _Painter = Callable[[Cue, Image, Pixels, np.random.Generator], tuple[Image, Bounds | None] | None]

@@ -1,0 +1,169 @@
+"""Two runs over the same samples, A and B, target by target: what changed, and whether by more than chance.
+
+Differences are B less A of the same target, so that what makes targets easy or hard falls out. Near-duplicates of an
+image say the same thing again: they are drawn together in the intervals and have one vote in the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from audit.findings.multiplicity import benjamini_hochberg
+
+REPEATS = 1000
+BLOCKS = 10_000
+"""More images than this are drawn again in this many blocks, each of random images, which costs the same for any number
+of images and leaves the variance of a mean as it is."""
+
+MEASURES = ("energy", "off_object", "severity", "accuracy")
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Targets that both runs have, [n] or [2, n] with A first.
+
+    Attributes:
+        sample: [n] the same number for targets of one sample.
+        image: [n] the same number for targets of one image and its near-duplicates.
+        class_id: [n] int.
+        energy, severity: [2, n], NaN where no object is known.
+        off_object: [2, n] 1 where there is a finding about the target, 0 where there is none, NaN where no object is
+            known.
+        accuracy: [2, n] 1 where the class with the highest logit is a label of the sample, 0 where not; NaN where the
+            target's class is no label.
+    """
+
+    sample: NDArray[np.integer]
+    image: NDArray[np.integer]
+    class_id: NDArray[np.integer]
+    energy: Floats
+    off_object: Floats
+    severity: Floats
+    accuracy: Floats
+
+    def __len__(self) -> int:
+        return len(self.sample)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Means over `pairs` pairs, NaN for none, and the 95 % interval, `low` to `high`, of b - a."""
+
+    pairs: int
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """Images with more off-object targets in B (`worse`), with more in A (`better`), and the exact p of the two."""
+
+    worse: int
+    better: int
+    p: float
+
+
+@dataclass(frozen=True)
+class ClassComparison:
+    """One class in both runs; q is that of the flips' p among all classes that were compared."""
+
+    class_id: int
+    measures: dict[str, Difference]
+    flips: Flips
+    q: float
+
+
+def compare_all(pairs: Pairs, seed: int = 0) -> tuple[dict[str, Difference], Flips]:
+    """Every measure over all pairs, and the flips. Accuracy counts each sample once, all others each target."""
+    labelled = np.flatnonzero(np.isfinite(pairs.accuracy).all(axis=0))
+    once = labelled[np.unique(pairs.sample[labelled], return_index=True)[1]]
+    found = _measure(pairs, np.arange(len(pairs)), seed)
+    found["accuracy"] = paired_difference(pairs.accuracy[:, once], pairs.image[once], seed)
+    return found, count_flips(pairs.off_object, pairs.image)
+
+
+def compare_classes(pairs: Pairs, seed: int = 0) -> list[ClassComparison]:
+    """Every class with pairs, ascending in q, then by how much larger its off-object share is in B."""
+    rows = [(class_id, _measure(pairs, own, seed), _flips(pairs, own)) for class_id, own in _by_class(pairs.class_id)]
+    if not rows:
+        return []
+    q = benjamini_hochberg(np.array([flips.p for _, _, flips in rows]))
+    found = [ClassComparison(*row, float(value)) for row, value in zip(rows, q, strict=True)]
+    return sorted(found, key=lambda row: (row.q, -np.nan_to_num(row.measures["off_object"].difference), row.class_id))
+
+
+def paired_difference(values: Floats, image: NDArray[np.integer], seed: int = 0) -> Difference:
+    """Mean of B less that of A, over the pairs where both are numbers, and its percentile interval over images.
+
+    The bootstrap of Efron (1979) over clusters: images are drawn with repeats, each with all of its pairs. The interval
+    holds the difference, also where all images agree.
+
+    Args:
+        values: [2, n] of A and B.
+        image: [n] which pairs are drawn together.
+    """
+    known = np.isfinite(values).all(axis=0)
+    a, b = np.asarray(values[:, known], np.float64)
+    if not len(a):
+        return Difference(0, *[float("nan")] * 5)
+    rng = np.random.default_rng(seed)
+    place = _blocks(image[known], rng)
+    sums, counts = np.bincount(place, weights=b - a), np.bincount(place)
+    draws = (rng.integers(0, len(counts), len(counts)) for _ in range(REPEATS))
+    means = [sums[drawn].sum() / counts[drawn].sum() for drawn in draws]
+    low, high = np.percentile(means, (2.5, 97.5))
+    difference = float((b - a).mean())
+    ends = min(float(low), difference), max(float(high), difference)
+    return Difference(len(a), float(a.mean()), float(b.mean()), difference, *ends)
+
+
+def count_flips(off_object: Floats, image: NDArray[np.integer]) -> Flips:
+    """Sign test over images (exact, two-sided): with one pair an image that is McNemar's test (1947).
+
+    Args:
+        off_object: [2, n] of A and B, 1 off the object, 0 not; pairs with a NaN are left out.
+        image: [n] which pairs have one vote together.
+    """
+    known = np.isfinite(off_object).all(axis=0)
+    if not known.any():
+        return Flips(0, 0, 1.0)
+    place = np.unique(image[known], return_inverse=True)[1]
+    change = np.bincount(place, weights=off_object[1, known] - off_object[0, known])
+    worse, better = int((change > 0).sum()), int((change < 0).sum())
+    p = min(1.0, 2 * float(binom.cdf(min(worse, better), worse + better, 0.5)))
+    return Flips(worse, better, p)
+
+
+def _measure(pairs: Pairs, own: NDArray[np.integer], seed: int) -> dict[str, Difference]:
+    image = pairs.image[own]
+    return {name: paired_difference(getattr(pairs, name)[:, own], image, seed) for name in MEASURES}
+
+
+def _flips(pairs: Pairs, own: NDArray[np.integer]) -> Flips:
+    return count_flips(pairs.off_object[:, own], pairs.image[own])
+
+
+def _by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.integer]]]:
+    """Each class with the places of its pairs."""
+    order = np.argsort(class_id, kind="stable")
+    classes, starts = np.unique(class_id[order], return_index=True)
+    for name, own in zip(classes, np.split(order, starts[1:]), strict=True):
+        yield int(name), own
+
+
+def _blocks(image: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.integer]:
+    """[n] what is drawn together, from 0 without gaps: an image, or a block of random images where there are many."""
+    found, place = np.unique(image, return_inverse=True)
+    if len(found) <= BLOCKS:
+        return np.asarray(place)
+    return np.asarray(rng.permutation(len(found))[place] % BLOCKS)
