@@ -181,8 +181,11 @@ def _claims(run: Run) -> dict[Any, dict[str, Any]] | None:
     path = run.path / layout.FINDINGS / layout.CLAIMS
     if not path.exists():
         return None
-    rows = read_table(path, ["finding", "kind", "class", "found", "says"]).to_pylist()
-    return {_claim_key(row): row for row in reversed(rows) if row["found"] and row["kind"] != "class"}
+    found: dict[Any, dict[str, Any]] = {}
+    for row in read_table(path, ["finding", "kind", "class", "found", "says"]).to_pylist():
+        if row["found"] and row["kind"] != "class":
+            found.setdefault(_claim_key(row), row)
+    return found
 
 
 def _claim_key(row: dict[str, Any]) -> Any:

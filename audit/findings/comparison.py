@@ -20,6 +20,9 @@ BLOCKS = 10_000
 """More images than this are drawn again in this many blocks, each of random images, which costs the same for any number
 of images and leaves the variance of a mean as it is."""
 
+_DRAWN = 1_000_000
+"""Images drawn at once, for memory's sake."""
+
 MEASURES = ("energy", "off_object", "severity", "accuracy")
 
 Floats = NDArray[np.floating]
@@ -119,9 +122,7 @@ def paired_difference(values: Floats, image: NDArray[np.integer], seed: int = 0)
     rng = np.random.default_rng(seed)
     place = _blocks(image[known], rng)
     sums, counts = np.bincount(place, weights=b - a), np.bincount(place)
-    draws = (rng.integers(0, len(counts), len(counts)) for _ in range(REPEATS))
-    means = [sums[drawn].sum() / counts[drawn].sum() for drawn in draws]
-    low, high = np.percentile(means, (2.5, 97.5))
+    low, high = np.percentile(_drawn_means(sums, counts, rng), (2.5, 97.5))
     difference = float((b - a).mean())
     ends = min(float(low), difference), max(float(high), difference)
     return Difference(len(a), float(a.mean()), float(b.mean()), difference, *ends)
@@ -156,9 +157,19 @@ def _flips(pairs: Pairs, own: NDArray[np.integer]) -> Flips:
 def _by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.integer]]]:
     """Each class with the places of its pairs."""
     order = np.argsort(class_id, kind="stable")
-    classes, starts = np.unique(class_id[order], return_index=True)
-    for name, own in zip(classes, np.split(order, starts[1:]), strict=True):
-        yield int(name), own
+    for name, start, count in zip(*np.unique(class_id[order], return_index=True, return_counts=True), strict=True):
+        yield int(name), order[start : start + count]
+
+
+def _drawn_means(sums: Floats, counts: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Means [REPEATS] of as many images as there are, drawn with repeats, from each image's sum and count."""
+    images = len(counts)
+    at_once = max(_DRAWN // images, 1)
+    means = []
+    for start in range(0, REPEATS, at_once):
+        drawn = rng.integers(0, images, (min(at_once, REPEATS - start), images))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    return np.concatenate(means)
 
 
 def _blocks(image: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.integer]:
