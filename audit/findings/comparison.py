@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,7 +162,7 @@ def _by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.i
         yield int(name), order[start : start + count]
 
 
-def _drawn_means(sums: Floats, counts: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.float64]:
+def _drawn_means(sums: NDArray[Any], counts: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
     """Means [REPEATS] of as many images as there are, drawn with repeats, from each image's sum and count."""
     images = len(counts)
     at_once = max(_DRAWN // images, 1)
