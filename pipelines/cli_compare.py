@@ -32,8 +32,9 @@ def compare(
     """
     from audit.store import Run
     from pipelines.compare import compare_runs
+    from pipelines.progress import tracked
 
-    record = compare_runs(Run.open(run_a), Run.open(run_b))
+    record = compare_runs(Run.open(run_a), Run.open(run_b), track=tracked("comparing classes"))
     print_json(record) if as_json else print_comparison(record, most)
     if fail_on and record["worse"]:
         for reason in record["worse"]:

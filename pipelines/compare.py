@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from audit.datasets import Track
 from audit.errors import RunError
 from audit.findings import severity
 from audit.findings.comparison import MEASURES, Pairs, compare_all, compare_classes
@@ -27,7 +28,7 @@ _NAMED_BY_PLACE = ("spot", "cluster")
 """Kinds of claims whose subject is a place or a number that another run need not give to the same thing."""
 
 
-def compare_runs(a: Run, b: Run, seed: int = 0) -> dict[str, Any]:
+def compare_runs(a: Run, b: Run, seed: int = 0, track: Track = iter) -> dict[str, Any]:
     """Everything that changed from run A to run B, as a record that is JSON.
 
     Returns:
@@ -61,7 +62,7 @@ def compare_runs(a: Run, b: Run, seed: int = 0) -> dict[str, Any]:
         "flips": asdict(flips),
         "classes": [
             {"class": names[row.class_id], "q": row.q, **asdict(row.flips), "measures": asdict(row)["measures"]}
-            for row in compare_classes(pairs, seed)
+            for row in compare_classes(pairs, seed, track)
         ],
         "findings": _changed_targets(joined),
         "class_findings": _changed(_class_findings(a), _class_findings(b)),
