@@ -126,12 +126,13 @@ def audit(work: Path, name: str, regime: Regime) -> Run:
 
 
 def findings_of(run: Run, class_name: str) -> dict[str, Any]:
-    """The class's row of the class table, and the claims about it that were found, in the run's order."""
+    """The class's row of the class table and its place there, 1 the first; the claims about it that were found."""
     folder = run.path / layout.FINDINGS
     rows = read_table(folder / layout.CLASS_FINDINGS).to_pylist()
     claims = read_table(folder / layout.CLAIMS).to_pylist() if (folder / layout.CLAIMS).exists() else []
     return {
         "class": next((row for row in rows if row["class"] == class_name), None),
+        "place": next((place for place, row in enumerate(rows, 1) if row["class"] == class_name), None),
         "found_classes": [row["class"] for row in rows if row["finding"]],
         "claims": [
             {name: row[name] for name in ("finding", "kind", "share", "expected", "q", "says")}
