@@ -118,6 +118,15 @@ def test_classes_are_compared_one_by_one_under_control_of_the_false_discovery_ra
         assert row.measures["energy"] == paired_difference(pairs.energy[:, own], pairs.image[own])
 
 
+def test_classes_without_a_flip_do_not_count_among_those_tested() -> None:
+    class_id, off = np.repeat(np.arange(10), 8), np.zeros((2, 80))
+    off[1, :7] = 1
+    image = np.arange(80)
+    rows = compare_classes(Pairs(image, image, class_id, off, off, off, off))
+    assert rows[0].q == pytest.approx(2 * 0.5**7)
+    assert [row.q for row in rows[1:]] == [1] * 9
+
+
 def test_no_class_differs_more_often_than_the_level_where_nothing_changed(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

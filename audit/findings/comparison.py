@@ -77,10 +77,19 @@ class Flips:
     better: int
     p: float
 
+    @property
+    def images(self) -> int:
+        """With any change."""
+        return self.worse + self.better
+
 
 @dataclass(frozen=True)
 class ClassComparison:
-    """One class in both runs; q is that of the flips' p among all classes that were compared."""
+    """One class in both runs; q is that of the flips' p among all classes with a flip, 1 where there is none.
+
+    Classes without a flip cannot be findings whatever the truth, and that there is none says nothing about which run is
+    worse: leaving them out keeps the false discovery rate (Gilbert 2005, after Tarone 1990).
+    """
 
     class_id: int
     measures: dict[str, Difference]
@@ -104,9 +113,9 @@ def compare_classes(pairs: Pairs, seed: int = 0, track: Track = iter) -> list[Cl
     """
     classes = list(_by_class(pairs.class_id))
     rows = [(class_id, _measure(pairs, own, seed), _flips(pairs, own)) for class_id, own in track(classes)]
-    if not rows:
-        return []
-    q = benjamini_hochberg(np.array([flips.p for _, _, flips in rows]))
+    p, flipped = (np.array([getattr(flips, name) for *_, flips in rows]) for name in ("p", "images"))
+    q = np.ones(len(rows))
+    q[flipped > 0] = benjamini_hochberg(p[flipped > 0])
     found = [ClassComparison(*row, float(value)) for row, value in zip(rows, q, strict=True)]
     return sorted(found, key=lambda row: (row.q, -np.nan_to_num(row.measures["off_object"].difference), row.class_id))
 
