@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,7 @@ from scipy.stats import binom
 
 from audit.datasets.manifest import Track
 from audit.findings.multiplicity import benjamini_hochberg
-
-REPEATS = 1000
-BLOCKS = 10_000
-"""More images than this are drawn again in this many blocks, each of random images, which costs the same for any number
-of images and leaves the variance of a mean as it is."""
-
-_DRAWN = 1_000_000
-"""Images drawn at once, for memory's sake."""
+from audit.findings.resampling import mean_interval
 
 MEASURES = ("energy", "off_object", "severity", "accuracy")
 
@@ -109,7 +101,7 @@ def compare_all(pairs: Pairs, seed: int = 0) -> tuple[dict[str, Difference], Fli
 def compare_classes(pairs: Pairs, seed: int = 0, track: Track = iter) -> list[ClassComparison]:
     """Every class with pairs, ascending in q, then by how much larger its off-object share is in B.
 
-    `track` wraps the classes, for a progress bar: 1,000 of them with 1,000 targets each take half a minute.
+    `track` wraps the classes, for a progress bar: 1,000 of them with 1,000 targets each take a quarter of a minute.
     """
     classes = list(_by_class(pairs.class_id))
     rows = [(class_id, _measure(pairs, own, seed), _flips(pairs, own)) for class_id, own in track(classes)]
@@ -123,8 +115,8 @@ def compare_classes(pairs: Pairs, seed: int = 0, track: Track = iter) -> list[Cl
 def paired_difference(values: Floats, image: NDArray[np.integer], seed: int = 0) -> Difference:
     """Mean of B less that of A, over the pairs where both are numbers, and its percentile interval over images.
 
-    The bootstrap of Efron (1979) over clusters: images are drawn with repeats, each with all of its pairs. The interval
-    holds the difference, also where all images agree.
+    Images are drawn with repeats, each with all of its pairs: `audit.findings.resampling`. The interval holds the
+    difference, also where all images agree.
 
     Args:
         values: [2, n] of A and B.
@@ -134,12 +126,9 @@ def paired_difference(values: Floats, image: NDArray[np.integer], seed: int = 0)
     a, b = np.asarray(values[:, known], np.float64)
     if not len(a):
         return Difference(0, *[float("nan")] * 5)
-    rng = np.random.default_rng(seed)
-    place = _blocks(image[known], rng)
-    sums, counts = np.bincount(place, weights=b - a), np.bincount(place)
-    low, high = np.percentile(_drawn_means(sums, counts, rng), (2.5, 97.5))
+    low, high = mean_interval((b - a)[:, None], image[known], seed=seed)
     difference = float((b - a).mean())
-    ends = min(float(low), difference), max(float(high), difference)
+    ends = min(float(low[0]), difference), max(float(high[0]), difference)
     return Difference(len(a), float(a.mean()), float(b.mean()), difference, *ends)
 
 
@@ -174,22 +163,3 @@ def _by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.i
     order = np.argsort(class_id, kind="stable")
     for name, start, count in zip(*np.unique(class_id[order], return_index=True, return_counts=True), strict=True):
         yield int(name), order[start : start + count]
-
-
-def _drawn_means(sums: NDArray[Any], counts: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Means [REPEATS] of as many images as there are, drawn with repeats, from each image's sum and count."""
-    images = len(counts)
-    at_once = max(_DRAWN // images, 1)
-    means = []
-    for start in range(0, REPEATS, at_once):
-        drawn = rng.integers(0, images, (min(at_once, REPEATS - start), images), np.int32)
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    return np.concatenate(means)
-
-
-def _blocks(image: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.integer]:
-    """[n] what is drawn together, from 0 without gaps: an image, or a block of random images where there are many."""
-    found, place = np.unique(image, return_inverse=True)
-    if len(found) <= BLOCKS:
-        return np.asarray(place)
-    return np.asarray(rng.permutation(len(found))[place] % BLOCKS)
