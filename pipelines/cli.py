@@ -15,7 +15,7 @@ from pipelines.cli_checks import faithfulness, sanity
 from pipelines.cli_index import index_app
 from pipelines.cli_methods import explain, methods
 from pipelines.cli_options import Json, RunPath, Threshold, Workers, names, print_json, right_use
-from pipelines.cli_run import flag, run, score
+from pipelines.cli_run import flag, report, run, score
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +25,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
-for verb in (explain, faithfulness, flag, methods, run, sanity, score):
+for verb in (explain, faithfulness, flag, methods, report, run, sanity, score):
     app.command()(verb)
 
 
