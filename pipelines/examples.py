@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.findings.zones import ZONES
 from audit.store import Run, Shard
 
 FEW = 4
@@ -64,9 +65,7 @@ class Examples:
 
 def how_chosen(claim: Claim) -> str:
     """What the targets of a claim were chosen by, in a sentence."""
-    if claim["kind"] in _HOW and not (_needs_cells(claim) and "cells" not in claim["details"]):
-        return _CHOSEN[claim["kind"]]
-    return "The most severe images of the class."
+    return _CHOSEN.get(claim["kind"], "The most severe images of the class.")
 
 
 def _of_class(claim: Claim, part: Part) -> NDArray[np.bool_]:
@@ -87,9 +86,7 @@ def _by_severity(run: Run, claim: Claim, part: Part) -> Scores:
 
 def _by_cells(run: Run, claim: Claim, part: Part) -> Scores:
     """Heat off the object in the claim's cells."""
-    if "cells" not in claim["details"]:
-        return _by_severity(run, claim, part)
-    heat = part.off_heat[:, claim["details"]["cells"]].sum(axis=1, dtype=np.float64)
+    heat = part.off_heat[:, _cells(claim)].sum(axis=1, dtype=np.float64)
     return np.where(part.rows["named"], heat, -np.inf)
 
 
@@ -110,8 +107,9 @@ def _by_attribute(run: Run, claim: Claim, part: Part) -> Scores:
     return np.where(has, shown.to_numpy(np.float64), -np.inf)
 
 
-def _needs_cells(claim: Claim) -> bool:
-    return _HOW.get(claim["kind"]) is _by_cells
+def _cells(claim: Claim) -> NDArray[Any]:
+    """Which cells of the frame a spot or a zone has."""
+    return ZONES[claim["subject"]].ravel() if claim["kind"] == "zone" else np.asarray(claim["details"]["cells"])
 
 
 _HOW: dict[str, Callable[[Run, Claim, Part], Scores]] = {
@@ -119,7 +117,6 @@ _HOW: dict[str, Callable[[Run, Claim, Part], Scores]] = {
     "zone": _by_cells,
     "context": _by_other_class,
     "group": _by_attribute,
-    "cluster": _by_severity,
 }
 _CHOSEN = {
     "spot": "The class's mean heat by part of the frame, and its images with most heat in the spot.",

@@ -55,8 +55,10 @@ def write_report(run: Run, out: Path | None = None, most: int = 12) -> Path:
 
 def gather_report(run: Run, most: int) -> Report:
     """All that the page says, read from the run."""
-    claims = sorted((claim for claim in read_claims(run) if claim["found"]), key=_confirmed_first)
-    survey = Survey(run, claims[:most], most)
+    found = sorted((claim for claim in read_claims(run) if claim["found"]), key=_rank)
+    apart = [claim for claim in found if not claim["details"].get("narrower")][:most]
+    others = [claim for claim in found if claim not in apart]
+    survey = Survey(run, apart, most)
     summary = json.loads((run.path / layout.SUMMARY).read_text())
     manifest = Manifest.open(run.path / layout.MANIFEST, 0, 0)
     return Report(
@@ -68,11 +70,11 @@ def gather_report(run: Run, most: int) -> Report:
         findings=summary["findings"],
         scored=summary["scores"].get("scored", 0),
         claims=survey.shown_claims(),
-        others=claims[most : most + _MOST_OTHERS],
+        others=others[:_MOST_OTHERS],
         targets=survey.shown_targets(),
         sizes=survey.sizes(),
         checks=checks_of(run),
-        limits=limits_of(run, summary, read_classes(run), len(claims) - most - _MOST_OTHERS),
+        limits=limits_of(run, summary, read_classes(run), len(others) - _MOST_OTHERS),
     )
 
 
@@ -115,7 +117,8 @@ class Survey:
             SizeBin(*end, int(named), int(flagged), float(a), float(b))
             for end, named, flagged, a, b in zip(ends, self._named, self._flagged, low, high, strict=True)
         ]
-        return bins if self._named.any() else []
+        some = np.flatnonzero(self._named)
+        return bins[some[0] : some[-1] + 1] if len(some) else []
 
     def _parts(self) -> Iterator[Part]:
         for shard in self._run.done():
@@ -205,7 +208,8 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return data.getvalue()
 
 
-def _confirmed_first(claim: Mapping[str, Any]) -> tuple[int, float]:
+def _rank(claim: Mapping[str, Any]) -> tuple[int, float]:
+    """Confirmed claims first, refuted ones last, then the most certain."""
     rank = {"confirmed": 0, "refuted": 2}.get(claim["outcome"], 1)
     return rank, 1.0 if claim["q"] is None else claim["q"]
 
@@ -217,7 +221,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     return [
         ("Images", f"{run.samples:,}"),
         ("Classes", f"{len(classes)}: {shown}"),
-        ("Model", str(record["source"]["model"])),
+        ("Model", Path(record["source"]["model"]).name),
         ("Heat", f"{record['config']['method']} at layer {record['model']['layer']}, {height} x {width} values a map"),
         ("Audited", _day(record["created"])),
         ("This page", _day(datetime.now(UTC).isoformat())),
@@ -239,5 +243,6 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
         ("manifest", record["manifest"]["fingerprint"]),
         ("model's weights", record["model"]["fingerprint"]),
         *((name, str(version)) for name, version in record["versions"].items()),
+        ("model", str(record["source"]["model"])),
         ("command", str(record.get("command", "not noted"))),
     ]
