@@ -72,7 +72,7 @@ def _of_class(claim: Claim, part: Part) -> NDArray[np.bool_]:
     rows = part.rows
     if claim["class_id"] is None:
         return np.ones(len(rows), bool)
-    return (rows["class_id"] == claim["class_id"]).to_numpy()
+    return np.asarray(rows["class_id"] == claim["class_id"])
 
 
 def _how_well(run: Run, claim: Claim, part: Part) -> Scores:

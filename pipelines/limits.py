@@ -51,7 +51,9 @@ def limits_of(run: Run, summary: Mapping[str, Any], classes: Sequence[Mapping[st
         text = "Places of the frame, other objects, groups and look-alikes were not tested."
         notes.append(Note(text, f"camaudit flag {name}"))
     if hidden > 0:
-        notes.append(Note(f"{hidden:,} more claims were found than this page shows.", f"camaudit findings {name} --json"))
+        notes.append(
+            Note(f"{hidden:,} more claims were found than this page shows.", f"camaudit findings {name} --json")
+        )
     height, width = run.record["grid"]
     coarse = f"The maps have {height} x {width} values: nothing finer than a cell of that grid can be told apart."
     return [*notes, Note(coarse), *map(Note, _ALWAYS)]
@@ -62,7 +64,10 @@ def _missing(run: Run, summary: Mapping[str, Any]) -> list[Note]:
     counted = (
         (summary["samples"]["pending"], "images are still pending; finish the run with the command that began it."),
         (summary["samples"]["failed"], "images failed and are in no figure of this page."),
-        (scores.get("no_mask", 0), "maps have no mask or box to compare with: of those only the place of the heat is known."),
+        (
+            scores.get("no_mask", 0),
+            "maps have no mask or box to compare with: of those only the place of the heat is known.",
+        ),
         (scores.get("bad_mask", 0), "maps have a mask that could not be used."),
         (scores.get("absent", 0), "maps are of a class that the mask does not show: they were not compared."),
         (targets.get("no_evidence", 0), "targets have a map without any positive heat: they are in no finding."),
@@ -88,8 +93,8 @@ def _sanity_note(method: str, curve: Mapping[str, Any]) -> Note:
     if curve["passes"]:
         return Note(f"{method}: the maps change when the network is made random, as they should ({numbers}).")
     return Note(
-        f"{method}: the maps hardly change when the network is made random ({numbers}). They do not explain this model; "
-        "trust none of the findings, and audit again with another method.",
+        f"{method}: the maps hardly change when the network is made random ({numbers}). They do not explain this "
+        "model; trust none of the findings, and audit again with another method.",
         "camaudit methods",
     )
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,10 @@ from PIL import Image
 
 from audit.datasets.manifest import Manifest
 from audit.export import finite, read_causes, read_claims, read_classes, read_effects, read_rules
-from audit.export.html import Note, Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
+from audit.export.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
 from audit.findings import wilson_interval
-from audit.pictures import read_picture
 from audit.pictures import Picture as Seen
+from audit.pictures import read_picture
 from audit.render import shrink
 from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically
@@ -100,22 +101,22 @@ class Survey:
         return [self._shown(claim, causes.get(claim["finding"])) for claim in self._claims]
 
     def shown_targets(self) -> list[ShownTarget]:
-        """The most severe findings about targets, the worst of each class first, with their pictures."""
+        """The most severe findings about targets, the worst of each class among them, with their pictures."""
         effects = read_effects(self._run)
         if self._worst.empty:
             return []
         turn = self._worst.groupby("class_id").cumcount()
         order = self._worst.assign(turn=turn).sort_values(["turn", "severity"], ascending=[True, False], kind="stable")
-        rows: list[dict[str, Any]] = order.drop(columns="turn").head(self._most).to_dict("records")
-        return [self._target(finite(row), effects.get((row["sample"], row["slot"]))) for row in rows]
+        chosen = order.drop(columns="turn").head(self._most).sort_values("severity", ascending=False, kind="stable")
+        rows = [finite({str(name): value for name, value in row.items()}) for row in chosen.to_dict("records")]
+        return [self._target(row, effects.get((row["sample"], row["slot"]))) for row in rows]
 
     def sizes(self) -> list[SizeBin]:
         """How often confidently named targets look off the object, by its size; nothing where none was scored."""
         low, high = wilson_interval(self._flagged, self._named)
-        ends = zip(_EDGES[:-1], _EDGES[1:], strict=True)
         bins = [
             SizeBin(*end, int(named), int(flagged), float(a), float(b))
-            for end, named, flagged, a, b in zip(ends, self._named, self._flagged, low, high, strict=True)
+            for end, named, flagged, a, b in zip(pairwise(_EDGES), self._named, self._flagged, low, high, strict=True)
         ]
         some = np.flatnonzero(self._named)
         return bins[some[0] : some[-1] + 1] if len(some) else []
@@ -139,7 +140,7 @@ class Survey:
         return Part(shard, rows, np.nan_to_num(heat[chosen]), self._run.read("context", shard).to_pandas())
 
     def _findings(self, shard: Shard) -> pd.DataFrame:
-        found = read_table(self._run.path / layout.FINDINGS / layout.part_name(shard.index)).to_pandas()
+        found: pd.DataFrame = read_table(self._run.path / layout.FINDINGS / layout.part_name(shard.index)).to_pandas()
         best = pd.concat([self._worst, found]) if len(self._worst) else found
         best = best.sort_values(["severity", "sample", "slot"], ascending=[False, True, True])
         self._worst = best.groupby("class_id").head(self._most)

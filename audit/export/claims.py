@@ -92,9 +92,7 @@ def finite(value: Any) -> Any:
 
 def _class_claims(run: Run) -> list[dict[str, Any]]:
     rules, classes, boxed = read_rules(run), read_classes(run), _boxed(run)
-    return [
-        class_claim(row, rules, len(classes), "boxes" if row["class_id"] in boxed else "masks") for row in classes
-    ]
+    return [class_claim(row, rules, len(classes), "boxes" if row["class_id"] in boxed else "masks") for row in classes]
 
 
 def _boxed(run: Run) -> set[int]:

@@ -286,7 +286,7 @@ def _across(share: float) -> float:
 
 
 def heat_frame(heat: Sequence[float], box: Sequence[float] | None = None) -> Markup:
-    """The frame in 8 x 8 cells, the hotter the fuller; with a box (x0, y0, x1, y1, shares of the frame) around a spot."""
+    """The frame in 8 x 8 cells, the hotter the fuller, and a box (x0, y0, x1, y1 as shares of the frame) on it."""
     most = max(heat) or 1.0
     cells = [
         Markup('<rect x="{}" y="{}" width="1" height="1" fill-opacity="{}"/>').format(
