@@ -18,6 +18,8 @@ from audit.metrics import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.store import Run, Shard, layout
 from audit.store.files import write_json
 from audit.store.tables import write_table
+from pipelines.claims import write_claims
+from pipelines.detect import detect
 from pipelines.gather import Gathered, gather
 
 _AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
@@ -36,10 +38,17 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, track: Track = 
     curve = mean_iou_curve(gathered.confusion, len(run.classes))
     level = _level(threshold, curve)
     judged = judge(gathered.scored, rules)
-    _write_findings(run, shards, judged, rules, level)
+    detected, detector = detect(run, shards, gathered, judged, rules)
+    _write_findings(run, shards, pd.concat([judged, detected]), len(judged), rules, level)
     table = _class_table(run, judged, rules)
     write_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS, table, layout.CLASS_FINDING)
-    summary = _summary(run, gathered, judged, rules, table) | _segmentation(run, gathered.confusion, curve, level)
+    evidence = gathered.evidence(run, judged, rules.confident)
+    summary = {
+        **_summary(run, gathered, pd.concat([judged, detected]), rules, table),
+        **_segmentation(run, gathered.confusion, curve, level),
+        **write_claims(run, shards, evidence, table, rules),
+        "detector": detector,
+    }
     write_json(run.path / layout.SUMMARY, summary)
     return summary
 
@@ -63,13 +72,13 @@ def _q(p: NDArray[np.floating]) -> NDArray[np.float64]:
     return tally.q(p)
 
 
-def _write_findings(run: Run, shards: list[Shard], judged: pd.DataFrame, rules: Rules, level: int) -> None:
+def _write_findings(run: Run, shards: list[Shard], judged: pd.DataFrame, tested: int, rules: Rules, level: int) -> None:
     """A part for each shard, most severe first, and none of shards that are pending again."""
     found = judged[judged["kind"].notna()]
     found = found.assign(shard=found["sample"] // run.record["shard_size"])
     found = found.sort_values(["shard", "severity", "sample", "slot"], ascending=[True, False, True, True])
     columns = _named(run, found) | {"level": np.full(len(found), rules.level)}
-    columns["family"] = np.full(len(found), f"{len(judged)} scored targets", object)
+    columns["family"] = np.full(len(found), f"{tested} scored targets", object)
     edges = np.array([(shard.index, shard.index + 1) for shard in shards], np.int64).reshape(-1, 2)
     bounds = np.searchsorted(found["shard"].to_numpy(), edges)
     parts = [{name: values[start:stop] for name, values in columns.items()} for start, stop in bounds]
@@ -88,7 +97,7 @@ def _named(run: Run, found: pd.DataFrame) -> dict[str, NDArray[Any]]:
     return columns | {
         "finding": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
         "class": np.array(run.classes, object)[columns["class_id"]],
-        "rests_on": np.where(columns["boxed"], "boxes", "mask").astype(object),
+        "rests_on": np.select([~columns["known"], columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
         "says": np.full(len(found), None, object),
     }
 
@@ -126,7 +135,9 @@ def _level(threshold: float | None, curve: NDArray[np.float64]) -> int:
 
 def _summary(run: Run, gathered: Gathered, judged: pd.DataFrame, rules: Rules, table: dict[str, Any]) -> dict[str, Any]:
     account = run.account()
-    means = {name: float(judged[name].mean()) if judged[name].notna().any() else None for name in _AVERAGED}
+    means: dict[str, float | None] = {
+        name: float(judged[name].mean()) if judged[name].notna().any() else None for name in _AVERAGED
+    }
     return {
         "samples": {name: getattr(account, name) for name in ("samples", "processed", "failed", "pending")},
         "targets": gathered.target_status,

@@ -1,4 +1,4 @@
-"""A run of a million targets whose tables are drawn, not computed: what findings cost, without images or a model."""
+"""A run of any size whose tables are drawn, not computed: findings without images or a model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _MARKED = 3
 """The class with a spot in the bottom right corner, in half of its images."""
 
 
-def write_million(path: Path, samples: int = 1_000_000, seed: int = 0) -> Run:
-    """Lay out a run of so many samples with one scored target each."""
+def draw_run(path: Path, samples: int, masked: float = 1.0, seed: int = 0) -> Run:
+    """Lay out a run of so many samples with one target each, of which the first share has masks."""
     rng = np.random.default_rng(seed)
     listed = (
         Sample(f"{row:07d}", f"{row:07d}.jpg", (row % len(CLASSES),), attributes={"camera": CAMERAS[row % 7 % 3]})
@@ -38,11 +38,11 @@ def write_million(path: Path, samples: int = 1_000_000, seed: int = 0) -> Run:
     }
     run = Run.create(path, Manifest.from_samples(listed, CLASSES), record)
     for shard in run.shards:
-        _write_shard(run, shard, rng)
+        _write_shard(run, shard, round(samples * masked), rng)
     return run
 
 
-def _write_shard(run: Run, shard: Shard, rng: np.random.Generator) -> None:
+def _write_shard(run: Run, shard: Shard, masked: int, rng: np.random.Generator) -> None:
     """A shard's tables and its ledger entry; no maps, which findings do not read."""
     count = len(shard)
     rows = np.arange(shard.start, shard.stop)
@@ -51,7 +51,7 @@ def _write_shard(run: Run, shard: Shard, rng: np.random.Generator) -> None:
     tables: dict[str, dict[str, Any]] = {
         "samples": _samples(rows, rng),
         "targets": _targets(rows, class_id, rng),
-        "scores": _scores(rows, marked, rng),
+        "scores": _scores(rows, marked, rows < masked, rng),
         "context": _context(rows, class_id, rng),
         "features": _features(rows, class_id, marked, rng),
         "confusion": {name: np.arange(3) for name in layout.CONFUSION.names},
@@ -85,37 +85,42 @@ def _targets(rows: np.ndarray, class_id: np.ndarray, rng: np.random.Generator) -
     }
 
 
-def _scores(rows: np.ndarray, marked: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+def _scores(rows: np.ndarray, marked: np.ndarray, known: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
     count, cells = len(rows), layout.CELLS**2
     area = rng.beta(2, 8, count)
     energy = np.where(marked, 0.1 * rng.random(count), area ** rng.uniform(0.2, 1, count))
     heat = rng.dirichlet(np.full(cells, 0.3), count)
-    off_heat = (1 - energy)[:, None] * np.where(marked[:, None], 0.2 * heat + 0.8 * (np.arange(cells) == 63), heat)
-    high = np.where(marked, rng.random(count), rng.random(count) ** 4)
+    heat = np.where(marked[:, None], 0.2 * heat + 0.8 * (np.arange(cells) == cells - 1), heat)
+    off_heat = np.where(known, 1 - energy, 1)[:, None] * heat
+    high = np.where(marked, 0.3 + 0.7 * rng.random(count), rng.random(count) ** 8)
     flags = {name: rng.random(count) < 0.5 for name in ("hit", "hit_15px", "centre_hit", "centre_hit_15px")}
     inside = rng.poisson(200 * area[:, None] * np.linspace(0.2, 2, layout.LEVELS)).astype(np.int32)
-    return {
-        "sample": rows,
-        "slot": np.zeros(count, int),
-        "status": ["scored"] * count,
-        "reason": [None] * count,
+    numbers = {
         "area": area,
         "energy": energy,
         "lift": energy / area,
-        **flags,
         "best_iou": rng.random(count),
-        "best_level": rng.integers(0, 256, count),
         "p_low": np.ceil((1 - high) * 1024) / 1024,
         "p_high": np.ceil(high * 1024) / 1024,
         "attainable": np.maximum(energy, rng.random(count)),
         "centre_energy": rng.random(count),
         "peak_distance": rng.random(count) * 0.5,
-        "rests_on": ["mask"] * count,
+    }
+    outside = rng.poisson(500 * np.linspace(2, 0.2, layout.LEVELS), (count, layout.LEVELS))
+    return {
+        "sample": rows,
+        "slot": np.zeros(count, int),
+        "status": np.where(known, "scored", "no_mask").astype(object),
+        "reason": [None] * count,
+        **{name: np.where(known, values, np.nan) for name, values in numbers.items()},
+        **flags,
+        "best_level": rng.integers(0, 256, count),
+        "rests_on": np.where(known, "mask", None),
         "heat": heat.astype(np.float16),
         "off_heat": off_heat.astype(np.float16),
-        "off_area": np.repeat((1 - area)[:, None] / cells, cells, axis=1).astype(np.float16),
+        "off_area": np.repeat(np.where(known, 1 - area, 1)[:, None] / cells, cells, axis=1).astype(np.float16),
         "inside": inside,
-        "outside": rng.poisson(500 * np.linspace(2, 0.2, layout.LEVELS), (count, layout.LEVELS)).astype(np.int32),
+        "outside": outside.astype(np.int32),
     }
 
 
