@@ -43,13 +43,11 @@ def limits_of(run: Run, summary: Mapping[str, Any], classes: Sequence[Mapping[st
     """
     name = shlex.quote(str(run.path))
     notes = [*_missing(run, summary), *_thin_classes(run, classes, summary)]
-    notes += [Note(text) for text in summary.get("untested", [])]
+    notes += [Note(f"{text}.") for text in summary["untested"]]
+    notes += _detector(summary["detector"])
     if not (run.path / layout.FINDINGS / layout.CAUSES).exists():
         text = "No intervention was made: nothing says yet whether the background causes the answers."
         notes.append(Note(text, f"camaudit verify {name}"))
-    if not (run.path / layout.FINDINGS / layout.CLAIMS).exists():
-        text = "Places of the frame, other objects, groups and look-alikes were not tested."
-        notes.append(Note(text, f"camaudit flag {name}"))
     if hidden > 0:
         notes.append(
             Note(f"{hidden:,} more claims were found than this page shows.", f"camaudit findings {name} --json")
@@ -73,6 +71,21 @@ def _missing(run: Run, summary: Mapping[str, Any]) -> list[Note]:
         (targets.get("no_evidence", 0), "targets have a map without any positive heat: they are in no finding."),
     )
     return [Note(f"{count:,} {text}") for count, text in counted if count]
+
+
+def _detector(record: Mapping[str, Any] | None) -> list[Note]:
+    """How far findings without a mask can be trusted."""
+    if record is None:
+        return []
+    if "refused" in record:
+        return [Note(f"Targets without a mask were not judged: {record['refused']}.")]
+    low, high = (100 * share for share in record["precision_interval"])
+    text = (
+        f"{record['judged']:,} targets without a mask were judged by a detector fitted on {record['targets']:,} with one. "
+        f"Of those that it flags, {100 * record['precision']:.0f} % [{low:.0f}, {high:.0f}] look off the object, and it "
+        f"finds {100 * record['recall']:.0f} % of those that do, as measured on masked targets that it had not seen."
+    )
+    return [Note(text)]
 
 
 def _thin_classes(run: Run, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> list[Note]:
