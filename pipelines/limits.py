@@ -80,10 +80,11 @@ def _detector(record: Mapping[str, Any] | None) -> list[Note]:
     if "refused" in record:
         return [Note(f"Targets without a mask were not judged: {record['refused']}.")]
     low, high = (100 * share for share in record["precision_interval"])
+    precision, recall = (100 * record[name] for name in ("precision", "recall"))
     text = (
-        f"{record['judged']:,} targets without a mask were judged by a detector fitted on {record['targets']:,} with one. "
-        f"Of those that it flags, {100 * record['precision']:.0f} % [{low:.0f}, {high:.0f}] look off the object, and it "
-        f"finds {100 * record['recall']:.0f} % of those that do, as measured on masked targets that it had not seen."
+        f"{record['judged']:,} targets without a mask were judged by a detector fitted on {record['targets']:,} that "
+        f"have one. Of those that it flags, {precision:.0f} % [{low:.0f}, {high:.0f}] look off the object, and it "
+        f"finds {recall:.0f} % of those that do, as measured on targets with masks that it had not seen."
     )
     return [Note(text)]
 

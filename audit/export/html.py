@@ -182,11 +182,11 @@ class Report:
 
     @property
     def by_class(self) -> list[tuple[str | None, list[ShownClaim]]]:
-        """Claims by class, in the order of each class's first."""
+        """Claims by class, in the order of each class's first; what is said of the class as a whole comes first."""
         first: dict[str | None, int] = {}
         for place, shown in enumerate(self.claims):
             first.setdefault(shown.row["class"], place)
-        ordered = sorted(self.claims, key=lambda shown: first[shown.row["class"]])
+        ordered = sorted(self.claims, key=lambda shown: (first[shown.row["class"]], shown.row["kind"] != "class"))
         return [(name, list(group)) for name, group in groupby(ordered, key=lambda shown: shown.row["class"])]
 
 
