@@ -28,7 +28,7 @@ from audit.views import upsample
 HERE = Path(__file__).parent
 SHIFTS = ((0.3, 0.0), (0.0, 0.55), (0.5, 0.35), (0.7, 0.75))
 """Places that the same heat is put at, as shares of the view."""
-BLUE, RED, GREY = "#3b6ea5", "#a63a1f", "#8a8f99"
+PALE, RED = "#e3b5a6", "#a63a1f"
 
 
 def main(run_path: str, scenes: str, model: str) -> None:
@@ -77,7 +77,9 @@ def draw_places(run: Run, targets: pd.DataFrame, name: str) -> Figure:
 def draw_twins(run: Run, truth: pd.DataFrame, classifier: Classifier, scenes: Path, row: Any) -> Figure:
     """A scene with its watermark and without, and what the model makes of each."""
     figure, (axes,) = _figure(1, 2, 5, 2.9)
-    for axis, id_, title in zip(axes, (row["id"], truth.loc[row["id"], "twin"]), ("as it is", "changed"), strict=True):
+    for axis, id_, title in zip(
+        axes, (row["id"], truth.loc[row["id"], "twin"]), ("as it is", "without the mark"), strict=True
+    ):
         path = str(next((scenes / "JPEGImages").glob(f"{id_}.*")))
         image = decode_image(read_bytes(path), path)
         probability = _probability(classifier, image, row["class_id"])
@@ -93,7 +95,7 @@ def draw_intervals() -> Figure:
     axis = figure.subplots()
     for place, (count, total) in enumerate(((75, 100), (15, 20), (3, 4))):
         low, high = (float(end[0]) for end in wilson_interval(np.array([count]), np.array([total])))
-        axis.plot([low, high], [place, place], color="#e3b5a6", linewidth=8, solid_capstyle="round")
+        axis.plot([low, high], [place, place], color=PALE, linewidth=8, solid_capstyle="round")
         axis.plot(count / total, place, "o", color=RED)
         axis.text(
             1.04, place, f"{count} of {total} images: {100 * low:.0f} to {100 * high:.0f} %", va="center", fontsize=9
