@@ -5,23 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
-from numpy.typing import NDArray
-from PIL import Image
 
 from audit.datasets.manifest import Manifest
 from audit.export import finite, read_causes, read_claims, read_classes, read_effects, read_rules
 from audit.export.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
 from audit.findings import wilson_interval
 from audit.pictures import Picture as Seen
-from audit.pictures import read_picture
+from audit.pictures import jpeg_bytes, read_target
 from audit.render import shrink
 from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically
@@ -163,7 +159,7 @@ class Survey:
     def _shown(self, claim: Mapping[str, Any], cause: Mapping[str, Any] | None) -> ShownClaim:
         pictures, notices = [], []
         for sample, slot in self._examples.targets(claim):
-            seen, about = self._see(sample, slot)
+            seen, about = read_target(self._run, sample, slot, _SIDE)
             notices += seen.notices
             pictures += _overlays(seen, about)[1:2]
         chosen = how_chosen(claim) if pictures else ""
@@ -178,16 +174,8 @@ class Survey:
         return mean
 
     def _target(self, row: Mapping[str, Any], effect: Mapping[str, Any] | None) -> ShownTarget:
-        seen, about = self._see(row["sample"], row["slot"])
+        seen, about = read_target(self._run, row["sample"], row["slot"], _SIDE)
         return ShownTarget(row, effect, _overlays(seen, about), seen.notices)
-
-    def _see(self, sample: int, slot: int) -> tuple[Seen, str]:
-        """What there is to see of a target, and what it is."""
-        shard = self._run.shards[sample // self._run.record["shard_size"]]
-        row = self._run.read("samples", shard).filter(pc.field("sample") == sample).to_pylist()[0]
-        here = (pc.field("sample") == sample) & (pc.field("slot") == slot)
-        target = self._run.read("targets", shard, ["sample", "slot", "class_id", "class"]).filter(here).to_pylist()[0]
-        return read_picture(self._run, row, slot, target["class_id"], _SIDE), f"{target['class']} in {row['id']}"
 
 
 def _overlays(seen: Seen, about: str) -> list[Picture]:
@@ -200,13 +188,7 @@ def _overlays(seen: Seen, about: str) -> list[Picture]:
         shown[f"{about}: the heat over it"] = seen.with_contour(heat)
     if seen.target is not None:
         shown[f"{about}: the object outlined"] = seen.with_contour(seen.image)
-    return [Picture(_jpeg(shrink(pixels, _SIDE)), alt) for alt, pixels in shown.items()]
-
-
-def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    data = BytesIO()
-    Image.fromarray(pixels).save(data, "JPEG", quality=85)
-    return data.getvalue()
+    return [Picture(jpeg_bytes(shrink(pixels, _SIDE)), alt) for alt, pixels in shown.items()]
 
 
 def _rank(claim: Mapping[str, Any]) -> tuple[int, float]:
