@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
 from audit.findings import Rules
-from audit.findings.cards import cluster_claims
 from audit.findings.claims import all_claims
 from audit.findings.classes import class_claims
-from audit.findings.clusters import Part, cluster_targets
 from audit.findings.contrasts import Row
 from audit.findings.evidence import Evidence
 from audit.store import Run, Shard, layout
 from audit.store.tables import write_table
+from pipelines.features import cluster_run
 
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
 
@@ -32,29 +26,17 @@ def write_claims(
         classes: columns of `audit.store.layout.CLASS_FINDING`.
     """
     found = all_claims(evidence, rules.level)
-    members = cluster_targets(partial(_features, run, shards), evidence)
+    clusters = cluster_run(run, shards, evidence, rules.level)
     boxed = bool(evidence.boxed[evidence.known].all()) and bool(evidence.known.any())
-    rows = [*class_claims(classes, rules, boxed), *found.rows, *cluster_claims(members, evidence, rules.level)]
-    folder = run.path / layout.FINDINGS
-    write_table(
-        folder / layout.CLAIMS, {name: [row[name] for row in rows] for name in layout.CLAIM.names}, layout.CLAIM
-    )
-    write_table(folder / layout.CLUSTERS, members.table(evidence), layout.MEMBER)
-    untested = [*found.untested, *([] if len(members.target) or not len(evidence) else [_NO_LAYER])]
+    rows = [*class_claims(classes, rules, boxed), *found.rows, *clusters]
+    columns = {name: [row[name] for row in rows] for name in layout.CLAIM.names}
+    write_table(run.path / layout.FINDINGS / layout.CLAIMS, columns, layout.CLAIM)
+    untested = [*found.untested, *([] if _has_features(run, shards) else [_NO_LAYER])]
     return {"claims": _count(rows), "untested": untested}
 
 
-def _features(run: Run, shards: Sequence[Shard]) -> Iterator[Part]:
-    """What lies under the heat, shard by shard."""
-    for shard in shards:
-        table = run.read("features", shard)
-        table = table.filter(table["under"].is_valid())
-        if table.num_rows:
-            yield table["sample"].to_numpy(), table["slot"].to_numpy(), _vectors(table["under"].combine_chunks())
-
-
-def _vectors(column: pa.ListArray) -> NDArray[np.float16]:
-    return np.asarray(column.flatten()).reshape(len(column), -1)
+def _has_features(run: Run, shards: Sequence[Shard]) -> bool:
+    return any(run.read("features", shard, ["sample"]).num_rows for shard in shards)
 
 
 def _count(rows: Sequence[Row]) -> dict[str, int]:

@@ -344,16 +344,17 @@ def noise_run(seed: int) -> list[dict[str, Any]]:
         ([(5, 2), (6, 6), (4, 1)], "lower half"),
     ],
 )
-def test_the_smallest_zone_with_most_of_the_heat_is_named(cells: Iterable[tuple[int, int]], name: str) -> None:
+def test_the_smallest_zone_that_the_heat_lies_in_is_named(cells: Iterable[tuple[int, int]], name: str) -> None:
     heat = np.zeros((8, 8))
     for cell in cells:
         heat[cell] = 1
     assert zone(heat.ravel()) == name
 
 
-def test_heat_that_is_nowhere_or_everywhere_has_no_zone() -> None:
+def test_heat_that_is_nowhere_or_everywhere_lies_in_no_zone() -> None:
     assert zone(np.zeros(64)) is None
-    assert zone(np.eye(8).ravel() + np.eye(8)[::-1].ravel() + 0.0) in (None, "upper half", "lower half")
+    assert zone(np.ones(64)) is None
+    assert zone(np.repeat([0.45, 0.55], 32)) is None  # a little more below
 
 
 def test_clusters_have_enough_members(planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]]) -> None:

@@ -21,8 +21,7 @@ from audit.findings.evidence import Evidence
 from audit.findings.exact import label_permutation
 from audit.findings.multiplicity import benjamini_hochberg
 from audit.findings.off_object import wilson_interval
-from audit.findings.zones import ZONES
-from audit.store.layout import CELLS
+from audit.findings.zones import ZONES, in_zone
 
 FAMILY = "class x cluster"
 SHEET = 24
@@ -150,10 +149,13 @@ def _described(card: _Card, evidence: Evidence) -> dict[str, Any]:
 
 
 def zone(heat: NDArray[np.floating]) -> str | None:
-    """The smallest zone of the frame with more than half of the heat [64]; None if none has."""
-    cells = heat.reshape(CELLS, CELLS)
-    most = [name for name, where in ZONES.items() if cells[where].sum() > cells.sum() / 2]
-    return min(most, key=lambda name: ZONES[name].sum(), default=None)
+    """The smallest zone that the heat [64] lies in, by the rule of `audit.findings.zones`; None if it lies in none."""
+    total = heat.sum()
+    if not total > 0:
+        return None
+    shares = {name: heat[where.ravel()].sum() / total for name, where in ZONES.items()}
+    held = [name for name, where in ZONES.items() if in_zone(shares[name], where.mean())]
+    return min(held, key=lambda name: ZONES[name].sum(), default=None)
 
 
 def _over_represented(cards: list[_Card], evidence: Evidence, level: float) -> list[list[dict[str, Any]]]:

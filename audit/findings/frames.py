@@ -1,4 +1,4 @@
-"""Where the heat lies in the frame: the targets that claims about places are made from, and sums over them.
+"""Where the heat lies in the frame, clear of the object: the targets that claims about places are made from.
 
 The frame, the part of the upright image that was seen, has 8 x 8 cells (`audit.store.layout.CELLS`).
 """
@@ -15,9 +15,12 @@ from scipy.sparse import csr_array
 
 from audit.findings.evidence import Evidence
 from audit.findings.exact import one_vote
+from audit.store.layout import CELLS
 
 BLOCK = 1 << 16
 """Targets whose frames are held in single precision at a time."""
+_WHOLE = 0.95
+"""Share of its area off the object from which a cell holds none of it."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +66,28 @@ def counted(evidence: Evidence) -> Counted:
 def frames(
     evidence: Evidence, rows: NDArray[np.int64]
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
-    """Blocks of rows: their place among the rows, and heat and area off the object by cell, each [b, 64]."""
+    """Blocks of rows: their place among the rows, and heat and area clear of the object by cell, each [b, 64]."""
     for start in range(0, len(rows), BLOCK):
         block = slice(start, min(start + BLOCK, len(rows)))
-        yield (
-            block,
-            evidence.off_heat[rows[block]].astype(np.float32),
-            evidence.off_area[rows[block]].astype(np.float32),
-        )
+        heat, area = (cells[rows[block]].astype(np.float32) for cells in (evidence.off_heat, evidence.off_area))
+        beside = near_object(area)
+        heat[beside] = area[beside] = 0
+        yield block, heat, area
+
+
+def near_object(area: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether a cell holds some of the object, or touches one that does, from the areas off it; both [n, 64].
+
+    The heat there may be the object's own: a map of 7 x 7 values spreads it over more than a cell. Objects tend to the
+    middle, so classes of small ones would seem to have a spot there.
+    """
+    touched = (area < _WHOLE * area.max(axis=1, keepdims=True)).reshape(-1, CELLS, CELLS)
+    for axis in (1, 2):
+        ahead, behind = np.roll(touched, 1, axis), np.roll(touched, -1, axis)
+        edge = np.moveaxis(ahead, axis, 0), np.moveaxis(behind, axis, 0)
+        edge[0][0] = edge[1][-1] = False
+        touched = touched | ahead | behind
+    return np.asarray(touched.reshape(len(area), -1), bool)
 
 
 def frame_totals(values: NDArray[np.floating], rows: NDArray[np.integer]) -> NDArray[np.float64]:

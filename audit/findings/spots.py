@@ -1,8 +1,9 @@
 """Fixed spots: places of the frame that a class's heat goes to, image after image, where other classes' does not.
 
-A cell of the frame is hot in an image when it holds more than four times the share of the heat that its area off the
-object gives, and more than a twentieth of all heat. Each class x cell is tested by exact label permutation, and
-connected cells become one claim with the box around them. Without masks all heat counts.
+A cell of the frame is hot in an image when it holds more than four times the share of the heat that its area gives, and
+more than a twentieth of all heat, and neither holds nor touches the object. Each class x cell is tested by exact label
+permutation, and connected cells become one claim with the box around them. A cell must also be hot four times as often
+as the class's cells are on average: heat that goes to small things anywhere is no spot. Without masks all heat counts.
 
 What is claimed is a spot, so the false discovery rate must be that of spots. Benjamini-Hochberg over all cells would
 not do: a true spot of six cells would buy room for false ones of one cell. Instead each class has the Bonferroni p
@@ -83,7 +84,7 @@ def spot_claims(evidence: Evidence, counted: Counted, level: float, least: float
     heat = heat_of(evidence, counted)
     class_ids = np.flatnonzero(testable(counted.images, len(counted.rows)))
     p = _cell_p(heat, counted)[class_ids]
-    spots = _spots(class_ids, p, _excess(heat, counted)[class_ids] >= least, level)
+    spots = _spots(class_ids, p, _large(heat, counted, least)[class_ids], level)
     contrasts = _contrasts(spots, heat, counted, p.min(axis=1))
 
     def tell(i: int) -> Told:
@@ -119,10 +120,12 @@ def _cell_p(heat: Heat, counted: Counted) -> NDArray[np.float64]:
     return np.minimum(p * CELLS * CELLS, 1)
 
 
-def _excess(heat: Heat, counted: Counted) -> NDArray[np.float64]:
-    """Share of the class's images in which the cell is hot, less that of the others; [C, 64]."""
+def _large(heat: Heat, counted: Counted, least: float) -> NDArray[np.bool_]:
+    """[C, 64] whether a cell is hot by `least` more often than in other classes, and often for its class; see above."""
     own = counted.images[:, None]
-    return _ratio(heat.shows, own) - _ratio(heat.shows.sum(axis=0) - heat.shows, len(counted.rows) - own)
+    share = _ratio(heat.shows, own)
+    excess = share - _ratio(heat.shows.sum(axis=0) - heat.shows, len(counted.rows) - own)
+    return np.asarray((excess >= least) & (share > TIMES * share.mean(axis=1, keepdims=True)), bool)
 
 
 def _ratio(count: NDArray[np.integer], of: NDArray[np.integer]) -> NDArray[np.float64]:

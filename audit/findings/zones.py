@@ -1,8 +1,9 @@
 """Which zone of the frame a class's heat goes to when it is off the object, against the other classes.
 
-An image shows it when more than half of the map's heat lies off the object in the zone, and the odds of that are more
-than twice what area gives: h / (1 - h) > 2 a / (1 - a), with a the share of what was seen that is in the zone and off
-the object. Twice the area itself could not be asked of a zone that is half of the frame.
+An image shows it when more than half of the map's heat lies off the object in the zone, in cells that do not touch the
+object, and the odds of that are more than twice what area gives: h / (1 - h) > 2 a / (1 - a), with a the share of what
+was seen that is in the zone and off the object. Twice the area itself could not be asked of a zone that is half of the
+frame.
 
 That other classes' heat goes there less is not enough: the class's mean share of the heat in the zone, with its
 interval over images, must exceed that of the area. Otherwise, of two classes, that with a spot in one corner would

@@ -36,7 +36,7 @@ def measure(rounds: int) -> list[Row]:
 
 def _measure(rounds: int) -> list[Row]:
     evidence = _evidence()
-    held = _memory_mb("VmRSS")
+    held = memory_mb("VmRSS")
     votes = counted(evidence)
     families: dict[str, Callable[[], object]] = {
         "counted": lambda: counted(evidence),
@@ -50,13 +50,13 @@ def _measure(rounds: int) -> list[Row]:
 
 
 def _row(name: str, family: Callable[[], object], rounds: int, held: float) -> Row:
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    forget_peak()
     seconds = []
     for _ in range(rounds):
         began = time.perf_counter()
         family()
         seconds.append(time.perf_counter() - began)
-    more = round(_memory_mb("VmHWM") - held)
+    more = round(memory_mb("VmHWM") - held)
     return {"candidate": name, "seconds": seconds, "median_s": round(median(seconds), 2), "beside_evidence_mb": more}
 
 
@@ -68,7 +68,12 @@ def _evidence() -> Evidence:
     return plant_heat(evidence, np.flatnonzero((evidence.class_id < PLANTED) & chosen), corner)
 
 
-def _memory_mb(name: str) -> float:
+def forget_peak() -> None:
+    """Let the most that the process held begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def memory_mb(name: str) -> float:
     """What Linux keeps for the process: VmRSS, what it holds, or VmHWM, the most it held."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) / 1024
