@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audit.export import read_effects
 from audit.export.html import Note
 from audit.findings import Rules
 from audit.store import Run, layout
@@ -45,9 +46,7 @@ def limits_of(run: Run, summary: Mapping[str, Any], classes: Sequence[Mapping[st
     notes = [*_missing(run, summary), *_thin_classes(run, classes, summary)]
     notes += [Note(f"{text}.") for text in summary["untested"]]
     notes += _detector(summary["detector"])
-    if not (run.path / layout.FINDINGS / layout.CAUSES).exists():
-        text = "No intervention was made: nothing says yet whether the background causes the answers."
-        notes.append(Note(text, f"camaudit verify {name}"))
+    notes.append(_interventions(run, sum(summary["findings"].values()), name))
     if hidden > 0:
         notes.append(
             Note(f"{hidden:,} more claims were found than this page shows.", f"camaudit findings {name} --json")
@@ -55,6 +54,14 @@ def limits_of(run: Run, summary: Mapping[str, Any], classes: Sequence[Mapping[st
     height, width = run.record["grid"]
     coarse = f"The maps have {height} x {width} values: nothing finer than a cell of that grid can be told apart."
     return [*notes, Note(coarse), *map(Note, _ALWAYS)]
+
+
+def _interventions(run: Run, flagged: int, name: str) -> Note:
+    if not (run.path / layout.FINDINGS / layout.EFFECTS).exists():
+        text = "No intervention was made: nothing says yet whether the background causes the answers."
+        return Note(text, f"camaudit verify {name}")
+    tried = sum(effect["role"] == "flagged" for effect in read_effects(run).values())
+    return Note(f"Interventions were made on {tried:,} targets; {flagged:,} were flagged.")
 
 
 def _missing(run: Run, summary: Mapping[str, Any]) -> list[Note]:
