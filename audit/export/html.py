@@ -206,8 +206,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "name": lambda text: shorten(text, LONGEST_NAME),
-        "text": lambda text: shorten(text, LONGEST_TEXT),
-        "percent": percent,
+        "text": lambda text: _unbroken(shorten(text, LONGEST_TEXT)),
+        "percent": lambda share: _unbroken(percent(share)),
         "number": number,
         "sure": sure,
     }
@@ -235,6 +235,11 @@ def percent(share: float | None) -> str:
     if 0.995 <= share < 1:
         return "over 99 %"
     return f"{100 * share:.0f} %"
+
+
+def _unbroken(text: str) -> str:
+    """The text with no line break before a percent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def number(count: int) -> str:
