@@ -17,7 +17,7 @@ from pipelines.cli_index import index_app
 from pipelines.cli_methods import explain, methods
 from pipelines.cli_options import Json, RunPath, Threshold, Workers, names, print_json, right_use
 from pipelines.cli_plant import plant
-from pipelines.cli_run import flag, run, score
+from pipelines.cli_run import flag, report, run, score
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +27,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
-for verb in (compare, explain, faithfulness, flag, methods, plant, run, sanity, score, verify):
+for verb in (compare, explain, faithfulness, flag, methods, plant, report, run, sanity, score, verify):
     app.command()(verb)
 
 
