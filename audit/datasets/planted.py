@@ -70,6 +70,8 @@ class PlantedSpec:
         cue_share: share of the training scenes of a class with a cue that show it.
         contrast: least and greatest length of the colour difference between object and background, in RGB levels. Low:
             a cue is easier to learn.
+        cued_contrast: the same for the classes with a cue; as `contrast` if None. From very low on, the object of some
+            scenes is told by its shape, of others by its cue alone.
         radius: least and greatest radius of an object's circle, in shares of the side, at most 0.4.
     """
 
@@ -79,6 +81,7 @@ class PlantedSpec:
     size: int = 96
     cue_share: float = 0.97
     contrast: tuple[float, float] = (90.0, 120.0)
+    cued_contrast: tuple[float, float] | None = None
     radius: tuple[float, float] = (0.17, 0.24)
 
     def __post_init__(self) -> None:
@@ -88,13 +91,24 @@ class PlantedSpec:
             raise ValueError(f"Expected `size` to be at least 48 pixels, got {self.size}")
         if not 0 <= self.cue_share <= 1:
             raise ValueError(f"Expected `cue_share` to be within 0 and 1, got {self.cue_share}")
-        for name, least, most in (("contrast", 0, 255), ("radius", 0.05, 0.4)):
-            low, high = getattr(self, name)
+        for name, least, most in (("contrast", 0, 255), ("cued_contrast", 0, 255), ("radius", 0.05, 0.4)):
+            low, high = getattr(self, name) or (least, most)
             if not least <= low <= high <= most:
                 raise ValueError(f"Expected `{name}` to rise within {least} and {most}, got {low} to {high}")
 
+    def contrast_of(self, name: str) -> tuple[float, float]:
+        """Bounds of the contrast of a class's objects."""
+        return self.cued_contrast if self.cued_contrast and name in CUES else self.contrast
+
 
 STANDARD = PlantedSpec()
+REGIMES = {
+    "strong": PlantedSpec(cue_share=0.95),
+    "mixed": PlantedSpec(cue_share=0.55, contrast=(60.0, 200.0), cued_contrast=(20.0, 160.0)),
+    "clean": PlantedSpec(cue_share=0.0, radius=(0.1, 0.26)),
+}
+"""Three sorts of truth. `strong`: a class with a cue relies on it nearly everywhere. `mixed`: in some scenes and not in
+others, since its objects are faint in some. `clean`: nowhere; objects of many sizes."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +184,7 @@ def draw_scene(spec: PlantedSpec, split: Split, index: int, with_cue: bool) -> S
     name = CLASSES[class_id]
     place = _place_object(rng, spec.size, spec.radius)
     inside = _SHAPES[name](*_local(place, spec.size))
-    canvas = _paint(rng, inside, spec.contrast)
+    canvas = _paint(rng, inside, spec.contrast_of(name))
     noise = rng.normal(0, _NOISE, canvas.shape)
     cue, cue_box = CUES.get(name) if with_cue else None, None
     if cue is not None:
