@@ -10,6 +10,7 @@ there are 255 of them. Only kinds that keep such values are read: PNG, TIFF, BMP
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +71,30 @@ def read_mask(sample: Annotated, mask_kind: str, size: tuple[int, int], class_co
         raise MaskError(f"Expected a mask or regions for sample {sample.id!r}, got neither; score it without a mask")
     if not (mask != VOID).any():
         raise MaskError(f"Expected some pixels that are not void, got only void in {source}")
+    return mask
+
+
+class Boxed(Protocol):
+    """What is asked of a box (`audit.datasets.manifest.Box` is one): upright pixels, x1 and y1 exclusive."""
+
+    @property
+    def class_id(self) -> int: ...
+    @property
+    def x0(self) -> float: ...
+    @property
+    def y0(self) -> float: ...
+    @property
+    def x1(self) -> float: ...
+    @property
+    def y1(self) -> float: ...
+
+
+def draw_boxes(boxes: Sequence[Boxed], size: tuple[int, int]) -> NDArray[np.int16]:
+    """Boxes as a mask, int16 [H, W]: 0 background, i + 1 class i; a smaller box lies over a larger one."""
+    mask = np.zeros(size, np.int16)
+    for box in sorted(boxes, key=lambda box: (box.y1 - box.y0) * (box.x1 - box.x0), reverse=True):
+        rows, columns = (slice(max(round(a), 0), max(round(b), 0)) for a, b in ((box.y0, box.y1), (box.x0, box.x1)))
+        mask[rows, columns] = box.class_id + 1
     return mask
 
 

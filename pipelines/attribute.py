@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,18 +13,24 @@ import torch
 from numpy.typing import NDArray
 
 from audit.attribution import Attribution, Method, choose_targets
+from audit.attribution.features import activation_under
 from audit.attribution.targets import role_of
 from audit.datasets.manifest import Sample
 from audit.errors import ImageError, TransientError
-from audit.images import decode_image, read_bytes
-from audit.store.layout import SAMPLES, TARGETS
+from audit.findings.grid import Placed
+from audit.images import decode_image, difference_hash, read_bytes
+from audit.store.layout import FEATURES, SAMPLES, TARGETS
 from audit.store.maps import Maps, empty_maps
 from audit.views import Fit, View
+from pipelines.ahead import map_ahead
+from pipelines.annotations import Annotation
 from pipelines.config import RunConfig
+from pipelines.score import Scorer, Targets
 
 QUARANTINED = "killed the worker that read it"
-_LEFT = TypeVar("_LEFT")
-_RIGHT = TypeVar("_RIGHT")
+Annotate = Callable[[Sample, tuple[int, int]], Annotation]
+"""From a sample and the (height, width) of its upright image to what is known of its objects."""
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Decoded:
         pixels: [size, size, 3] fitted image, None if it failed.
         height, width, view: of the upright image.
         digest: of the file's bytes.
+        look: difference hash of the fitted image.
+        known: of its objects, where that was asked.
     """
 
     row: int
@@ -47,17 +53,25 @@ class Decoded:
     width: int | None = None
     view: View | None = None
     digest: str | None = None
+    look: int | None = None
     reason: str | None = None
     transient: bool = False
+    known: Annotation | None = None
 
 
 @dataclass
 class ShardMaps:
-    """Maps [n, K, h, w] of a shard, as the run keeps them, and its rows of the tables `samples` and `targets`."""
+    """Maps [n, K, h, w] of a shard, as the run keeps them, and its rows of tables.
+
+    Attributes:
+        scorer: what was scored on the way, None where nothing is.
+    """
 
     maps: Maps
     samples: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in SAMPLES.names})
     targets: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in TARGETS.names})
+    features: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in FEATURES.names})
+    scorer: Scorer | None = None
 
 
 def attribute_samples(
@@ -66,19 +80,22 @@ def attribute_samples(
     explain: Method,
     config: RunConfig,
     slots: int,
+    annotate: Annotate | None = None,
     before: Callable[[int], None] | None = None,
     quarantined: frozenset[int] = frozenset(),
 ) -> ShardMaps:
-    """Explain the targets of consecutive samples.
+    """Explain the targets of consecutive samples, and score them on the way.
 
     Args:
         samples: they begin at row `first_row` of the manifest.
         explain: the method, entered.
         slots: K.
+        annotate: reads what is known of a sample's objects; nothing is scored without.
         before: called with a row before it is touched; samples are then taken one by one, nothing ahead.
         quarantined: rows that are not touched.
     """
     result = ShardMaps(empty_maps((len(samples), slots, *explain.grid), encoding_of(explain)))
+    result.scorer = Scorer() if annotate else None
     fit = explain.classifier.preprocessing.fit
 
     def decode(item: tuple[int, Sample]) -> Decoded:
@@ -87,7 +104,10 @@ def attribute_samples(
             return Decoded(row, sample, reason=QUARANTINED)
         if before is not None:
             before(row)
-        return decode_sample(row, sample, fit, config.max_pixels)
+        decoded = decode_sample(row, sample, fit, config.max_pixels)
+        if annotate is None or decoded.height is None or decoded.width is None:
+            return decoded
+        return replace(decoded, known=annotate(sample, (decoded.height, decoded.width)))
 
     items = enumerate(samples, first_row)
     size = 1 if before is not None else config.batch_size
@@ -112,28 +132,10 @@ def decode_sample(row: int, sample: Sample, fit: Fit, max_pixels: int) -> Decode
         return Decoded(row, sample, reason=str(error))
     pixels, view = fit(image)
     digest = hashlib.blake2b(data, digest_size=8).hexdigest()
-    return Decoded(row, sample, pixels, image.shape[0], image.shape[1], view, digest)
+    return Decoded(row, sample, pixels, image.shape[0], image.shape[1], view, digest, difference_hash(pixels))
 
 
-def map_ahead(work: Callable[[_LEFT], _RIGHT], items: Iterable[_LEFT], ahead: int) -> Iterator[_RIGHT]:
-    """`map`, with up to `ahead` items worked on by a thread before they are asked for; 0 for none."""
-    if not ahead:
-        yield from map(work, items)
-        return
-    queue: deque[Future[_RIGHT]] = deque()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            for item in items:
-                queue.append(pool.submit(work, item))
-                if len(queue) > ahead:
-                    yield queue.popleft().result()
-            while queue:
-                yield queue.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _batches(items: Iterator[_LEFT], size: int) -> Iterator[list[_LEFT]]:
+def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
     while batch := list(islice(items, size)):
         yield batch
 
@@ -148,7 +150,36 @@ def _explain_batch(
     maps, peaks = by_peak(found.maps)
     for place, decoded in enumerate(batch):
         result.maps[decoded.row - first_row] = maps[place]
+        first = len(result.targets["sample"])
         _add_targets(result.targets, decoded, found, place, peaks[place], explain, config.roles)
+        if result.scorer is not None:
+            rows = range(first, len(result.targets["sample"]))
+            _score(result, decoded, Targets.at(result.targets, rows), found, place, first_row)
+
+
+def _score(
+    result: ShardMaps, decoded: Decoded, targets: Targets, found: Attribution, place: int, first_row: int
+) -> None:
+    """Score a sample from its maps as stored, and keep what lies under its heat off the object."""
+    assert result.scorer is not None
+    assert decoded.known is not None
+    assert decoded.view is not None
+    assert decoded.height is not None
+    assert decoded.width is not None
+    size = (decoded.height, decoded.width)
+    maps = result.maps[decoded.row - first_row]
+    placed = result.scorer.add(decoded.row, size, decoded.view, decoded.known, targets, maps)
+    if placed is not None and found.activation is not None:
+        _add_features(result.features, decoded.row, targets, placed, found.activation[place].numpy())
+
+
+def _add_features(
+    rows: dict[str, list[Any]], row: int, targets: Targets, placed: Placed, activation: NDArray[np.float32]
+) -> None:
+    under = activation_under(activation, placed.off_heat_on((activation.shape[1], activation.shape[2])))
+    rows["sample"] += [row] * len(under)
+    rows["slot"] += targets.slots[targets.usable].tolist()
+    rows["under"] += [None if vector is None else vector.astype(np.float16) for vector in under]
 
 
 def encoding_of(explain: Method) -> str:
@@ -174,10 +205,11 @@ def _add_sample(rows: dict[str, list[Any]], decoded: Decoded) -> None:
         "id": decoded.sample.id,
         "status": "failed" if decoded.pixels is None else "processed",
         "reason": decoded.reason,
-        "transient": decoded.transient,
+        "transient": decoded.transient or (decoded.known is not None and decoded.known.transient),
         "height": decoded.height,
         "width": decoded.width,
         "digest": decoded.digest,
+        "look": decoded.look,
         **{name: getattr(view, name, None) for name in ("x0", "y0", "x1", "y1")},
     }
     for name, column in rows.items():

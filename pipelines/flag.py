@@ -20,7 +20,8 @@ from audit.store import Run, Shard, layout
 from audit.store.files import write_json
 from audit.store.tables import write_table
 
-_SCALARS = [name for name in layout.SCORES.names if name not in ("inside", "outside")]
+_LISTS = ("inside", "outside", "heat", "off_heat", "off_area")
+_SCALARS = [name for name in layout.SCORES.names if name not in _LISTS]
 _KEYS = ["sample", "slot"]
 _AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
 
@@ -100,7 +101,8 @@ def _flag_shard(run: Run, shard: Shard, pooled: _Pooled, rules: Rules, level: in
     tally.add({str(name): rows[name].to_numpy() for name in rows}, rows["kind"].notna().to_numpy(), rules)
     found = rows[rows["kind"].notna()].sort_values(["severity", *_KEYS], ascending=[False, True, True])
     keys = found["sample"].astype(str) + ":" + found["slot"].astype(str) + ":" + found["kind"].astype(str)
-    found = found.assign(finding=keys)
+    family = f"{pooled.score_status.get('scored', 0)} scored targets"
+    found = found.assign(finding=keys, level=rules.level, family=family, says=None)
     columns = {name: found[name].to_numpy() for name in layout.FINDING.names}
     write_table(run.path / layout.FINDINGS / layout.part_name(shard.index), columns, layout.FINDING)
     return {str(kind): int(number) for kind, number in found["kind"].value_counts().items()}

@@ -1,26 +1,115 @@
-"""From a shard's maps and masks to scores and pooled confusion counts."""
+"""From maps and objects to the tables of scores, of context and of pooled confusion."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
-from audit.errors import MaskError, TransientError
-from audit.findings import shift_null
-from audit.masks import read_mask
+from audit.findings.grid import Placed
+from audit.findings.null import shift_null
+from audit.findings.placement import by_cell, centre_energy, on_other_classes, peak_distance
 from audit.metrics import Confusion, Scene, Scores, score
-from audit.store.layout import LEVELS, SCORES
+from audit.store.layout import CELLS, CONTEXT, LEVELS
 from audit.store.quantised import Quantised
 from audit.views import View
-from pipelines.attribute import map_ahead
+from pipelines.ahead import map_ahead
+from pipelines.annotations import Annotation, read_annotation
 
 _AHEAD = 16
 _NUMBERS = ("area", "energy", "lift", "best_iou")
+_PLACED = ("p_low", "p_high", "attainable", "centre_energy", "peak_distance")
+_CELLS = ("heat", "off_heat", "off_area")
 _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The targets of one sample.
+
+    Attributes:
+        slots, class_ids: [k].
+        usable: [k] whether there is a map.
+        labels: [k] whether the role is `label`.
+    """
+
+    slots: NDArray[np.int64]
+    class_ids: NDArray[np.int64]
+    usable: NDArray[np.bool_]
+    labels: NDArray[np.bool_]
+
+    @classmethod
+    def at(cls, rows: Mapping[str, Sequence[Any]], places: Sequence[int]) -> Targets:
+        """Those at some places of columns of the table `targets`."""
+        return cls(
+            np.array([rows["slot"][place] for place in places]),
+            np.array([rows["class_id"][place] for place in places]),
+            np.array([rows["status"][place] == "ok" for place in places]),
+            np.array([rows["role"][place] == "label" for place in places]),
+        )
+
+
+class Scorer:
+    """Scores sample after sample and keeps the rows of `scores`, `context` and `confusion`."""
+
+    def __init__(self) -> None:
+        self._scores: list[dict[str, NDArray[Any]]] = []
+        self._context: list[tuple[int, int, int, float, float]] = []
+        self._pooled: list[Confusion] = []
+
+    def add(
+        self, row: int, size: tuple[int, int], view: View, known: Annotation, targets: Targets, maps: Any
+    ) -> Placed | None:
+        """Score a sample's targets.
+
+        Args:
+            row: of the sample in the manifest.
+            size: (height, width) of the upright image.
+            known: of its objects.
+            maps: [K, h, w] by slot, as stored.
+
+        Returns:
+            The maps of the usable targets as placed; None without any.
+        """
+        rows = _begin(row, targets, known)
+        self._scores.append(rows)
+        usable = targets.usable
+        if not usable.any():
+            return None
+        own, class_ids = maps[targets.slots[usable]], targets.class_ids[usable]
+        placed = Placed.of(own, view, known.mask, class_ids, size)
+        for name, cells in by_cell(placed).items():
+            rows[name][usable] = cells
+        if known.mask is not None:
+            scene = Scene.seen(own, view, known.mask, class_ids)
+            _fill(rows, usable, score(scene), _placement(placed), known.rests_on)
+            self._add_context(row, targets.slots[usable], on_other_classes(placed, view, known.mask, class_ids))
+            if known.rests_on == "mask":
+                self._pool(scene, targets.labels[usable] if targets.labels.any() else np.ones(len(own), bool))
+        return placed
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Columns of the tables."""
+        names = _begin(0, Targets(*(np.zeros(0, int),) * 2, *(np.zeros(0, bool),) * 2), Annotation())
+        parts = self._scores or [names]
+        context = list(zip(*self._context, strict=True)) or [()] * len(CONTEXT.names)
+        pooled = Confusion.merge(self._pooled)
+        return {
+            "scores": {name: np.concatenate([part[name] for part in parts]) for name in names},
+            "context": dict(zip(CONTEXT.names, map(list, context), strict=True)),
+            "confusion": {name: getattr(pooled, name) for name in ("predicted", "true", "level", "count")},
+        }
+
+    def _add_context(self, row: int, slots: NDArray[np.int64], found: Sequence[tuple[int, int, float, float]]) -> None:
+        self._context += [(row, int(slots[place]), other, heat, area) for place, other, heat, area in found]
+
+    def _pool(self, scene: Scene, seeds: NDArray[np.bool_]) -> None:
+        if seeds.any():
+            self._pooled.append(scene.confusion(seeds))
 
 
 def score_samples(
@@ -30,108 +119,78 @@ def score_samples(
     target_rows: Mapping[str, Sequence[Any]],
     mask_kind: str,
     class_count: int,
-    before: Callable[[int], None] | None = None,
-) -> tuple[dict[str, Any], dict[str, Any], set[int]]:
-    """Score every target of consecutive samples.
+) -> tuple[dict[str, dict[str, Any]], set[int]]:
+    """Score every target of consecutive samples from their stored maps.
 
     Args:
         samples: of the shard.
         maps: [n, K, h, w] as stored.
         sample_rows, target_rows: the shard's rows of those tables, as columns.
-        before: called with a row before its mask is touched; nothing is then read ahead.
 
     Returns:
-        Columns of the tables `scores` and `confusion`, and the rows whose mask could not be read now but may be later.
+        Columns of the tables of `Scorer`, and the rows whose mask could not be read now but may be later.
     """
     first = sample_rows["sample"][0]
-    targets = _by_sample(target_rows, first, len(samples))
+    places = _by_sample(target_rows, first, len(samples))
     sizes = list(zip(sample_rows["height"], sample_rows["width"], strict=True))
-    passing: set[int] = set()
+    scorer, passing = Scorer(), set()
 
-    def read(place: int) -> NDArray[np.int16] | str | None:
-        if before is not None:
-            before(first + place)
-        try:
-            return _mask_or_reason(samples[place], mask_kind, sizes[place], class_count) if targets[place] else None
-        except TransientError as error:
-            passing.add(first + place)
-            return str(error)
+    def read(place: int) -> Annotation:
+        return read_annotation(samples[place], mask_kind, sizes[place], class_count) if places[place] else Annotation()
 
-    table = _ScoreTable()
-    pooled = []
-    for place, mask in enumerate(map_ahead(read, range(len(samples)), 0 if before is not None else _AHEAD)):
-        rows = targets[place]
-        if not rows:
-            continue
-        view = View(*(sample_rows[name][place] for name in ("x0", "y0", "x1", "y1")))
-        slots = np.array([target_rows["slot"][row] for row in rows])
-        class_ids = np.array([target_rows["class_id"][row] for row in rows])
-        usable = np.array([target_rows["status"][row] == "ok" for row in rows])
-        by_label = np.array([target_rows["role"][row] == "label" for row in rows])
-        table.begin(first + place, slots, usable, mask)
-        if isinstance(mask, np.ndarray) and usable.any():
-            scene = Scene.seen(maps[place, slots[usable]], view, mask, class_ids[usable])
-            null = shift_null(maps[place, slots[usable]], view, mask, class_ids[usable])
-            table.fill(usable, score(scene), null)
-            seeds = by_label[usable] if by_label.any() else np.ones(int(usable.sum()), bool)
-            pooled.append(scene.confusion(seeds)) if seeds.any() else None
-    return table.columns(), _confusion_columns(Confusion.merge(pooled)), passing
+    for place, known in enumerate(map_ahead(read, range(len(samples)), _AHEAD)):
+        passing |= {first + place} if known.transient else set()
+        if places[place]:
+            view = View(*(sample_rows[name][place] for name in ("x0", "y0", "x1", "y1")))
+            targets = Targets.at(target_rows, places[place])
+            scorer.add(first + place, sizes[place], view, known, targets, maps[place])
+    return scorer.tables(), passing
 
 
-class _ScoreTable:
-    """Rows of the table `scores`, begun for all targets of a sample and filled in where they can be scored."""
-
-    def __init__(self) -> None:
-        self._parts: list[dict[str, NDArray[Any]]] = []
-
-    def begin(
-        self, row: int, slots: NDArray[np.int64], usable: NDArray[np.bool_], mask: NDArray[np.int16] | str | None
-    ) -> None:
-        count = len(slots)
-        missing = "no_mask" if mask is None else "bad_mask" if isinstance(mask, str) else "scored"
-        part: dict[str, NDArray[Any]] = {
-            "sample": np.full(count, row),
-            "slot": slots,
-            "status": np.where(usable, missing, "no_map").astype(object),
-            "reason": np.full(count, mask if isinstance(mask, str) else None, object),
-            "best_level": np.full(count, None, object),
-            "inside": np.zeros((count, LEVELS), np.int32),
-            "outside": np.zeros((count, LEVELS), np.int32),
-        }
-        part |= {name: np.full(count, np.nan) for name in (*_NUMBERS, "p_low", "p_high")}
-        part |= {name: np.full(count, None, object) for name in _FLAGS}
-        self._parts.append(part)
-
-    def fill(
-        self, usable: NDArray[np.bool_], scores: Scores, null: tuple[NDArray[np.float64], NDArray[np.float64]]
-    ) -> None:
-        part = self._parts[-1]
-        for name in ("inside", "outside", "area", *_FLAGS):
-            part[name][usable] = getattr(scores, name)
-        absent = scores.area == 0
-        present = usable.copy()
-        present[usable] = ~absent
-        part["status"][usable] = np.where(absent, "absent", "scored")
-        for name in ("energy", "lift", "best_iou", "best_level"):
-            part[name][present] = getattr(scores, name)[~absent]
-        part["p_low"][present], part["p_high"][present] = null[0][~absent], null[1][~absent]
-
-    def columns(self) -> dict[str, Any]:
-        empty: dict[str, NDArray[Any]] = {name: np.empty(0, object) for name in SCORES.names}
-        empty |= {name: np.zeros((0, LEVELS), np.int32) for name in ("inside", "outside")}
-        return {name: np.concatenate([p[name] for p in self._parts]) if self._parts else empty[name] for name in empty}
+def _begin(row: int, targets: Targets, known: Annotation) -> dict[str, NDArray[Any]]:
+    """Rows of the table `scores` for all targets of a sample, to be filled in where they can be scored."""
+    count = len(targets.slots)
+    missing = "bad_mask" if known.reason else "no_mask" if known.mask is None else "scored"
+    rows: dict[str, NDArray[Any]] = {
+        "sample": np.full(count, row),
+        "slot": targets.slots,
+        "status": np.where(targets.usable, missing, "no_map").astype(object),
+        "reason": np.full(count, known.reason, object),
+        "best_level": np.full(count, None, object),
+        "rests_on": np.full(count, None, object),
+        "inside": np.zeros((count, LEVELS), np.int32),
+        "outside": np.zeros((count, LEVELS), np.int32),
+    }
+    rows |= {name: np.full((count, CELLS * CELLS), np.nan, np.float16) for name in _CELLS}
+    rows |= {name: np.full(count, np.nan) for name in (*_NUMBERS, *_PLACED)}
+    return rows | {name: np.full(count, None, object) for name in _FLAGS}
 
 
-def _mask_or_reason(
-    sample: Sample, mask_kind: str, size: tuple[int, int], class_count: int
-) -> NDArray[np.int16] | str | None:
-    """The sample's mask, why it cannot be used, or None where it has none."""
-    if sample.mask is None and sample.regions is None:
-        return None
-    try:
-        return read_mask(sample, mask_kind, size, class_count)
-    except MaskError as error:
-        return str(error)
+def _placement(placed: Placed) -> dict[str, NDArray[np.float64]]:
+    null = shift_null(placed)
+    values = (null.low, null.high, null.attainable, centre_energy(placed), peak_distance(placed))
+    return dict(zip(_PLACED, values, strict=True))
+
+
+def _fill(
+    rows: dict[str, NDArray[Any]],
+    usable: NDArray[np.bool_],
+    scores: Scores,
+    placement: Mapping[str, NDArray[np.float64]],
+    rests_on: str | None,
+) -> None:
+    for name in ("inside", "outside", "area", *_FLAGS):
+        rows[name][usable] = getattr(scores, name)
+    absent = scores.area == 0
+    present = usable.copy()
+    present[usable] = ~absent
+    rows["status"][usable] = np.where(absent, "absent", "scored")
+    rows["rests_on"][usable] = rests_on
+    boxed = rests_on == "boxes"  # an IoU with a filled box says nothing
+    for name in ("energy", "lift", *(() if boxed else ("best_iou", "best_level"))):
+        rows[name][present] = getattr(scores, name)[~absent]
+    for name, values in placement.items():
+        rows[name][present] = values[~absent]
 
 
 def _by_sample(rows: Mapping[str, Sequence[Any]], first: int, count: int) -> list[list[int]]:
@@ -140,7 +199,3 @@ def _by_sample(rows: Mapping[str, Sequence[Any]], first: int, count: int) -> lis
     for place, row in enumerate(rows["sample"]):
         places[row - first].append(place)
     return places
-
-
-def _confusion_columns(pooled: Confusion) -> dict[str, Any]:
-    return {name: getattr(pooled, name) for name in ("predicted", "true", "level", "count")}

@@ -13,12 +13,14 @@ import torch
 from distributed import get_worker
 
 from audit.attribution import Method, make_method
+from audit.datasets.manifest import Manifest
 from audit.errors import AuditError, ModelError
 from audit.models import Execution, ModelSpec, load_classifier, weights_fingerprint
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
-from pipelines.attribute import ShardMaps, attribute_samples
+from pipelines.annotations import read_annotation
+from pipelines.attribute import Annotate, ShardMaps, attribute_samples
 from pipelines.config import RunConfig
 from pipelines.score import score_samples
 
@@ -74,7 +76,7 @@ def rescore_shard(run_path: str, shard: Shard) -> Report:
         run = Run.open(run_path)
         entry = run.entry(shard) or {}
         samples, targets = (run.read(name, shard).to_pydict() for name in ("samples", "targets"))
-        tables = _scores(run, shard, run.maps(shard.start, shard.stop), samples, targets, None)
+        tables = _rescored(run, shard, samples, targets)
         counts = {name: entry[name] for name in ("processed", "failed", "seconds")}
         run.commit(shard, None, tables | {"samples": samples}, counts | {"transient": sum(samples["transient"])})
     except (AuditError, OSError) as error:
@@ -127,13 +129,14 @@ def describe(error: BaseException) -> str:
 
 def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, Any]:
     began = time.perf_counter()
-    samples = list(run.manifest(shard))
+    manifest = run.manifest(shard)
+    samples = list(manifest)
+    annotate = _annotator(manifest) if task.config.scored else None
     before = _noting(run, shard) if task.careful else None
     slots = run.record["slots"]
-    found = attribute_samples(samples, shard.start, explain, task.config, slots, before, task.quarantined)
-    tables: dict[str, Any] = {"samples": found.samples, "targets": found.targets}
-    if task.config.scored:
-        tables |= _scores(run, shard, found.maps, found.samples, found.targets, before)
+    found = attribute_samples(samples, shard.start, explain, task.config, slots, annotate, before, task.quarantined)
+    tables: dict[str, Any] = {"samples": found.samples, "targets": found.targets, "features": found.features}
+    tables |= found.scorer.tables() if found.scorer else {}
     counts = _counts(found) | {"seconds": round(time.perf_counter() - began, 3)}
     run.commit(shard, found.maps, tables, counts)
     if before is not None:
@@ -141,17 +144,14 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, A
     return counts
 
 
-def _scores(
-    run: Run, shard: Shard, maps: Any, samples: Any, targets: Any, before: Callable[[int], None] | None
-) -> dict[str, Any]:
+def _rescored(run: Run, shard: Shard, samples: Any, targets: Any) -> dict[str, Any]:
     """The shard's scores; in `samples`, those with a mask that could not be read now are marked to be tried again."""
     manifest = run.manifest(shard)
-    scores, confusion, passing = score_samples(
-        list(manifest), maps, samples, targets, manifest.mask_kind, len(run.classes), before
-    )
+    maps = run.maps(shard.start, shard.stop)
+    tables, passing = score_samples(list(manifest), maps, samples, targets, manifest.mask_kind, len(run.classes))
     rows = zip(samples["sample"], samples["status"], samples["transient"], strict=True)
     samples["transient"] = [row in passing or (status == "failed" and again) for row, status, again in rows]
-    return {"scores": scores, "confusion": confusion}
+    return tables
 
 
 def _teller() -> Callable[[int], None]:
@@ -170,6 +170,10 @@ def _teller() -> Callable[[int], None]:
             made, told = 0, time.monotonic()
 
     return tell
+
+
+def _annotator(manifest: Manifest) -> Annotate:
+    return lambda sample, size: read_annotation(sample, manifest.mask_kind, size, len(manifest.classes))
 
 
 def _noting(run: Run, shard: Shard) -> Callable[[int], None]:

@@ -17,7 +17,8 @@ from audit.images import MAX_PIXELS
 from audit.models import Preprocessing, build_architecture, save_checkpoint
 from audit.models.training import fit
 from audit.views import Fit
-from pipelines.attribute import decode_sample, map_ahead
+from pipelines.ahead import map_ahead
+from pipelines.attribute import decode_sample
 from pipelines.progress import tracked
 
 _AHEAD = 64

@@ -66,11 +66,16 @@ def _commit(run: Run, shard: Shard, manifest: Manifest) -> None:
     maps = np.stack([_map(row) for row in rows])[:, None]
     samples, targets = _sample_rows(rows, list(manifest)), _target_rows(rows)
     listed = list(run.manifest(shard))
-    scores, confusion, *_ = score_samples(listed, maps, samples, targets, "index", len(CLASSES))
-    tables = {"samples": samples, "targets": targets, "scores": scores, "confusion": confusion}
+    scored, _ = score_samples(listed, maps, samples, targets, "index", len(CLASSES))
+    tables = {"samples": samples, "targets": targets, "features": _features(targets), **scored}
     failed = samples["status"].count("failed")
     counts = {"processed": len(shard) - failed, "failed": failed, "transient": 0, "seconds": 0.1}
     run.commit(shard, maps, tables, counts)
+
+
+def _features(targets: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    under = [np.eye(4, dtype=np.float16)[row % 4] for row in targets["sample"]]
+    return {"sample": targets["sample"], "slot": targets["slot"], "under": under}
 
 
 def _map(row: int) -> NDArray[np.float16]:
@@ -87,6 +92,7 @@ def _sample_rows(rows: range, samples: list[Sample]) -> dict[str, list[Any]]:
         done = row < len(TARGETS)
         digest = hashlib.blake2b(Path(samples[row].image).read_bytes(), digest_size=8).hexdigest()
         box = {"height": HEIGHT, "width": WIDTH, "x0": 0.0, "y0": 0.0, "x1": WIDTH, "y1": HEIGHT, "digest": digest}
+        box["look"] = row
         seen = box if done else dict.fromkeys(box)
         status = {"status": "processed" if done else "failed", "reason": None if done else FAILURE, "transient": False}
         for name, value in {"sample": row, "id": samples[row].id, **status, **seen}.items():

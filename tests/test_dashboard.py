@@ -57,6 +57,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunTables, pd.DataF
     for name, values in {"class": CLASSES, "role": ("label", "predicted"), "kind": ("avoids", "indifferent")}.items():
         frame[name] = rng.choice(np.array(values, object), CROWD)
     frame["energy"] = frame["energy"].round(1)  # ties
+    frame = frame.assign(rests_on="mask", family="drawn", says="in a sentence")
     frame["finding"] = frame["sample"].astype(str) + ":0:" + frame["kind"]
     write_table(run.part("findings", 0), {name: frame[name] for name in frame}, layout.FINDING)
     for shard in (1, 2):

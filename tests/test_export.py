@@ -74,7 +74,15 @@ def a_run(path: Path, classes: tuple[str, ...] = CLASSES) -> Run:
 def sample_row(row: int) -> dict[str, Any]:
     place = {"height": HEIGHT, "width": WIDTH, "x0": VIEW.x0, "y0": VIEW.y0, "x1": VIEW.x1, "y1": VIEW.y1}
     status = "failed" if IDS[row] == "broken" else "processed"
-    return {"sample": row, "id": IDS[row], "status": status, "reason": None, "transient": False, "digest": ""} | place
+    return {
+        "sample": row,
+        "id": IDS[row],
+        "status": status,
+        "reason": None,
+        "transient": False,
+        "digest": "",
+        "look": 0,
+    } | place
 
 
 def finding(name: str, severity: float, **texts: str) -> dict[str, Any]:

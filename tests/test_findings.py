@@ -7,8 +7,10 @@ import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import binomtest, false_discovery_control
 
+from audit import findings
 from audit.findings import (
     ClassTally,
     Rules,
@@ -16,15 +18,21 @@ from audit.findings import (
     benjamini_hochberg,
     kinds,
     severity,
-    shift_null,
     wilson_interval,
 )
+from audit.findings.grid import GRID, Placed, coverage
 from audit.findings.multiplicity import q_of_counts
-from audit.findings.null import GRID, SHIFTS, coverage, shifted_energies
+from audit.findings.null import SHIFTS, ShiftNull, shifted_energies
 from audit.views import Fit, View
 
 RULES = Rules()
 shares = st.lists(st.integers(1, SHIFTS), min_size=1, max_size=60)
+
+
+def shift_null(
+    maps: NDArray[np.floating], view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
+) -> ShiftNull:
+    return findings.shift_null(Placed.of(maps, view, mask, class_ids, mask.shape))
 
 
 def blobs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -47,7 +55,7 @@ def test_p_values_are_those_of_rolling_the_heat_by_all_1024_shifts(rng: np.rando
     height, width = 37, 52
     mask, view = blobs(rng, height, width), view_of(mode, height, width)
     maps = (rng.normal(size=(2, 7, 7)) ** 3).astype(np.float32)
-    low, high = shift_null(maps, view, mask, np.array([0, 1]))
+    low, high, _ = shift_null(maps, view, mask, np.array([0, 1]))
     rows, columns = view.inside(height, width)
     seen, box, start = mask[rows, columns], (view.x0, view.y0, view.x1, view.y1), (rows.start, columns.start)
     valid = oracles.cell_shares(seen >= 0, box, GRID, start)
@@ -93,7 +101,7 @@ def test_heat_on_the_object_alone_is_rare_among_shifts_and_heat_opposite_avoids_
     view = View(0, 0, 64, 64)
     centre = np.zeros((8, 8), np.float32)
     centre[3:5, 3:5] = 1
-    low, high = shift_null(np.stack([centre, np.roll(centre, (4, 4), (0, 1))]), view, mask, np.array([0, 0]))
+    low, high, _ = shift_null(np.stack([centre, np.roll(centre, (4, 4), (0, 1))]), view, mask, np.array([0, 0]))
     assert low[0] == 1
     assert high[0] < 0.06
     assert high[1] == 1
@@ -103,13 +111,13 @@ def test_heat_on_the_object_alone_is_rare_among_shifts_and_heat_opposite_avoids_
 def test_even_heat_is_neither_rare_nor_avoiding() -> None:
     mask = np.zeros((20, 20), np.int16)
     mask[:5] = 1
-    low, high = shift_null(np.ones((1, 7, 7), np.float32), View(0, 0, 20, 20), mask, np.array([0]))
+    low, high, _ = shift_null(np.ones((1, 7, 7), np.float32), View(0, 0, 20, 20), mask, np.array([0]))
     assert (low[0], high[0]) == (1, 1)
 
 
 def test_heat_that_reaches_no_pixel_that_counts_is_evidence_of_nothing() -> None:
     mask = np.full((20, 20), -1, np.int16)
-    low, high = shift_null(np.ones((1, 7, 7), np.float32), View(0, 0, 20, 20), mask, np.array([0]))
+    low, high, _ = shift_null(np.ones((1, 7, 7), np.float32), View(0, 0, 20, 20), mask, np.array([0]))
     assert (low[0], high[0]) == (1, 1)
 
 
@@ -120,7 +128,7 @@ def test_p_values_of_heat_put_at_random_are_not_too_often_small(rng: np.random.G
     base[3:9, 5:8] = rng.random((6, 3)) + 0.5
     shifts = rng.integers(0, GRID, (1500, 2))
     maps = np.stack([np.roll(base, shift, (0, 1)) for shift in shifts])
-    low, high = shift_null(maps, View(0, 0, 32, 32), mask, np.zeros(len(maps), np.int64))
+    low, high, _ = shift_null(maps, View(0, 0, 32, 32), mask, np.zeros(len(maps), np.int64))
     for p in (low, high):
         assert np.array_equal(p * SHIFTS, np.rint(p * SHIFTS))
         assert p.min() >= 1 / SHIFTS
@@ -131,7 +139,7 @@ def test_p_values_of_heat_put_at_random_are_not_too_often_small(rng: np.random.G
 
 def test_p_values_of_smooth_random_maps_are_multiples_of_one_in_1024(rng: np.random.Generator) -> None:
     mask = blobs(rng, 40, 30)
-    low, high = shift_null(rng.random((50, 7, 7)), View(0, 0, 30, 40), mask, np.zeros(50, np.int64))
+    low, high, _ = shift_null(rng.random((50, 7, 7)), View(0, 0, 30, 40), mask, np.zeros(50, np.int64))
     for p in (low, high):
         assert np.array_equal(p * SHIFTS, np.rint(p * SHIFTS))
         assert ((p >= 1 / SHIFTS) & (p <= 1)).all()
@@ -150,7 +158,7 @@ def test_the_heat_of_a_map_finer_than_the_grid_is_counted_to_the_last_cell(rng: 
     maps = (rng.random((2, 4 * GRID, 4 * GRID)) > 0.99) * rng.normal(size=(2, 4 * GRID, 4 * GRID))
     mask, view = np.ones((GRID, GRID), np.int16), View(0, 0, GRID, GRID)
     mask[:, GRID // 2 :] = 0
-    low, high = shift_null(maps.astype(np.float32), view, mask, np.array([0, 0]))
+    low, high, _ = shift_null(maps.astype(np.float32), view, mask, np.array([0, 0]))
     for slot in range(2):
         heat = np.array(
             [

@@ -25,7 +25,8 @@ from audit.masks import read_mask
 from audit.models import load_classifier
 from audit.store import Run
 from audit.views import View, upsample
-from pipelines.attribute import attribute_samples, by_peak, map_ahead
+from pipelines.ahead import map_ahead
+from pipelines.attribute import attribute_samples, by_peak
 from pipelines.config import RunConfig, default_shard_size
 from pipelines.flag import flag
 from pipelines.run import Plan, prepare
@@ -163,7 +164,7 @@ def test_taking_samples_one_by_one_gives_the_same_statuses_and_maps(plan: Plan) 
         touched: list[int] = []
         shard = plan.run.shards[1]
         found = attribute_samples(
-            list(plan.run.manifest(shard)), shard.start, explain, CONFIG, 2, touched.append, frozenset({5})
+            list(plan.run.manifest(shard)), shard.start, explain, CONFIG, 2, None, touched.append, frozenset({5})
         )
     assert touched == [4, 6, 7]
     assert found.samples["status"] == ["processed", "failed", "processed", "processed"]

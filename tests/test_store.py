@@ -231,7 +231,7 @@ def test_a_table_of_the_same_columns_has_the_same_bytes_and_its_schema(tmp_path:
 @pytest.mark.parametrize("schema", layout.PARTS.values(), ids=layout.PARTS)
 def test_every_table_can_be_empty(schema: pa.Schema, tmp_path: Path) -> None:
     empty: dict[str, Any] = {
-        f.name: np.zeros((0, layout.LEVELS), np.int32) if pa.types.is_nested(f.type) else [] for f in schema
+        f.name: np.zeros((0, f.type.list_size)) if pa.types.is_fixed_size_list(f.type) else [] for f in schema
     }
     write_table(tmp_path / "x", empty, schema)
     assert read_table(tmp_path / "x").num_rows == 0

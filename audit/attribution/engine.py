@@ -82,7 +82,7 @@ class WeightedActivations(Method):
         """Explain the classes that `choose` picks from the logits; the forward pass runs once."""
         slopes, activation, ids, outputs = self._pass()(images, choose)
         self.progress(len(images))
-        return self._finish(self.combine(slopes, activation), ids, outputs)
+        return self._finish(self.combine(slopes, activation), ids, outputs, activation)
 
     @abstractmethod
     def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:

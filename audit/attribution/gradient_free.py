@@ -44,7 +44,7 @@ class WeightedByPasses(Method):
         activation, outputs = self._tapped_outputs(images)
         ids = choose(self.classifier.class_logits(outputs))
         weights = self.weights(images, activation, outputs, ids)
-        return self._finish(torch.einsum("bck,bchw->bkhw", weights, activation).relu(), ids, outputs)
+        return self._finish(torch.einsum("bck,bchw->bkhw", weights, activation).relu(), ids, outputs, activation)
 
     @abstractmethod
     def weights(self, images: Tensor, activation: Tensor, outputs: Tensor, ids: Tensor) -> Tensor:

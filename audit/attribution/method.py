@@ -36,12 +36,14 @@ class Attribution:
         class_ids: [B, K] int64; -1 in empty slots.
         logits: [B, C] float32; -inf for classes without an output.
         probabilities: [B, C] float32.
+        activation: [B, channels, h, w] float32 of the target layer, for methods whose maps are a sum over it.
     """
 
     maps: Tensor
     class_ids: Tensor
     logits: Tensor
     probabilities: Tensor
+    activation: Tensor | None = None
 
 
 class Method(ABC):
@@ -125,12 +127,15 @@ class Method(ABC):
         module = self.classifier.module
         return Compiled(module) if self.execution.compiled else module
 
-    def _finish(self, maps: Tensor, class_ids: Tensor, outputs: Tensor) -> Attribution:
+    def _finish(
+        self, maps: Tensor, class_ids: Tensor, outputs: Tensor, activation: Tensor | None = None
+    ) -> Attribution:
         """Maps of whatever was chosen, blanked where there is nothing to explain, with the tables' numbers."""
         nothing = ~self._explained(class_ids)
         maps = maps.float().masked_fill(nothing[:, :, None, None], torch.nan)
         classifier = self.classifier
-        return Attribution(maps, class_ids.clone(), classifier.class_logits(outputs), classifier.probabilities(outputs))
+        logits, probabilities = classifier.class_logits(outputs), classifier.probabilities(outputs)
+        return Attribution(maps, class_ids.clone(), logits, probabilities, activation)
 
     def _target_sums(self, outputs: Tensor, class_ids: Tensor) -> Tensor:
         """[K] logits of each slot's targets summed over the batch, with their graph.

@@ -131,7 +131,7 @@ class Manifest:
     @property
     def attributes(self) -> tuple[str, ...]:
         """Names of the attribute columns."""
-        return tuple(name for name in self.table.column_names if name not in _COLUMNS)
+        return attribute_names(self.table.column_names)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -174,6 +174,11 @@ class Manifest:
         if not self.root or "://" in path or os.path.isabs(path):
             return path
         return f"{self.root.rstrip('/')}/{path}"
+
+
+def attribute_names(columns: Iterable[str]) -> tuple[str, ...]:
+    """The attributes among a manifest's columns."""
+    return tuple(name for name in columns if name not in _COLUMNS)
 
 
 def manifest_length(path: str | os.PathLike[str]) -> int:

@@ -6,39 +6,40 @@ each: a circular cross-correlation, one FFT a target. The unshifted map is among
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from audit.views import View, interpolation_matrix
+from audit.findings.grid import GRID, Placed
 
-GRID = 32
 SHIFTS = GRID * GRID
 _TIE = 1e-6
 
 
-def shift_null(
-    maps: NDArray[np.floating], view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of shifts whose energy is at or below, and at or above, the observed.
+class ShiftNull(NamedTuple):
+    """What the shifts of K maps give.
 
-    Args:
-        maps: [K, h, w] on the view; negative values count as none.
-        view: where they lie in the upright image.
-        mask: [H, W] of the upright image; 0 background, i + 1 class i, -1 void.
-        class_ids: [K] class of each map.
-
-    Returns:
-        p_low and p_high, each [K], multiples of 1/1024 in 1/1024..1.
+    Attributes:
+        low, high: [K] share of shifts whose energy is at or below, and at or above, the observed: multiples of 1/1024.
+        attainable: [K] the highest energy of any shift; NaN where no heat lies on what counts.
     """
-    heat = _heat_on_grid(maps)
-    objects, valid = coverage(view, mask, class_ids)
-    energies = shifted_energies(heat, objects, valid).reshape(len(heat), SHIFTS)
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    attainable: NDArray[np.float64]
+
+
+def shift_null(placed: Placed) -> ShiftNull:
+    """Compare each map's energy on its object with those of all its shifts."""
+    energies = shifted_energies(placed.heat, placed.objects, placed.valid).reshape(-1, SHIFTS)
     observed = energies[:, :1]
     undefined = np.isnan(energies) | np.isnan(observed)
     low = (energies <= observed + _TIE) | undefined
     high = (energies >= observed - _TIE) | undefined
-    return low.mean(axis=1), high.mean(axis=1)
+    attainable = np.where(undefined, -np.inf, energies).max(axis=1)
+    return ShiftNull(low.mean(axis=1), high.mean(axis=1), np.where(attainable >= 0, attainable, np.nan))
 
 
 def shifted_energies(
@@ -62,40 +63,3 @@ def shifted_energies(
     energies = np.full(total.shape, np.nan)
     np.divide(on_object, total, out=energies, where=total > least)
     return energies
-
-
-def coverage(
-    view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Share of each cell of the view's grid that each class covers [K, G, G], and that counts at all [G, G].
-
-    What the view holds beyond the image (padding) does not count.
-    """
-    rows, columns = view.inside(*mask.shape)
-    seen = mask[rows, columns]
-    down = _cell_shares(view.y0, view.y1, rows.start, rows.stop)
-    across = _cell_shares(view.x0, view.x1, columns.start, columns.stop)
-    objects = (seen == (class_ids + 1)[:, None, None]).astype(np.float32)
-    return down @ objects @ across.T, down @ (seen >= 0).astype(np.float32) @ across.T
-
-
-def _heat_on_grid(maps: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Maps [K, h, w] -> heat [K, G, G], not negative: bilinear, or the mean over each cell where maps are finer."""
-    h, w = maps.shape[-2:]
-    if min(h, w) > GRID:
-        heat = np.maximum(maps.astype(np.float32), 0)
-        means: NDArray[np.float32] = _cell_shares(0, h, 0, h) @ heat @ _cell_shares(0, w, 0, w).T
-        return means
-    down = interpolation_matrix(h, 0.0, float(GRID), 0, GRID)
-    across = interpolation_matrix(w, 0.0, float(GRID), 0, GRID)
-    on_grid: NDArray[np.float32] = down @ maps.astype(np.float32) @ across.T
-    return np.maximum(on_grid, 0)
-
-
-def _cell_shares(low: float, high: float, start: int, stop: int) -> NDArray[np.float32]:
-    """[G, stop - start] share of each of G cells over low..high that each pixel covers."""
-    edges = low + (high - low) / GRID * np.arange(GRID + 1)
-    pixels = np.arange(start, stop)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    shares: NDArray[np.float32] = (np.maximum(overlap, 0) * GRID / (high - low)).astype(np.float32)
-    return shares

@@ -96,6 +96,7 @@ SCORES = pa.schema(
         ("centre_energy", pa.float32()),  # energy of a map that falls off from the centre
         ("peak_distance", pa.float32()),  # from the peak to the object, share of the view's diagonal; 0 on it
         ("rests_on", pa.string()),  # what the object was taken from: mask, boxes; null where there is neither
+        ("heat", _FRAME),  # share of the map's heat by cell of the frame
         ("off_heat", _FRAME),  # share of the map's heat off the object, by cell; all heat where no object is known
         ("off_area", _FRAME),  # share of what was seen, is not void and is off the object, by cell
         ("inside", _COUNTS),  # pixels of O by level of the map
@@ -236,7 +237,14 @@ CAUSE = pa.schema(  # what interventions say of a finding about more than one ta
     ]
 )
 
-PARTS: dict[str, pa.Schema] = {"samples": SAMPLES, "targets": TARGETS, "scores": SCORES, "context": CONTEXT, "features": FEATURES, "confusion": CONFUSION}
+PARTS: dict[str, pa.Schema] = {
+    "samples": SAMPLES,
+    "targets": TARGETS,
+    "scores": SCORES,
+    "context": CONTEXT,
+    "features": FEATURES,
+    "confusion": CONFUSION,
+}
 """Tables with one part a shard."""
 
 

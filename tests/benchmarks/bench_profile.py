@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from audit.attribution import GradCAM
 from audit.datasets import VOC_CLASSES
 from audit.datasets.manifest import Sample
-from audit.findings import shift_null
+from audit.findings import Placed, shift_null
 from audit.images import decode_image, read_bytes
 from audit.masks import read_mask
 from audit.metrics import Scene, score
@@ -121,4 +121,4 @@ def _score(maps: NDArray[np.float32], sample: Sample, view: View, size: tuple[in
     with clock("upsample and score"):
         score(Scene.seen(maps, view, mask, class_ids))
     with clock("shift null"):
-        shift_null(maps, view, mask, class_ids)
+        shift_null(Placed.of(maps, view, mask, class_ids, size))
