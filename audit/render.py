@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -123,6 +124,20 @@ def thumbnail(
     if mask is not None:
         picture = draw_contour(picture, resize_mask(mask, height, width))
     return _centred(picture, size)
+
+
+def contact_sheet(thumbnails: Sequence[NDArray[np.uint8]], columns: int = 6, gap: int = 4) -> NDArray[np.uint8]:
+    """Thumbnails [h, w, 3] of one size side by side, row by row, with a pale gap of so many pixels around each."""
+    if not thumbnails:
+        raise ValueError("Expected at least one thumbnail for a contact sheet, got none")
+    columns = min(columns, len(thumbnails))
+    rows = -(-len(thumbnails) // columns)
+    height, width = (side + gap for side in thumbnails[0].shape[:2])
+    sheet = np.full((rows * height + gap, columns * width + gap, 3), _GROUND, np.uint8)
+    for place, picture in enumerate(thumbnails):
+        top, left = place // columns * height + gap, place % columns * width + gap
+        sheet[top : top + height - gap, left : left + width - gap] = picture
+    return sheet
 
 
 def _fit_into(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

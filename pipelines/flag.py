@@ -1,12 +1,10 @@
-"""Over tables alone: from scores to findings, the threshold, the curve and the summary.
-
-Two passes over the parts, so that memory does not grow with the run: one counts p values and pools confusion, the next
-knows every q and writes the findings.
-"""
+"""Over tables alone: from scores to findings, the threshold, the curve and the summary."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,117 +12,111 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from audit.findings import ClassTally, Rules, ShiftTally, kinds, severity
+from audit.datasets.manifest import Track
+from audit.findings import KINDS, ClassTally, Rules, ShiftTally, kinds, severity
 from audit.metrics import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.store import Run, Shard, layout
 from audit.store.files import write_json
 from audit.store.tables import write_table
+from pipelines.claims import write_claims
+from pipelines.detect import detect
+from pipelines.gather import Gathered, gather
 
-_LISTS = ("inside", "outside", "heat", "off_heat", "off_area")
-_SCALARS = [name for name in layout.SCORES.names if name not in _LISTS]
-_KEYS = ["sample", "slot"]
 _AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
+_THREADS = 4
 
 
-@dataclass
-class _Pooled:
-    """What the first pass gathers."""
-
-    low: ShiftTally = field(default_factory=ShiftTally)
-    high: ShiftTally = field(default_factory=ShiftTally)
-    confusion: Confusion = field(default_factory=lambda: Confusion.merge([]))
-    target_status: dict[str, int] = field(default_factory=dict)
-    score_status: dict[str, int] = field(default_factory=dict)
-    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
-
-
-def flag(run: Run, rules: Rules, threshold: float | None = None) -> dict[str, Any]:
+def flag(run: Run, rules: Rules, threshold: float | None = None, track: Track = iter) -> dict[str, Any]:
     """Write findings and summary of a run's finished shards, and return the summary.
 
     Args:
         threshold: 0..1; the one with the highest mean IoU if None.
+        track: wraps the shards that are read, for a progress bar.
     """
     shards = [shard for shard in run.done() if run.has_scores(shard)]
-    pooled = _pool(run, shards)
-    curve = mean_iou_curve(pooled.confusion, len(run.classes))
-    labelled = bool(pooled.confusion.count.sum())
+    gathered = gather(run, shards, track)
+    curve = mean_iou_curve(gathered.confusion, len(run.classes))
     level = _level(threshold, curve)
-    tally = ClassTally(len(run.classes))
-    counts = dict.fromkeys(("avoids", "indifferent"), 0)
-    for shard in shards:
-        for kind, number in _flag_shard(run, shard, pooled, rules, level, tally).items():
-            counts[kind] += number
-    _drop_other_findings(run, shards)
-    table = tally.table(run.classes, rules)
+    judged = judge(gathered.scored, rules)
+    detected, detector = detect(run, shards, gathered, judged, rules)
+    _write_findings(run, shards, pd.concat([judged, detected]), len(judged), rules, level)
+    table = _class_table(run, judged, rules)
     write_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS, table, layout.CLASS_FINDING)
-    summary = _summary(run, pooled, rules, counts, table) | {
-        "threshold": level / layout.LEVELS,
-        "mean_iou": float(curve[level]) if labelled else None,
-        "mean_iou_curve": [round(float(value), 6) for value in curve] if labelled else None,
-        "class_iou": _class_iou(run, pooled.confusion, level) if labelled else None,
+    evidence = gathered.evidence(run, judged, rules.confident)
+    summary = {
+        **_summary(run, gathered, pd.concat([judged, detected]), rules, table),
+        **_segmentation(run, gathered.confusion, curve, level),
+        **write_claims(run, shards, evidence, table, rules),
+        "detector": detector,
     }
     write_json(run.path / layout.SUMMARY, summary)
     return summary
 
 
-def _pool(run: Run, shards: list[Shard]) -> _Pooled:
-    pooled = _Pooled()
-    for shard in shards:
-        scores = run.read("scores", shard, _SCALARS).to_pandas()
-        _count(pooled.score_status, scores["status"])
-        _count(pooled.target_status, run.read("targets", shard, ["status"]).to_pandas()["status"])
-        scored = scores[scores["status"] == "scored"]
-        pooled.low.add(scored["p_low"].to_numpy())
-        pooled.high.add(scored["p_high"].to_numpy())
-        for name in _AVERAGED:
-            values = scored[name].dropna().astype(float)
-            total, count = pooled.sums.get(name, (0.0, 0))
-            pooled.sums[name] = (total + float(values.sum()), count + len(values))
-        part = {name: column.to_numpy() for name, column in zip(*_columns(run.read("confusion", shard)), strict=True)}
-        pooled.confusion = Confusion.merge([pooled.confusion, Confusion(**part)])
-    return pooled
+def judge(scored: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    """Scored targets with `chance`, `q_low`, `q_high`, `severity`, and `kind`, null where there is no finding."""
+    probability, chance, low = (scored[name].to_numpy() for name in ("probability", "p_high", "p_low"))
+    q_low, q_high = _q(low), _q(chance)
+    return scored.assign(
+        chance=chance,
+        q_low=q_low,
+        q_high=q_high,
+        kind=kinds(probability, scored["energy"].to_numpy(), chance, q_low, rules),
+        severity=severity(probability, chance),
+    )
 
 
-def _columns(table: pa.Table) -> tuple[list[str], list[pa.ChunkedArray]]:
-    return table.column_names, table.columns
+def _q(p: NDArray[np.floating]) -> NDArray[np.float64]:
+    tally = ShiftTally()
+    tally.add(p)
+    return tally.q(p)
 
 
-def _flag_shard(run: Run, shard: Shard, pooled: _Pooled, rules: Rules, level: int, tally: ClassTally) -> dict[str, int]:
-    """Write a shard's findings, most severe first, add its targets to the class tally, and count its kinds."""
-    rows = _scored_targets(run, shard, level)
-    probability, chance = rows["probability"].to_numpy(), rows["p_high"].to_numpy()
-    rows["chance"] = chance
-    rows["q_low"] = pooled.low.q(rows["p_low"].to_numpy())
-    rows["q_high"] = pooled.high.q(chance)
-    rows["kind"] = kinds(probability, rows["energy"].to_numpy(), chance, rows["q_low"].to_numpy(), rules)
-    rows["severity"] = severity(probability, chance)
-    tally.add({str(name): rows[name].to_numpy() for name in rows}, rows["kind"].notna().to_numpy(), rules)
-    found = rows[rows["kind"].notna()].sort_values(["severity", *_KEYS], ascending=[False, True, True])
-    keys = found["sample"].astype(str) + ":" + found["slot"].astype(str) + ":" + found["kind"].astype(str)
-    family = f"{pooled.score_status.get('scored', 0)} scored targets"
-    found = found.assign(finding=keys, level=rules.level, family=family, says=None)
-    columns = {name: found[name].to_numpy() for name in layout.FINDING.names}
-    write_table(run.path / layout.FINDINGS / layout.part_name(shard.index), columns, layout.FINDING)
-    return {str(kind): int(number) for kind, number in found["kind"].value_counts().items()}
-
-
-def _drop_other_findings(run: Run, shards: list[Shard]) -> None:
-    """Findings of shards that were scored once and are pending again say nothing."""
+def _write_findings(run: Run, shards: list[Shard], judged: pd.DataFrame, tested: int, rules: Rules, level: int) -> None:
+    """A part for each shard, most severe first, and none of shards that are pending again."""
+    found = judged[judged["kind"].notna()]
+    found = found.assign(shard=found["sample"] // run.record["shard_size"])
+    found = found.sort_values(["shard", "severity", "sample", "slot"], ascending=[True, False, True, True])
+    columns = _named(run, found) | {"level": np.full(len(found), rules.level)}
+    columns["family"] = np.full(len(found), f"{tested} scored targets", object)
+    edges = np.array([(shard.index, shard.index + 1) for shard in shards], np.int64).reshape(-1, 2)
+    bounds = np.searchsorted(found["shard"].to_numpy(), edges)
+    parts = [{name: values[start:stop] for name, values in columns.items()} for start, stop in bounds]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(partial(_write_part, run, level), shards, parts))
     kept = {layout.part_name(shard.index) for shard in shards}
     for path in (run.path / layout.FINDINGS).glob("part-*.parquet"):
         if path.name not in kept:
             path.unlink()
 
 
-def _scored_targets(run: Run, shard: Shard, level: int) -> pd.DataFrame:
-    """Scored targets of a shard with their classes, ids and IoU at the threshold."""
-    scores = run.read("scores", shard)
-    rows = scores.select(_SCALARS).to_pandas().drop(columns="reason")
-    rows["iou"] = iou_curve(_counts(scores["inside"]), _counts(scores["outside"]))[:, level]
-    targets = run.read("targets", shard).to_pandas().drop(columns=["status", "peak", "logit", "rank"])
-    ids = run.read("samples", shard, ["sample", "id"]).to_pandas()
-    scored: pd.DataFrame = rows[rows["status"] == "scored"].merge(targets, on=_KEYS).merge(ids, on="sample")
-    return scored
+def _named(run: Run, found: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Columns of findings, but for those that a shard's own tables are asked for."""
+    columns = {str(name): found[name].to_numpy() for name in found}
+    keys = zip(columns["sample"], columns["slot"], columns["kind"], strict=True)
+    return columns | {
+        "finding": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
+        "class": np.array(run.classes, object)[columns["class_id"]],
+        "rests_on": np.select([~columns["known"], columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
+        "says": np.full(len(found), None, object),
+    }
+
+
+def _write_part(run: Run, level: int, shard: Shard, found: dict[str, NDArray[Any]]) -> None:
+    """Write a shard's findings with what only they need: ids, roles, and the IoU at the threshold."""
+    ids = run.read("samples", shard, ["id"])["id"].take(found["sample"] - shard.start)
+    roles = run.read("targets", shard, ["role"])["role"].take(found["row"])
+    counts = run.read("scores", shard, ["inside", "outside"]).take(found["row"])
+    iou = iou_curve(_counts(counts["inside"]), _counts(counts["outside"]))[:, level]
+    columns = {**found, "id": ids.combine_chunks(), "role": roles.combine_chunks(), "iou": iou}
+    path = run.path / layout.FINDINGS / layout.part_name(shard.index)
+    write_table(path, columns, layout.FINDING, durable=False)  # it can be made again
+
+
+def _class_table(run: Run, judged: pd.DataFrame, rules: Rules) -> dict[str, Any]:
+    tally = ClassTally(len(run.classes))
+    tally.add({str(name): judged[name].to_numpy() for name in judged}, judged["kind"].notna().to_numpy(), rules)
+    return tally.table(run.classes, rules)
 
 
 def _counts(column: pa.ChunkedArray) -> NDArray[np.int32]:
@@ -141,17 +133,30 @@ def _level(threshold: float | None, curve: NDArray[np.float64]) -> int:
     return min(round(threshold * layout.LEVELS), layout.LEVELS - 1)
 
 
-def _summary(run: Run, pooled: _Pooled, rules: Rules, counts: dict[str, int], table: dict[str, Any]) -> dict[str, Any]:
-    means = {name: total / count if count else None for name, (total, count) in pooled.sums.items()}
+def _summary(run: Run, gathered: Gathered, judged: pd.DataFrame, rules: Rules, table: dict[str, Any]) -> dict[str, Any]:
     account = run.account()
+    means: dict[str, float | None] = {
+        name: float(judged[name].mean()) if judged[name].notna().any() else None for name in _AVERAGED
+    }
     return {
         "samples": {name: getattr(account, name) for name in ("samples", "processed", "failed", "pending")},
-        "targets": pooled.target_status,
-        "scores": pooled.score_status,
+        "targets": gathered.target_status,
+        "scores": gathered.score_status,
         "means": means,
         "rules": asdict(rules),
-        "findings": counts,
+        "findings": {kind: int((judged["kind"] == kind).sum()) for kind in KINDS},
         "classes_off_object": [name for name, found in zip(table["class"], table["finding"], strict=True) if found],
+    }
+
+
+def _segmentation(run: Run, pooled: Confusion, curve: NDArray[np.float64], level: int) -> dict[str, Any]:
+    """The threshold, and how well pseudo-masks fit; None without masks."""
+    labelled = bool(pooled.count.sum())
+    return {
+        "threshold": level / layout.LEVELS,
+        "mean_iou": float(curve[level]) if labelled else None,
+        "mean_iou_curve": [round(float(value), 6) for value in curve] if labelled else None,
+        "class_iou": _class_iou(run, pooled, level) if labelled else None,
     }
 
 
@@ -159,8 +164,3 @@ def _class_iou(run: Run, pooled: Confusion, level: int) -> dict[str, float | Non
     ious = class_iou_curves(pooled, len(run.classes))[:, level]
     names = ("background", *run.classes)
     return {name: None if np.isnan(iou) else float(iou) for name, iou in zip(names, ious, strict=True)}
-
-
-def _count(counts: dict[str, int], values: pd.Series) -> None:
-    for value, number in values.value_counts().items():
-        counts[str(value)] = counts.get(str(value), 0) + int(number)

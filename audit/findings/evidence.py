@@ -26,8 +26,10 @@ class Evidence:
         boxed: [n] bool, whether it is known by boxes alone.
         severity: [n] float32, the image score; NaN where no object is known.
         wrong: [n] bool, the sample has labels and the class with the highest probability is none of them.
+        labelled: [n] bool, the class is a label of the sample; where no sample has labels, all False.
         image: [n] int64, the same number for targets of one image and of its near-duplicates, from 0 without gaps.
-        off_heat, off_area: [n, 64] float16, by cell of the frame; as in `audit.store.layout.SCORES`.
+        off_heat, off_area: [n, 64] float16, by cell of the frame; as in `audit.store.layout.SCORES`. The heat is NaN
+            for a map without heat on what counts.
         attributes: name -> (codes [n] int32, -1 for none; values), for each attribute of the manifest.
         context: `target` (position 0..n-1), `class_id`, `heat`, `area`, each [m]: other classes in the target's mask.
     """
@@ -43,6 +45,7 @@ class Evidence:
     boxed: NDArray[np.bool_]
     severity: NDArray[np.float32]
     wrong: NDArray[np.bool_]
+    labelled: NDArray[np.bool_]
     image: NDArray[np.int64]
     off_heat: NDArray[np.float16]
     off_area: NDArray[np.float16]

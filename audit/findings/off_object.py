@@ -24,7 +24,8 @@ from scipy.stats import binom, norm
 from audit.findings.multiplicity import benjamini_hochberg, q_of_counts
 from audit.findings.null import SHIFTS
 
-KINDS = ("avoids", "indifferent")
+KINDS = ("avoids", "indifferent", "detected")
+"""`detected`: a target without a mask that the detector flags; see `audit.findings.detector`."""
 
 
 @dataclass(frozen=True, slots=True)

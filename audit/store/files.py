@@ -14,14 +14,15 @@ ABSENT = "absent"
 """Stands for the digest of a file that does not exist."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a file beside `path`, flush it to disk, and give it its name in one step."""
+def write_atomically(path: Path, write: Callable[[Path], object], durable: bool = True) -> None:
+    """Let `write` make a file beside `path`, flush it to disk if `durable`, and give it its name in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         write(partial)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -103,7 +103,10 @@ class Run:
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(f"Cannot read {root / layout.RUN_JSON}: {error}") from None
         if record.get("format") != layout.FORMAT:
-            raise RunError(f"{root} has run format {record.get('format')}, expected {layout.FORMAT}; update camaudit")
+            found = record.get("format")
+            later = isinstance(found, int) and found > layout.FORMAT
+            advice = "update camaudit" if later else "an earlier camaudit made it: audit again into another directory"
+            raise RunError(f"{root} has run format {found}, expected {layout.FORMAT}; {advice}")
         return cls(root, record)
 
     @property

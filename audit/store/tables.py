@@ -13,10 +13,14 @@ from audit.errors import RunError
 from audit.store.files import write_atomically
 
 
-def write_table(path: Path, columns: Mapping[str, Any], schema: pa.Schema) -> None:
-    """Write columns under a schema; the same columns give the same bytes."""
+def write_table(path: Path, columns: Mapping[str, Any], schema: pa.Schema, durable: bool = True) -> None:
+    """Write columns under a schema; the same columns give the same bytes.
+
+    Args:
+        durable: wait until it is on the disk, which takes ten times as long.
+    """
     table = pa.table({field.name: _column(columns[field.name], field.type) for field in schema}, schema=schema)
-    write_atomically(path, lambda partial: pq.write_table(table, partial, compression="zstd"))
+    write_atomically(path, lambda partial: pq.write_table(table, partial, compression="zstd"), durable)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -26,7 +30,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         RunError: it is missing or damaged.
     """
     try:
-        return pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)
+        with pq.ParquetFile(path) as file:  # in half the time of `read_table`, which looks for a data set first
+            return file.read(columns=list(columns) if columns else None)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise RunError(

@@ -1,0 +1,189 @@
+"""Many shares, each beside the one it is compared with: tested together, and told as claims.
+
+A claim is found when its q is at or below the level and the share exceeds the other by at least `least`: with many
+images a difference may be beyond chance and still be too small to matter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.findings.exact import label_permutation
+from audit.findings.multiplicity import benjamini_hochberg
+from audit.findings.off_object import wilson_interval
+
+FEWEST = 5
+"""Images that a share, and the one it is compared with, must be of to be tested."""
+LEAST = 0.1
+"""How far a share must exceed the one it is compared with, unless told otherwise."""
+ALL_CLASSES = -1
+
+Row = dict[str, Any]
+"""A row of `audit.store.layout.CLAIM`."""
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """Shares of images that show something, each beside what it is compared with; arrays [m].
+
+    Attributes:
+        class_id: `ALL_CLASSES` for all.
+        shows, of: images that show it, and how many there are.
+        expected: the share that they are compared with.
+        p: how often chance alone would give as many.
+        q: of p, over all that was tested together.
+        low, high: 95 % interval of the share, or of its difference from the expected.
+    """
+
+    class_id: NDArray[np.integer]
+    shows: NDArray[np.integer]
+    of: NDArray[np.integer]
+    expected: NDArray[np.float64]
+    p: NDArray[np.float64]
+    q: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @cached_property
+    def share(self) -> NDArray[np.float64]:
+        """Of the images, [m]."""
+        return np.asarray(self.shows / self.of, np.float64)
+
+
+def tested_together(
+    class_id: NDArray[np.integer],
+    shows: NDArray[np.integer],
+    of: NDArray[np.integer],
+    expected: NDArray[np.float64],
+    p: NDArray[np.float64],
+) -> Contrasts:
+    """Contrasts with q by Benjamini-Hochberg over them all and Wilson's intervals of the shares."""
+    low, high = wilson_interval(shows, of)
+    return Contrasts(class_id, shows, of, expected, p, benjamini_hochberg(p), low, high)
+
+
+def against_others(
+    class_id: NDArray[np.integer],
+    shows: NDArray[np.integer],
+    of: NDArray[np.integer],
+    all_shows: NDArray[np.integer],
+    all_of: NDArray[np.integer],
+) -> Contrasts:
+    """Contrasts with the share of all others, tested together; counts [m], `all_` those of this one and the others."""
+    expected = (all_shows - shows) / (all_of - of)
+    return tested_together(class_id, shows, of, expected, label_permutation(shows, of, all_shows, all_of))
+
+
+def testable(of: NDArray[np.integer], all_of: NDArray[np.integer] | int) -> NDArray[np.bool_]:
+    """Whether there are images enough, on this side and on the other."""
+    return (of >= FEWEST) & (all_of - of >= FEWEST)
+
+
+class Told(NamedTuple):
+    """What is said of one contrast.
+
+    Attributes:
+        subject: the zone, the other class, the spot, ATTRIBUTE=VALUE.
+        says: a sentence for someone who knows no statistics.
+        details: numbers, by kind.
+        measure: what tells apart claims of one kind, class and subject.
+    """
+
+    subject: str
+    rests_on: str
+    says: str
+    details: Mapping[str, Any]
+    measure: str = ""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is tested together, and when it is found.
+
+    Attributes:
+        kind: of claim.
+        name: what was tested together, as `class x zone`.
+        level: false discovery rate.
+        least: how far a share must exceed the one it is compared with.
+    """
+
+    kind: str
+    name: str
+    level: float
+    least: float
+
+    def found(self, contrasts: Contrasts) -> NDArray[np.bool_]:
+        """Which contrasts are claims that stand, [m]."""
+        return (contrasts.q <= self.level) & (contrasts.share - contrasts.expected >= self.least)
+
+    def claims(
+        self,
+        contrasts: Contrasts,
+        classes: tuple[str, ...],
+        tell: Callable[[int], Told],
+        tested: int,
+        more: NDArray[np.bool_] | None = None,
+    ) -> list[Row]:
+        """Rows of those with p at or below the level, found ones first, then by q.
+
+        The others would fill the table and say nothing; `tested` counts them.
+
+        Args:
+            tell: what to say of the contrast at a place 0..m-1.
+            tested: how many there were in all.
+            more: [m] what else a claim needs: heat beyond what area accounts for.
+        """
+        found = self.found(contrasts) & (True if more is None else more)
+        kept = np.flatnonzero((contrasts.p <= self.level) | found)
+        excess = contrasts.share - contrasts.expected
+        order = kept[np.lexsort((-excess[kept], contrasts.q[kept], ~found[kept]))]
+        return [self._row(contrasts, classes, int(i), tell(int(i)), bool(found[i]), tested) for i in order]
+
+    def _row(self, contrasts: Contrasts, classes: tuple[str, ...], i: int, told: Told, found: bool, tested: int) -> Row:
+        class_id = int(contrasts.class_id[i])
+        name = None if class_id == ALL_CLASSES else classes[class_id]
+        return {
+            "finding": ":".join((self.kind, name or "", told.subject) + ((told.measure,) if told.measure else ())),
+            "kind": self.kind,
+            "class_id": None if name is None else class_id,
+            "class": name,
+            "subject": told.subject,
+            "targets": int(contrasts.of[i]),
+            "share": float(contrasts.share[i]),
+            **{name: float(getattr(contrasts, name)[i]) for name in ("low", "high", "expected", "p", "q")},
+            "level": self.level,
+            "family": self.name,
+            "tested": tested,
+            "found": found,
+            "rests_on": told.rests_on,
+            "says": told.says if found else f"{told.says} {self._doubt(contrasts, i)}",
+            "details": json.dumps(told.details),
+        }
+
+    def _doubt(self, contrasts: Contrasts, i: int) -> str:
+        if contrasts.q[i] > self.level:
+            return "With so many comparisons that may be chance."
+        if contrasts.share[i] - contrasts.expected[i] < self.least:
+            return "That is too small a difference to matter."
+        return "But it is no more than the area accounts for."
+
+
+def percent(share: float) -> str:
+    """A share in words.
+
+    Example:
+        >>> percent(0.123), percent(0.001), percent(0.9999)
+        ('12 %', 'less than 1 %', 'more than 99 %')
+    """
+    if 0 < share < 0.01:
+        return "less than 1 %"
+    if 0.99 < share < 1:
+        return "more than 99 %"
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,78 @@
+"""Bootstrap over images, near-duplicates and all targets of an image kept together.
+
+Each image gets a weight, Poisson with mean 1, in place of how often it would be drawn with repeats: the same but for
+the number drawn, which then varies too and falls out of a ratio (Chamandy et al. 2012). So all draws are one matrix
+product, without index arrays. Of very many images, random bundles are drawn: the spread between bundles tells that of
+the images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import poisson
+
+DRAWS = 1000
+BUNDLES = 1 << 13
+"""Images, or bundles of images, that are drawn at most: they give the width of an interval to about one part in 100."""
+
+_LEVELS = 1 << 16
+_WEIGHTS = poisson.ppf((np.arange(_LEVELS) + 0.5) / _LEVELS, 1).astype(np.float32)
+"""Poisson(1) by a uniform number of 16 bits: seven times as fast to draw as from NumPy's own, its mean off by 1e-5."""
+
+
+def mean_interval(
+    values: NDArray[np.floating], image: NDArray[np.integer], draws: int = DRAWS, seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % intervals of the means of columns: low and high, each [m].
+
+    Args:
+        values: [n, m], of targets.
+        image: [n] equal for targets that must stay together.
+    """
+    sums = resampled_sums(np.column_stack([np.ones(len(values)), values]), image, draws, seed)
+    return _interval(_ratio(sums[:, 1:], sums[:, :1]))
+
+
+def difference_interval(
+    values: NDArray[np.floating],
+    first: NDArray[np.bool_],
+    image: NDArray[np.integer],
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95 % intervals of the mean over the first less that over the others: low and high, each [m].
+
+    Args:
+        values: [n, m].
+        first: [n] bool; an image may have targets on both sides.
+        image: [n].
+    """
+    sides = [np.column_stack([side, side[:, None] * values]) for side in (first, ~first)]
+    sums = resampled_sums(np.column_stack(sides), image, draws, seed)
+    one, other = np.split(sums, 2, axis=1)
+    return _interval(_ratio(one[:, 1:], one[:, :1]) - _ratio(other[:, 1:], other[:, :1]))
+
+
+def resampled_sums(
+    values: NDArray[np.floating], image: NDArray[np.integer], draws: int = DRAWS, seed: int = 0
+) -> NDArray[np.float64]:
+    """Sums [draws, m] of values [n, m] over images drawn again."""
+    rng = np.random.default_rng(seed)
+    images, place = np.unique(image, return_inverse=True)
+    if len(images) > BUNDLES:
+        place = (rng.permutation(len(images)) % BUNDLES)[place]
+    of_images = np.stack([np.bincount(place, column) for column in values.T], axis=1)
+    weights = _WEIGHTS[rng.integers(0, _LEVELS, (draws, len(of_images)), dtype=np.uint16)]
+    return np.asarray(weights @ of_images.astype(np.float32), np.float64)
+
+
+def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN where a draw left none."""
+    found: NDArray[np.float64] = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return found
+
+
+def _interval(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    low, high = np.nanpercentile(means, (2.5, 97.5), axis=0)
+    return low, high

@@ -1,0 +1,351 @@
+"""Claims against plain loops, and planted effects where they are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from made_evidence import CELLS, copied, draw_evidence, plant_context, plant_heat
+
+from audit.findings.claims import all_claims
+from audit.findings.context import context_claims
+from audit.findings.evidence import Evidence
+from audit.findings.frames import counted, near_object
+from audit.findings.groups import group_claims
+from audit.findings.spots import heat_of, spot_claims
+from audit.findings.zones import ZONES, zone_claims
+from audit.store.layout import CLAIM
+
+Rows = list[dict[str, Any]]
+CORNER = np.zeros((CELLS, CELLS), bool)
+CORNER[-1, -1] = True
+DISC = 3
+
+
+def found(rows: Rows, kind: str | None = None) -> Rows:
+    return [row for row in rows if row["found"] and kind in (None, row["kind"])]
+
+
+def members(evidence: Evidence, class_id: int, rate: float = 1.0) -> np.ndarray:
+    chosen = np.random.default_rng(1).random(len(evidence)) < rate
+    return np.flatnonzero((evidence.class_id == class_id) & chosen)
+
+
+def planted(seed: int = 0, images: int = 600) -> Evidence:
+    evidence = draw_evidence(images, 8, seed)
+    return plant_heat(evidence, members(evidence, DISC, 0.8), CORNER)
+
+
+def is_clear(evidence: Evidence, i: int, row: int, column: int) -> bool:
+    """Whether neither a cell nor one of the eight around it holds some of the object."""
+    whole = max(float(value) for value in evidence.off_area[i])
+    near = [(r, c) for r in (row - 1, row, row + 1) for c in (column - 1, column, column + 1)]
+    inside = [r * CELLS + c for r, c in near if 0 <= r < CELLS and 0 <= c < CELLS]
+    return all(float(evidence.off_area[i, cell]) >= 0.95 * whole for cell in inside)
+
+
+def zone_votes(evidence: Evidence, class_id: int, zone: str) -> tuple[int, int]:
+    """Images of a class, and those with most heat in a zone beyond twice the odds that area gives; in plain loops."""
+    seen: dict[int, bool] = {}
+    for i in range(len(evidence)):
+        if evidence.class_id[i] != class_id or not evidence.named[i] or int(evidence.image[i]) in seen:
+            continue
+        heat = area = 0.0
+        for row in range(CELLS):
+            for column in range(CELLS):
+                if ZONES[zone][row, column] and is_clear(evidence, i, row, column):
+                    heat += float(evidence.off_heat[i, row * CELLS + column])
+                    area += float(evidence.off_area[i, row * CELLS + column])
+        odds = heat / (1 - heat) if heat < 1 else np.inf
+        seen[int(evidence.image[i])] = heat > 0.5 and odds > 2 * area / (1 - area)
+    return sum(seen.values()), len(seen)
+
+
+def test_zones_count_what_plain_loops_count() -> None:
+    evidence = planted(images=150)
+    rows = zone_claims(evidence, counted(evidence), 0.9999, 0.1)
+    for row in [*rows[:4], *rows[-4:]]:
+        shows, of = zone_votes(evidence, row["class_id"], row["subject"])
+        assert (round(row["share"] * row["targets"]), row["targets"]) == (shows, of)
+        others = np.array([zone_votes(evidence, c, row["subject"]) for c in range(8) if c != row["class_id"]]).sum(
+            axis=0
+        )
+        assert row["expected"] == pytest.approx(others[0] / others[1])
+
+
+def test_cells_that_hold_or_touch_the_object_are_those_that_loops_find() -> None:
+    evidence = draw_evidence(60)
+    found = near_object(evidence.off_area.astype(np.float32))
+    for i in range(len(evidence)):
+        clear = [is_clear(evidence, i, row, column) for row in range(CELLS) for column in range(CELLS)]
+        np.testing.assert_array_equal(~found[i], clear)
+
+
+def test_heat_that_spills_over_a_small_object_in_the_middle_is_no_claim() -> None:
+    evidence = draw_evidence(600, 8, per_image=1)
+    rows, middle, around = members(evidence, DISC), np.zeros((CELLS, CELLS), bool), np.zeros((CELLS, CELLS), bool)
+    around[2:5, 3:6] = True
+    middle[3, 4] = True
+    evidence.off_area[rows] = np.where(middle, 0, 1 / 64).astype(np.float16).ravel()
+    evidence.off_heat[rows] = np.where(around & ~middle, 1 / 9, 0).astype(np.float16).ravel()
+    claims = all_claims(evidence).rows
+    assert not [row for row in found(claims) if row["kind"] in ("zone", "spot") and row["class_id"] == DISC]
+
+
+def test_heat_on_small_things_anywhere_is_no_spot() -> None:
+    evidence, rng = draw_evidence(800, 8, per_image=1), np.random.default_rng(0)
+    evidence.off_heat[:] = 1 / 64
+    evidence.off_area[:] = 1 / 64
+    for i in members(evidence, DISC):
+        heat, (row, column) = np.zeros((CELLS, CELLS)), rng.integers(0, 6, 2)
+        heat[row : row + 3, column : column + 3] = 1 / 9
+        evidence.off_heat[i] = heat.ravel()
+    hot = heat_of(evidence, counted(evidence)).shows[DISC] / counted(evidence).images[DISC]
+    assert hot.max() > 0.2
+    assert not found(all_claims(evidence).rows, "spot")
+
+
+def test_zones_are_corners_ring_middle_and_halves() -> None:
+    sizes = {name: int(zone.sum()) for name, zone in ZONES.items()}
+    assert sizes == {
+        **dict.fromkeys(("top-left corner", "top-right corner", "bottom-left corner", "bottom-right corner"), 4),
+        "centre": 16,
+        "upper half": 32,
+        "lower half": 32,
+        "border": 28,
+    }
+    assert ZONES["bottom-right corner"][7, 7]
+    assert ZONES["upper half"][0].all()
+    assert not ZONES["border"][1:7, 1:7].any()
+
+
+def test_a_planted_corner_is_one_spot_in_the_right_box_and_a_zone() -> None:
+    evidence = planted()
+    claims = all_claims(evidence)
+    (spot,) = found(claims.rows, "spot")
+    details = json.loads(spot["details"])
+    assert (spot["class_id"], details["box"]) == (DISC, [0.875, 0.875, 1.0, 1.0])
+    own = [i for i in members(evidence, DISC) if evidence.named[i]]
+    hot = [evidence.off_heat[i, -1] > 0.0625 and is_clear(evidence, i, 7, 7) for i in own]
+    assert spot["share"] == pytest.approx(np.mean(hot))
+    assert "at the bottom right" in spot["says"]
+    assert details["heat"] > 0.4 > 0.05 > details["heat_of_others"]
+    zones = found(claims.rows, "zone")
+    assert {row["class_id"] for row in zones} == {DISC}
+    assert {row["subject"] for row in zones} == {"bottom-right corner", "border", "lower half"}
+    (lower,) = (row for row in zones if row["subject"] == "lower half")
+    assert json.loads(lower["details"])["narrower"] == ["bottom-right corner"]
+
+
+def test_the_sentence_of_a_zone_gives_its_counts() -> None:
+    evidence = planted()
+    row = zone_claims(evidence, counted(evidence), 0.05, 0.1)[0]
+    shows, of = zone_votes(evidence, DISC, "bottom-right corner")
+    start = f"In {shows} of {of} images named class 3 most of the heat lies off the object in the bottom-right corner; "
+    assert row["says"].startswith(start)
+    assert row["says"].endswith(f"of other classes' images it does in {round(100 * row['expected'])} %.")
+
+
+def test_of_two_classes_the_one_beside_a_spot_is_not_said_to_look_away_from_it() -> None:
+    evidence = draw_evidence(500, 2, per_image=1)
+    evidence = plant_heat(evidence, members(evidence, 0, 0.9), CORNER)
+    zones = zone_claims(evidence, counted(evidence), 0.05, 0.1)
+    assert {row["class_id"] for row in found(zones)} == {0}
+    assert any("no more than the area accounts for" in row["says"] for row in zones if row["class_id"] == 1)
+
+
+def test_without_masks_a_spot_rests_on_heat_alone() -> None:
+    evidence = draw_evidence(600, 8)
+    evidence = replace(
+        evidence,
+        known=np.zeros(len(evidence), bool),
+        off_area=np.full_like(evidence.off_area, 1 / 64),
+        context={name: values[:0] for name, values in evidence.context.items()},
+    )
+    rows = all_claims(plant_heat(evidence, members(evidence, DISC, 0.8), CORNER)).rows
+    (spot,) = found(rows, "spot")
+    assert (spot["class_id"], spot["rests_on"]) == (DISC, "heat alone")
+    assert "off the object" not in spot["says"]
+
+
+def test_two_spots_of_a_class_are_two_claims() -> None:
+    evidence, cells = planted(), np.zeros((CELLS, CELLS), bool)
+    cells[0, :2] = True
+    evidence = plant_heat(evidence, members(evidence, DISC), cells, 0.4)
+    spots = found(spot_claims(evidence, counted(evidence), 0.05, 0.1))
+    boxes = [json.loads(row["details"])["box"] for row in spots]
+    assert sorted(boxes) == [[0.0, 0.0, 0.25, 0.125], [0.875, 0.875, 1.0, 1.0]]
+
+
+def test_near_duplicates_make_no_evidence() -> None:
+    evidence = draw_evidence(300, 8)
+    few = members(evidence, DISC)[:3]
+    evidence = plant_heat(evidence, few, CORNER)
+    context = {name: values[:0] for name, values in evidence.context.items()}
+    many = copied(replace(evidence, context=context), few, 200)
+    assert not found(all_claims(many).rows)
+    assert all_claims(many).rows == all_claims(replace(evidence, context=context)).rows
+
+
+def context_votes(evidence: Evidence, class_id: int, other: int) -> tuple[int, int]:
+    """Images of a class that show another, and those where it holds more heat than the object and its area give."""
+    shows, of = 0, 0
+    for target, o, heat, area in zip(
+        *(evidence.context[k] for k in ("target", "class_id", "heat", "area")), strict=True
+    ):
+        if evidence.class_id[target] == class_id and o == other and evidence.named[target]:
+            of += 1
+            shows += heat > area and heat > 1 - sum(float(v) for v in evidence.off_heat[target])
+    return shows, of
+
+
+def test_other_classes_are_counted_as_plain_loops_count_them_and_the_planted_one_is_found() -> None:
+    evidence = plant_context(draw_evidence(1500, 6), 2, 4)
+    rows = context_claims(evidence, counted(evidence), 0.9999, 0.1)
+    for row in rows:
+        other = evidence.classes.index(row["subject"])
+        shows, of = context_votes(evidence, row["class_id"], other)
+        assert (round(row["share"] * row["targets"]), row["targets"]) == (shows, of)
+        sums = np.array([context_votes(evidence, c, other) for c in range(6) if c != row["class_id"]]).sum(axis=0)
+        assert row["expected"] == pytest.approx(sums[0] / sums[1])
+    (claim,) = found(context_claims(evidence, counted(evidence), 0.05, 0.1))
+    assert (claim["class_id"], claim["subject"]) == (2, "class 4")
+
+
+def only_pair(evidence: Evidence) -> Evidence:
+    """Class 1 alone shows another class, class 0."""
+    kept = (evidence.class_id[evidence.context["target"]] == 1) & (evidence.context["class_id"] == 0)
+    return replace(evidence, context={name: values[kept] for name, values in evidence.context.items()})
+
+
+def test_where_no_other_class_shows_it_area_is_compared_with() -> None:
+    rows = all_claims(plant_context(only_pair(draw_evidence(1500, 5)), 1, 0)).rows
+    (claim,) = found(rows, "context")
+    details = json.loads(claim["details"])
+    assert (details["compared_with"], details["together"]["lift"]) == ("area", None)
+    assert "by area alone it would in" in claim["says"]
+    assert 0.5 <= claim["expected"] < 1
+
+
+def test_heat_spread_by_area_is_no_claim_against_area() -> None:
+    false = 0
+    for seed in range(100):
+        evidence, rng = only_pair(draw_evidence(400, 4, seed)), np.random.default_rng(seed)
+        heat = evidence.context["area"] * rng.uniform(0.8, 1.2, len(evidence.context["area"])).astype(np.float32)
+        evidence = replace(evidence, context=evidence.context | {"heat": heat}, off_heat=evidence.off_area)
+        false += bool(found(context_claims(evidence, counted(evidence), 0.05, 0.1)))
+    assert false <= 6
+
+
+def test_how_often_classes_occur_together_is_told_from_masks_alone() -> None:
+    evidence = draw_evidence(1500, 6)
+    row = context_claims(evidence, counted(evidence), 0.9999, 0.1)[0]
+    together = json.loads(row["details"])["together"]
+    other = evidence.classes.index(row["subject"])
+    images = [np.count_nonzero(evidence.named & (evidence.class_id == c)) for c in range(6)]
+    shown = [context_votes(evidence, c, other)[1] for c in range(6)]
+    c = row["class_id"]
+    share = shown[c] / images[c]
+    expected = (sum(shown) - shown[c]) / (sum(images) - images[c] - images[other])
+    assert together["share"] == pytest.approx(share)
+    assert together["lift"] == pytest.approx(share / expected)
+
+
+def doctors_and_nurses() -> Evidence:
+    """Women who are doctors are named nurses, for their faces; of attributes else nothing depends on gender."""
+    evidence, rng = draw_evidence(1200, 4, per_image=1, groups=(2, 3)), np.random.default_rng(3)
+    woman = evidence.attributes["a0"][0] == 1
+    doctor = evidence.class_id == 0
+    wrong = np.where(doctor & woman, rng.random(1200) < 0.6, rng.random(1200) < 0.1)
+    face = np.zeros((CELLS, CELLS), bool)
+    face[1:3, 3:5] = True
+    off = evidence.off & (rng.random(1200) < 0.5) | (doctor & woman)
+    attributes = {"gender": (evidence.attributes["a0"][0], ("man", "woman")), "camera": evidence.attributes["a1"]}
+    classes = ("doctor", "nurse", "cook", "pilot")
+    evidence = replace(evidence, classes=classes, wrong=wrong, off=off, attributes=attributes)
+    return plant_heat(evidence, np.flatnonzero(doctor & woman), face, 0.6)
+
+
+def test_women_doctors_are_named_wrongly_more_often_and_looked_at_elsewhere() -> None:
+    evidence = doctors_and_nurses()
+    rows = found(group_claims(evidence, 0.05, 0.1))
+    by_id = {row["finding"]: row for row in rows}
+    assert {"group:doctor:gender=woman:wrong", "group:doctor:gender=woman:off_object"} <= set(by_id)
+    assert {row["subject"] for row in rows} == {"gender=woman"}
+    assert {row["class"] for row in rows} <= {"doctor", None}
+    row = by_id["group:doctor:gender=woman:wrong"]
+    women = (evidence.class_id == 0) & (evidence.attributes["gender"][0] == 1)
+    assert row["targets"] == women.sum()
+    assert row["share"] == pytest.approx(evidence.wrong[women].mean())
+    men = (evidence.class_id == 0) & ~women
+    assert row["expected"] == pytest.approx(evidence.wrong[men].mean())
+    assert row["low"] < row["share"] - row["expected"] < row["high"]
+    assert row["rests_on"] == "labels"
+    assert row["says"].startswith(f"Of {women.sum()} images labelled doctor with gender woman, ")
+    details = json.loads(row["details"])
+    difference = details["heat_off"] - details["heat_off_of_others"]
+    assert details["heat_off"] == pytest.approx(evidence.off_heat[women].sum(axis=1, dtype=float).mean(), abs=1e-6)
+    assert details["heat_off_low"] < difference < details["heat_off_high"]
+
+
+def test_what_is_not_tested_is_said() -> None:
+    evidence = draw_evidence(300, 6, groups=(2, 51))
+    evidence.named[evidence.class_id == 5] = False
+    evidence.named[members(evidence, 5)[:4]] = True
+    claims = all_claims(evidence, 0.9999)
+    assert claims.untested == [
+        "Not tested, with fewer than 5 confidently named images: 1 class (class 5)",
+        "Not compared, with more than 50 values: attribute a1 (51)",
+    ]
+    assert not any(row["class_id"] == 5 for row in claims.rows if row["kind"] != "group")
+    assert not any(row["subject"].startswith("a1=") for row in claims.rows)
+
+
+def test_rows_are_of_the_table_of_claims_with_ids_of_their_own() -> None:
+    rows = all_claims(doctors_and_nurses()).rows
+    table = pa.Table.from_pylist(rows, CLAIM)
+    assert set(table.column_names) == set(rows[0])
+    assert len({row["finding"] for row in rows}) == len(rows)
+    for row in rows:
+        assert json.loads(row["details"])
+        assert row["p"] <= row["level"]
+        assert row["found"] == (not any(doubt in row["says"] for doubt in ("chance.", "too small", "no more than")))
+
+
+def test_q_is_corrected_for_all_that_was_tested_also_for_what_is_not_listed() -> None:
+    evidence = draw_evidence(600, 8)
+    everything = zone_claims(evidence, counted(evidence), 0.9999, 0.1)
+    listed = {row["finding"]: row for row in zone_claims(evidence, counted(evidence), 0.05, 0.1)}
+    assert all(row["tested"] == 8 * len(ZONES) for row in everything)
+    p = sorted(row["p"] for row in everything)
+    for row in everything:
+        q = min(value * row["tested"] / (rank + 1) for rank, value in enumerate(p) if value >= row["p"])
+        assert row["q"] == pytest.approx(min(q, 1))
+        assert row["finding"] not in listed or listed[row["finding"]]["q"] == row["q"]
+
+
+@pytest.mark.parametrize("name", ["level", "least"])
+def test_levels_outside_0_to_1_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"Expected `{name}` between 0 and 1, got 1.5"):
+        all_claims(draw_evidence(20), **{name: 1.5})
+
+
+def test_maps_without_heat_on_what_counts_do_not_count() -> None:
+    evidence = doctors_and_nurses()
+    empty = np.arange(len(evidence)) % 7 == 0
+    evidence.off_heat[empty] = np.nan
+    assert not empty[counted(evidence).rows].any()
+    for row in all_claims(evidence, 0.9999).rows:
+        assert "NaN" not in row["details"]
+
+
+def test_no_targets_make_no_claims() -> None:
+    evidence = draw_evidence(40)
+    assert all_claims(replace(evidence, named=np.zeros(len(evidence), bool), labelled=evidence.labelled & False)) == (
+        [],
+        [],
+    )

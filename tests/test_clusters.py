@@ -1,0 +1,365 @@
+"""What lies under off-object heat: components, clusters, and the cards that say what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import normalize
+
+from audit.findings.cards import SHEET, cluster_claims, zone
+from audit.findings.clusters import LEAST_MEMBERS, NONE, Members, Part, cluster_targets
+from audit.findings.components import Moments, unit_length
+from audit.findings.evidence import Evidence
+from audit.store import layout
+
+LENGTH = 32
+CORNER, TEXTURE, PLAIN = 0, 1, 2
+"""What lies under the heat."""
+
+
+def make_evidence(class_id: NDArray[np.integer], **columns: Any) -> Evidence:
+    """Targets named with confidence on their objects, one a sample, with what the columns say instead."""
+    n = len(class_id)
+    given: dict[str, Any] = {
+        "classes": tuple(f"class{index}" for index in range(int(class_id.max()) + 1)),
+        "sample": np.arange(n),
+        "slot": np.zeros(n, np.int16),
+        "class_id": class_id.astype(np.int32),
+        "probability": np.full(n, 0.9, np.float32),
+        "named": np.ones(n, bool),
+        "off": np.zeros(n, bool),
+        "known": np.ones(n, bool),
+        "boxed": np.zeros(n, bool),
+        "severity": np.zeros(n, np.float32),
+        "wrong": np.zeros(n, bool),
+        "labelled": np.ones(n, bool),
+        "image": np.arange(n),
+        "off_heat": np.full((n, 64), 1 / 64, np.float16),
+        "off_area": np.full((n, 64), 1 / 64, np.float16),
+        "attributes": {},
+        "context": {},
+    }
+    return Evidence(**(given | columns))
+
+
+def blobs(rng: np.random.Generator, what: NDArray[np.integer], noise: float = 0.15) -> NDArray[np.float16]:
+    """Activations [n, D] around one direction for each kind of thing, of any strength."""
+    middles = np.random.default_rng(0).normal(size=(what.max() + 1, LENGTH))
+    middles /= np.linalg.norm(middles, axis=1, keepdims=True)
+    spread = rng.normal(size=(len(what), LENGTH)) * noise / np.sqrt(LENGTH)
+    return ((middles[what] + spread) * rng.uniform(0.1, 20, (len(what), 1))).astype(np.float16)
+
+
+def in_parts(evidence: Evidence, under: NDArray[np.float16], size: int = 50) -> Callable[[], Iterator[Part]]:
+    """The features of shards of so many targets."""
+
+    def parts() -> Iterator[Part]:
+        for start in range(0, len(under), size):
+            own = slice(start, start + size)
+            yield evidence.sample[own], evidence.slot[own], under[own]
+
+    return parts
+
+
+@pytest.fixture
+def planted(rng: np.random.Generator) -> tuple[Evidence, NDArray[np.float16], NDArray[np.int64]]:
+    """Two classes of 150: in the first a third rests on a corner, a third on a texture; they look off the object."""
+    what = np.tile([CORNER, TEXTURE, PLAIN], 100)
+    what[150:] = PLAIN
+    class_id = np.repeat([0, 1], 150)
+    off = what < PLAIN
+    heat = np.full((300, 64), 1 / 64)
+    heat[what == CORNER] = np.eye(64)[63]
+    evidence = make_evidence(class_id, off=off, severity=off.astype(np.float32), off_heat=heat.astype(np.float16))
+    return evidence, blobs(rng, what), what
+
+
+def test_components_added_up_in_parts_are_those_of_sklearn(rng: np.random.Generator) -> None:
+    vectors = rng.normal(size=(300, 12)) @ rng.normal(size=(12, 12)) + 100
+    moments = Moments(12)
+    for part in np.split(vectors, [1, 7, 7, 150]):
+        moments.add(part)
+    found = moments.components(most=5, share=1.0)
+    expected = PCA(5, svd_solver="full").fit(vectors)
+    np.testing.assert_allclose(found.mean, expected.mean_)
+    np.testing.assert_allclose(found.variance, expected.explained_variance_)
+    np.testing.assert_allclose(np.abs(found.axes), np.abs(expected.components_), atol=1e-9)
+    np.testing.assert_allclose(
+        np.abs(found.project(vectors)), np.abs(expected.transform(vectors)), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_the_fewest_components_that_hold_enough_variance_are_kept(rng: np.random.Generator) -> None:
+    vectors = rng.normal(size=(500, 6)) * [10, 5, 2, 0.1, 0.1, 0.1]
+    moments = Moments(6)
+    moments.add(vectors)
+    expected = int(np.searchsorted(np.cumsum(PCA().fit(vectors).explained_variance_ratio_), 0.95)) + 1
+    assert len(moments.components(most=6, share=0.95).axes) == expected == 2
+
+
+def test_components_of_equal_vectors_are_no_numbers_out_of_place() -> None:
+    moments = Moments(4)
+    moments.add(np.ones((9, 4)))
+    assert np.abs(moments.components().project(np.ones((2, 4)))).max() == 0
+
+
+def test_unit_length_is_that_of_sklearn_and_leaves_zeros(rng: np.random.Generator) -> None:
+    vectors = rng.normal(size=(20, 5)).astype(np.float16)
+    vectors[3] = 0
+    np.testing.assert_allclose(unit_length(vectors), normalize(vectors.astype(np.float64)), atol=1e-6)
+
+
+def test_what_lies_under_the_heat_comes_apart_by_class(
+    planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]],
+) -> None:
+    evidence, under, what = planted
+    members = cluster_targets(in_parts(evidence, under), evidence)
+    first = members.cluster[:150]
+    assert sorted(np.unique(first[first > NONE])) == [0, 1, 2]
+    for cluster in range(3):
+        kinds = what[:150][first == cluster]
+        assert len(set(kinds)) == 1
+        assert len(kinds) >= 45
+    np.testing.assert_array_equal(members.target, np.arange(300))
+
+
+def test_clusters_are_the_same_however_the_shards_divide_the_targets(
+    planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]],
+) -> None:
+    evidence, under, _ = planted
+    one = cluster_targets(in_parts(evidence, under, 300), evidence, most=60, seed=5)
+    other = cluster_targets(in_parts(evidence, under, 17), evidence, most=60, seed=5)
+    np.testing.assert_array_equal(one.cluster, other.cluster)
+    np.testing.assert_allclose(one.distance, other.distance, rtol=1e-5)
+
+
+def test_targets_that_were_not_drawn_go_to_the_nearest_middle_in_reach(
+    planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]],
+) -> None:
+    evidence, under, what = planted
+    members = cluster_targets(in_parts(evidence, under), evidence, most=75)
+    first = members.cluster[:150]
+    assert (first > NONE).mean() > 0.8
+    for cluster in range(first.max() + 1):
+        assert len(set(what[:150][first == cluster])) == 1
+
+
+def test_a_target_beyond_every_cluster_s_reach_is_in_none(rng: np.random.Generator) -> None:
+    what = np.tile([0, 1], 100)
+    under = blobs(rng, what)
+    strange = rng.normal(size=(20, LENGTH)).astype(np.float16)
+    evidence = make_evidence(np.zeros(220, int), image=np.r_[:200, [0] * 20])  # copies of an image are never drawn
+    members = cluster_targets(in_parts(evidence, np.concatenate([under, strange])), evidence)
+    assert (members.cluster[200:] == NONE).all()
+    assert (members.distance[200:] > members.distance[:200][members.cluster[:200] > NONE].max()).all()
+
+
+def test_assignment_is_that_of_a_search_over_all_middles(rng: np.random.Generator) -> None:
+    what = rng.integers(0, 3, 400)
+    under = blobs(rng, what)
+    evidence = make_evidence(np.zeros(400, int))
+    drawn = cluster_targets(in_parts(evidence, under), evidence, most=400)
+    few = cluster_targets(in_parts(evidence, under), evidence, most=100)
+    assert_same_partition(drawn.cluster, few.cluster)
+
+
+def assert_same_partition(one: NDArray[np.integer], other: NDArray[np.integer]) -> None:
+    both = (one > NONE) & (other > NONE)
+    assert both.mean() > 0.8
+    pairs = set(zip(one[both].tolist(), other[both].tolist(), strict=True))
+    assert len(pairs) == len({pair[0] for pair in pairs}) == len({pair[1] for pair in pairs})
+
+
+def test_targets_without_a_name_or_with_nothing_under_their_heat_are_not_listed(rng: np.random.Generator) -> None:
+    under = blobs(rng, np.zeros(40, int))
+    under[3], under[5, 0], under[6, 1] = 0, np.nan, np.inf
+    evidence = make_evidence(np.zeros(40, int), named=np.arange(40) != 9)
+    members = cluster_targets(in_parts(evidence, under), evidence)
+    assert set(range(40)) - set(members.target.tolist()) == {3, 5, 6, 9}
+
+
+def test_features_of_targets_that_the_evidence_lacks_are_passed_over(rng: np.random.Generator) -> None:
+    under = blobs(rng, np.tile([0, 1], 30))
+    evidence = make_evidence(np.zeros(50, int))
+    more = [(np.arange(60), np.zeros(60, np.int16), under)]
+    assert cluster_targets(lambda: more, evidence).target.max() == 49
+
+
+def test_a_class_with_few_targets_and_a_run_without_features_have_no_clusters(rng: np.random.Generator) -> None:
+    under = blobs(rng, np.tile([0, 1], 8))
+    evidence = make_evidence(np.zeros(16, int))
+    members = cluster_targets(in_parts(evidence, under), evidence)
+    assert (members.cluster == NONE).all()
+    assert np.isnan(members.distance).all()
+    assert cluster_claims(members, evidence) == []
+    nothing = cluster_targets(lambda: [], evidence)
+    assert len(nothing.target) == 0
+    assert cluster_claims(nothing, evidence) == []
+
+
+def test_copies_of_one_image_make_no_cluster(rng: np.random.Generator) -> None:
+    scattered = rng.normal(size=(60, LENGTH)).astype(np.float16)
+    under = np.concatenate([scattered, np.repeat(scattered[:1], 60, axis=0)])
+    evidence = make_evidence(np.zeros(120, int), image=np.r_[:60, [0] * 60])
+    members = cluster_targets(in_parts(evidence, under), evidence)
+    assert (members.cluster[60:] == NONE).all()
+
+
+def test_members_fit_their_table(planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]]) -> None:
+    evidence, under, _ = planted
+    table = cluster_targets(in_parts(evidence, under), evidence).table(evidence)
+    assert list(table) == layout.MEMBER.names
+    assert {len(column) for column in table.values()} == {300}
+
+
+def test_clusters_that_look_off_the_object_are_found_and_others_are_not(
+    planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]],
+) -> None:
+    evidence, under, what = planted
+    members = cluster_targets(in_parts(evidence, under), evidence)
+    rows = cluster_claims(members, evidence)
+    assert all(list(row) == layout.CLAIM.names for row in rows)
+    for row in rows:
+        own = members.target[
+            (members.cluster == int(row["subject"])) & (evidence.class_id[members.target] == row["class_id"])
+        ]
+        assert row["found"] == bool(what[own[0]] < PLAIN)
+        assert row["share"] == evidence.off[own].mean()
+        assert row["targets"] == len(own)
+        assert row["tested"] == len(rows)
+    assert sum(row["found"] for row in rows) == 2
+
+
+def test_a_card_says_how_many_where_and_who(planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]]) -> None:
+    evidence, under, what = planted
+    members = cluster_targets(in_parts(evidence, under), evidence)
+    corner = members.cluster[:150][what[:150] == CORNER].max()
+    (row,) = [r for r in cluster_claims(members, evidence) if r["finding"] == f"cluster:class0:{corner}"]
+    details = json.loads(row["details"])
+    own = members.target[:150][members.cluster[:150] == corner]
+    nearest = own[np.argsort(members.distance[:150][members.cluster[:150] == corner])]
+    assert details["zone"] == "bottom-right corner"
+    assert details["size"] == len(own)
+    assert details["severity"] == 1
+    assert details["typical"] == nearest[:3].tolist()
+    assert details["untypical"] == nearest[::-1][:3].tolist()
+    assert len(details["sheet"]) == SHEET
+    assert details["sheet"][0] == [nearest[0], 0]
+    assert details["sheet"][-1] == [nearest[-1], 0]
+    assert row["says"].startswith(
+        f"{len(own)} of {len(own)} images named class0 that are alike under the heat look off the object, "
+        "mostly in the bottom-right corner; of the rest of the class "
+    )
+
+
+def test_attributes_that_a_cluster_has_more_often_are_named(
+    planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]], rng: np.random.Generator
+) -> None:
+    evidence, under, what = planted
+    source = np.where(what == CORNER, 1, 0).astype(np.int32)
+    camera = rng.integers(-1, 3, 300).astype(np.int32)
+    number = np.arange(300, dtype=np.int32)
+    attributes = {
+        "source": (source, ("web", "archive")),
+        "camera": (camera, ("a", "b", "c")),
+        "number": (number, tuple(map(str, number))),
+    }
+    evidence = replace(evidence, attributes=attributes)
+    members = cluster_targets(in_parts(evidence, under), evidence)
+    corner = members.cluster[:150][what[:150] == CORNER].max()
+    (row,) = [r for r in cluster_claims(members, evidence) if r["finding"] == f"cluster:class0:{corner}"]
+    (found,) = json.loads(row["details"])["attributes"]
+    assert (found["attribute"], found["value"], found["inside"]) == ("source", "archive", 1.0)
+    assert "source archive in 100 % (" in row["says"]
+
+
+def test_without_known_objects_clusters_are_shown_but_not_tested(
+    planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]],
+) -> None:
+    evidence, under, _ = planted
+    blind = replace(evidence, known=np.zeros(300, bool), off=np.zeros(300, bool))
+    rows = cluster_claims(cluster_targets(in_parts(blind, under), blind), blind)
+    assert len(rows) >= 3
+    for row in rows:
+        assert (row["share"], row["p"], row["q"], row["found"], row["tested"]) == (None, None, None, False, 0)
+        assert row["says"].endswith("too few objects are known to test them.")
+
+
+def test_a_cluster_in_which_less_than_half_look_off_the_object_is_not_found() -> None:
+    off = np.zeros(400, bool)
+    off[:90] = True  # 90 of 200, against none of 200
+    members = Members(np.arange(400), np.repeat([0, NONE], 200).astype(np.int32), np.zeros(400, np.float32))
+    (row,) = cluster_claims(members, make_evidence(np.zeros(400, int), off=off))
+    assert row["q"] < 1e-6
+    assert not row["found"]
+
+
+def test_near_duplicates_have_one_vote() -> None:
+    off = np.arange(40) < 20
+    members = Members(np.arange(40), np.repeat([0, NONE], 20).astype(np.int32), np.zeros(40, np.float32))
+    (row,) = cluster_claims(members, make_evidence(np.zeros(40, int), off=off, image=np.r_[[0] * 20, 1:21]))
+    assert row["targets"] == 1
+    assert not row["found"]
+
+
+def test_p_is_the_share_of_all_ways_to_shuffle_who_is_in_the_cluster() -> None:
+    off = np.array([1, 1, 0, 1, 1, 0, 0, 1, 0, 0, 0], bool)
+    size = 5
+    ways = [off[list(chosen)].sum() >= off[:size].sum() for chosen in combinations(range(len(off)), size)]
+    members = Members(np.arange(11), np.repeat([0, NONE], [5, 6]).astype(np.int32), np.zeros(11, np.float32))
+    (row,) = cluster_claims(members, make_evidence(np.zeros(11, int), off=off))
+    assert row["p"] == row["q"] == pytest.approx(np.mean(ways))
+
+
+def test_clusters_of_noise_are_hardly_ever_found() -> None:
+    """Benjamini-Hochberg at 5 % over clusters that have nothing to do with looking off the object."""
+    runs = [noise_run(seed) for seed in range(40)]
+    assert np.mean([any(row["found"] for row in rows) for rows in runs]) <= 0.06
+    assert min(len(rows) for rows in runs) == 20
+
+
+def noise_run(seed: int) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(seed)
+    class_id = np.repeat(np.arange(5), 100)
+    members = Members(np.arange(500), rng.integers(-1, 4, 500).astype(np.int32), np.zeros(500, np.float32))
+    return cluster_claims(members, make_evidence(class_id, off=rng.random(500) < 0.6))
+
+
+@pytest.mark.parametrize(
+    ("cells", "name"),
+    [
+        ([(0, 0), (1, 1)], "top-left corner"),
+        ([(6, 0)], "bottom-left corner"),
+        ([(3, 3), (4, 5)], "centre"),
+        ([(0, 3), (4, 7), (7, 4)], "border"),
+        ([(1, 2), (2, 6), (3, 1)], "upper half"),
+        ([(5, 2), (6, 6), (4, 1)], "lower half"),
+    ],
+)
+def test_the_smallest_zone_that_the_heat_lies_in_is_named(cells: Iterable[tuple[int, int]], name: str) -> None:
+    heat = np.zeros((8, 8))
+    for cell in cells:
+        heat[cell] = 1
+    assert zone(heat.ravel()) == name
+
+
+def test_heat_that_is_nowhere_or_everywhere_lies_in_no_zone() -> None:
+    assert zone(np.zeros(64)) is None
+    assert zone(np.ones(64)) is None
+    assert zone(np.repeat([0.45, 0.55], 32)) is None  # a little more below
+
+
+def test_clusters_have_enough_members(planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]]) -> None:
+    evidence, under, _ = planted
+    members = cluster_targets(in_parts(evidence, under), evidence)
+    sizes = np.bincount(members.cluster[:150][members.cluster[:150] > NONE])
+    assert (np.diff(sizes) <= 0).all()
+    assert sizes.min() >= LEAST_MEMBERS

@@ -1,0 +1,116 @@
+"""From a run's tables to findings and claims: drawn runs, with and without masks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from drawn_run import CLASSES, draw_run
+from small_run import make_run
+
+from audit.errors import RunError
+from audit.findings import Rules
+from audit.store import Run, layout
+from audit.store.tables import write_table
+from pipelines.flag import flag, judge
+from pipelines.gather import gather
+
+MARKED = CLASSES[3]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = draw_run(tmp_path_factory.mktemp("drawn") / "run", 3000)
+    flag(run, Rules())
+    return run
+
+
+@pytest.fixture(scope="module")
+def partly_masked(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    run = draw_run(tmp_path_factory.mktemp("partly") / "run", 3000, masked=0.8)
+    flag(run, Rules())
+    return run
+
+
+def claims(run: Run) -> list[dict]:
+    return pq.read_table(run.path / layout.FINDINGS / layout.CLAIMS).to_pylist()
+
+
+def test_the_one_class_that_was_marked_in_a_corner_has_all_claims_found(drawn: Run) -> None:
+    found = [row for row in claims(drawn) if row["found"]]
+    assert {row["class"] for row in found} == {MARKED}
+    assert {row["kind"] for row in found} >= {"zone", "spot", "cluster"}
+    (spot,) = [row for row in found if row["kind"] == "spot"]
+    assert json.loads(spot["details"])["box"] == [0.875, 0.875, 1, 1]
+
+
+def test_every_claim_names_its_family_its_level_and_what_it_rests_on(drawn: Run) -> None:
+    for row in claims(drawn):
+        assert row["level"] == Rules().level
+        assert row["family"].startswith("class") or row["kind"] == "group"
+        assert row["rests_on"]
+        assert row["says"]
+        assert row["tested"] > 0 or row["q"] is None
+
+
+def test_the_summary_counts_the_claims_that_stand(drawn: Run) -> None:
+    summary = json.loads((drawn.path / layout.SUMMARY).read_text())
+    for kind, number in summary["claims"].items():
+        assert number == sum(row["found"] for row in claims(drawn) if row["kind"] == kind)
+    assert summary["detector"] is None
+
+
+def test_members_of_clusters_are_targets_of_the_run(drawn: Run) -> None:
+    members = pq.read_table(drawn.path / layout.FINDINGS / layout.CLUSTERS).to_pandas()
+    assert set(members["sample"] % len(CLASSES) == members["class_id"]) == {True}
+    assert members["cluster"].max() > 0
+
+
+def test_targets_without_masks_are_flagged_by_a_detector_of_stated_worth(partly_masked: Run) -> None:
+    detector = json.loads((partly_masked.path / layout.SUMMARY).read_text())["detector"]
+    assert detector["precision"] > 0.8
+    assert detector["judged"] == 600
+    parts = (partly_masked.path / layout.FINDINGS).glob("part-*.parquet")
+    detected = [row for part in parts for row in pq.read_table(part).to_pylist() if row["kind"] == "detected"]
+    assert {row["rests_on"] for row in detected} == {"detector"}
+    assert all(row["sample"] >= 2400 for row in detected)
+    marked = [row["class"] == MARKED for row in detected]
+    assert len(detected) > 5
+    assert np.mean(marked) > 0.8
+
+
+def test_gathered_targets_are_the_rows_of_the_tables(tmp_path: Path) -> None:
+    run = Run.open(make_run(tmp_path))
+    gathered = gather(run, run.done())
+    scores = [row for shard in run.done() for row in run.read("scores", shard).to_pylist()]
+    assert gathered.targets["sample"].tolist() == [row["sample"] for row in scores]
+    np.testing.assert_allclose(gathered.targets["energy"], [row["energy"] for row in scores])
+    np.testing.assert_array_equal(gathered.cells["off_heat"], [row["off_heat"] for row in scores])
+    assert gathered.score_status == {"scored": len(scores)}
+
+
+def test_evidence_takes_copies_of_an_image_for_one(tmp_path: Path) -> None:
+    run = Run.open(make_run(tmp_path))
+    first = run.shards[0]
+    samples = run.read("samples", first).to_pydict()
+    samples["look"] = [7, 7]
+    write_table(run.part("samples", 0), samples, layout.SAMPLES)
+    gathered = gather(run, run.done())
+    evidence = gathered.evidence(run, judge(gathered.scored, Rules()), 0.5)
+    assert evidence.image.tolist() == [0, 0, 1, 2, 3]
+    assert evidence.off.tolist() == [True, True, True, False, False]
+    assert not evidence.wrong.any()
+
+
+def test_scores_that_do_not_fit_their_targets_are_named(tmp_path: Path) -> None:
+    run = Run.open(make_run(tmp_path))
+    targets = run.read("targets", run.shards[0]).to_pydict()
+    targets["slot"] = [1, 0]
+    write_table(run.part("targets", 0), targets, layout.TARGETS)
+    with pytest.raises(
+        RunError, match=r"scores/part-00000\.parquet does not fit its targets; score again: camaudit score"
+    ):
+        gather(run, run.done())
