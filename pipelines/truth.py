@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from audit.datasets import read_voc
 from audit.datasets.manifest import Manifest
 from audit.datasets.planted import PlantedSpec, read_truth
-from audit.findings import severity
+from audit.findings import misplacement, severity
 from audit.metrics import auroc
 from audit.models import Classifier, ModelSpec
 from audit.models.small import preprocessing
@@ -107,12 +107,12 @@ def reliance(run: Run, scenes: Path, classifier: Classifier, shown: Shown = "val
 def image_scores(table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """The image score and what it must beat, all higher for more suspicious."""
     probability = table["probability"].to_numpy(float)
-    p_high = table["p_high"].to_numpy(float)
+    p_high, energy = (table[name].to_numpy(float) for name in ("p_high", "energy"))
     return {
-        "severity": severity(probability, p_high),
+        "severity": severity(probability, misplacement(p_high, energy, table["attainable"].to_numpy(float))),
         "p_high": p_high,
         "1 - lift": 1 - table["lift"].to_numpy(float),
-        "1 - energy": 1 - table["energy"].to_numpy(float),
+        "1 - energy": 1 - energy,
         "low confidence": 1 - probability,
         "centre distance": table["centre_distance"].to_numpy(float),
     }
