@@ -41,11 +41,13 @@ _BATCH = 256
 _SCORES = ["sample", "slot", "status", "area", "energy", "lift", "p_low", "p_high", "attainable", "peak_distance"]
 
 
-def train_on_planted(scenes: Path, spec: PlantedSpec, epochs: int) -> Path:
+def train_on_planted(
+    scenes: Path, spec: PlantedSpec, epochs: int, learning_rate: float = 4e-3, batch_size: int = 64
+) -> Path:
     """Train a small network on the biased scenes of a drawn benchmark; returns its checkpoint, in the same folder."""
     model = scenes / "model.pt"
     use_all_cores()
-    training = Training(_ARCH, preprocessing(spec.size), epochs, learning_rate=4e-3, seed=spec.seed)
+    training = Training(_ARCH, preprocessing(spec.size), epochs, learning_rate, batch_size, spec.seed)
     train(read_voc(scenes, split="train", track=tracked("indexing")), training, model)
     return model
 

@@ -104,8 +104,8 @@ class PlantedSpec:
 STANDARD = PlantedSpec()
 REGIMES = {
     "strong": PlantedSpec(cue_share=0.95),
-    "mixed": PlantedSpec(cue_share=0.55, contrast=(60.0, 200.0), cued_contrast=(20.0, 160.0)),
-    "clean": PlantedSpec(cue_share=0.0, radius=(0.1, 0.26)),
+    "mixed": PlantedSpec(cue_share=0.55, contrast=(60.0, 200.0), cued_contrast=(10.0, 180.0)),
+    "clean": PlantedSpec(cue_share=0.0, contrast=(100.0, 220.0), radius=(0.13, 0.28)),
 }
 """Three sorts of truth. `strong`: a class with a cue relies on it nearly everywhere. `mixed`: in some scenes and not in
 others, since its objects are faint in some. `clean`: nowhere; objects of many sizes."""

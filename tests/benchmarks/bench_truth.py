@@ -26,7 +26,8 @@ from pipelines.doctor import examine
 from pipelines.progress import console, tracked
 from pipelines.truth import audit_planted, compare, reliance, train_on_planted
 
-EPOCHS = 10
+TRAINING = {"epochs": 10, "learning_rate": 1e-3, "batch_size": 32}
+"""Of every regime: enough to learn the shapes also where no cue helps."""
 QUARTILES = 4
 
 
@@ -65,7 +66,7 @@ def run_trial(regime: str, seed: int, work: Path) -> Trial:
     scenes, model = folder / "scenes", folder / "scenes" / "model.pt"
     if not model.exists():
         draw_planted(scenes, spec, tracked(f"drawing {folder.name}"))
-        train_on_planted(scenes, spec, EPOCHS)
+        train_on_planted(scenes, spec, **TRAINING)
     shown = "twins" if regime == "clean" else "val"
     run = audit_planted(scenes, model, folder / "run", ClusterConfig(2, compiling="never"), shown)
     classifier = load_classifier(str(model))
