@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test check dashboard bench constraints clean
+.PHONY: demo test check dashboard bench bench-truth constraints clean
 
 demo: $(READY)  ## plant shortcuts in drawn scenes, train, audit, show the findings beside the truth
 	$(BIN)/camaudit demo
@@ -22,6 +22,9 @@ dashboard: $(READY)  ## the demo's findings, on http://127.0.0.1:8501
 
 bench: $(READY)  ## speed side by side with the peers and with forward-only inference
 	$(BIN)/python -m tests.benchmarks
+
+bench-truth: $(READY)  ## findings against planted truth in three regimes, three seeds each
+	$(BIN)/python -m tests.benchmarks.bench_truth
 
 constraints: $(READY)  ## note the versions that are installed now
 	(head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable) > constraints.new

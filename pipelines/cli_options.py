@@ -22,7 +22,9 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Level = Annotated[float, typer.Option(help="False discovery rate of findings.")]
 Confident = Annotated[float, typer.Option(help="Probability from which a class counts as named with confidence.")]
-Chance = Annotated[float, typer.Option(help="Share of random places that may do as well as a map without finding.")]
+Misplaced = Annotated[
+    float, typer.Option(help="Misplacement (chance times what is missing to the best place) that makes a finding.")
+]
 Tolerated = Annotated[float, typer.Option(help="Share of a class's targets that may look off the object.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of the local cluster. [default: one a core]")]
 
@@ -32,12 +34,12 @@ Threshold = Annotated[
 ]
 
 
-def rules_of(level: float, confident: float, chance: float, tolerated: float) -> Any:
+def rules_of(level: float, confident: float, misplaced: float, tolerated: float) -> Any:
     """`audit.findings.Rules`, with wrong values as wrong use."""
     from audit.findings import Rules
 
     with right_use():
-        return Rules(level, confident, chance, tolerated)
+        return Rules(level, confident, misplaced, tolerated)
 
 
 @contextmanager

@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from pipelines.cli_options import (
-    Chance,
     Confident,
     Json,
     Level,
+    Misplaced,
     RunPath,
     Threshold,
     Tolerated,
@@ -64,7 +64,7 @@ def run(
     score: Annotated[bool, typer.Option(help="Score maps against masks.")] = True,
     level: Level = 0.05,
     confident: Confident = 0.5,
-    chance: Chance = 0.1,
+    misplaced: Misplaced = 0.05,
     tolerated: Tolerated = 0.5,
     threshold: Threshold = None,
     set_aside: Annotated[bool, typer.Option(help="Rename an existing run that was begun differently.")] = False,
@@ -78,7 +78,7 @@ def run(
     from pipelines.start import Request, start
 
     spec = ModelSpec(model, weights, arch, layer, mapping, size, mode, resize, triple(mean), triple(std, 0), activation)
-    rules = rules_of(level, confident, chance, tolerated)
+    rules = rules_of(level, confident, misplaced, tolerated)
     with right_use():
         config = RunConfig(method, pairs(option or []), precision, names(targets), batch_size, shard_size, scored=score)
         cluster = ClusterConfig(workers, threads, compiling, memory, scheduler, scheduler_file)
@@ -104,7 +104,7 @@ def flag(
     run_path: RunPath,
     level: Level = 0.05,
     confident: Confident = 0.5,
-    chance: Chance = 0.1,
+    misplaced: Misplaced = 0.05,
     tolerated: Tolerated = 0.5,
     threshold: Threshold = None,
     as_json: Json = False,
@@ -119,7 +119,7 @@ def flag(
 
     opened = Run.open(run_path)
     with opened.locked():
-        summary = make_findings(opened, rules_of(level, confident, chance, tolerated), threshold)
+        summary = make_findings(opened, rules_of(level, confident, misplaced, tolerated), threshold)
     print_json(summary) if as_json else print_summary(summary)
 
 

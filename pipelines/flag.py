@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Track
-from audit.findings import KINDS, ClassTally, Rules, ShiftTally, kinds, severity
+from audit.findings import KINDS, ClassTally, Rules, ShiftTally, kinds, misplacement, severity
 from audit.metrics import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.store import Run, Shard, layout
 from audit.store.files import write_json
@@ -50,6 +50,8 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, track: Track = 
         "detector": detector,
     }
     write_json(run.path / layout.SUMMARY, summary)
+    for name in (layout.EFFECTS, layout.CAUSES):  # they speak of findings that were
+        (run.path / layout.FINDINGS / name).unlink(missing_ok=True)
     return summary
 
 
@@ -57,12 +59,13 @@ def judge(scored: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     """Scored targets with `chance`, `q_low`, `q_high`, `severity`, and `kind`, null where there is no finding."""
     probability, chance, low = (scored[name].to_numpy() for name in ("probability", "p_high", "p_low"))
     q_low, q_high = _q(low), _q(chance)
+    misplaced = misplacement(chance, scored["energy"].to_numpy(), scored["attainable"].to_numpy())
     return scored.assign(
         chance=chance,
         q_low=q_low,
         q_high=q_high,
-        kind=kinds(probability, scored["energy"].to_numpy(), chance, q_low, rules),
-        severity=severity(probability, chance),
+        kind=kinds(probability, misplaced, q_low, rules),
+        severity=severity(probability, misplaced),
     )
 
 

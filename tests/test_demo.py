@@ -12,7 +12,8 @@ from audit.datasets.planted import CUES, PlantedSpec
 from audit.models import load_classifier
 from audit.store import Run
 from pipelines.config import ClusterConfig
-from pipelines.demo import demo, reliance
+from pipelines.demo import demo
+from pipelines.truth import reliance
 
 SPEC = PlantedSpec(seed=3, train=360, test=36, size=48)
 

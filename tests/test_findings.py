@@ -17,6 +17,7 @@ from audit.findings import (
     ShiftTally,
     benjamini_hochberg,
     kinds,
+    misplacement,
     severity,
     wilson_interval,
 )
@@ -196,31 +197,76 @@ def test_a_tally_in_parts_gives_the_q_values_of_all_p_values_together(first: lis
     np.testing.assert_allclose(tally.q(together), false_discovery_control(together, method="bh"), rtol=1e-9)
 
 
-def kind(probability: float, energy: float, chance: float, q_low: float) -> object:
-    rows = np.array([[probability], [energy], [chance], [q_low]])
-    return kinds(rows[0], rows[1], rows[2], rows[3], RULES)[0]
+def kind(probability: float, misplaced: float, q_low: float) -> object:
+    return kinds(np.array([probability]), np.array([misplaced]), np.array([q_low]), RULES)[0]
 
 
 @pytest.mark.parametrize(
-    ("probability", "energy", "chance", "q_low", "expected"),
+    ("probability", "misplaced", "q_low", "expected"),
     [
-        (0.9, 0.2, 0.5, 0.5, "indifferent"),
-        (0.5, 0.49, 0.101, 0.5, "indifferent"),
-        (0.49, 0.2, 0.5, 0.5, None),  # not named with confidence
-        (0.9, 0.5, 0.5, 0.5, None),  # half of the heat is on the object
-        (0.9, 0.2, 0.1, 0.5, None),  # few random places do as well
-        (0.9, 0.01, 1.0, 0.05, "avoids"),
-        (0.1, 0.01, 1.0, 0.05, "avoids"),  # whatever the confidence
-        (0.9, np.nan, 1.0, 1.0, None),  # no heat that counts
+        (0.9, 0.4, 0.5, "indifferent"),
+        (0.5, 0.05, 0.5, "indifferent"),
+        (0.49, 0.4, 0.5, None),  # not named with confidence
+        (0.9, 0.049, 0.5, None),
+        (0.9, 1.0, 0.05, "avoids"),
+        (0.1, 1.0, 0.05, "avoids"),  # whatever the confidence
     ],
 )
 def test_a_target_is_of_the_kind_that_the_rules_say(
-    probability: float, energy: float, chance: float, q_low: float, expected: str | None
+    probability: float, misplaced: float, q_low: float, expected: str | None
 ) -> None:
-    assert kind(probability, energy, chance, q_low) == expected
+    assert kind(probability, misplaced, q_low) == expected
 
 
-def test_severity_is_the_share_of_places_as_good_times_the_confidence_beyond_even_odds() -> None:
+def misplaced(p_high: float, energy: float, attainable: float) -> float:
+    return float(misplacement(np.array([p_high]), np.array([energy]), np.array([attainable]))[0])
+
+
+@pytest.mark.parametrize(
+    ("p_high", "energy", "attainable", "expected"),
+    [
+        (0.5, 0.15, 0.6, 0.375),  # half of the places do as well, three quarters of the best are missing
+        (0.5, 0.6, 0.6, 0.0),  # as good as it can be, though many places are: a large object
+        (0.5, 0.61, 0.6, 0.0),  # pixels may give a little more than cells
+        (1.0, 0.0, 0.6, 1.0),
+        (1.0, np.nan, np.nan, 0.0),  # no heat that counts
+        (1.0, 0.0, 0.0, 0.0),  # no place reaches the object
+    ],
+)
+def test_misplacement_is_the_share_of_places_as_good_times_what_is_missing_to_the_best(
+    p_high: float, energy: float, attainable: float, expected: float
+) -> None:
+    assert misplaced(p_high, energy, attainable) == pytest.approx(expected)
+
+
+def test_misplacement_is_that_of_rolling_the_heat_over_the_object_in_loops(rng: np.random.Generator) -> None:
+    heat = rng.random((8, 8)) ** 4
+    objects = np.zeros((8, 8))
+    objects[2:4, 5:8] = 1
+    ones = np.ones((8, 8))
+    energies = [oracles.energy(np.roll(heat, shift, (0, 1)), objects, ones) for shift in np.ndindex(8, 8)]
+    as_good = sum(energy >= energies[0] - 1e-9 for energy in energies) / len(energies)
+    expected = as_good * (1 - energies[0] / max(energies))
+    assert misplaced(as_good, energies[0], max(energies)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("side", [2, 4, 8, 16])
+@pytest.mark.parametrize("off", [0, 1])
+def test_well_placed_heat_is_no_finding_and_heat_elsewhere_is_one_whatever_the_size_of_the_object(
+    side: int, off: int
+) -> None:
+    mask = np.zeros((GRID, GRID), np.int16)
+    mask[:side, :side] = 1
+    rows, columns = np.mgrid[:GRID, :GRID] + 0.5
+    middle = side / 2 + off * GRID / 2
+    spread = np.exp(-((rows - middle) ** 2 + (columns - middle) ** 2) / (2 * 6.0**2))
+    null = shift_null(spread[None].astype(np.float32), View(0, 0, GRID, GRID), mask, np.array([0]))
+    energy = oracles.energy(spread, mask == 1, np.ones(mask.shape))
+    found = misplacement(null.high, np.array([energy]), null.attainable)
+    assert kinds(np.ones(1), found, np.ones(1), RULES)[0] == ("indifferent" if off else None)
+
+
+def test_severity_is_misplacement_times_the_confidence_beyond_even_odds() -> None:
     found = severity(np.array([0.75, 1.0, 0.5, 0.2]), np.array([0.5, 0.25, 1.0, 1.0]))
     np.testing.assert_allclose(found, [0.25, 0.25, 0, 0])
 

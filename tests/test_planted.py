@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from scipy import ndimage
 from audit.datasets.planted import (
     CLASSES,
     CUES,
+    REGIMES,
     STANDARD,
     VOID,
     PlantedSpec,
@@ -185,6 +187,46 @@ def test_places_sizes_and_colours_vary_within_a_class() -> None:
     assert (np.ptp(colours, axis=0) > 60).all()
 
 
+def test_the_standard_scenes_keep_their_bytes() -> None:
+    digest = sha256()
+    for split, index, with_cue in product(("train", "test"), range(24), (True, False)):
+        scene = draw_scene(STANDARD, split, index, with_cue)
+        digest.update(scene.image.tobytes() + scene.mask.tobytes())
+    assert digest.hexdigest() == "5c345cca829734ef006501e6024e0213957614e45503691f6cba8c52cf2e2f6f"
+
+
+def measured_contrast(class_id: int, spec: PlantedSpec, count: int = 30) -> NDArray[np.float64]:
+    """Length of the difference of mean colours between object and background, for test scenes without cues."""
+    found = []
+    for _, scene in scenes(class_id, count, spec):
+        means = [scene.image[pixels].mean(axis=0) for pixels in (scene.mask == class_id + 1, scene.mask == 0)]
+        found.append(np.linalg.norm(means[0] - means[1]))
+    return np.array(found)
+
+
+def test_contrast_is_the_length_of_the_colour_difference_and_classes_with_a_cue_may_have_their_own() -> None:
+    spec = PlantedSpec(contrast=(100, 101), cued_contrast=(20, 40))
+    for class_id in (*CUED, *PLAIN):
+        low, high = (20, 40) if class_id in CUED else (100, 101)
+        contrast = measured_contrast(class_id, spec)
+        assert low - 15 < contrast.min()  # blotches of the background move its mean a little
+        assert contrast.max() < high + 15
+
+
+@pytest.mark.parametrize("radius", [(0.1, 0.1), (0.3, 0.3)])
+def test_objects_have_the_radius_asked_for(radius: tuple[float, float]) -> None:
+    for scene, _ in scenes(CLASSES.index("disc"), 6, PlantedSpec(radius=radius)):
+        area = (scene.mask == CLASSES.index("disc") + 1).sum()
+        assert area == pytest.approx(np.pi * (0.88 * radius[0] * STANDARD.size) ** 2, rel=0.05)
+
+
+def test_the_regimes_show_their_cues_nearly_always_about_half_the_time_and_never() -> None:
+    shown = {name: np.mean([shows_cue(spec, index) for index in range(600)]) for name, spec in REGIMES.items()}
+    assert shown["strong"] > 0.9
+    assert 0.45 < shown["mixed"] < 0.65
+    assert shown["clean"] == 0
+
+
 def test_a_scene_depends_on_seed_split_and_index_and_on_nothing_else() -> None:
     first = draw_scene(STANDARD, "test", 8, True)
     np.random.default_rng().normal()
@@ -210,6 +252,9 @@ def test_the_cue_shows_in_its_share_of_the_training_scenes(share: float) -> None
     [
         ({"size": 47}, "`size` to be at least 48"),
         ({"cue_share": 1.2}, "`cue_share` to be within 0 and 1, got 1.2"),
+        ({"contrast": (90.0, 60.0)}, "`contrast` to rise within 0 and 255, got 90.0 to 60.0"),
+        ({"cued_contrast": (0.0, 300.0)}, "`cued_contrast` to rise within 0 and 255"),
+        ({"radius": (0.2, 0.5)}, "`radius` to rise within 0.05 and 0.4"),
         ({"train": -1}, "not to be negative"),
         ({"seed": -1}, "not to be negative"),
     ],

@@ -53,8 +53,6 @@ _KEPT_CLEAR = 0.84
 """No object reaches beyond this share of the side in both directions: there the watermark goes."""
 
 _NOISE = 18.0
-_CONTRAST = (90.0, 120.0)
-"""Length of the colour difference between object and background, in RGB levels. Low: a cue is easier to learn."""
 
 _STRIPES = 20.0
 _WATERMARK = np.array([255.0, 255.0, 255.0])
@@ -70,6 +68,11 @@ class PlantedSpec:
         train, test: number of scenes, the classes in turn.
         size: side of a scene in pixels, at least 48.
         cue_share: share of the training scenes of a class with a cue that show it.
+        contrast: least and greatest length of the colour difference between object and background, in RGB levels. Low:
+            a cue is easier to learn.
+        cued_contrast: the same for the classes with a cue; as `contrast` if None. From very low on, the object of some
+            scenes is told by its shape, of others by its cue alone.
+        radius: least and greatest radius of an object's circle, in shares of the side, at most 0.4.
     """
 
     seed: int = 0
@@ -77,6 +80,9 @@ class PlantedSpec:
     test: int = 600
     size: int = 96
     cue_share: float = 0.97
+    contrast: tuple[float, float] = (90.0, 120.0)
+    cued_contrast: tuple[float, float] | None = None
+    radius: tuple[float, float] = (0.17, 0.24)
 
     def __post_init__(self) -> None:
         if min(self.seed, self.train, self.test) < 0:
@@ -85,9 +91,24 @@ class PlantedSpec:
             raise ValueError(f"Expected `size` to be at least 48 pixels, got {self.size}")
         if not 0 <= self.cue_share <= 1:
             raise ValueError(f"Expected `cue_share` to be within 0 and 1, got {self.cue_share}")
+        for name, least, most in (("contrast", 0, 255), ("cued_contrast", 0, 255), ("radius", 0.05, 0.4)):
+            low, high = getattr(self, name) or (least, most)
+            if not least <= low <= high <= most:
+                raise ValueError(f"Expected `{name}` to rise within {least} and {most}, got {low} to {high}")
+
+    def contrast_of(self, name: str) -> tuple[float, float]:
+        """Bounds of the contrast of a class's objects."""
+        return self.cued_contrast if self.cued_contrast and name in CUES else self.contrast
 
 
 STANDARD = PlantedSpec()
+REGIMES = {
+    "strong": PlantedSpec(cue_share=0.95),
+    "mixed": PlantedSpec(cue_share=0.55, contrast=(60.0, 200.0), cued_contrast=(10.0, 180.0)),
+    "clean": PlantedSpec(cue_share=0.0, contrast=(100.0, 220.0), radius=(0.13, 0.28)),
+}
+"""Three sorts of truth. `strong`: a class with a cue relies on it nearly everywhere. `mixed`: in some scenes and not in
+others, since its objects are faint in some. `clean`: nowhere; objects of many sizes."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +182,9 @@ def draw_scene(spec: PlantedSpec, split: Split, index: int, with_cue: bool) -> S
     rng, cue_rng, _ = _streams(spec, split, index)
     class_id = index % len(CLASSES)
     name = CLASSES[class_id]
-    place = _place_object(rng, spec.size)
+    place = _place_object(rng, spec.size, spec.radius)
     inside = _SHAPES[name](*_local(place, spec.size))
-    canvas = _paint(rng, inside)
+    canvas = _paint(rng, inside, spec.contrast_of(name))
     noise = rng.normal(0, _NOISE, canvas.shape)
     cue, cue_box = CUES.get(name) if with_cue else None, None
     if cue is not None:
@@ -218,10 +239,10 @@ def _streams(spec: PlantedSpec, split: Split, index: int) -> list[np.random.Gene
     return np.random.default_rng([spec.seed, _SPLITS.index(split), index]).spawn(3)
 
 
-def _place_object(rng: np.random.Generator, size: int) -> _Place:
+def _place_object(rng: np.random.Generator, size: int, radius: tuple[float, float]) -> _Place:
     """A place within the frame and off the watermark's corner, the same law for every class."""
     while True:
-        place = _random_place(rng, size, size * rng.uniform(0.17, 0.24))
+        place = _random_place(rng, size, size * rng.uniform(*radius))
         edge = _KEPT_CLEAR * size
         if np.hypot(max(edge - place.x, 0), max(edge - place.y, 0)) > place.radius:
             return place
@@ -259,12 +280,12 @@ _SHAPES: dict[str, Callable[[Floats, Floats], Pixels]] = {
 }
 
 
-def _paint(rng: np.random.Generator, inside: Pixels) -> Floats:
+def _paint(rng: np.random.Generator, inside: Pixels, contrast: tuple[float, float]) -> Floats:
     """An object of one colour on an uneven background, [S, S, 3]."""
     size = len(inside)
     colour = rng.uniform(85, 170, 3)
     direction = rng.normal(size=3)
-    difference = rng.uniform(*_CONTRAST) * direction / np.linalg.norm(direction)
+    difference = rng.uniform(*contrast) * direction / np.linalg.norm(direction)
     blotches = ndimage.zoom(rng.normal(0, 8, (8, 8, 3)), (size / 8, size / 8, 1), order=1)
     return np.asarray(colour + blotches + inside[..., None] * difference)
 

@@ -3,7 +3,16 @@
 from audit.findings.grid import Placed
 from audit.findings.multiplicity import benjamini_hochberg
 from audit.findings.null import ShiftNull, shift_null
-from audit.findings.off_object import KINDS, ClassTally, Rules, ShiftTally, kinds, severity, wilson_interval
+from audit.findings.off_object import (
+    KINDS,
+    ClassTally,
+    Rules,
+    ShiftTally,
+    kinds,
+    misplacement,
+    severity,
+    wilson_interval,
+)
 
 __all__ = [
     "KINDS",
@@ -14,6 +23,7 @@ __all__ = [
     "ShiftTally",
     "benjamini_hochberg",
     "kinds",
+    "misplacement",
     "severity",
     "shift_null",
     "wilson_interval",

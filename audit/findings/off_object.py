@@ -3,9 +3,9 @@
 A target, one (sample, class) pair, is
 
 - `avoids` when its heat lies on the object less than at random places: q of p_low at or below the level;
-- `indifferent` when the class was named with confidence, more than half of the heat lies off the object, and too many
-  random places would do as well: p_high, the chance, above what is allowed. That is a failure to show that the heat
-  looks for the object, not a test of its own; the class-level test below is.
+- `indifferent` when the class was named with confidence and its heat is misplaced: many random places would do as well
+  on the object, and the place it has falls short of the best. That is a failure to show that the heat looks for the
+  object, not a test of its own; the class-level test below is.
 
 A class is a finding when more of its confidently named targets look off the object than is tolerated (one-sided
 binomial test, Benjamini-Hochberg over classes).
@@ -35,17 +35,17 @@ class Rules:
     Attributes:
         level: false discovery rate, for targets and for classes.
         confident: probability from which a class counts as named with confidence.
-        chance: share of random places that may do as well as the map without the target being a finding.
+        misplaced: misplacement from which a confidently named target is a finding.
         tolerated: share of a class's confident targets that may look off the object without the class being a finding.
     """
 
     level: float = 0.05
     confident: float = 0.5
-    chance: float = 0.1
+    misplaced: float = 0.05
     tolerated: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("level", "confident", "chance", "tolerated"):
+        for name in ("level", "confident", "misplaced", "tolerated"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"Expected `{name}` between 0 and 1, got {getattr(self, name)}")
 
@@ -68,25 +68,39 @@ class ShiftTally:
 
 def kinds(
     probability: NDArray[np.floating],
-    energy: NDArray[np.floating],
-    p_high: NDArray[np.floating],
+    misplacement: NDArray[np.floating],
     q_low: NDArray[np.floating],
     rules: Rules,
 ) -> NDArray[np.object_]:
     """Kind of each target's finding [n], None where there is none."""
     found = np.full(len(probability), None, object)
-    found[(probability >= rules.confident) & (energy < 0.5) & (p_high > rules.chance)] = "indifferent"
+    found[(probability >= rules.confident) & (misplacement >= rules.misplaced)] = "indifferent"
     found[q_low <= rules.level] = "avoids"
     return found
 
 
-def severity(probability: NDArray[np.floating], p_high: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How bad a target looks [n], 0..1: chance times confidence.
+def misplacement(
+    p_high: NDArray[np.floating], energy: NDArray[np.floating], attainable: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """How little a map's heat looks for its object [n], 0..1: chance times shortfall.
 
-    Chance is the share of random places that do as well, confidence how far the probability exceeds even odds, 2 p - 1.
-    On the planted benchmark this ranks reliance better than chance alone or chance times probability.
+    Chance is the share of random places that do as well, the shortfall what is missing to the best of them,
+    1 - energy / attainable. Both compare a map with itself elsewhere, so neither a small object nor a broad map counts
+    as misplaced for being so; nor does a large object, on which many places do well, when the heat lies there as well
+    as it can. 0 where no heat lies on what counts, or no place reaches the object: that is evidence of nothing.
     """
-    return np.asarray(p_high, np.float64) * np.maximum(2 * np.asarray(probability, np.float64) - 1, 0)
+    energy, attainable = np.asarray(energy, np.float64), np.asarray(attainable, np.float64)
+    placed = np.divide(energy, attainable, out=np.ones(len(energy)), where=attainable > 0)
+    return np.asarray(np.asarray(p_high, np.float64) * np.clip(1 - np.nan_to_num(placed, nan=1.0), 0, 1))
+
+
+def severity(probability: NDArray[np.floating], misplacement: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The image score [n], 0..1: misplacement times confidence, which is how far the probability exceeds even odds.
+
+    On planted scenes where a class relies on its cue in some images alone, products of powers of chance, shortfall and
+    confidence rank reliance about equally well and better than each alone; this is the plainest of them.
+    """
+    return np.asarray(misplacement, np.float64) * np.maximum(2 * np.asarray(probability, np.float64) - 1, 0)
 
 
 def wilson_interval(count: NDArray[np.integer], total: NDArray[np.integer]) -> tuple[NDArray[np.float64], ...]:
