@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
+from audit.pictures import Picture, blank_jpeg, read_picture, thumbnail_jpeg
 from audit.review import Verdict, VerdictLog
 from audit.store import Run, layout
-from dashboards.pictures import Picture, blank_jpeg, read_picture, thumbnail_jpeg
 from dashboards.queries import Filters, RunTables, stamp
 from dashboards.wording import plain
 

@@ -11,11 +11,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from audit.errors import AuditError
-from pipelines.cli_checks import faithfulness, sanity
+from pipelines.cli_checks import faithfulness, sanity, verify
+from pipelines.cli_compare import compare
 from pipelines.cli_index import index_app
 from pipelines.cli_methods import explain, methods
 from pipelines.cli_options import Json, RunPath, Threshold, Workers, names, print_json, right_use
-from pipelines.cli_run import flag, run, score
+from pipelines.cli_plant import plant
+from pipelines.cli_run import flag, report, run, score
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,7 +27,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
-for verb in (explain, faithfulness, flag, methods, run, sanity, score):
+for verb in (compare, explain, faithfulness, flag, methods, plant, report, run, sanity, score, verify):
     app.command()(verb)
 
 
@@ -98,8 +100,11 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
+    weights: Annotated[
+        str | None, typer.Option(help="State dict or checkpoint to start from; its head may have other classes.")
+    ] = None,
 ) -> None:
-    """Train a classifier from scratch: softmax where every sample has one label, else multi-label.
+    """Train a classifier: softmax where every sample has one label, else multi-label.
 
     Example: camaudit train train.parquet --model torchvision:resnet18 -o model.pt
     """
@@ -108,7 +113,7 @@ def train(
     from pipelines.train import train as fit_model
 
     use_all_cores()
-    training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed)
+    training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed, weights)
     done = fit_model(Manifest.open(manifest), training, out)
     typer.echo(f"{out}: {done['samples']} samples ({done['unreadable']} unreadable), last mean loss {done['loss']:.4f}")
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli_options import Json, RunPath, print_json
+from audit.findings.causes import OUTCOMES
+from pipelines.cli_options import Json, RunPath, print_json, right_use
 
 
 def faithfulness(
@@ -73,6 +74,58 @@ def sanity(
         raise typer.BadParameter(str(error)) from None
     record = check_sanity(run_path, check)
     print_json(record) if as_json else print_sanity(record, run_path)
+
+
+def verify(
+    run_path: RunPath,
+    sample: Annotated[
+        int, typer.Option(min=1, help="Flagged targets to intervene on, and random ones to compare.")
+    ] = 200,
+    model: Annotated[str | None, typer.Option(help="The run's model, named again if it is code or has moved.")] = None,
+    fill: Annotated[str, typer.Option(help="What takes a region's place: inpaint, blur, mean or patch.")] = "inpaint",
+    seed: Annotated[int, typer.Option(min=0, help="Of regions, backgrounds, random weights and intervals.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 32,
+    as_json: Json = False,
+) -> None:
+    """Take the background, the hot region and the object away: is what the findings show the cause?
+
+    For flagged targets, most severe first, beside controls that are not flagged; and the scores of a network with
+    random weights. Writes findings/effects.parquet, findings/causes.parquet and report/null.json.
+
+    Example: camaudit verify data/runs/demo --sample 50
+    """
+    from audit.models.execution import in_precision
+    from audit.store import Run
+    from pipelines.models import model_of_run
+    from pipelines.train import use_all_cores
+    from pipelines.verify import Verification, verify_run
+
+    with right_use():
+        asked = Verification(sample, fill, seed, batch_size)
+    use_all_cores()
+    run = Run.open(run_path)
+    classifier = in_precision(model_of_run(run, model), run.record["config"].get("precision", "float32"))
+    with run.locked():
+        record = verify_run(run, classifier, asked)
+    print_json(record) if as_json else print_verified(record)
+
+
+def print_verified(record: Mapping[str, Any]) -> None:
+    """Print the outcomes of flagged targets and controls, a sentence a finding, and one about random weights."""
+    from rich.table import Table
+
+    from pipelines.progress import say
+    from pipelines.report import console
+
+    table = Table(title=f"Interventions on {record['targets']} targets, {len(record['failed'])} unreadable")
+    for name in ("targets", *OUTCOMES):
+        table.add_column(name, justify="left" if name == "targets" else "right")
+    for role, outcomes in record["outcomes"].items():
+        table.add_row(role, *(str(outcomes.get(name, 0)) for name in OUTCOMES))
+    console.print(table)
+    for cause in record["causes"]:
+        say(f"{cause['finding']} {cause['outcome']}: {cause['says']}", console)
+    say(record["random_weights"]["says"], console) if record["random_weights"] else None
 
 
 def print_faithfulness(record: Mapping[str, Any]) -> None:

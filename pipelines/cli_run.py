@@ -1,4 +1,4 @@
-"""Verbs that make a run and what follows from it: attribute, score, flag."""
+"""Verbs that make a run and what follows from it: run, score, flag, report."""
 
 from __future__ import annotations
 
@@ -121,6 +121,23 @@ def flag(
     with opened.locked():
         summary = make_findings(opened, rules_of(level, confident, misplaced, tolerated), threshold)
     print_json(summary) if as_json else print_summary(summary)
+
+
+def report(
+    run_path: RunPath,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", dir_okay=False, help="Page to write. [default: RUN/report/index.html]")
+    ] = None,
+    most: Annotated[int, typer.Option(min=0, help="Claims, and images, to show with pictures.")] = 12,
+) -> None:
+    """Write what was found, with its pictures and its limits, as one HTML page that works offline.
+
+    Example: camaudit report runs/val -o val.html
+    """
+    from audit.store import Run
+    from pipelines.report_page import write_report
+
+    typer.echo(write_report(Run.open(run_path), out, most))
 
 
 def _command() -> str:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from audit.attribution.taps import evaluating
-from audit.datasets.manifest import Manifest
 from audit.errors import ImageError, RunError
 from audit.metrics.faithfulness import (
     Image,
@@ -33,7 +30,7 @@ from audit.models import Classifier
 from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically, write_json
 from audit.views import View, upsample
-from pipelines.attribute import decode_sample
+from pipelines.inputs import class_probabilities, read_input, read_targets
 
 ROAD_SHARES = (0.1, 0.3, 0.5, 0.7)
 MEASURES = {
@@ -144,7 +141,7 @@ def draw_targets(run: Run, count: int, seed: int) -> list[dict[str, Any]]:
     return [
         target
         for shard, rows, start, stop in parts
-        for target in _targets(run, shard, rows[chosen[(chosen >= start) & (chosen < stop)] - start])
+        for target in read_targets(run, shard, rows[chosen[(chosen >= start) & (chosen < stop)] - start])
     ]
 
 
@@ -153,17 +150,8 @@ def _rows_with_maps(run: Run, shard: Shard) -> NDArray[np.intp]:
     return np.flatnonzero(statuses == "ok")
 
 
-def _targets(run: Run, shard: Shard, rows: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
-    """Targets at some rows of a shard's table, with the id and digest of their samples."""
-    if not len(rows):
-        return
-    samples = run.read("samples", shard, ["id", "digest"]).to_pylist()
-    for target in run.read("targets", shard, ["sample", "slot", "class_id"]).take(rows).to_pylist():
-        yield {**target, **samples[target["sample"] - shard.start]}
-
-
 def _measure_target(run: Run, classifier: Classifier, trial: Trial, target: Mapping[str, Any]) -> dict[str, Measured]:
-    image = _read_image(run, classifier, target)
+    image = read_input(run, classifier, target["sample"], target["digest"]).image
     size = image.shape[1]
     stored = run.maps(target["sample"], target["sample"] + 1)[0, target["slot"]].astype(np.float32)
     rng = np.random.default_rng([trial.seed, target["sample"], target["slot"]])
@@ -173,28 +161,12 @@ def _measure_target(run: Run, classifier: Classifier, trial: Trial, target: Mapp
     dim = blurred(image)
 
     def read(inputs: Iterable[Image]) -> NDArray[np.float64]:
-        return _probabilities(classifier, inputs, target["class_id"], trial.batch_size)
+        return class_probabilities(classifier, inputs, target["class_id"], trial.batch_size)
 
     common = read([image, np.zeros_like(image), dim])
     names = (_method(run), *BASELINES)
     measured = [_measure_map(common, read(_changed(image, dim, heat, trial, rng))) for heat in heats]
     return dict(zip(names, measured, strict=True))
-
-
-def _read_image(run: Run, classifier: Classifier, target: Mapping[str, Any]) -> Image:
-    """A sample as the network takes it [3, size, size].
-
-    Raises:
-        ImageError: it cannot be read, or is another than the run saw.
-    """
-    row = target["sample"]
-    (sample,) = Manifest.open(run.path / layout.MANIFEST, row, row + 1)
-    decoded = decode_sample(row, sample, classifier.preprocessing.fit, run.record["config"]["max_pixels"])
-    if decoded.pixels is None:
-        raise ImageError(decoded.reason or f"Cannot read {sample.image}")
-    if decoded.digest != target["digest"]:
-        raise ImageError(f"{sample.image} is not the file that the run saw")
-    return np.ascontiguousarray(classifier.preprocessing.normalise(np.stack([decoded.pixels]))[0].numpy())
 
 
 def _changed(
@@ -226,18 +198,6 @@ def _measure_map(common: NDArray[np.float64], own: NDArray[np.float64]) -> Measu
         "road": float(road.mean()),
     }
     return Measured(deletion, insertion, values)
-
-
-def _probabilities(
-    classifier: Classifier, inputs: Iterable[Image], class_id: int, batch_size: int
-) -> NDArray[np.float64]:
-    """p(c) of each input, a batch at a time."""
-    found, rest = [], iter(inputs)
-    while batch := list(islice(rest, batch_size)):
-        images = torch.from_numpy(np.stack(batch)).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            found.append(classifier.probabilities(classifier.module(images))[:, class_id].double().numpy())
-    return np.concatenate(found)
 
 
 def _record(

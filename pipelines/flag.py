@@ -50,6 +50,8 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, track: Track = 
         "detector": detector,
     }
     write_json(run.path / layout.SUMMARY, summary)
+    for name in (layout.EFFECTS, layout.CAUSES):  # they speak of findings that were
+        (run.path / layout.FINDINGS / name).unlink(missing_ok=True)
     return summary
 
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from audit.errors import RunError
-from audit.export import read_findings
+from audit.export import finite, read_causes, read_claims, read_effects, read_findings, read_rules
+from audit.export.claims import UNTESTED
 from audit.images import one_line
 from audit.store import Run, layout
 from audit.store.maps import ENCODINGS, maps_size
@@ -23,6 +24,9 @@ from pipelines.progress import say
 _PIPE_WIDTH = 120
 console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
 _WIDEST = 40
+_SENTENCE = 400
+FINDINGS_FORMAT = 1
+"""Of what `camaudit findings --json` prints; a change that breaks readers raises it."""
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -117,12 +121,50 @@ def print_findings(run: Run, most: int) -> None:
             "finding" if row["finding"] else "",
         )
     console.print(table)
+    _print_claims([claim for claim in read_claims(run) if claim["found"]], most)
     _print_targets(read_findings(run), most)
 
 
 def findings_record(run: Run) -> dict[str, Any]:
-    """Findings about classes and targets as plain values."""
-    return {"classes": class_table(run).to_pylist(), "targets": read_findings(run).to_pylist()}
+    """All that was found as plain values, as `audit/export/findings.schema.json` says.
+
+    Raises:
+        RunError: the run was not flagged yet.
+    """
+    effects = read_effects(run)
+    record = {
+        "format": FINDINGS_FORMAT,
+        "run": _run_record(run),
+        "rules": asdict(read_rules(run)),
+        "classes": class_table(run).to_pylist(),
+        "claims": read_claims(run),
+        "targets": [row | _outcome(effects, row) for row in read_findings(run).to_pylist()],
+        "causes": read_causes(run),
+    }
+    plain: dict[str, Any] = finite(record)
+    return plain
+
+
+def _run_record(run: Run) -> dict[str, Any]:
+    config, model, account = run.record["config"], run.record["model"], run.account()
+    return {
+        "path": str(run.path),
+        "created": run.record["created"],
+        "method": config["method"],
+        "layer": model["layer"],
+        "model": model["fingerprint"],
+        "manifest": run.record["manifest"]["fingerprint"],
+        "samples": {name: getattr(account, name) for name in ("samples", "processed", "failed", "pending")},
+        "versions": run.record["versions"],
+    }
+
+
+def _outcome(effects: Mapping[tuple[int, int], Mapping[str, Any]], row: Mapping[str, Any]) -> dict[str, Any]:
+    effect = effects.get((row["sample"], row["slot"]))
+    return {
+        "outcome": effect["outcome"] if effect else UNTESTED,
+        "reliance": effect["reliance"] if effect else None,
+    }
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -142,10 +184,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     say(f"classes off the object: {', '.join(map(shorten, found)) or 'none'}", console)
 
 
-def shorten(text: str) -> str:
-    """A text that fits a table cell, in one line."""
+def shorten(text: str, most: int = _WIDEST) -> str:
+    """A text of at most so many characters in one line; by default one that fits a table cell."""
     line = one_line(" ".join(text.split()))
-    return line if len(line) <= _WIDEST else line[: _WIDEST - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _bytes(count: float) -> str:
@@ -166,6 +208,15 @@ def _share(row: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _print_claims(claims: list[dict[str, Any]], most: int) -> None:
+    """The claims found as sentences, most certain first, with what interventions made of them."""
+    say(f"{len(claims)} claims found" + (f"; the first {most}:" if len(claims) > most else ""), console)
+    for claim in claims[:most]:
+        q = "" if claim["q"] is None else f", q {claim['q']:.2g}"
+        tags = f"{claim['outcome']}{q}, rests on {claim['rests_on']}"
+        say(f"  {shorten(claim['says'], _SENTENCE)} ({tags})", console)
 
 
 def _print_targets(findings: pa.Table, most: int) -> None:

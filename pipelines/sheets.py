@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -11,21 +10,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from audit.datasets.manifest import Manifest, Sample, Track
-from audit.errors import AuditError
+from audit.datasets.manifest import Track
 from audit.export.voc_png import file_stem
 from audit.findings.cards import SHEET
-from audit.images import decode_image, read_bytes
-from audit.masks import object_mask, read_mask
+from audit.pictures import CHANGED, read_target
 from audit.render import contact_sheet, thumbnail
 from audit.store import Run, layout
 from audit.store.files import write_atomically
 from audit.store.tables import read_parts
-from audit.views import View
 
 SHEETS = "sheets"
 THUMBNAIL = (120, 160)
@@ -86,29 +81,7 @@ def _findings(run: Run) -> Path:
 
 def _picture(run: Run, sample: int, slot: int) -> NDArray[np.uint8] | None:
     """A target's thumbnail, or None where its image cannot be read or has changed since the run."""
-    shard = run.shards[sample // run.record["shard_size"]]
-    seen = run.read("samples", shard).filter(pc.field("sample") == sample).to_pylist()[0]
-    here = (pc.field("sample") == sample) & (pc.field("slot") == slot)
-    class_id = run.read("targets", shard).filter(here)["class_id"][0].as_py()
-    manifest = Manifest.open(run.path / layout.MANIFEST, sample, sample + 1)
-    listed = next(iter(manifest))
-    try:
-        data = read_bytes(listed.image, attempts=1)
-        if hashlib.blake2b(data, digest_size=8).hexdigest() != seen["digest"]:
-            return None
-        image = decode_image(data, listed.image)
-    except AuditError:
+    seen, _ = read_target(run, sample, slot, 2 * max(THUMBNAIL))
+    if seen.image is None or CHANGED in seen.notices:
         return None
-    heat = run.maps(sample, sample + 1)[0, slot].astype(np.float32)
-    view = View(*(float(seen[name]) for name in ("x0", "y0", "x1", "y1")))
-    shown = heat if np.isfinite(heat).all() else None
-    return thumbnail(image, shown, view, _object(listed, manifest, image.shape[:2], class_id), THUMBNAIL)
-
-
-def _object(sample: Sample, manifest: Manifest, size: tuple[int, ...], class_id: int) -> NDArray[np.bool_] | None:
-    """The object's pixels, or None where the mask is missing or cannot be read."""
-    try:
-        mask = read_mask(sample, manifest.mask_kind, (size[0], size[1]), len(manifest.classes))
-    except AuditError:
-        return None
-    return object_mask(mask, class_id)
+    return thumbnail(seen.image, seen.heat, seen.view, seen.target, THUMBNAIL)

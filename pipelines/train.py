@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from audit.datasets.manifest import Manifest, Track
-from audit.errors import ManifestError
+from audit.errors import ManifestError, ModelError
 from audit.images import MAX_PIXELS
-from audit.models import Preprocessing, build_architecture, save_checkpoint
+from audit.models import Classifier, Preprocessing, build_architecture, save_checkpoint
+from audit.models.sources import CHECKPOINT_FORMAT, load_state
 from audit.models.training import fit
 from audit.views import Fit
 from pipelines.ahead import map_ahead
@@ -32,6 +34,7 @@ class Training:
         arch: `torchvision:NAME`, `timm:NAME` or `module:function`, which takes the number of classes.
         preprocessing: of the checkpoint, and of training.
         epochs, learning_rate, batch_size, seed: as `audit.models.training.fit` takes them.
+        weights: state dict or checkpoint to start from; None for fresh weights.
     """
 
     arch: str
@@ -40,42 +43,92 @@ class Training:
     learning_rate: float = 1e-3
     batch_size: int = 64
     seed: int = 0
+    weights: str | None = None
 
 
 def train(manifest: Manifest, training: Training, out: Path) -> dict[str, float | int]:
-    """Fit a fresh module to a manifest's labels and write its checkpoint; returns what a user wants to know.
+    """Fit a module to a manifest's labels and write its checkpoint; returns what a user wants to know.
 
     Where every sample has exactly one label the classifier is trained with a softmax, else with a sigmoid a class.
 
     Raises:
         ManifestError: no sample has a readable image, or none has labels.
-        ModelError: unknown architecture, or the loss is not finite.
+        ModelError: unknown architecture, weights that do not fit it, or the loss is not finite.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         module = build_architecture(training.arch, len(manifest.classes))
+    if training.weights is not None:
+        load_all_but_head(module, training.weights)
+    multi_label = any(len(sample.labels) != 1 for sample in manifest)
+    done = _fit_labels(module, manifest, training.preprocessing, training, multi_label)
+    activation = "sigmoid" if multi_label else "softmax"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(out, module, training.arch, manifest.classes, training.preprocessing, activation)
+    return done
+
+
+def fine_tune(
+    classifier: Classifier,
+    manifest: Manifest,
+    *,
+    epochs: int,
+    learning_rate: float,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> dict[str, float | int]:
+    """Train a classifier further, in place, on a manifest of its own classes: a softmax or a sigmoid, as it has.
+
+    Raises:
+        ManifestError: no sample has a readable image or labels.
+        ModelError: an output does not stand for one class, in the manifest's order, or the loss is not finite.
+    """
+    ids = tuple((place,) for place in range(len(manifest.classes)))
+    if classifier.classes != manifest.classes or classifier.mapping.outputs != ids or classifier.activation == "none":
+        raise ModelError("Expected one logit a class in the manifest's order to train further, got other outputs")
+    how = Training("", classifier.preprocessing, epochs, learning_rate, batch_size, seed)
+    return _fit_labels(classifier.module, manifest, how.preprocessing, how, classifier.activation == "sigmoid")
+
+
+def load_all_but_head(module: nn.Module, path: str) -> None:
+    """Start a module from a state dict or checkpoint; a head for another number of classes stays as it is.
+
+    Raises:
+        ModelError: more than one layer does not fit.
+    """
+    state = load_state(path)
+    state = state.get("state", state) if state.get("format") == CHECKPOINT_FORMAT else state
+    own = module.state_dict()
+    fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
+    layers = {name.rpartition(".")[0] for name in (own.keys() | state.keys()) - fitting}
+    if len(layers) > 1:
+        raise ModelError(f"Expected weights of {type(module).__name__}, its head aside, got others in {path}")
+    module.load_state_dict(own | {name: state[name] for name in fitting})
+
+
+def _fit_labels(
+    module: nn.Module, manifest: Manifest, preprocessing: Preprocessing, how: Training, multi_label: bool
+) -> dict[str, float | int]:
+    """Frame the images once, fit the module to the labels."""
     labels = [sample.labels for sample in manifest]
     if not any(labels):
         raise ManifestError("Expected labelled samples to train on, found none; index a data set with labels")
-    multi_label = any(len(own) != 1 for own in labels)
+    if not multi_label and any(len(own) != 1 for own in labels):
+        raise ManifestError("Expected one label a sample for a softmax, got another number; use a multi-label model")
     with tempfile.TemporaryDirectory(prefix="camaudit-") as folder:
-        store = Path(folder) / "framed.u8"
-        images, kept = frame_images(manifest, training.preprocessing.fit, store, tracked("reading"))
+        images, kept = frame_images(manifest, preprocessing.fit, Path(folder) / "framed.u8", tracked("reading"))
         losses = fit(
             module,
             images,
             _label_array([labels[row] for row in kept], len(manifest.classes), multi_label),
-            training.preprocessing.normalise,
-            epochs=training.epochs,
-            learning_rate=training.learning_rate,
-            batch_size=training.batch_size,
-            seed=training.seed,
+            preprocessing.normalise,
+            epochs=how.epochs,
+            learning_rate=how.learning_rate,
+            batch_size=how.batch_size,
+            seed=how.seed,
             multi_label=multi_label,
             track=tracked("training"),
         )
-    activation = "sigmoid" if multi_label else "softmax"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(out, module, training.arch, manifest.classes, training.preprocessing, activation)
     return {"samples": len(kept), "unreadable": len(labels) - len(kept), "loss": losses[-1]}
 
 

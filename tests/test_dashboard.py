@@ -19,11 +19,11 @@ from streamlit.testing.v1 import AppTest
 
 from audit.errors import RunError
 from audit.metrics import iou_curve
+from audit.pictures import CHANGED, read_picture, thumbnail_jpeg
 from audit.review import VerdictLog
 from audit.store import Run, layout
 from audit.store.maps import shard_file
 from audit.store.tables import write_table
-from dashboards.pictures import CHANGED, read_picture, thumbnail_jpeg
 from dashboards.queries import PAGE, SORTS, Filters, RunTables, stamp
 
 CROWD = 70

@@ -114,3 +114,11 @@ def test_scores_that_do_not_fit_their_targets_are_named(tmp_path: Path) -> None:
         RunError, match=r"scores/part-00000\.parquet does not fit its targets; score again: camaudit score"
     ):
         gather(run, run.done())
+
+
+def test_what_interventions_said_of_earlier_findings_is_dropped(drawn: Run) -> None:
+    for name, schema in ((layout.EFFECTS, layout.EFFECT), (layout.CAUSES, layout.CAUSE)):
+        write_table(drawn.path / layout.FINDINGS / name, {column: [] for column in schema.names}, schema)
+    flag(drawn, Rules())
+    assert not (drawn.path / layout.FINDINGS / layout.EFFECTS).exists()
+    assert not (drawn.path / layout.FINDINGS / layout.CAUSES).exists()

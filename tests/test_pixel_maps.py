@@ -32,9 +32,9 @@ from audit.errors import RunError
 from audit.export import export_voc_png
 from audit.images import decode_image
 from audit.models import load_classifier
+from audit.pictures import read_picture
 from audit.store import Run
 from audit.store.maps import shard_files
-from dashboards.pictures import read_picture
 from pipelines.config import RunConfig
 from pipelines.report import cost_line, maps_line, maps_record
 from pipelines.run import Plan, prepare

@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from audit.metrics import iou_curve
+from audit.pictures import Picture
 from audit.review import DECISIONS, Verdict
 from audit.store.layout import LEVELS
 from dashboards.components import (
@@ -21,7 +22,6 @@ from dashboards.components import (
     picture,
     show_notices,
 )
-from dashboards.pictures import Picture
 from dashboards.queries import Filters
 from dashboards.wording import finding_sentence, plain, shorten
 

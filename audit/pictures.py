@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any, TypeVar
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -79,6 +80,20 @@ class Picture:
         return None if mask is None or self.image is None else tint(self.image, mask)
 
 
+def read_target(run: Run, sample: int, slot: int, longest: int = LONGEST) -> tuple[Picture, str]:
+    """What there is to see of a target, and its name: its class in its sample.
+
+    Raises:
+        RunError: the run's tables are damaged.
+    """
+    shard = run.shards[sample // run.record["shard_size"]]
+    of_sample = pc.field("sample") == sample
+    row = run.read("samples", shard).filter(of_sample).to_pylist()[0]
+    columns = ["sample", "slot", "class_id", "class"]
+    target = run.read("targets", shard, columns).filter(of_sample & (pc.field("slot") == slot)).to_pylist()[0]
+    return read_picture(run, row, slot, target["class_id"], longest), f"{target['class']} in {row['id']}"
+
+
 def read_picture(run: Run, sample: Mapping[str, Any], slot: int, class_id: int, longest: int = LONGEST) -> Picture:
     """Read what there is to see of a target; nothing raises.
 
@@ -109,15 +124,16 @@ def thumbnail_jpeg(run: Run, sample: Mapping[str, Any], slot: int, class_id: int
     if picture.image is None:
         return blank_jpeg(), picture.notices
     small = thumbnail(picture.image, picture.heat, picture.view, picture.target, THUMBNAIL)
-    return _jpeg(small), picture.notices
+    return jpeg_bytes(small), picture.notices
 
 
 def blank_jpeg() -> bytes:
     """A thumbnail of nothing."""
-    return _jpeg(np.full((*THUMBNAIL, 3), 225, np.uint8))
+    return jpeg_bytes(np.full((*THUMBNAIL, 3), 225, np.uint8))
 
 
-def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+def jpeg_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """An image [H, W, 3] as a JPEG file."""
     data = BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=88)
     return data.getvalue()

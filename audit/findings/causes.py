@@ -1,0 +1,187 @@
+"""What interventions say: how much a class rests on the background, for a target and for a finding about many.
+
+`reliance` is the estimate of p(c) as it is less p(c) without what the class takes from the background. Other images'
+backgrounds bring cues of their own, which pull to other classes: that p(c) falls on one of them says little, that it
+falls on all of them says that the own one is needed. So the kindest of them count, but for one, which may show the same
+cue. On the planted benchmark the mean over all, the own background blurred, and one with its phases scrambled tell
+images that rely on their cue from others less well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.metrics.faithfulness import bootstrap_means
+
+OUTCOMES = ("confirmed", "refuted", "inconclusive")
+CAUSAL = 0.4
+"""Reliance from which the background is the cause."""
+HARMLESS = 0.1
+"""Reliance up to which it is not, if p(c) was seen on other backgrounds and falls without the object."""
+_MATTERS = 0.25
+"""Fall from which the object matters, and mean reliance below which most targets of a finding cannot rely by half."""
+_BANDS = (0.5, 0.7, 0.9, 0.97)
+_OTHERS = 4
+"""Other backgrounds from which they count: a few may all be unkind."""
+_FEWEST = 5
+"""Targets from which a finding about many is decided."""
+
+
+@dataclass(frozen=True)
+class Drops:
+    """Falls of p(c) of one target, each p(c) as it is less p(c) without something; empty where that was not done.
+
+    Attributes:
+        probability: p(c) as it is.
+        hot: [0 or 1] without the hot region off the object.
+        random: [draws] without as large a region elsewhere.
+        object: [0 or 1] without the object.
+        others: [backgrounds] on those of other images.
+    """
+
+    probability: float
+    hot: NDArray[np.float64]
+    random: NDArray[np.float64]
+    object: NDArray[np.float64]
+    others: NDArray[np.float64]
+
+    def mean(self, name: str) -> float:
+        """The mean of one of the kinds; NaN without any."""
+        values: NDArray[np.float64] = getattr(self, name)
+        return float(values.mean()) if len(values) else np.nan
+
+    @property
+    def background(self) -> float:
+        """The fall on the kindest but one of the other backgrounds; NaN with too few of them."""
+        return float(np.sort(self.others)[1]) if len(self.others) >= _OTHERS else np.nan
+
+    @property
+    def reliance(self) -> float:
+        """What the background does, or the hot region more than random ones, -1..1; NaN where nothing was changed."""
+        return float(np.fmax(self.background, self.mean("hot") - max(self.mean("random"), 0)))
+
+
+def outcome(drops: Drops) -> str:
+    """Whether the background is the cause in one image, one of `OUTCOMES`."""
+    reliance = drops.reliance
+    if reliance >= CAUSAL:
+        return "confirmed"
+    tried = not np.isnan(drops.background) and drops.mean("object") >= _MATTERS
+    return "refuted" if tried and reliance <= HARMLESS else "inconclusive"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Whether the background is the cause of a finding about many targets; as `audit.store.layout.CAUSE`."""
+
+    outcome: str
+    targets: int
+    controls: int
+    effect: float
+    low: float
+    high: float
+    control_effect: float
+    says: str
+
+
+def cause(
+    reliance: NDArray[np.floating],
+    control: NDArray[np.floating],
+    name: str | None,
+    floor: float = np.nan,
+    seed: int = 0,
+) -> Cause:
+    """Decide from the reliance of the flagged targets [n], said beside that of their controls [m].
+
+    Controls of the same class may rely on the background as well, without being flagged. So they do not decide.
+
+    Args:
+        name: of the class; None for all.
+        floor: mean reliance of controls of classes that nothing is found about, NaN without: what the interventions
+            alone do to a probability.
+    """
+    control_effect = float(control.mean()) if len(control) else np.nan
+    if not len(reliance):
+        return Cause(
+            "inconclusive", 0, len(control), np.nan, np.nan, np.nan, control_effect, "No image of it was tried."
+        )
+    (found,) = bootstrap_means(reliance[:, None], seed)
+    mean, low, high = (found[key] for key in ("mean", "low", "high"))
+    decided = _decide(reliance, low, high, floor)
+    says = _says(decided, f"p({name})" if name else "the probability", len(reliance), found, control)
+    return Cause(decided, len(reliance), len(control), mean, low, high, control_effect, says)
+
+
+def _decide(reliance: NDArray[np.floating], low: float, high: float, floor: float) -> str:
+    """Confirmed: the mean, surely, and most targets reach `CAUSAL`, and the interventions alone do less."""
+    if len(reliance) < _FEWEST:
+        return "inconclusive"
+    if min(low, np.median(reliance)) >= CAUSAL and not low <= floor:
+        return "confirmed"
+    return "refuted" if high < _MATTERS else "inconclusive"
+
+
+_MEANS = {
+    "confirmed": "the background is the cause",
+    "refuted": "the background is not the cause",
+    "inconclusive": "that does not settle whether the background is the cause",
+}
+
+
+def _says(decided: str, what: str, count: int, found: Mapping[str, float], control: NDArray[np.floating]) -> str:
+    mean, low, high = (f"{found[key]:.2f}" for key in ("mean", "low", "high"))
+    beside = f", by {control.mean():.2f} in {len(control)} controls" if len(control) else ""
+    images = f"the {count} most severe flagged images" if count > 1 else "1 flagged image"
+    falls = f"{what} falls by {mean} [{low}, {high}] on average in {images}"
+    return f"Without its background {falls}{beside}: {_MEANS[decided]}."
+
+
+def spread(class_id: NDArray[np.integer], severity: NDArray[np.floating], count: int) -> NDArray[np.intp]:
+    """Places of up to `count` targets [n], most severe first: the worst of each class, then the second of each, ..."""
+    order = np.argsort(-severity, kind="stable")
+    grouped = np.argsort(class_id[order], kind="stable")
+    ids = class_id[order][grouped]
+    turn = np.empty(len(order), np.intp)
+    turn[grouped] = np.arange(len(ids)) - np.searchsorted(ids, ids)
+    chosen = np.argsort(turn, kind="stable")[:count]
+    return order[np.sort(chosen)]
+
+
+def match_controls(
+    class_id: NDArray[np.integer],
+    probability: NDArray[np.floating],
+    drawn: NDArray[np.intp],
+    free: NDArray[np.bool_],
+) -> NDArray[np.intp]:
+    """A control for each drawn target, none twice: a free one of its class and confidence band, as near as can be.
+
+    Where its class has none left, one of another class in the same band: what the interventions themselves do to a
+    probability is seen there as well.
+
+    Args:
+        class_id, probability: [n] of all targets.
+        drawn: [m] places of the targets that need a control.
+        free: [n] whether a target may be one.
+
+    Returns:
+        [m] places, -1 where there is none.
+    """
+    band = _band(probability)
+    left = free.copy()
+    found = np.full(len(drawn), -1, np.intp)
+    for place, target in enumerate(drawn):
+        near = left & (band == band[target])
+        own = near & (class_id == class_id[target])
+        candidates = np.flatnonzero(own if own.any() else near)
+        if len(candidates):
+            found[place] = candidates[np.abs(probability[candidates] - probability[target]).argmin()]
+            left[found[place]] = False
+    return found
+
+
+def _band(probability: NDArray[np.floating]) -> NDArray[np.intp]:
+    return np.asarray(np.digitize(probability, _BANDS))

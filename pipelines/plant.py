@@ -1,0 +1,225 @@
+"""Plant a cue in a copy of any collection, to see whether the audit finds it on one's own images and model.
+
+DIR/
+  images/            the images that were changed, as PNG; all others are named where they lie
+  planted.parquet    manifest of the copy
+  twins.parquet      manifest of the same samples, none with the cue
+  truth.parquet      what was planted where, written last
+
+A model that relies on the cue gives the class a higher probability in a sample of `planted` than in its twin, which has
+the same id; nothing but the cue differs between the two.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from audit.datasets import Manifest, Sample, Track
+from audit.datasets.cues import NEEDS_OBJECTS, Bounds, Cue, paint_cue
+from audit.errors import AuditError, ImageError, ManifestError, MaskError, TransientError
+from audit.images import MAX_PIXELS, decode_image, read_bytes
+from audit.masks import read_mask
+from audit.store.files import write_atomically
+from audit.store.tables import write_table
+
+PLANTED, TWINS, TRUTH = "planted.parquet", "twins.parquet", "truth.parquet"
+TRUTH_COLUMNS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("class", pa.string()),  # the class that the cue goes with, null where the sample is of none of it
+        ("cue", pa.string()),  # its kind, null where there is none
+        ("planted", pa.bool_()),
+        *((corner, pa.int32()) for corner in ("x0", "y0", "x1", "y1")),  # box in upright pixels; null for everywhere
+        ("reason", pa.string()),  # why a sample that was to have the cue has none
+    ]
+)
+NO_PLACE = "no place for it off the objects"
+
+
+@dataclass(frozen=True)
+class Planting:
+    """What to plant.
+
+    Attributes:
+        class_name: the class that the cue goes with.
+        share: of the class's samples that get the cue, on average: each is drawn by itself.
+        elsewhere: share of the other samples that do.
+        seed: with a sample's id it decides all about that sample, whatever else the collection holds.
+    """
+
+    class_name: str
+    cue: Cue
+    share: float = 0.9
+    elsewhere: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("share", "elsewhere"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"Expected `{name}` from 0 to 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"Expected `seed` not to be negative, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class _Planted:
+    """What became of a sample that was to get the cue: its new image, or why there is none."""
+
+    image: str | None = None
+    box: Bounds | None = None
+    reason: str | None = None
+
+
+def plant(manifest: Manifest, planting: Planting, out: Path, track: Track = iter) -> dict[str, int]:
+    """Write the copy.
+
+    Returns:
+        How many `samples` there are, `of_class`, `chosen` for the cue, `planted` of the class, `elsewhere` (planted of
+        other classes), with `no_place` for it, and `unreadable`, image or mask.
+
+    Raises:
+        ManifestError: the class is unknown or has no sample, `out` is not empty, or the cue needs masks or boxes.
+        AuditError: not one sample could be given the cue.
+    """
+    class_id = _class_id(manifest, planting.class_name)
+    samples = list(manifest)
+    chosen = [row for row, sample in enumerate(samples) if _is_chosen(sample, class_id, planting)]
+    _refuse(manifest, samples, class_id, chosen, planting, out)
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    work = partial(_plant_sample, planting=planting, manifest=manifest, out=out)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = pool.map(work, chosen, (samples[row] for row in chosen))
+        try:
+            planted = dict(zip(track(chosen), done, strict=True))
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if chosen and not any(one.image for one in planted.values()):
+        first = planted[chosen[0]].reason
+        raise AuditError(f"Expected to plant the cue in {len(chosen)} images, could in none; the first: {first}")
+    _write(manifest, samples, planted, planting, class_id, out)
+    return _counts(samples, planted, class_id)
+
+
+def _class_id(manifest: Manifest, name: str) -> int:
+    if name in manifest.classes:
+        return manifest.classes.index(name)
+    close = difflib.get_close_matches(name, manifest.classes) or manifest.classes[:10]
+    raise ManifestError(f"Expected a class of the manifest, as {', '.join(close)}; got {name!r}")
+
+
+def _refuse(
+    manifest: Manifest, samples: Sequence[Sample], class_id: int, chosen: list[int], planting: Planting, out: Path
+) -> None:
+    if not any(class_id in sample.labels for sample in samples):
+        raise ManifestError(f"Expected samples labelled {planting.class_name!r}, found none among {len(samples)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ManifestError(f"Expected a new or empty folder to write to, got {out}; choose another")
+    kind = planting.cue.kind
+    if chosen and kind in NEEDS_OBJECTS and not any(_has_objects(samples[row]) for row in chosen):
+        raise ManifestError(
+            f"Expected masks or boxes for the cue {kind}, which must leave the objects alone, found none; "
+            "plant a watermark, a border or a tint"
+        )
+
+
+def _streams(planting: Planting, id_: str) -> list[np.random.Generator]:
+    """Independent streams of one sample: whether it gets the cue, and the cue."""
+    own = int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
+    return np.random.default_rng([planting.seed, own]).spawn(2)
+
+
+def _is_chosen(sample: Sample, class_id: int, planting: Planting) -> bool:
+    share = planting.share if class_id in sample.labels else planting.elsewhere
+    return bool(_streams(planting, sample.id)[0].random() < share)
+
+
+def _plant_sample(row: int, sample: Sample, planting: Planting, manifest: Manifest, out: Path) -> _Planted:
+    """Write one sample's image with the cue; what goes wrong with it becomes its reason."""
+    try:
+        image = decode_image(read_bytes(sample.image), sample.image, MAX_PIXELS)
+        objects = _objects(sample, manifest, image.shape[:2])
+    except (ImageError, MaskError, TransientError) as error:
+        return _Planted(reason=str(error))
+    if objects is None and planting.cue.kind in NEEDS_OBJECTS:
+        return _Planted(reason="neither mask nor boxes")
+    painted = paint_cue(planting.cue, image, objects, _streams(planting, sample.id)[1])
+    if painted is None:
+        return _Planted(reason=NO_PLACE)
+    # By row: an id may be anything, also no name for a file.
+    name = f"images/{row:07d}.png"
+    picture = Image.fromarray(painted[0])
+    write_atomically(out / name, lambda partial: picture.save(partial, format="PNG", compress_level=1))
+    return _Planted(name, painted[1])
+
+
+def _has_objects(sample: Sample) -> bool:
+    return bool(sample.mask or sample.regions or sample.boxes)
+
+
+def _objects(sample: Sample, manifest: Manifest, size: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Pixels [H, W] of any object, or void; from the mask, else the boxes; None where neither is known."""
+    if sample.mask or sample.regions:
+        return np.asarray(read_mask(sample, manifest.mask_kind, size, len(manifest.classes)) != 0)
+    if not sample.boxes:
+        return None
+    objects = np.zeros(size, bool)
+    for box in sample.boxes:
+        rows = slice(max(int(box.y0), 0), max(int(np.ceil(box.y1)), 0))
+        objects[rows, max(int(box.x0), 0) : max(int(np.ceil(box.x1)), 0)] = True
+    return objects
+
+
+def _write(
+    manifest: Manifest,
+    samples: Sequence[Sample],
+    planted: dict[int, _Planted],
+    planting: Planting,
+    class_id: int,
+    out: Path,
+) -> None:
+    twins = [replace(sample, image=_absolute(sample.image), mask=_absolute(sample.mask)) for sample in samples]
+    images = {row: one.image for row, one in planted.items() if one.image}
+    copies = (replace(twin, image=images.get(row, twin.image)) for row, twin in enumerate(twins))
+    for name, listed in ((PLANTED, copies), (TWINS, iter(twins))):
+        Manifest.from_samples(listed, manifest.classes, out, manifest.mask_kind).save(out / name)
+    rows = [_truth_row(sample, planted.get(row), planting, class_id) for row, sample in enumerate(samples)]
+    columns = zip(TRUTH_COLUMNS.names, zip(*rows, strict=True), strict=True)
+    write_table(out / TRUTH, dict(columns), TRUTH_COLUMNS)
+
+
+def _absolute(path: str | None) -> Any:
+    return path if path is None or "://" in path else os.path.abspath(path)
+
+
+def _truth_row(sample: Sample, one: _Planted | None, planting: Planting, class_id: int) -> tuple[Any, ...]:
+    one = one or _Planted()
+    name = planting.class_name if class_id in sample.labels else None
+    shown = one.image is not None
+    return sample.id, name, planting.cue.kind if shown else None, shown, *(one.box or (None,) * 4), one.reason
+
+
+def _counts(samples: Sequence[Sample], planted: dict[int, _Planted], class_id: int) -> dict[str, int]:
+    shown = [class_id in samples[row].labels for row, one in planted.items() if one.image]
+    reasons = [one.reason for one in planted.values() if one.reason]
+    return {
+        "samples": len(samples),
+        "of_class": sum(class_id in sample.labels for sample in samples),
+        "chosen": len(planted),
+        "planted": sum(shown),
+        "elsewhere": len(shown) - sum(shown),
+        "no_place": reasons.count(NO_PLACE),
+        "unreadable": len(reasons) - reasons.count(NO_PLACE),
+    }

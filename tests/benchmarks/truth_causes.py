@@ -1,0 +1,138 @@
+"""Claims, interventions and clusters held against planted truth: sections of `tests.benchmarks.bench_truth`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.errors import RunError
+from audit.export.claims import read_causes, read_claims
+from audit.metrics import auroc
+from audit.models import Classifier
+from audit.store import Run, layout
+from audit.store.tables import read_table
+from pipelines.truth import RELIES
+from pipelines.verify import Verification, verify, verify_run
+from tests.benchmarks.spray import COUNTS, Purity, best_purity, spray
+
+_MEASURES = ("reliance", "background", "hot")
+_KEYS = ["sample", "slot"]
+
+
+@dataclass(frozen=True)
+class Causes:
+    """What a trial's run says beyond its targets, beside the truth.
+
+    Attributes:
+        claims: found ones, each with the `outcome` of interventions, `causal` (whether at least half of the images it
+            was tried on rely on the cue) and `planted` (whether its class has one).
+        effects: of all targets of classes with a cue, with their `reliance_true`; empty where no cue was planted.
+        suspects: of flagged targets, as `camaudit verify` draws them, with their `reliance_true`.
+        purities: by class with a cue, of `ours` and of SpRAy by its number of clusters.
+    """
+
+    claims: list[dict[str, Any]]
+    effects: pd.DataFrame
+    suspects: pd.DataFrame
+    purities: Mapping[str, Mapping[str, Purity | None]]
+
+
+def look_for_causes(run: Run, classifier: Classifier, table: pd.DataFrame, with_cues: bool) -> Causes:
+    """Verify a run, and hold what comes out against the reliance that `pipelines.truth.reliance` measured."""
+    truth = table[[*_KEYS, "class", "cue", "reliance"]].rename(columns={"reliance": "reliance_true"})
+    cued = table[table["cue"].notna() & table["probability"].notna()] if with_cues else table.iloc[:0]
+    effects = _effects_on(run, classifier, cued).merge(truth.drop(columns="class"), on=_KEYS)
+    try:
+        verify_run(run, classifier, Verification())
+        suspects = _written(run).merge(truth.drop(columns="class"), on=_KEYS)
+    except RunError:  # nothing is flagged
+        suspects = effects.iloc[:0]
+    claims = [_judged(run, claim, suspects, truth) for claim in read_claims(run) if claim["found"]]
+    return Causes(claims, effects, suspects, dict(_purities(run, cued)))
+
+
+def _effects_on(run: Run, classifier: Classifier, targets: pd.DataFrame) -> pd.DataFrame:
+    """Interventions on targets of the bench's choice."""
+    if targets.empty:
+        return pd.DataFrame(columns=layout.EFFECT.names)
+    ids = [run.classes.index(name) for name in targets["class"]]
+    rows = targets[[*_KEYS, "probability", "severity"]].astype({"sample": int, "slot": int})
+    verify(
+        run, classifier, Verification(), rows.assign(class_id=ids, role="flagged", control=-1).reset_index(drop=True)
+    )
+    return _written(run)
+
+
+def _written(run: Run) -> pd.DataFrame:
+    return read_table(run.path / layout.FINDINGS / layout.EFFECTS).to_pandas()
+
+
+def _judged(run: Run, claim: dict[str, Any], suspects: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
+    tried = suspects[(suspects["role"] == "flagged") & (suspects["class"] == claim["class"])]
+    cues = truth.loc[truth["class"] == claim["class"], "cue"]
+    names = ("finding", "kind", "class", "subject", "share", "q", "outcome", "says")
+    return {
+        **{name: claim[name] for name in names},
+        "planted": bool(cues.notna().any()),
+        "causal": bool(len(tried)) and bool((tried["reliance_true"] >= RELIES).mean() >= 0.5),
+        "effect": next((row["effect"] for row in read_causes(run) if row["finding"] == claim["finding"]), None),
+    }
+
+
+def _purities(run: Run, cued: pd.DataFrame) -> Iterator[tuple[str, dict[str, Purity | None]]]:
+    """The best cluster for each class with a cue, among the targets named with confidence, which both may cluster."""
+    members = read_table(run.path / layout.FINDINGS / layout.CLUSTERS).to_pandas()
+    confident = cued[cued["probability"] >= 0.5].merge(members[[*_KEYS, "cluster"]], on=_KEYS, how="left")
+    for name, rows in confident.groupby("class"):
+        relies = (rows["reliance"] >= RELIES).to_numpy()
+        maps = np.stack(
+            [run.maps(row, row + 1)[0, slot] for row, slot in zip(rows["sample"], rows["slot"], strict=True)]
+        )
+        found = {f"SpRAy, {count} clusters": best_purity(spray(maps, count), relies) for count in COUNTS}
+        ours = best_purity(rows["cluster"].fillna(-1).to_numpy(int), relies)
+        yield str(name), {"ours": ours, **found}
+
+
+def shortcuts_found(causes: Causes) -> tuple[int, int, list[str]]:
+    """Classes with a cue that a claim is about, how many there are with one, and classes without that are accused."""
+    planted = {claim["class"] for claim in causes.claims if claim["planted"]}
+    accused = sorted({f"{claim['class']} ({claim['kind']})" for claim in causes.claims if not claim["planted"]})
+    return len(planted), len(causes.purities), accused
+
+
+def within(causes: Causes, measure: str) -> float:
+    """AUROC of an intervention's effect against reliance within each class, averaged."""
+    values = []
+    for _, rows in causes.effects.groupby("class"):
+        relies = (rows["reliance_true"] >= RELIES).to_numpy()
+        if 0 < relies.sum() < len(relies):
+            values.append(auroc(np.nan_to_num(rows[measure].to_numpy(float)), relies))
+    return float(np.mean(values)) if values else float("nan")
+
+
+def outcome_counts(all_causes: Sequence[Causes], outcome: str) -> tuple[int, int, list[str]]:
+    """Claims with an outcome, how many of them are causal, and the names of the others (for refuted: of the causal)."""
+    claims = [claim for causes in all_causes for claim in causes.claims if claim["outcome"] == outcome]
+    wrong = [claim["finding"] for claim in claims if claim["causal"] != (outcome == "confirmed")]
+    return len(claims), sum(claim["causal"] for claim in claims), wrong
+
+
+def target_counts(all_causes: Sequence[Causes], outcome: str) -> tuple[int, int]:
+    """Flagged targets with an outcome, and how many of them rely on a cue."""
+    rows = pd.concat([causes.suspects for causes in all_causes])
+    own = rows[(rows["role"] == "flagged") & (rows["outcome"] == outcome)]
+    return len(own), int((own["reliance_true"] >= RELIES).sum())
+
+
+def mean_purity(all_causes: Sequence[Causes], way: str) -> float:
+    """Mean over classes and trials of the best cluster's purity, 0 where no cluster is large enough."""
+    found = [ways[way] for causes in all_causes for ways in causes.purities.values()]
+    return float(np.mean([0.0 if one is None else one.purity for one in found])) if found else float("nan")
+
+
+WAYS = ("ours", *(f"SpRAy, {count} clusters" for count in COUNTS))
+MEASURES = _MEASURES

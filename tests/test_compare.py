@@ -1,0 +1,246 @@
+"""`camaudit compare`: two runs made by hand, what is paired, what is gone and new, and the exit code of the gate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from faults.collection import camaudit
+
+from audit.datasets import Manifest, Sample
+from audit.errors import RunError
+from audit.findings import severity
+from audit.store import Run, layout
+from audit.store.tables import write_table
+from pipelines.compare import compare_runs
+
+CLASSES = ("cat", "car")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target of a run made by hand: its sample, class and what the tables say about it; unscored without energy."""
+
+    id: str
+    name: str = "cat"
+    energy: float | None = 0.5
+    off: bool = False
+    p_high: float = 0.5
+    probability: float = 0.9
+    rank: int = 0
+    role: str = "label"
+    look: int | None = None
+    digest: str = "0"
+
+
+def make_run(
+    path: Path,
+    targets: Sequence[Target],
+    failed: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    claims: Sequence[tuple[str, str, str]] | None = None,
+) -> Run:
+    """Write a run of one shard; `classes` are class findings, claims are (kind, class, subject)."""
+    ids = [*dict.fromkeys(target.id for target in targets), *failed]
+    labels = [{CLASSES.index(t.name) for t in targets if t.id == name and t.role == "label"} or {0} for name in ids]
+    samples = [Sample(name, f"{name}.png", tuple(sorted(own))) for name, own in zip(ids, labels, strict=True)]
+    record = {"config": {}, "model": {}, "grid": [1, 1], "slots": 2, "shard_size": len(ids)}
+    run = Run.create(path, Manifest.from_samples(samples, CLASSES), record)
+    tables = {"samples": _samples(ids, targets, failed), "targets": _targets(ids, targets)}
+    tables["scores"] = _scores(tables["targets"], targets)
+    filled = {name: _filled(rows, layout.PARTS[name]) for name, rows in tables.items()}
+    run.commit(run.shards[0], None, filled, {"processed": 0, "failed": 0, "transient": 0})
+    found = [row for row, target in zip(tables["targets"], targets, strict=True) if target.off]
+    folder = path / layout.FINDINGS
+    write_table(folder / layout.part_name(0), _filled(found, layout.FINDING), layout.FINDING)
+    rows = [{"class": name, "finding": True} for name in classes] + [{"class": "quiet", "finding": False}]
+    write_table(folder / layout.CLASS_FINDINGS, _filled(rows, layout.CLASS_FINDING), layout.CLASS_FINDING)
+    if claims is not None:
+        rows = [
+            {"finding": ":".join(one), "kind": one[0], "class": one[1], "found": one[2] != "none", "says": str(one)}
+            for one in claims
+        ]
+        write_table(folder / layout.CLAIMS, _filled(rows, layout.CLAIM), layout.CLAIM)
+    return run
+
+
+def _samples(ids: Sequence[str], targets: Sequence[Target], failed: Sequence[str]) -> list[dict[str, Any]]:
+    own = {target.id: target for target in targets}
+    return [
+        {"sample": row, "id": name, "status": "failed"}
+        if name in failed
+        else {"sample": row, "id": name, "status": "processed", "look": own[name].look, "digest": own[name].digest}
+        for row, name in enumerate(ids)
+    ]
+
+
+def _targets(ids: Sequence[str], targets: Sequence[Target]) -> list[dict[str, Any]]:
+    rows = []
+    for place, target in enumerate(targets):
+        slot = sum(other.id == target.id for other in targets[:place])
+        keys = {"sample": ids.index(target.id), "slot": slot, "class_id": CLASSES.index(target.name)}
+        more = {"class": target.name, "role": target.role, "rank": target.rank, "probability": target.probability}
+        rows.append(keys | more)
+    return rows
+
+
+def _scores(rows: Sequence[dict[str, Any]], targets: Sequence[Target]) -> list[dict[str, Any]]:
+    scores = []
+    for row, target in zip(rows, targets, strict=True):
+        status = "no_mask" if target.energy is None else "scored"
+        p_high = None if target.energy is None else target.p_high
+        keys = {"sample": row["sample"], "slot": row["slot"]}
+        scores.append(keys | {"status": status, "energy": target.energy, "p_high": p_high})
+    return scores
+
+
+def _filled(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> dict[str, Any]:
+    """Rows as columns of a schema, null where they say nothing; lists of a fixed length are zeros."""
+    columns: dict[str, Any] = {}
+    for field in schema:
+        if pa.types.is_fixed_size_list(field.type):
+            zeros = pa.array([[0] * field.type.list_size] * len(rows), field.type)
+            columns[field.name] = zeros.flatten().to_numpy()
+        else:
+            columns[field.name] = [row.get(field.name) for row in rows]
+    return columns
+
+
+def many(count: int, **more: Any) -> list[Target]:
+    return [Target(f"s{place}", energy=place / count, **more) for place in range(count)]
+
+
+def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", many(20), classes=["cat"], claims=[("zone", "cat", "border")])
+    record = compare_runs(run, run)
+    assert record["samples"] == {"both": 20, "only_a": 0, "only_b": 0, "changed": 0}
+    for one in record["measures"].values():
+        assert (one["difference"], one["low"], one["high"]) == (0, 0, 0)
+    assert record["flips"] == {"worse": 0, "better": 0, "p": 1.0}
+    assert record["differs"] == []
+    assert record["worse"] == []
+    for name in ("findings", "class_findings", "claims"):
+        assert record[name] == {"gone": [], "new": []}
+
+
+def test_targets_are_paired_by_id_and_class_whatever_their_order(tmp_path: Path) -> None:
+    before = [Target("x", "cat", 0.2), Target("x", "car", 0.6), Target("y", "car", 0.4)]
+    after = [Target("y", "car", 0.5), Target("x", "car", 0.9), Target("x", "cat", 0.3)]
+    record = compare_runs(make_run(tmp_path / "a", before), make_run(tmp_path / "b", after))
+    assert record["measures"]["energy"]["difference"] == pytest.approx((0.1 + 0.3 + 0.1) / 3)
+    by_class = {row["class"]: row["measures"]["energy"] for row in record["classes"]}
+    assert by_class["cat"]["difference"] == pytest.approx(0.1)
+    assert by_class["car"]["pairs"] == 2
+    assert by_class["car"]["difference"] == pytest.approx(0.2)
+
+
+def test_samples_in_one_run_only_are_counted_and_left_out(tmp_path: Path) -> None:
+    a = make_run(tmp_path / "a", [Target("x", energy=0.2), Target("y", energy=0.9)], failed=["z"])
+    b = make_run(tmp_path / "b", [Target("x", energy=0.5), Target("z", energy=0.1)])
+    record = compare_runs(a, b)
+    assert record["samples"] == {"both": 1, "only_a": 1, "only_b": 1, "changed": 0}
+    assert record["measures"]["energy"]["difference"] == pytest.approx(0.3)
+    with pytest.raises(RunError, match="Expected samples of the same ids in both runs, got none"):
+        compare_runs(a, make_run(tmp_path / "c", [Target("other")]))
+
+
+def test_severity_is_the_image_score_of_scored_targets(tmp_path: Path) -> None:
+    before = [Target("x", p_high=0.2, probability=0.8), Target("y", energy=None)]
+    after = [replace(before[0], p_high=0.7), before[1]]
+    record = compare_runs(make_run(tmp_path / "a", before), make_run(tmp_path / "b", after))
+    expected = [float(severity([0.8], [p])[0]) for p in (0.2, 0.7)]  # type: ignore[arg-type]
+    one = record["measures"]["severity"]
+    assert one["pairs"] == 1
+    assert (one["a"], one["b"]) == pytest.approx(expected, rel=1e-6)
+    assert record["measures"]["off_object"]["pairs"] == 1
+
+
+def test_accuracy_is_whether_the_highest_class_is_a_label(tmp_path: Path) -> None:
+    before = [
+        Target("x", "cat", rank=1),
+        Target("x", "car", rank=0, role="predicted"),
+        Target("y", "cat", rank=2),
+        Target("y", "car", rank=0),
+        Target("z", "cat", rank=4),
+    ]
+    after = [replace(target, rank=0 if target.id == "z" else target.rank) for target in before]
+    one = compare_runs(make_run(tmp_path / "a", before), make_run(tmp_path / "b", after))["measures"]["accuracy"]
+    assert one["pairs"] == 3
+    assert one["a"] == pytest.approx(1 / 3)
+    assert one["b"] == pytest.approx(2 / 3)
+
+
+def test_near_duplicates_have_one_vote_and_changed_files_are_counted(tmp_path: Path) -> None:
+    before = [Target(f"s{place}", look=7 if place < 5 else None) for place in range(8)]
+    after = [replace(target, off=True, digest="1") for target in before]
+    record = compare_runs(make_run(tmp_path / "a", before), make_run(tmp_path / "b", after))
+    assert record["flips"]["worse"] == 4
+    assert record["flips"]["p"] == pytest.approx(2 * 0.5**4)
+    assert record["samples"]["changed"] == 8
+
+
+def test_findings_gone_and_new_are_listed_most_severe_first(tmp_path: Path) -> None:
+    before = [Target("gone", off=True), Target("kept", off=True), Target("new"), Target("graver", p_high=0.9)]
+    after = [replace(target, off=target.id != "gone") for target in before]
+    found = compare_runs(make_run(tmp_path / "a", before), make_run(tmp_path / "b", after))["findings"]
+    assert [row["id"] for row in found["gone"]] == ["gone"]
+    assert [row["id"] for row in found["new"]] == ["graver", "new"]
+    assert found["gone"][0]["class"] == "cat"
+
+
+def test_class_findings_and_claims_gone_and_new_are_listed(tmp_path: Path) -> None:
+    claims_a = [("zone", "cat", "border"), ("cluster", "cat", "3"), ("zone", "car", "none"), ("class", "car", "")]
+    claims_b = [("zone", "cat", "centre"), ("cluster", "cat", "0"), ("spot", "car", "1"), ("class", "cat", "")]
+    a = make_run(tmp_path / "a", many(4), classes=["car"], claims=claims_a)
+    b = make_run(tmp_path / "b", many(4), classes=["cat"], claims=claims_b)
+    record = compare_runs(a, b)
+    assert record["class_findings"] == {"gone": ["car"], "new": ["cat"]}
+    assert [row["finding"] for row in record["claims"]["gone"]] == ["zone:cat:border"]
+    assert [row["finding"] for row in record["claims"]["new"]] == ["zone:cat:centre", "spot:car:1"]
+    assert len(record["worse"]) == 3
+    assert compare_runs(a, make_run(tmp_path / "c", many(4)))["claims"] is None
+
+
+def test_a_risen_share_is_worse_and_a_fallen_one_is_not(tmp_path: Path) -> None:
+    few, more = many(30), [replace(target, off=place < 12) for place, target in enumerate(many(30))]
+    a, b = make_run(tmp_path / "a", few), make_run(tmp_path / "b", more)
+    reasons = compare_runs(a, b)["worse"]
+    assert len(reasons) == 1
+    assert reasons[0].startswith("off-object share rose by 0.400 [")
+    assert compare_runs(b, a)["worse"] == []
+
+
+def test_a_run_without_findings_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", many(3))
+    (run.path / layout.FINDINGS / layout.part_name(0)).unlink()
+    with pytest.raises(RunError, match=f"found none; make them with `camaudit flag {run.path}`"):
+        compare_runs(run, run)
+
+
+def test_the_gate_fails_on_worse_alone_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "a", many(6))
+    make_run(tmp_path / "b", many(6), classes=["cat"])
+    verb = ["compare", str(tmp_path / "a"), str(tmp_path / "b")]
+    assert camaudit(verb, monkeypatch) == 0
+    assert "new: 0 targets, 1 classes, 0 claims" in capsys.readouterr().out
+    assert camaudit([*verb, "--fail-on", "worse"], monkeypatch) == 1
+    assert "worse: new finding: cat looks off the object" in capsys.readouterr().err
+    assert camaudit([*verb[:1], *verb[:0:-1], "--fail-on", "worse"], monkeypatch) == 0
+    assert camaudit([*verb, "--fail-on", "never"], monkeypatch) == 2
+
+
+def test_json_parses_also_where_there_is_nothing_to_measure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_run(tmp_path / "a", [Target("x", energy=None)])
+    assert camaudit(["compare", str(tmp_path / "a"), str(tmp_path / "a"), "--json"], monkeypatch) == 0
+    record = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert record["measures"]["energy"]["difference"] is None
+    assert camaudit(["compare", str(tmp_path / "a"), str(tmp_path / "a")], monkeypatch) == 0

@@ -1,0 +1,136 @@
+"""What `camaudit findings` prints: the record that JSON Schema describes, and the claims as sentences."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from claimed_run import CLAIMS, make_claimed_run
+from small_run import make_run
+from typer.testing import CliRunner
+
+import audit.export
+from audit.export import finite
+from audit.store import layout
+from pipelines.cli import app
+
+SCHEMA = json.loads((Path(audit.export.__file__).parent / "findings.schema.json").read_text())
+
+
+def printed(path: Path) -> dict[str, Any]:
+    shown = CliRunner().invoke(app, ["findings", str(path), "--json"])
+    assert shown.exit_code == 0, shown.output
+    record: dict[str, Any] = json.loads(shown.output, parse_constant=pytest.fail)
+    return record
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return printed(make_claimed_run(tmp_path_factory.mktemp("claimed")))
+
+
+def test_the_record_is_as_its_schema_says(record: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.Draft202012Validator(SCHEMA).validate(record)
+
+
+def test_a_run_without_claims_is_as_the_schema_says(tmp_path: Path) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    bare = printed(make_run(tmp_path))
+    jsonschema.Draft202012Validator(SCHEMA).validate(bare)
+    assert bare["causes"] == []
+    assert {claim["kind"] for claim in bare["claims"]} == {"class"}
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "more"),
+    [
+        ("class", layout.CLASS_FINDING, set()),
+        ("claim", layout.CLAIM, {"outcome"}),
+        ("target", layout.FINDING, {"outcome", "reliance"}),
+        ("cause", layout.CAUSE, set()),
+    ],
+)
+def test_the_schema_has_every_column_of_the_tables(name: str, schema: Any, more: set[str]) -> None:
+    described = SCHEMA["$defs"][name]
+    assert set(described["properties"]) == set(schema.names) | more
+    assert set(described["required"]) == set(described["properties"])
+
+
+def field_tables() -> str:
+    """Every object of the schema as a table of docs/findings.md."""
+    whole = SCHEMA["properties"]
+    parts = {"The record": SCHEMA, "`run`": whole["run"], "`run.samples`": whole["run"]["properties"]["samples"]}
+    parts |= {"`rules`": whole["rules"], "Each of `classes`": SCHEMA["$defs"]["class"]}
+    parts |= {f"Each of `{name}s`": SCHEMA["$defs"][name] for name in ("claim", "target", "cause")}
+    return "\n".join(field_table(title, described) for title, described in parts.items())
+
+
+def field_table(title: str, described: dict[str, Any]) -> str:
+    rows = [f"| `{name}` | {kind_of(field)} | {meaning(field)} |" for name, field in described["properties"].items()]
+    head = [f"### {title}", "", described["description"], "", "| field | type | meaning |", "| --- | --- | --- |"]
+    return "\n".join([*head, *rows, ""])
+
+
+def kind_of(field: dict[str, Any]) -> str:
+    if "const" in field:
+        return str(field["const"])
+    if "enum" in field:
+        return ", ".join("null" if value is None else f"`{value}`" for value in field["enum"])
+    kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
+    shown = " or ".join(kinds)
+    bounds = (field.get("minimum"), field.get("maximum"))
+    return f"{shown}, {bounds[0]} to {bounds[1]}" if None not in bounds else shown
+
+
+def meaning(field: dict[str, Any]) -> str:
+    return field["description"]
+
+
+def test_the_page_of_findings_lists_every_field_as_the_schema_says() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "findings.md").read_text()
+    found = re.search(r"<!-- fields: begin -->\n(.*?)<!-- fields: end -->", page, re.DOTALL)
+    assert found is not None
+    assert found[1] == field_tables(), f"Put this between the marks:\n{field_tables()}"
+
+
+def test_claims_come_found_first_then_by_q_with_their_outcomes(record: dict[str, Any]) -> None:
+    order = [(not claim["found"], 2 if claim["q"] is None else claim["q"]) for claim in record["claims"]]
+    assert order == sorted(order)
+    outcomes = {claim["finding"]: claim["outcome"] for claim in record["claims"]}
+    assert outcomes[CLAIMS[0]["finding"]] == "confirmed"
+    assert set(outcomes.values()) == {"confirmed", "not tested"}
+
+
+def test_details_are_objects_and_unknown_numbers_null(record: dict[str, Any]) -> None:
+    spot = next(claim for claim in record["claims"] if claim["kind"] == "spot")
+    assert spot["details"]["box"] == [0.875, 0.75, 1, 1]
+    assert record["causes"][0]["control_effect"] is None
+
+
+def test_targets_have_the_outcome_of_their_own_intervention(record: dict[str, Any]) -> None:
+    outcomes = {target["sample"]: (target["outcome"], target["reliance"]) for target in record["targets"]}
+    assert outcomes[0][0] == "confirmed"
+    assert outcomes[0][1] == pytest.approx(0.6)
+    assert {outcome for sample, outcome in outcomes.items() if sample} == {("not tested", None)}
+
+
+def test_found_claims_are_printed_as_sentences_with_their_outcome(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(app, ["findings", str(make_claimed_run(tmp_path))]).output
+    assert "5 claims found" in shown
+    assert f"{CLAIMS[0]['says']} (confirmed, q 0.004, rests on masks)" in shown
+    assert "The heat of square lies on 0. (not tested, rests on masks)" in shown
+    assert "That may be chance" not in shown
+    assert max(map(len, shown.splitlines())) < 520
+
+
+def test_what_is_not_finite_is_null_at_any_depth() -> None:
+    nan = float("nan")
+    assert finite({"a": [nan, 1.0, {"b": (float("inf"), 2)}], "c": "nan"}) == {
+        "a": [None, 1.0, {"b": [None, 2]}],
+        "c": "nan",
+    }

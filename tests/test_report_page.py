@@ -1,0 +1,212 @@
+"""The report: what it says of a run, that it needs nothing else, that names of others stay text."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from claimed_run import CLAIMS, SPOT_CELLS, make_claimed_run
+from PIL import Image
+from small_run import FAILURE, HEIGHT, HOSTILE, WIDTH, make_run
+from typer.testing import CliRunner
+
+from audit.errors import RunError
+from audit.export import read_claims
+from audit.export.html import heat_frame, interval_bar
+from audit.store import Run
+from pipelines.cli import app
+from pipelines.report_page import gather_report, write_report
+
+VOID = {"meta", "br", "img", "circle", "line", "rect"}
+
+
+class Page(HTMLParser):
+    """Text, elements and attributes of a page; fails where elements are not closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text, self.style = "", ""
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+        self.feed(html)
+        assert not self._open
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "style":
+            self.style += data
+        else:
+            self.text += f" {data}"
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def claimed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_claimed_run(tmp_path_factory.mktemp("claimed"))
+
+
+@pytest.fixture(scope="module")
+def page(claimed: Path) -> Page:
+    return Page(write_report(Run.open(claimed)).read_text())
+
+
+def test_the_page_needs_nothing_from_elsewhere(page: Page) -> None:
+    loading = [
+        value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href")
+    ]
+    assert loading
+    assert all(str(value).startswith("data:image/jpeg;base64,") for value in loading)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.elements}
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+    assert "://" not in str(page.elements) + page.style
+
+
+def test_names_that_look_like_markup_are_text(page: Page) -> None:
+    assert "<script>document.title='taken'</script>" in page.text
+    assert not page.all("script")
+    assert max(map(len, page.text.split("The heat lies on"))) < 20_000
+    assert HOSTILE * 20 not in page.text
+
+
+def test_every_picture_says_what_it_shows(page: Page) -> None:
+    assert all(str(picture["alt"]).strip() for picture in page.all("img"))
+    assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in page.all("svg"))
+    assert all("scope" in head for head in page.all("th"))
+
+
+def test_the_page_says_what_was_audited_and_what_failed(page: Page) -> None:
+    assert "images audited 5 of 6" in page.text
+    assert FAILURE in page.text
+    assert "by hand" in page.text
+    assert "gradcam at layer drawn, 6 x 8 values a map" in page.text
+
+
+def test_found_claims_stand_with_sureness_interval_and_outcome(page: Page) -> None:
+    assert CLAIMS[0]["says"] in page.text
+    assert "66 % of 3 images, compared with 10 %; interval 20 % to 90 %" in page.text
+    assert "very unlikely to be chance (q 0.004), among 16 compared · rests on object masks" in page.text
+    assert "Without its background p(square) falls by 0.60." in page.text
+    assert "That may be chance" not in page.text
+
+
+def test_confirmed_claims_come_first_and_broader_zones_in_short(claimed: Path) -> None:
+    report = gather_report(Run.open(claimed), 12)
+    assert [shown.row["subject"] for shown in report.claims[:2]] == ["x 88-100 %", "bottom-right corner"]
+    assert [row["subject"] for row in report.others] == ["lower half"]
+
+
+def test_a_spot_is_shown_by_the_targets_with_most_heat_in_it_and_the_mean_heat(claimed: Path) -> None:
+    spot = gather_report(Run.open(claimed), 12).claims[0]
+    assert [picture.alt for picture in spot.pictures[:2]] == [f"square in {id_}: the heat over it" for id_ in "ac"]
+    assert spot.heat is not None
+    assert int(np.argmax(spot.heat)) in SPOT_CELLS
+    assert "most heat in the spot" in spot.chosen
+
+
+def test_overlays_are_warm_where_the_heat_is(claimed: Path) -> None:
+    target = gather_report(Run.open(claimed), 12).targets[0]
+    image, overlay, outlined = (
+        np.asarray(Image.open(BytesIO(b64decode(p.uri.split(",")[1]))), np.float64) for p in target.pictures
+    )
+    scale = overlay.shape[0] / HEIGHT
+    hot = np.s_[int(42 * scale) : int(46 * scale), int(58 * scale) : int(62 * scale)]
+    assert overlay.shape[1] / scale == pytest.approx(WIDTH, abs=1)
+    assert overlay[hot][..., 0].mean() > image[hot][..., 0].mean() + 50
+    np.testing.assert_allclose(image[hot], outlined[hot], atol=30)
+
+
+def test_flags_are_counted_by_size_of_the_object(claimed: Path) -> None:
+    sizes = gather_report(Run.open(claimed), 12).sizes
+    assert [(bin.low, bin.high, bin.named, bin.flagged) for bin in sizes] == [(0.05, 0.1, 5, 3)]
+    assert sizes[0].share_low < 0.6 < sizes[0].share_high
+
+
+def test_a_missing_image_leaves_a_notice(tmp_path: Path) -> None:
+    path = make_claimed_run(tmp_path)
+    (tmp_path / "images" / "0.png").unlink()
+    page = Page(write_report(Run.open(path)).read_text())
+    assert "0.png" in page.text
+    assert not any(str(picture["alt"]).startswith("square in a:") for picture in page.all("img"))
+    assert any(str(picture["alt"]).startswith("square in c:") for picture in page.all("img"))
+
+
+def test_what_was_not_done_is_said_with_its_command(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    text = Page(write_report(Run.open(path)).read_text()).text
+    assert "No claim about a class" in text
+    assert "No intervention was made" in text
+    assert f"camaudit verify {path}" in text
+    assert f"camaudit sanity {path}" in text
+    assert "1 images failed" in text
+    assert "2 of 2 classes have fewer than 5 images" in text
+
+
+def test_checks_of_the_method_are_told(tmp_path: Path) -> None:
+    path = make_claimed_run(tmp_path)
+    (path / "report").mkdir(exist_ok=True)
+    curves = {"gradcam": {"half": 0.1, "passes": True}, "guided": {"half": 0.8, "passes": False}}
+    (path / "report" / "sanity.json").write_text(json.dumps({"methods": curves}))
+    (path / "report" / "null.json").write_text(json.dumps({"says": "A network that learnt nothing ...", "targets": 7}))
+    text = Page(write_report(Run.open(path)).read_text()).text
+    assert "gradcam: the maps change" in text
+    assert "guided: the maps hardly change" in text
+    assert "A network that learnt nothing ... (7 maps compared.)" in text
+    assert "Interventions were made on 1 targets; 3 were flagged." in text
+    assert "No intervention was made" not in text
+
+
+def test_most_bounds_what_is_shown_with_pictures(claimed: Path) -> None:
+    report = gather_report(Run.open(claimed), 1)
+    assert (len(report.claims), len(report.targets)) == (1, 1)
+    assert report.found == sum(claim["found"] for claim in read_claims(Run.open(claimed)))
+    none = gather_report(Run.open(claimed), 0)
+    assert (len(none.claims), len(none.targets)) == (0, 0)
+
+
+def test_a_run_that_was_not_flagged_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="camaudit flag"):
+        write_report(Run.open(make_run(tmp_path, flagged=False)))
+
+
+def test_the_verb_writes_where_it_is_told_and_says_so(claimed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    shown = CliRunner().invoke(app, ["report", str(claimed), "-o", str(out), "--most", "2"])
+    assert shown.exit_code == 0, shown.output
+    assert shown.output.strip() == str(out)
+    assert out.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_an_interval_is_drawn_to_scale() -> None:
+    bar = str(interval_bar(0.5, 0.25, 0.75, 0.1))
+    assert 'class="interval" x="54.0" width="100.0"' in bar
+    assert 'cx="104.0"' in bar
+    assert 'x1="24.0"' in bar
+    assert "50 %, interval 25 % to 75 %, compared with 10 %" in bar
+    assert not interval_bar(None, None, None, None)
+
+
+def test_the_hottest_cell_is_full_and_the_box_in_cells() -> None:
+    drawn = str(heat_frame([0.0] * 63 + [0.5], (0.875, 0.75, 1, 1)))
+    assert drawn.count("<rect") == 65
+    assert '<rect x="7" y="7" width="1" height="1" fill-opacity="1.0"/>' in drawn
+    assert '<rect class="box" x="7.0" y="6.0" width="1.0" height="2.0"/>' in drawn
