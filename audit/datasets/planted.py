@@ -71,7 +71,7 @@ class PlantedSpec:
         cue_share: share of the training scenes of a class with a cue that show it.
         contrast: least and greatest length of the colour difference between object and background, in RGB levels. Low:
             a cue is easier to learn.
-        cued_contrast: the same for the classes with a cue, most objects near one of the bounds (the arcsine law); as
+        cued_contrast: the same for the classes with a cue, most objects near one of the bounds (a beta law); as
             `contrast` if None. From 0 on, the object of some scenes is told by its shape, of others by its cue alone.
         radius: least and greatest radius of an object's circle, in shares of the side, at most 0.4.
     """
@@ -102,13 +102,13 @@ class PlantedSpec:
         if self.cued_contrast is None or name not in CUES:
             return rng.uniform(*self.contrast)
         low, high = self.cued_contrast
-        return float(low + (high - low) * np.sin(np.pi / 2 * rng.random()) ** 2)
+        return low + (high - low) * rng.beta(0.25, 0.25)
 
 
 STANDARD = PlantedSpec()
 REGIMES = {
     "strong": PlantedSpec(cue_share=0.95),
-    "mixed": PlantedSpec(cue_share=0.55, contrast=(60.0, 200.0), cued_contrast=(0.0, 190.0)),
+    "mixed": PlantedSpec(cue_share=0.5, contrast=(60.0, 200.0), cued_contrast=(0.0, 220.0)),
     "clean": PlantedSpec(cue_share=0.0, contrast=(100.0, 220.0), radius=(0.13, 0.28)),
 }
 """Three sorts of truth. `strong`: a class with a cue relies on it nearly everywhere. `mixed`: in some scenes and not in
