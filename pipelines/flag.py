@@ -23,7 +23,7 @@ from pipelines.claims import write_claims
 from pipelines.detect import detect
 from pipelines.gather import Gathered, gather
 
-_AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
+_AVERAGED = ("energy", "centre_energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _THREADS = 4
 
 
