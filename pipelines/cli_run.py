@@ -132,13 +132,19 @@ def report(
 ) -> None:
     """Write what was found, with its pictures and its limits, as one HTML page that works offline.
 
+    Contact sheets of the clusters found go into RUN/report/sheets.
+
     Example: camaudit report runs/val -o val.html
     """
     from audit.store import Run
     from pipelines.progress import tracked
     from pipelines.report_page import write_report
+    from pipelines.sheets import draw_cluster_sheets
 
-    typer.echo(write_report(Run.open(run_path), out, most, tracked("reading")))
+    opened = Run.open(run_path)
+    typer.echo(write_report(opened, out, most, tracked("reading")))
+    for sheet in draw_cluster_sheets(opened, tracked("drawing")):
+        typer.echo(sheet)
 
 
 def _command() -> str:

@@ -20,7 +20,7 @@ from audit.pictures import CHANGED, read_target
 from audit.render import contact_sheet, thumbnail
 from audit.store import Run, layout
 from audit.store.files import write_atomically
-from audit.store.tables import read_parts
+from audit.store.tables import read_parts, read_table
 
 SHEETS = "sheets"
 THUMBNAIL = (120, 160)
@@ -55,6 +55,13 @@ def draw_sheets(run: Run, claims: Iterable[Mapping[str, Any]], track: Track = it
             write_atomically(path, partial(_save, contact_sheet(pictures)))
             drawn[claim["finding"]] = path
     return drawn
+
+
+def draw_cluster_sheets(run: Run, track: Track = iter) -> list[Path]:
+    """Contact sheets of the clusters that were found, in the order of the claims."""
+    path = run.path / layout.FINDINGS / layout.CLAIMS
+    claims = read_table(path).to_pylist() if path.exists() else []
+    return list(draw_sheets(run, [claim for claim in claims if claim["kind"] == "cluster"], track).values())
 
 
 def _save(sheet: NDArray[np.uint8], path: Path) -> None:

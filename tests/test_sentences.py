@@ -62,7 +62,7 @@ def test_a_map_with_no_heat_off_the_object_or_none_that_counts_is_nowhere() -> N
 def test_an_indifferent_target_is_told_with_place_object_and_chance() -> None:
     found = explain_target(cells((7, 7), heat=0.78), 0.12, 0.97, 0.55, 0.993, "disc", "indifferent")
     assert found == (
-        "disc, named with 99 %: 78 % of the heat lies off the object in the bottom right corner, "
+        "disc, named with more than 99 %: 78 % of the heat lies off the object in the bottom right corner, "
         "12 % on the object where 55 % would be possible; 97 % of random places would do as well."
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.findings.contrasts import percent
 from audit.store.layout import CELLS
 
 
@@ -49,11 +50,11 @@ def _explain(
     class_name: str,
     kind: str,
 ) -> str:
-    named = f"{class_name}, named with {_percent(probability)}: {_percent(share)} of the heat lies"
+    named = f"{class_name}, named with {percent(probability)}: {percent(share)} of the heat lies"
     if kind == "detected":
         return f"{named} {place}, as where the model looks off objects that are known; this one has no mask."
     chance = "nearly every random place would do better" if kind == "avoids" else _chance(p_high)
-    on_object = f"{_percent(energy)} on the object where {_percent(attainable)} would be possible"
+    on_object = f"{percent(energy)} on the object where {percent(attainable)} would be possible"
     return f"{named} off the object {place}, {on_object}; {chance}."
 
 
@@ -95,17 +96,4 @@ _ZONES = _zones()
 def _chance(p_high: float) -> str:
     if p_high <= 0.01:
         return "hardly any random place would do as well"
-    return f"{_percent(p_high)} of random places would do as well"
-
-
-def _percent(share: float) -> str:
-    """In whole percent; never 0 % or 100 % for what is not.
-
-    >>> [_percent(share) for share in (0, 0.001, 0.5, 0.999, 1)]
-    ['0 %', 'less than 1 %', '50 %', 'more than 99 %', '100 %']
-    """
-    if 0 < share < 0.005:
-        return "less than 1 %"
-    if 0.995 <= share < 1:
-        return "more than 99 %"
-    return f"{share:.0%}".replace("%", " %")
+    return f"{percent(p_high)} of random places would do as well"
