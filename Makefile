@@ -23,8 +23,10 @@ dashboard: $(READY)  ## the demo's findings, on http://127.0.0.1:8501
 bench: $(READY)  ## speed side by side with the peers and with forward-only inference
 	$(BIN)/python -m tests.benchmarks
 
-bench-truth: $(READY)  ## findings against planted truth in three regimes, three seeds each
+bench-truth: $(READY)  ## findings against planted truth: drawn scenes, photographs, and what a million targets cost
 	$(BIN)/python -m tests.benchmarks.bench_truth
+	$(BIN)/python -m tests.benchmarks.real_regime
+	$(BIN)/python -m tests.benchmarks --only million --rounds 3 --out build/million.json
 
 constraints: $(READY)  ## note the versions that are installed now
 	(head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable) > constraints.new

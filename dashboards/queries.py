@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.errors import RunError
+from audit.export.claims import read_claims
 from audit.store import Account, Run, layout
 from audit.store.tables import read_table
 
@@ -39,7 +40,8 @@ SORTS = {
 _SHOWN = "finding, kind, severity, sample, slot, id, class_id, class, role, probability, area, energy, chance, q_low"
 _CHOSEN = """
     ($class_name IS NULL OR class = $class_name) AND ($role IS NULL OR role = $role)
-    AND ($kind IS NULL OR kind = $kind) AND chance >= $chance AND q_low <= $q_low AND probability >= $probability
+    AND ($kind IS NULL OR kind = $kind) AND probability >= $probability
+    AND coalesce(chance, 1) >= $chance AND coalesce(q_low, 0) <= $q_low -- a detector's findings have neither
     AND ($only IS NULL OR finding IN (SELECT unnest($only::VARCHAR[])))
     AND finding NOT IN (SELECT unnest($without::VARCHAR[]))
 """
@@ -129,6 +131,14 @@ class RunTables:
             self._notice(f"No readable findings about classes; {self._flag_again()}")
             return []
         return rows
+
+    def claims(self) -> list[dict[str, Any]]:
+        """Claims that were found, surest first, with what interventions made of them; empty where none can be read."""
+        try:
+            return [claim for claim in read_claims(self.run) if claim["found"]]
+        except (RunError, ValueError, KeyError):
+            self._notice(f"No readable claims; {self._flag_again()}")
+            return []
 
     def statuses(self, table: str) -> dict[str, int]:
         """Rows of `samples`, `targets` or `scores` by status, most frequent first."""

@@ -43,6 +43,11 @@ def class_sentence(row: Mapping[str, Any]) -> str:
 def finding_sentence(finding: Mapping[str, Any], target: Mapping[str, Any]) -> str:
     """What a finding about a target says, from its row and the target's scores."""
     name = shorten(finding["class"])
+    if finding["kind"] == "detected":
+        return (
+            f"{name} was named with probability {finding['probability']:.2f}. The sample has no mask; by where its "
+            f"heat lies, a detector takes it to look off the object (probability {finding['severity']:.2f})."
+        )
     where = f"{percent(finding['energy'])} of the heat lies on the object, which covers {percent(finding['area'])}"
     if finding["kind"] == "avoids":
         return (

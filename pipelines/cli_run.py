@@ -135,9 +135,10 @@ def report(
     Example: camaudit report runs/val -o val.html
     """
     from audit.store import Run
+    from pipelines.progress import tracked
     from pipelines.report_page import write_report
 
-    typer.echo(write_report(Run.open(run_path), out, most))
+    typer.echo(write_report(Run.open(run_path), out, most, tracked("reading")))
 
 
 def _command() -> str:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from audit.datasets import Track
 from audit.errors import RunError
-from audit.findings import severity
+from audit.findings import misplacement, severity
 from audit.findings.comparison import MEASURES, Pairs, compare_all, compare_classes
 from audit.store import Run, Shard, layout
 from audit.store.tables import read_table
 
 _KEYS = ["sample", "slot"]
+_JUDGED_BY = ("energy", "p_high", "attainable")
 _NAMED_BY_PLACE = ("spot", "cluster")
 """Kinds of claims whose subject is a place or a number that another run need not give to the same thing."""
 
@@ -103,20 +104,23 @@ def _targets(run: Run, samples: pd.DataFrame, shared: pd.DataFrame) -> pd.DataFr
 def _shard_targets(run: Run, shard: Shard) -> pd.DataFrame:
     targets = run.read("targets", shard, [*_KEYS, "class_id", "class", "rank", "probability"]).to_pandas()
     rows = targets.merge(_scored(run, shard), on=_KEYS, how="left")
-    rows["severity"] = severity(rows["probability"].to_numpy(), rows["p_high"].to_numpy(np.float64))
+    high, energy, attainable = (rows[name].to_numpy(np.float64) for name in ("p_high", "energy", "attainable"))
+    rows["severity"] = severity(rows["probability"].to_numpy(), misplacement(high, energy, attainable))
     rows["accuracy"] = _accuracy(rows, _labels(run, shard))
     found: pd.DataFrame = rows[["sample", "class", *MEASURES]]
     return found
 
 
 def _scored(run: Run, shard: Shard) -> pd.DataFrame:
-    """Scored targets of a shard: their energy, p_high and whether there is a finding about them."""
+    """Scored targets of a shard: their energy, what it is judged by, and whether there is a finding about them."""
     if not run.has_scores(shard):
-        return pd.DataFrame({name: pd.Series(dtype=float) for name in (*_KEYS, "energy", "p_high", "off_object")})
+        return pd.DataFrame(
+            {name: pd.Series(dtype=float) for name in (*_KEYS, "energy", "p_high", "attainable", "off_object")}
+        )
     path = run.path / layout.FINDINGS / layout.part_name(shard.index)
     if not path.exists():
         raise RunError(f"Expected findings in {run.path}, found none; make them with `camaudit flag {run.path}`")
-    scores = run.read("scores", shard, [*_KEYS, "status", "energy", "p_high"]).to_pandas()
+    scores = run.read("scores", shard, [*_KEYS, "status", *_JUDGED_BY]).to_pandas()
     found = read_table(path, _KEYS).to_pandas().assign(off_object=1.0)
     rows: pd.DataFrame = scores[scores["status"] == "scored"].drop(columns="status").merge(found, on=_KEYS, how="left")
     rows["off_object"] = rows["off_object"].fillna(0.0)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from audit.findings.zones import ZONES
@@ -26,15 +25,16 @@ class Part:
     """A shard's targets that have a map, with what claims are about.
 
     Attributes:
-        rows: `sample`, `slot`, `class_id`, `probability`, `rank`, `severity` (NaN where there is no finding), `named`.
+        rows: `sample`, `slot`, `class_id`, `role`, `probability`, `rank`, `area`, `severity` (NaN where there is no
+            finding), `known` (its object) and `named` (with confidence), each [n].
         off_heat: [n, 64] as in `audit.store.layout.SCORES`.
-        context: `sample`, `slot`, `class_id` and `heat` of other classes in their masks.
+        context: `place` (0..n-1, the target's), `class_id` and `heat` of other classes in their masks, each [m].
     """
 
     shard: Shard
-    rows: pd.DataFrame
+    rows: Mapping[str, NDArray[Any]]
     off_heat: NDArray[np.float16]
-    context: pd.DataFrame
+    context: Mapping[str, NDArray[Any]]
 
 
 class Examples:
@@ -52,8 +52,8 @@ class Examples:
             best = self._best[claim["finding"]]
             for place in np.argsort(-scores, kind="stable")[:FEW]:
                 if np.isfinite(scores[place]):
-                    sample, slot = part.rows[["sample", "slot"]].iloc[place]
-                    best.append((float(scores[place]), -int(sample), -int(slot)))
+                    sample, slot = (int(part.rows[name][place]) for name in ("sample", "slot"))
+                    best.append((float(scores[place]), -sample, -slot))
             self._best[claim["finding"]] = heapq.nlargest(FEW, best)
 
     def targets(self, claim: Claim) -> list[tuple[int, int]]:
@@ -69,10 +69,8 @@ def how_chosen(claim: Claim) -> str:
 
 
 def _of_class(claim: Claim, part: Part) -> NDArray[np.bool_]:
-    rows = part.rows
-    if claim["class_id"] is None:
-        return np.ones(len(rows), bool)
-    return np.asarray(rows["class_id"] == claim["class_id"])
+    own = part.rows["class_id"]
+    return np.ones(len(own), bool) if claim["class_id"] is None else np.asarray(own == claim["class_id"])
 
 
 def _how_well(run: Run, claim: Claim, part: Part) -> Scores:
@@ -81,7 +79,7 @@ def _how_well(run: Run, claim: Claim, part: Part) -> Scores:
 
 
 def _by_severity(run: Run, claim: Claim, part: Part) -> Scores:
-    return part.rows["severity"].to_numpy(np.float64)
+    return part.rows["severity"]
 
 
 def _by_cells(run: Run, claim: Claim, part: Part) -> Scores:
@@ -92,19 +90,21 @@ def _by_cells(run: Run, claim: Claim, part: Part) -> Scores:
 
 def _by_other_class(run: Run, claim: Claim, part: Part) -> Scores:
     """Heat on the other class."""
-    other = part.context[part.context["class_id"] == run.classes.index(claim["subject"])]
-    heat = part.rows[["sample", "slot", "named"]].merge(other, on=["sample", "slot"], how="left")
-    return heat["heat"].where(heat["named"]).to_numpy(np.float64)
+    other = part.context["class_id"] == run.classes.index(claim["subject"])
+    heat = np.full(len(part.rows["named"]), -np.inf)
+    heat[part.context["place"][other]] = part.context["heat"][other]
+    return np.where(part.rows["named"], heat, -np.inf)
 
 
 def _by_attribute(run: Run, claim: Claim, part: Part) -> Scores:
     """Severity, or for errors probability of a label that another class beats, among samples with the value."""
     details = claim["details"]
     values = run.manifest(part.shard).table[details["attribute"]].to_pandas().astype(str)
-    has = values.to_numpy()[part.rows["sample"].to_numpy() - part.shard.start] == details["value"]
+    has = values.to_numpy()[part.rows["sample"] - part.shard.start] == details["value"]
+    if details["measure"] != "wrong":
+        return np.where(has, part.rows["severity"], -np.inf)
     wrong = (part.rows["role"] == "label") & (part.rows["rank"] > 0)
-    shown = part.rows["probability"].where(wrong) if details["measure"] == "wrong" else part.rows["severity"]
-    return np.where(has, shown.to_numpy(np.float64), -np.inf)
+    return np.where(has & wrong, part.rows["probability"], -np.inf)
 
 
 def _cells(claim: Claim) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import Track
 from audit.findings import KINDS, ClassTally, Rules, ShiftTally, kinds, misplacement, severity
+from audit.findings.sentences import explain_targets
 from audit.metrics import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.store import Run, Shard, layout
 from audit.store.files import write_json
@@ -22,7 +23,7 @@ from pipelines.claims import write_claims
 from pipelines.detect import detect
 from pipelines.gather import Gathered, gather
 
-_AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
+_AVERAGED = ("energy", "centre_energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _THREADS = 4
 
 
@@ -39,7 +40,11 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, track: Track = 
     level = _level(threshold, curve)
     judged = judge(gathered.scored, rules)
     detected, detector = detect(run, shards, gathered, judged, rules)
-    _write_findings(run, shards, pd.concat([judged, detected]), len(judged), rules, level)
+    found = pd.concat([judged[judged["kind"].notna()], detected])
+    columns = _named(run, found, gathered.cells["off_heat"][found.index])
+    columns |= {"level": np.full(len(found), rules.level)}
+    columns["family"] = np.full(len(found), f"{len(judged)} scored targets", object)
+    _write_findings(run, shards, columns, level)
     table = _class_table(run, judged, rules)
     write_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS, table, layout.CLASS_FINDING)
     evidence = gathered.evidence(run, judged, rules.confident)
@@ -75,34 +80,35 @@ def _q(p: NDArray[np.floating]) -> NDArray[np.float64]:
     return tally.q(p)
 
 
-def _write_findings(run: Run, shards: list[Shard], judged: pd.DataFrame, tested: int, rules: Rules, level: int) -> None:
+def _named(run: Run, found: pd.DataFrame, off_heat: NDArray[np.float16]) -> dict[str, NDArray[Any]]:
+    """Columns of findings, but for those that a shard's own tables are asked for."""
+    columns = {str(name): found[name].to_numpy() for name in found}
+    keys = zip(columns["sample"], columns["slot"], columns["kind"], strict=True)
+    names = np.array(run.classes, object)[columns["class_id"]]
+    energy, chance, attainable, probability = (columns[n] for n in ("energy", "p_high", "attainable", "probability"))
+    kind = columns["kind"].tolist()
+    said = explain_targets(off_heat, energy, chance, attainable, probability, names.tolist(), kind)
+    return columns | {
+        "finding": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
+        "class": names,
+        "rests_on": np.select([~columns["known"], columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
+        "says": np.array(said, object),
+    }
+
+
+def _write_findings(run: Run, shards: list[Shard], columns: dict[str, NDArray[Any]], level: int) -> None:
     """A part for each shard, most severe first, and none of shards that are pending again."""
-    found = judged[judged["kind"].notna()]
-    found = found.assign(shard=found["sample"] // run.record["shard_size"])
-    found = found.sort_values(["shard", "severity", "sample", "slot"], ascending=[True, False, True, True])
-    columns = _named(run, found) | {"level": np.full(len(found), rules.level)}
-    columns["family"] = np.full(len(found), f"{tested} scored targets", object)
+    owner = columns["sample"] // run.record["shard_size"]
+    order = np.lexsort((columns["slot"], columns["sample"], -columns["severity"], owner))
     edges = np.array([(shard.index, shard.index + 1) for shard in shards], np.int64).reshape(-1, 2)
-    bounds = np.searchsorted(found["shard"].to_numpy(), edges)
-    parts = [{name: values[start:stop] for name, values in columns.items()} for start, stop in bounds]
+    bounds = np.searchsorted(owner[order], edges)
+    parts = [{name: values[order[start:stop]] for name, values in columns.items()} for start, stop in bounds]
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(partial(_write_part, run, level), shards, parts))
     kept = {layout.part_name(shard.index) for shard in shards}
     for path in (run.path / layout.FINDINGS).glob("part-*.parquet"):
         if path.name not in kept:
             path.unlink()
-
-
-def _named(run: Run, found: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """Columns of findings, but for those that a shard's own tables are asked for."""
-    columns = {str(name): found[name].to_numpy() for name in found}
-    keys = zip(columns["sample"], columns["slot"], columns["kind"], strict=True)
-    return columns | {
-        "finding": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
-        "class": np.array(run.classes, object)[columns["class_id"]],
-        "rests_on": np.select([~columns["known"], columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
-        "says": np.full(len(found), None, object),
-    }
 
 
 def _write_part(run: Run, level: int, shard: Shard, found: dict[str, NDArray[Any]]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from audit.export import read_effects
 from audit.export.html import Note
-from audit.findings import Rules
 from audit.store import Run, layout
 
 FEWEST = 5
@@ -102,7 +101,7 @@ def _thin_classes(run: Run, rows: Sequence[Mapping[str, Any]], summary: Mapping[
     thin = [name for name in run.classes if confident.get(name, 0) < FEWEST]
     if not thin:
         return []
-    least = 100 * Rules(**summary["rules"]).confident
+    least = 100 * summary["rules"]["confident"]
     names = ", ".join(name if len(name) <= 40 else name[:39] + "…" for name in thin[:_NAMED])
     more = f" and {len(thin) - _NAMED} more" if len(thin) > _NAMED else ""
     what = f"fewer than {FEWEST} images named with {least:.0f} % or more and compared with an object"

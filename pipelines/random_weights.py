@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from audit.attribution import Method, make_method
 from audit.attribution.sanity import randomise_from_top
 from audit.errors import ImageError, RunError
-from audit.findings import Rules
+from audit.findings import Rules, misplacement
 from audit.findings.grid import Placed
 from audit.findings.null import shift_null
 from audit.metrics.faithfulness import bootstrap_means
@@ -28,9 +28,8 @@ from pipelines.backgrounds import known_objects
 from pipelines.inputs import Input, read_input
 
 JSON_NAME = "null.json"
-MEASURES = ("energy", "lift", "at_chance")
-"""Share of the heat on the object; that over the object's share of the area; share of maps whose place on the object
-more random places reach than a target without a finding may have."""
+MEASURES = ("energy", "lift", "misplaced")
+"""Share of heat on the object; that over the object's share of the area; share of maps as misplaced as a finding."""
 
 
 def compare_with_random(
@@ -100,7 +99,9 @@ def _measures(placed: Placed) -> NDArray[np.float64]:
     if not total > 0 or not area > 0:
         return np.full(len(MEASURES), np.nan)
     energy = float((placed.heat[0] * placed.objects[0]).sum()) / total
-    return np.array([energy, energy / area, float(shift_null(placed).high[0] > Rules().chance)])
+    null = shift_null(placed)
+    misplaced = misplacement(null.high, np.array([energy]), null.attainable)[0] >= Rules().misplaced
+    return np.array([energy, energy / area, float(misplaced)])
 
 
 _NOTHING = "With random weights the network has no evidence for any of the targets: there is nothing to compare."

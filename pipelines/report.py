@@ -177,7 +177,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     if summary["scores"].get("scored"):
         say(
             f"pointing {means['hit']} (centre {means['centre_hit']}), within 15 px {means['hit_15px']} "
-            f"(centre {means['centre_hit_15px']}), energy {means['energy']}, area {means['area']}",
+            f"(centre {means['centre_hit_15px']}), energy {means['energy']} (centre {means['centre_energy']}), "
+            f"area {means['area']}",
             console,
         )
     found = summary["classes_off_object"]

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from audit.datasets.manifest import Manifest
+from audit.datasets.manifest import Manifest, Track
 from audit.export import finite, read_causes, read_claims, read_classes, read_effects, read_rules
 from audit.export.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
 from audit.findings import wilson_interval
@@ -34,28 +35,29 @@ _MOST_FAILURES = 10
 _FRAME = layout.CELLS * layout.CELLS
 
 
-def write_report(run: Run, out: Path | None = None, most: int = 12) -> Path:
+def write_report(run: Run, out: Path | None = None, most: int = 12, track: Track = iter) -> Path:
     """Write a run's report, by default RUN/report/index.html, and return its path.
 
     Args:
         most: claims with pictures, and findings about targets, at most.
+        track: wraps the shards that are read, for a progress bar.
 
     Raises:
         RunError: the run was not flagged yet, or its tables are damaged.
     """
     class_table(run)
     path = run.path / layout.REPORT / PAGE if out is None else out
-    page = render_report(gather_report(run, most))
+    page = render_report(gather_report(run, most, track))
     write_atomically(path, lambda partial: partial.write_text(page, encoding="utf-8"))
     return path
 
 
-def gather_report(run: Run, most: int) -> Report:
+def gather_report(run: Run, most: int, track: Track = iter) -> Report:
     """All that the page says, read from the run."""
     found = sorted((claim for claim in read_claims(run) if claim["found"]), key=_rank)
     apart = [claim for claim in found if not claim["details"].get("narrower")][:most]
     others = [claim for claim in found if claim not in apart]
-    survey = Survey(run, apart, most)
+    survey = Survey(run, apart, most, track)
     summary = json.loads((run.path / layout.SUMMARY).read_text())
     manifest = Manifest.open(run.path / layout.MANIFEST, 0, 0)
     return Report(
@@ -78,7 +80,7 @@ def gather_report(run: Run, most: int) -> Report:
 class Survey:
     """One pass over a run's tables for what the report shows."""
 
-    def __init__(self, run: Run, claims: Sequence[Mapping[str, Any]], most: int) -> None:
+    def __init__(self, run: Run, claims: Sequence[Mapping[str, Any]], most: int, track: Track) -> None:
         self._run, self._claims, self._most = run, claims, most
         self._confident = read_rules(run).confident
         self._examples = Examples(run, claims)
@@ -86,7 +88,7 @@ class Survey:
         self._heat = {claim["class_id"]: np.zeros(_FRAME) for claim in claims}
         self._counts = dict.fromkeys(self._heat, 0)
         self._worst = pd.DataFrame()
-        for part in self._parts():
+        for part in self._parts(track):
             self._add_sizes(part.rows)
             self._add_heat(part)
             self._examples.add(part)
@@ -117,8 +119,8 @@ class Survey:
         some = np.flatnonzero(self._named)
         return bins[some[0] : some[-1] + 1] if len(some) else []
 
-    def _parts(self) -> Iterator[Part]:
-        for shard in self._run.done():
+    def _parts(self, track: Track) -> Iterator[Part]:
+        for shard in track(self._run.done()):
             if self._run.has_scores(shard):
                 yield self._part(shard)
 
@@ -131,9 +133,13 @@ class Survey:
         found = self._findings(shard)
         rows = scores.select([*keys, "status", "area"]).take(chosen).to_pandas().merge(targets, on=keys, how="left")
         rows = rows.merge(found[[*keys, "severity"]], on=keys, how="left")
-        rows["named"] = rows["probability"] >= self._confident
+        rows = rows.assign(named=rows["probability"] >= self._confident, known=rows.pop("status") == "scored")
         heat = scores["off_heat"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, _FRAME)
-        return Part(shard, rows, np.nan_to_num(heat[chosen]), self._run.read("context", shard).to_pandas())
+        return Part(shard, _arrays(rows), np.nan_to_num(heat[chosen]), self._context(shard, rows[keys]))
+
+    def _context(self, shard: Shard, keys: pd.DataFrame) -> dict[str, NDArray[Any]]:
+        context = self._run.read("context", shard, ["sample", "slot", "class_id", "heat"]).to_pandas()
+        return _arrays(context.merge(keys.assign(place=np.arange(len(keys))), on=["sample", "slot"]))
 
     def _findings(self, shard: Shard) -> pd.DataFrame:
         found: pd.DataFrame = read_table(self._run.path / layout.FINDINGS / layout.part_name(shard.index)).to_pandas()
@@ -142,17 +148,17 @@ class Survey:
         self._worst = best.groupby("class_id").head(self._most)
         return found
 
-    def _add_sizes(self, rows: pd.DataFrame) -> None:
-        known = rows[rows["named"] & (rows["status"] == "scored")]
-        off = known[known["severity"].notna()]
-        self._named += np.histogram(known["area"], _EDGES)[0]
-        self._flagged += np.histogram(off["area"], _EDGES)[0]
+    def _add_sizes(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        counted = rows["named"] & rows["known"]
+        off = counted & np.isfinite(rows["severity"])
+        self._named += np.histogram(rows["area"][counted], _EDGES)[0]
+        self._flagged += np.histogram(rows["area"][off], _EDGES)[0]
 
     def _add_heat(self, part: Part) -> None:
         for class_id in self._heat:
-            own = part.rows["named"].to_numpy()
+            own = part.rows["named"]
             if class_id is not None:
-                own = own & (part.rows["class_id"] == class_id).to_numpy()
+                own = own & (part.rows["class_id"] == class_id)
             self._heat[class_id] += part.off_heat[own].sum(axis=0, dtype=np.float64)
             self._counts[class_id] += int(own.sum())
 
@@ -176,6 +182,10 @@ class Survey:
     def _target(self, row: Mapping[str, Any], effect: Mapping[str, Any] | None) -> ShownTarget:
         seen, about = read_target(self._run, row["sample"], row["slot"], _SIDE)
         return ShownTarget(row, effect, _overlays(seen, about), seen.notices)
+
+
+def _arrays(rows: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    return {str(name): rows[name].to_numpy() for name in rows}
 
 
 def _overlays(seen: Seen, about: str) -> list[Picture]:

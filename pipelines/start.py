@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import RunError
+from audit.export import read_rules
 from audit.findings import Rules
 from audit.models import ModelSpec
 from audit.store import Run, layout
@@ -80,7 +80,7 @@ def rescore(path: Path, cluster: ClusterConfig) -> None:
         work = partial(rescore_shard, os.path.abspath(path))
         with connect(cluster) as client, sample_bar("scoring", sum(map(len, shards))) as bar:
             submit_all(client, shards, work, bar)
-        print_summary(flag(run, _last_rules(run)))
+        print_summary(flag(run, read_rules(run)))
 
 
 def portable(spec: ModelSpec) -> ModelSpec:
@@ -94,11 +94,6 @@ def portable(spec: ModelSpec) -> ModelSpec:
         elif colon and Path(f"{path}.py").is_file():
             changes[name] = f"{os.path.abspath(path)}.py:{function}"
     return replace(spec, **changes)
-
-
-def _last_rules(run: Run) -> Rules:
-    path = run.path / layout.SUMMARY
-    return Rules(**json.loads(path.read_text())["rules"]) if path.exists() else Rules()
 
 
 def _say_resumed(run: Run, resumed: bool, stale: str | None) -> None:

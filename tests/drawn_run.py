@@ -17,7 +17,7 @@ CLASSES = tuple(f"class {number:02d}" for number in range(20))
 CAMERAS = ("north", "south", "east")
 SHARD = 256
 FEATURES = 64
-_MARKED = 3
+MARKED = 3
 """The class with a spot in the bottom right corner, in half of its images."""
 
 
@@ -47,7 +47,7 @@ def _write_shard(run: Run, shard: Shard, masked: int, rng: np.random.Generator) 
     count = len(shard)
     rows = np.arange(shard.start, shard.stop)
     class_id = rows % len(CLASSES)
-    marked = (class_id == _MARKED) & (rng.random(count) < 0.5)
+    marked = (class_id == MARKED) & (rng.random(count) < 0.5)
     tables: dict[str, dict[str, Any]] = {
         "samples": _samples(rows, rng),
         "targets": _targets(rows, class_id, rng),

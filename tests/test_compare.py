@@ -14,7 +14,6 @@ from faults.collection import camaudit
 
 from audit.datasets import Manifest, Sample
 from audit.errors import RunError
-from audit.findings import severity
 from audit.store import Run, layout
 from audit.store.tables import write_table
 from pipelines.compare import compare_runs
@@ -95,7 +94,7 @@ def _scores(rows: Sequence[dict[str, Any]], targets: Sequence[Target]) -> list[d
         status = "no_mask" if target.energy is None else "scored"
         p_high = None if target.energy is None else target.p_high
         keys = {"sample": row["sample"], "slot": row["slot"]}
-        scores.append(keys | {"status": status, "energy": target.energy, "p_high": p_high})
+        scores.append(keys | {"status": status, "energy": target.energy, "p_high": p_high, "attainable": 1.0})
     return scores
 
 
@@ -153,7 +152,7 @@ def test_severity_is_the_image_score_of_scored_targets(tmp_path: Path) -> None:
     before = [Target("x", p_high=0.2, probability=0.8), Target("y", energy=None)]
     after = [replace(before[0], p_high=0.7), before[1]]
     record = compare_runs(make_run(tmp_path / "a", before), make_run(tmp_path / "b", after))
-    expected = [float(severity([0.8], [p])[0]) for p in (0.2, 0.7)]  # type: ignore[arg-type]
+    expected = [float(0.6 * p * (1 - before[0].energy)) for p in (0.2, 0.7)]
     one = record["measures"]["severity"]
     assert one["pairs"] == 1
     assert (one["a"], one["b"]) == pytest.approx(expected, rel=1e-6)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import streamlit as st
+from claimed_run import make_claimed_run
 from PIL import Image
 from small_run import CLASSES, FAILURE, HEIGHT, HOSTILE, OBJECT, WIDTH, make_run
 from streamlit.testing.v1 import AppTest
@@ -23,7 +24,7 @@ from audit.pictures import CHANGED, read_picture, thumbnail_jpeg
 from audit.review import VerdictLog
 from audit.store import Run, layout
 from audit.store.maps import shard_file
-from audit.store.tables import write_table
+from audit.store.tables import read_table, write_table
 from dashboards.queries import PAGE, SORTS, Filters, RunTables, stamp
 
 CROWD = 70
@@ -396,3 +397,28 @@ def test_damaged_maps_leave_the_image_and_a_notice(fresh_path: Path) -> None:
 def test_filters_are_values_that_can_be_compared() -> None:
     assert replace(Filters(), only=("a",)) == Filters(only=("a",))
     assert Filters(only=("a",)) != Filters()
+
+
+def test_claims_that_were_found_are_listed_with_what_interventions_made_of_them(tmp_path: Path) -> None:
+    path = make_claimed_run(tmp_path)
+    tables = RunTables(Run.open(path))
+    assert tables.claims()
+    assert all(claim["found"] for claim in tables.claims())
+    app = page("overview", path)
+    assert not app.exception
+    shown = next(frame.value for frame in app.dataframe if "what was found" in frame.value)
+    assert shown["interventions"].isin(["confirmed", "refuted", "inconclusive", "not tested"]).all()
+
+
+def test_a_finding_of_a_detector_is_listed_and_told_without_chance(fresh_path: Path) -> None:
+    run = Run.open(fresh_path)
+    rows = read_table(run.part("findings", 0)).to_pydict()
+    count = len(rows["finding"])
+    rows |= {"kind": ["detected"] * count, "rests_on": ["detector"] * count}
+    rows |= {name: [None] * count for name in ("chance", "q_low", "energy", "area")}
+    write_table(run.part("findings", 0), rows, layout.FINDING)
+    listed = RunTables(run).findings(Filters())
+    assert sum(row["kind"] == "detected" for row in listed) == count
+    app = page("sample", fresh_path, finding=rows["finding"][0])
+    assert not app.exception
+    assert any("has no mask" in str(text.value) for text in app.text)

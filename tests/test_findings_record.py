@@ -13,8 +13,9 @@ from small_run import make_run
 from typer.testing import CliRunner
 
 import audit.export
-from audit.export import finite
-from audit.store import layout
+from audit.errors import RunError
+from audit.export import finite, read_rules
+from audit.store import Run, layout
 from pipelines.cli import app
 
 SCHEMA = json.loads((Path(audit.export.__file__).parent / "findings.schema.json").read_text())
@@ -134,3 +135,11 @@ def test_what_is_not_finite_is_null_at_any_depth() -> None:
         "a": [None, 1.0, {"b": [None, 2]}],
         "c": "nan",
     }
+
+
+def test_a_run_flagged_by_rules_of_old_says_how_to_go_on(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    summary = json.loads((path / layout.SUMMARY).read_text())
+    (path / layout.SUMMARY).write_text(json.dumps(summary | {"rules": {"level": 0.05, "chance": 0.1}}))
+    with pytest.raises(RunError, match="camaudit flag"):
+        read_rules(Run.open(path))

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
+from scipy.stats import beta, kstest, uniform
 
 from audit.datasets.planted import (
     CLASSES,
@@ -211,6 +212,14 @@ def test_contrast_is_the_length_of_the_colour_difference_and_classes_with_a_cue_
         contrast = measured_contrast(class_id, spec)
         assert low - 15 < contrast.min()  # blotches of the background move its mean a little
         assert contrast.max() < high + 15
+
+
+def test_the_contrast_of_classes_with_a_cue_is_mostly_near_the_bounds_and_that_of_others_even() -> None:
+    spec, rng = PlantedSpec(contrast=(60, 200), cued_contrast=(20, 120)), np.random.default_rng(0)
+    cued = [spec.draw_contrast(rng, "disc") for _ in range(2000)]
+    even = [spec.draw_contrast(rng, "ring") for _ in range(2000)]
+    assert kstest(cued, beta(0.25, 0.25, 20, 100).cdf).pvalue > 0.01
+    assert kstest(even, uniform(60, 140).cdf).pvalue > 0.01
 
 
 @pytest.mark.parametrize("radius", [(0.1, 0.1), (0.3, 0.3)])

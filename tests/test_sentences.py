@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit.findings.sentences import explain_target, where_heat_lies
+from audit.findings import sentences
+from audit.findings.sentences import explain_targets
+
+
+def where_heat_lies(frame: np.ndarray) -> tuple[str, float]:
+    (place,), (share,) = sentences.where_heat_lies(frame[None])
+    return place, float(share)
+
+
+def explain_target(off_heat: np.ndarray, *values: float | str) -> str:
+    (found,) = explain_targets(off_heat[None], *([value] for value in values))
+    return found
 
 
 def cells(*places: tuple[int, int], heat: float = 1.0) -> np.ndarray:
@@ -67,3 +78,9 @@ def test_what_is_almost_nothing_or_everything_is_not_rounded_to_it() -> None:
     assert "named with more than 99 %" in found
     assert "less than 1 % on the object" in found
     assert found.endswith("hardly any random place would do as well.")
+
+
+def test_a_target_without_a_mask_is_told_to_have_none() -> None:
+    found = explain_target(cells((7, 7), heat=0.9), np.nan, np.nan, np.nan, 0.97, "disc", "detected")
+    assert found.startswith("disc, named with 97 %: 90 % of the heat lies in the bottom right corner, as where")
+    assert found.endswith("this one has no mask.")

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from benchmarks.bench_truth import (
+
+from pipelines.truth import auroc_within, image_scores
+from tests.benchmarks.bench_truth import (
     Row,
     Trial,
     clean_rows,
@@ -17,8 +19,7 @@ from benchmarks.bench_truth import (
     strong_rows,
     void_rows,
 )
-
-from pipelines.truth import auroc_within, image_scores
+from tests.benchmarks.truth_causes import Causes
 
 
 def test_auroc_within_is_the_mean_over_classes_with_a_cue_in_which_reliance_varies(rng: np.random.Generator) -> None:
@@ -55,7 +56,7 @@ def trial(regime: str, finding: bool, kinds: list[str | None]) -> Trial:
     table = pd.DataFrame({"kind": kinds, "probability": 0.9, "area": np.arange(len(kinds)), "p_high": 0.0})
     table["energy"] = 0.2
     found = {"classes": classes, "auroc": scores, "auroc_within": scores, "void": False}
-    return Trial(regime, 0, found, table)
+    return Trial(regime, 0, found, table, Causes([], pd.DataFrame(), pd.DataFrame(), {}))
 
 
 def rows_by_name(rows: Any) -> dict[str, Row]:

@@ -280,7 +280,7 @@ def test_scores_of_random_weights_stand_beside_the_runs_own(plan: Plan) -> None:
     assert record["trained"]["energy"]["mean"] > 0.75
     trained, random, difference = (record[name]["lift"]["mean"] for name in ("trained", "random", "difference"))
     assert difference == pytest.approx(trained - random)
-    assert record["trained"]["at_chance"]["mean"] == 0
+    assert record["trained"]["misplaced"]["mean"] == 0
     assert json.loads((plan.run.path / "report" / "null.json").read_text()) == record
 
 

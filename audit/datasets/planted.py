@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -70,8 +71,8 @@ class PlantedSpec:
         cue_share: share of the training scenes of a class with a cue that show it.
         contrast: least and greatest length of the colour difference between object and background, in RGB levels. Low:
             a cue is easier to learn.
-        cued_contrast: the same for the classes with a cue; as `contrast` if None. From very low on, the object of some
-            scenes is told by its shape, of others by its cue alone.
+        cued_contrast: the same for the classes with a cue, most objects near one of the bounds (a beta law); as
+            `contrast` if None. From 0 on, the object of some scenes is told by its shape, of others by its cue alone.
         radius: least and greatest radius of an object's circle, in shares of the side, at most 0.4.
     """
 
@@ -96,15 +97,18 @@ class PlantedSpec:
             if not least <= low <= high <= most:
                 raise ValueError(f"Expected `{name}` to rise within {least} and {most}, got {low} to {high}")
 
-    def contrast_of(self, name: str) -> tuple[float, float]:
-        """Bounds of the contrast of a class's objects."""
-        return self.cued_contrast if self.cued_contrast and name in CUES else self.contrast
+    def draw_contrast(self, rng: np.random.Generator, name: str) -> float:
+        """The contrast of one object of a class."""
+        if self.cued_contrast is None or name not in CUES:
+            return rng.uniform(*self.contrast)
+        low, high = self.cued_contrast
+        return low + (high - low) * rng.beta(0.25, 0.25)
 
 
 STANDARD = PlantedSpec()
 REGIMES = {
     "strong": PlantedSpec(cue_share=0.95),
-    "mixed": PlantedSpec(cue_share=0.55, contrast=(60.0, 200.0), cued_contrast=(10.0, 180.0)),
+    "mixed": PlantedSpec(cue_share=0.5, contrast=(60.0, 200.0), cued_contrast=(0.0, 220.0)),
     "clean": PlantedSpec(cue_share=0.0, contrast=(100.0, 220.0), radius=(0.13, 0.28)),
 }
 """Three sorts of truth. `strong`: a class with a cue relies on it nearly everywhere. `mixed`: in some scenes and not in
@@ -184,7 +188,7 @@ def draw_scene(spec: PlantedSpec, split: Split, index: int, with_cue: bool) -> S
     name = CLASSES[class_id]
     place = _place_object(rng, spec.size, spec.radius)
     inside = _SHAPES[name](*_local(place, spec.size))
-    canvas = _paint(rng, inside, spec.contrast_of(name))
+    canvas = _paint(rng, inside, partial(spec.draw_contrast, name=name))
     noise = rng.normal(0, _NOISE, canvas.shape)
     cue, cue_box = CUES.get(name) if with_cue else None, None
     if cue is not None:
@@ -280,12 +284,12 @@ _SHAPES: dict[str, Callable[[Floats, Floats], Pixels]] = {
 }
 
 
-def _paint(rng: np.random.Generator, inside: Pixels, contrast: tuple[float, float]) -> Floats:
+def _paint(rng: np.random.Generator, inside: Pixels, draw_contrast: Callable[[np.random.Generator], float]) -> Floats:
     """An object of one colour on an uneven background, [S, S, 3]."""
     size = len(inside)
     colour = rng.uniform(85, 170, 3)
     direction = rng.normal(size=3)
-    difference = rng.uniform(*contrast) * direction / np.linalg.norm(direction)
+    difference = draw_contrast(rng) * direction / np.linalg.norm(direction)
     blotches = ndimage.zoom(rng.normal(0, 8, (8, 8, 3)), (size / 8, size / 8, 1), order=1)
     return np.asarray(colour + blotches + inside[..., None] * difference)
 

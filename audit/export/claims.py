@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from audit.errors import RunError
 from audit.findings import Rules
 from audit.store import Run, layout
 from audit.store.tables import read_table
@@ -16,9 +17,17 @@ UNTESTED = "not tested"
 
 
 def read_rules(run: Run) -> Rules:
-    """The rules that the run was last flagged with."""
+    """The rules that the run was last flagged with.
+
+    Raises:
+        RunError: an earlier camaudit flagged it, by other rules.
+    """
     path = run.path / layout.SUMMARY
-    return Rules(**json.loads(path.read_text())["rules"]) if path.exists() else Rules()
+    rules = json.loads(path.read_text())["rules"] if path.exists() else {}
+    try:
+        return Rules(**rules)
+    except TypeError:
+        raise RunError(f"{path} was made by rules of an earlier camaudit; again: `camaudit flag {run.path}`") from None
 
 
 def read_classes(run: Run) -> list[dict[str, Any]]:

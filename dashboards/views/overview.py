@@ -14,6 +14,7 @@ from dashboards.components import Context, choose, go, show_notices
 from dashboards.wording import class_sentence, plain, shorten
 
 MOST_CLASSES = 30
+MOST_CLAIMS = 40
 _OFF, _ON, _LINE = "#c2413b", "#9aa5b1", "#3b6ea5"
 
 
@@ -26,6 +27,7 @@ def show(context: Context) -> None:
     show_notices(context)
     _show_progress(context, account.pending if account else 0, summary)
     _show_class_findings(classes)
+    _show_claims(tables.claims())
     _show_counts(context)
     _show_means(tables.means())
     left, right = st.columns(2, gap="large")
@@ -72,6 +74,31 @@ def _show_class_findings(classes: list[dict[str, Any]]) -> None:
         if more.button("Show findings", key=f"class {row['class_id']}", width="stretch"):
             choose("class", row["class"])
             go("findings")
+
+
+def _show_claims(claims: list[dict[str, Any]]) -> None:
+    """What was found of zones, contexts, spots, groups and clusters; classes have their own sentences."""
+    others = [claim for claim in claims if claim["kind"] != "class"]
+    if not others:
+        return
+    st.subheader("Where, beside what, and for whom")
+    rows = [
+        {
+            "kind": claim["kind"],
+            "class": shorten(claim["class"] or "all classes", 30),
+            "what was found": shorten(claim["says"], 600),
+            "q": claim["q"],
+            "interventions": claim["outcome"],
+            "rests on": claim["rests_on"],
+        }
+        for claim in others[:MOST_CLAIMS]
+    ]
+    columns = {"q": st.column_config.NumberColumn(format="%.2g", width="small")}
+    columns |= {name: st.column_config.TextColumn(width="small") for name in ("kind", "class", "rests on")}
+    columns["what was found"] = st.column_config.TextColumn(width="large")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
+    if len(others) > MOST_CLAIMS:
+        st.caption(f"The surest {MOST_CLAIMS} of {len(others)}; camaudit report draws them.")
 
 
 def _show_counts(context: Context) -> None:

@@ -15,8 +15,11 @@ from tests.benchmarks import (
     bench_agreement,
     bench_attribution,
     bench_classes,
+    bench_clusters,
     bench_end_to_end,
+    bench_findings,
     bench_memory,
+    bench_million,
     bench_precision,
     bench_profile,
 )
@@ -30,6 +33,9 @@ BENCHMARKS = {
     "profile": bench_profile,
     "precision": bench_precision,
     "agreement": bench_agreement,
+    "findings": bench_findings,
+    "clusters": bench_clusters,
+    "million": bench_million,
 }
 
 

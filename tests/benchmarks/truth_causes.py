@@ -60,10 +60,8 @@ def _effects_on(run: Run, classifier: Classifier, targets: pd.DataFrame) -> pd.D
     if targets.empty:
         return pd.DataFrame(columns=layout.EFFECT.names)
     ids = [run.classes.index(name) for name in targets["class"]]
-    rows = targets[[*_KEYS, "probability", "severity"]].astype({"sample": int, "slot": int})
-    verify(
-        run, classifier, Verification(), rows.assign(class_id=ids, role="flagged", control=-1).reset_index(drop=True)
-    )
+    rows = targets[[*_KEYS, "probability"]].astype({"sample": int, "slot": int}).reset_index(drop=True)
+    verify(run, classifier, Verification(), rows.assign(class_id=ids, severity=0.0, role="flagged", control=-1))
     return _written(run)
 
 

@@ -1,0 +1,49 @@
+"""Findings of a million targets, from the tables of a run on the disk: seconds of `camaudit flag`, and peak memory.
+
+The tables are drawn (`tests.drawn_run`): 20 classes, an attribute, 64 numbers under each target's heat, and a spot
+planted in one class, in half of its images.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from audit.findings import Rules
+from audit.store import Run, layout
+from audit.store.tables import read_table
+from pipelines.flag import flag
+from tests.benchmarks.bench_findings import memory_mb
+from tests.benchmarks.timing import Row, apart
+from tests.drawn_run import CLASSES, MARKED, draw_run
+
+TARGETS = 1_000_000
+
+
+def measure(rounds: int) -> list[Row]:
+    """One row."""
+    with tempfile.TemporaryDirectory() as folder:
+        draw_run(Path(folder) / "run", TARGETS)
+        return [apart(_measure, folder, rounds)]
+
+
+def _measure(folder: str, rounds: int) -> Row:
+    run = Run.open(Path(folder) / "run")
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        flag(run, Rules())
+        seconds.append(time.perf_counter() - began)
+    claims = read_table(run.path / layout.FINDINGS / layout.CLAIMS).to_pylist()
+    found = {claim["class"] for claim in claims if claim["found"]}
+    return {
+        "candidate": "camaudit flag",
+        "targets": TARGETS,
+        "seconds": seconds,
+        "median_s": round(median(seconds), 1),
+        "peak_mb": round(memory_mb("VmHWM")),
+        "marked_found": CLASSES[MARKED] in found,
+        "others_found": len(found - {CLASSES[MARKED]}),
+    }
