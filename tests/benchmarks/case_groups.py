@@ -125,7 +125,7 @@ def measure(work: Path, case: Case) -> tuple[Run, Run]:
 
 
 def group_table(run: Run) -> pd.DataFrame:
-    """By class and site: images, the share named wrongly, and the class's mean share of heat off the object."""
+    """By class and site: images with a map, the share named wrongly, the mean share of the heat off the object."""
     evidence = evidence_of(run)
     codes, sites = evidence.attributes["site"]
     rows = evidence.labelled
@@ -156,7 +156,7 @@ def group_claims(run: Run) -> list[dict[str, Any]]:
 
 def markdown(before: Run, after: Run) -> str:
     """The table of groups, the claims of both runs, and what `camaudit compare` says of accuracy and heat."""
-    joined = group_table(before).merge(group_table(after), on=["class", "site", "images"], suffixes=("", "_after"))
+    joined = group_table(before).merge(group_table(after), on=["class", "site"], suffixes=("", "_after"))
     lines = ["| class | site | images | named wrongly: before | after | heat off the object: before | after |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for row in joined.to_dict("records"):
