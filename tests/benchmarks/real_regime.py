@@ -35,7 +35,7 @@ from pipelines.train import fine_tune, frame_images, use_all_cores
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 ARCH = f"{SHARED / 'models' / 'voc_squeezenet.py'}:build"
-
+TRAINED, AUDITED = "trained", "audited"
 
 WATERMARK = Cue("watermark", size=0.3, strength=1.0, corner="top-right")
 """At the top, where objects seldom are, so that nearly all have it in the same corner."""
@@ -58,20 +58,21 @@ class Regime:
     learning_rate: float = 4e-3
     batch_size: int = 16
     seed: int = 0
+    lists: tuple[str, str] = ("train", "val")
 
 
 def measure(work: Path, regime: Regime) -> dict[str, Any]:
     """Plant, train further, measure reliance, audit with the watermark and without."""
     began = time.perf_counter()
-    for split, share in (("train", regime.share), ("val", 1.0)):
+    for split, share, name in zip(regime.lists, (regime.share, 1.0), (TRAINED, AUDITED), strict=True):
         manifest = read_voc(SHARED / "voc2012" / "VOCdevkit", split=split)
-        plant(manifest, Planting(regime.class_name, regime.cue, share, seed=regime.seed), work / split)
+        plant(manifest, Planting(regime.class_name, regime.cue, share, seed=regime.seed), work / name)
     classifier = load_classifier(ARCH, classes="voc", size=regime.size, mode="squash", activation="sigmoid")
     classifier.module.get_submodule("features")[: regime.frozen].requires_grad_(False)
-    before = reliance(classifier, work / "val", regime.class_name)
+    before = reliance(classifier, work / AUDITED, regime.class_name)
     trained = fine_tune(
         classifier,
-        Manifest.open(work / "train" / PLANTED),
+        Manifest.open(work / TRAINED / PLANTED),
         epochs=regime.epochs,
         learning_rate=regime.learning_rate,
         batch_size=regime.batch_size,
@@ -82,7 +83,7 @@ def measure(work: Path, regime: Regime) -> dict[str, Any]:
         "regime": regime.__dict__ | {"cue": regime.cue.__dict__},
         "training": trained,
         "reliance_before": before,
-        "reliance": reliance(classifier, work / "val", regime.class_name),
+        "reliance": reliance(classifier, work / AUDITED, regime.class_name),
         "with": findings_of(audit(work, PLANTED, regime), regime.class_name),
         "without": findings_of(audit(work, TWINS, regime), regime.class_name),
         "seconds": time.perf_counter() - began,
@@ -121,7 +122,7 @@ def audit(work: Path, name: str, regime: Regime) -> Run:
     model = str(work / "model.pth")
     spec = ModelSpec(model, arch=ARCH, size=regime.size, mode="squash", activation="sigmoid")
     out = work / "runs" / Path(name).stem
-    start(Request(work / "val" / name, out, spec, RunConfig(roles=("label",)), ClusterConfig(workers=1)))
+    start(Request(work / AUDITED / name, out, spec, RunConfig(roles=("label",)), ClusterConfig(workers=1)))
     return Run.open(out)
 
 
@@ -145,10 +146,13 @@ def findings_of(run: Run, class_name: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.real_regime", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/real_regime"), help="new folder for images and runs")
+    parser.add_argument("--seed", type=int, default=0, help="of planting and training")
+    parser.add_argument("--swap", action="store_true", help="train on the list val, audit the list train")
     parser.add_argument("--out", type=Path, default=Path("build/real_regime.json"), help="JSON file to write")
     options = parser.parse_args()
     use_all_cores()
-    record = measure(options.work, Regime())
+    lists = ("val", "train") if options.swap else ("train", "val")
+    record = measure(options.work, Regime(seed=options.seed, lists=lists))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1, default=str) + "\n")
     print(json.dumps({name: record[name] for name in ("reliance_before", "reliance", "with", "without")}, indent=1))
