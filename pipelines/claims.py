@@ -15,6 +15,7 @@ from audit.store.tables import write_table
 from pipelines.features import cluster_run
 
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
+_NOT_KEPT = "No clusters: the run was begun without scores, so what lies under the heat was not kept"
 
 
 def write_claims(
@@ -31,8 +32,12 @@ def write_claims(
     rows = [*class_claims(classes, rules, boxed), *found.rows, *clusters]
     columns = {name: [row[name] for row in rows] for name in layout.CLAIM.names}
     write_table(run.path / layout.FINDINGS / layout.CLAIMS, columns, layout.CLAIM)
-    untested = [*found.untested, *([] if _has_features(run, shards) else [_NO_LAYER])]
+    untested = [*found.untested, *([] if _has_features(run, shards) else [_why_not(run)])]
     return {"claims": _count(rows), "untested": untested}
+
+
+def _why_not(run: Run) -> str:
+    return _NO_LAYER if run.record["config"].get("scored", True) else _NOT_KEPT
 
 
 def _has_features(run: Run, shards: Sequence[Shard]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.findings import Rules
+from audit.findings import Rules, severity
 from audit.findings.detector import Detector, fit_detector, target_features
 from audit.store import Run, Shard, layout
 from pipelines.gather import Gathered
@@ -23,8 +23,8 @@ def detect(
     """Findings about confidently named targets of which nothing is known, and what the detector is worth.
 
     Returns:
-        Rows as of `judge`, kind `detected`, the severity being the detector's probability; and its record, or None
-        where all objects are known, or none.
+        Rows as of `judge`, of kind `detected`, their severity with the detector's probability for the misplacement; and
+        its record, None where all objects are known, or none.
     """
     targets = gathered.targets
     known = targets["known"].to_numpy()
@@ -34,18 +34,23 @@ def detect(
     features = target_features(
         heat, targets["probability"].to_numpy(), targets["class_id"].to_numpy(), len(run.classes)
     )
-    image = pd.factorize(targets["look"])[0]
-    detector = fit_detector(features[known], judged["kind"].notna().to_numpy(), image[known])
+    named = targets["probability"].to_numpy() >= rules.confident
+    seen, unseen = known & named, ~known & named
+    off = judged["kind"].reindex(targets.index).notna().to_numpy()
+    detector = fit_detector(features[seen], off[seen], pd.factorize(targets["look"])[0][seen])
     if isinstance(detector, str):
         return judged.iloc[:0], {"refused": detector}
-    return _detected(targets[~known], detector, features[~known], rules), _record(detector, int((~known).sum()))
+    return _detected(targets[unseen], detector, features[unseen]), _record(detector, int(unseen.sum()))
 
 
-def _detected(targets: pd.DataFrame, detector: Detector, features: NDArray[np.floating], rules: Rules) -> pd.DataFrame:
+def _detected(targets: pd.DataFrame, detector: Detector, features: NDArray[np.floating]) -> pd.DataFrame:
     chances = detector.predict(features)
-    named = targets["probability"].to_numpy() >= rules.confident
-    rows = targets.assign(severity=chances, kind="detected", chance=np.nan, q_low=np.nan, q_high=np.nan)
-    return rows[named & (chances >= detector.threshold)]
+    rows = targets.assign(
+        severity=severity(targets["probability"].to_numpy(), chances),
+        kind="detected",
+        **dict.fromkeys(("chance", "q_low", "q_high"), np.nan),
+    )
+    return rows[detector.flag(features)]
 
 
 def _record(detector: Detector, judged: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import Track
 from audit.findings import KINDS, ClassTally, Rules, ShiftTally, kinds, misplacement, severity
+from audit.findings.exact import one_vote
 from audit.findings.sentences import explain_targets
 from audit.metrics import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.store import Run, Shard, layout
@@ -39,11 +40,13 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, track: Track = 
     curve = mean_iou_curve(gathered.confusion, len(run.classes))
     level = _level(threshold, curve)
     judged = judge(gathered.scored, rules)
+    _forget(run)
     detected, detector = detect(run, shards, gathered, judged, rules)
     found = pd.concat([judged[judged["kind"].notna()], detected])
     columns = _named(run, found, gathered.cells["off_heat"][found.index])
-    columns |= {"level": np.full(len(found), rules.level)}
-    columns["family"] = np.full(len(found), f"{len(judged)} scored targets", object)
+    tested = found["known"].to_numpy()
+    columns["level"] = np.where(tested, rules.level, np.nan)
+    columns["family"] = np.where(tested, f"{len(judged)} scored targets", "detector").astype(object)
     _write_findings(run, shards, columns, level)
     table = _class_table(run, judged, rules)
     write_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS, table, layout.CLASS_FINDING)
@@ -55,9 +58,16 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, track: Track = 
         "detector": detector,
     }
     write_json(run.path / layout.SUMMARY, summary)
-    for name in (layout.EFFECTS, layout.CAUSES):  # they speak of findings that were
-        (run.path / layout.FINDINGS / name).unlink(missing_ok=True)
     return summary
+
+
+def _forget(run: Run) -> None:
+    """Delete what speaks of findings that were: outcomes of interventions, the page and its sheets."""
+    for name in (layout.EFFECTS, layout.CAUSES):
+        (run.path / layout.FINDINGS / name).unlink(missing_ok=True)
+    report = run.path / layout.REPORT
+    for path in (report / layout.PAGE, *(report / layout.SHEETS).glob("*.jpg")):
+        path.unlink(missing_ok=True)
 
 
 def judge(scored: pd.DataFrame, rules: Rules) -> pd.DataFrame:
@@ -123,6 +133,11 @@ def _write_part(run: Run, level: int, shard: Shard, found: dict[str, NDArray[Any
 
 
 def _class_table(run: Run, judged: pd.DataFrame, rules: Rules) -> dict[str, Any]:
+    named = np.flatnonzero(judged["probability"].to_numpy() >= rules.confident)
+    image = pd.factorize(judged["look"])[0]
+    vote = np.zeros(len(judged), bool)
+    vote[named[one_vote(judged["class_id"].to_numpy()[named], image[named])]] = True
+    judged = judged.assign(vote=vote)
     tally = ClassTally(len(run.classes))
     tally.add({str(name): judged[name].to_numpy() for name in judged}, judged["kind"].notna().to_numpy(), rules)
     return tally.table(run.classes, rules)

@@ -125,7 +125,8 @@ def gather(run: Run, shards: Sequence[Shard], track: Track = iter) -> Gathered:
 def _read(run: Run, shard: Shard) -> _Part:
     scores = run.read("scores", shard, ["sample", "slot", "status", "rests_on", *_SCORES, *_FLAGS, *_CELLS])
     targets = run.read("targets", shard, [*_TARGETS, "role", "status"])
-    looks = _array(run.read("samples", shard, ["look"])["look"])
+    # A failed sample has none, and no target; a null would make numbers of 64 bits floats of 53.
+    looks = _array(run.read("samples", shard, ["look"])["look"].fill_null(0))
     for name in ("sample", "slot"):
         if not scores[name].equals(targets[name]):
             raise RunError(

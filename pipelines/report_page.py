@@ -27,7 +27,6 @@ from pipelines.examples import Examples, Part, how_chosen
 from pipelines.limits import checks_of, limits_of
 from pipelines.report import class_table
 
-PAGE = "index.html"
 _EDGES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _SIDE = 288
 _MOST_OTHERS = 200
@@ -46,7 +45,7 @@ def write_report(run: Run, out: Path | None = None, most: int = 12, track: Track
         RunError: the run was not flagged yet, or its tables are damaged.
     """
     class_table(run)
-    path = run.path / layout.REPORT / PAGE if out is None else out
+    path = run.path / layout.REPORT / layout.PAGE if out is None else out
     page = render_report(gather_report(run, most, track))
     write_atomically(path, lambda partial: partial.write_text(page, encoding="utf-8"))
     return path

@@ -22,7 +22,6 @@ from audit.store import Run, layout
 from audit.store.files import write_atomically
 from audit.store.tables import read_parts, read_table
 
-SHEETS = "sheets"
 THUMBNAIL = (120, 160)
 """Height and width, pixels."""
 
@@ -42,7 +41,7 @@ def draw_sheets(run: Run, claims: Iterable[Mapping[str, Any]], track: Track = it
     Raises:
         RunError: the run's own tables or maps are damaged.
     """
-    folder = run.path / layout.REPORT / SHEETS
+    folder = run.path / layout.REPORT / layout.SHEETS
     for old in folder.glob("*.jpg"):
         old.unlink()
     severe = _most_severe(run)

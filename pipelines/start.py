@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -55,12 +56,22 @@ def start(request: Request) -> dict[str, Any]:
                 _say_cost(run, todo)
                 with sample_bar("auditing", run.samples, run.samples - todo, _passes(run, todo)) as bar:
                     audit(replace(plan, task=task), client, bar)
-        summary = flag(run, request.rules, request.threshold) if request.config.scored else {}
+        summary = _flagged(run, request, anew=bool(todo)) if request.config.scored else {}
     print_status(run, status_record(run, check=False))
     if summary:
         print_summary(summary)
         say(f"next: camaudit findings {run.path}; camaudit dashboard {run.path}", out_console)
     return summary
+
+
+def _flagged(run: Run, request: Request, anew: bool) -> dict[str, Any]:
+    """Findings of the run: those there are if nothing has changed, so that what was made of them stays."""
+    path = run.path / layout.SUMMARY
+    if not anew and path.exists() and request.threshold is None and read_rules(run) == request.rules:
+        summary: dict[str, Any] = json.loads(path.read_text())
+        if summary["samples"]["processed"] == run.account().processed:
+            return summary
+    return flag(run, request.rules, request.threshold)
 
 
 def _compiling(plan: Plan, cluster: ClusterConfig, todo: int) -> bool:
@@ -80,6 +91,7 @@ def rescore(path: Path, cluster: ClusterConfig) -> None:
         work = partial(rescore_shard, os.path.abspath(path))
         with connect(cluster) as client, sample_bar("scoring", sum(map(len, shards))) as bar:
             submit_all(client, shards, work, bar)
+        (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
         print_summary(flag(run, read_rules(run)))
 
 

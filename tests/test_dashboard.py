@@ -419,6 +419,9 @@ def test_a_finding_of_a_detector_is_listed_and_told_without_chance(fresh_path: P
     write_table(run.part("findings", 0), rows, layout.FINDING)
     listed = RunTables(run).findings(Filters())
     assert sum(row["kind"] == "detected" for row in listed) == count
+    listing = page("findings", fresh_path)
+    assert not listing.exception
+    assert any("no mask" in str(caption.value) for caption in listing.caption)
     app = page("sample", fresh_path, finding=rows["finding"][0])
     assert not app.exception
     assert any("has no mask" in str(text.value) for text in app.text)

@@ -105,13 +105,12 @@ def test_a_target_that_more_likely_looks_at_its_object_is_not_flagged() -> None:
 def test_features_are_shares_of_heat_and_its_shape() -> None:
     heat = np.zeros((2, 64))
     heat[0, 63], heat[1] = 7, 1
-    under = np.array([[1.0, 2.0], [3.0, 4.0]])
-    features = target_features(heat, np.array([0.5, 0.25]), np.array([2, 0]), 3, under)
-    assert features.shape == (2, 64 + 5 + 1 + 3 + 2)
+    features = target_features(heat, np.array([0.5, 0.25]), np.array([2, 0]), 3)
+    assert features.shape == (2, 64 + 5 + 1 + 3)
     np.testing.assert_array_equal(features[0, :64], np.eye(64)[63])
     np.testing.assert_allclose(features[0, 64:69], [0, 1, 7, 7, 3.5 * np.sqrt(2)], rtol=1e-6)
     np.testing.assert_allclose(features[1, 64:66], [np.log(64), 1 / 64], rtol=1e-5)
-    np.testing.assert_array_equal(features[:, 69:], [[0.5, 0, 0, 1, 1, 2], [0.25, 1, 0, 0, 3, 4]])
+    np.testing.assert_array_equal(features[:, 69:], [[0.5, 0, 0, 1], [0.25, 1, 0, 0]])
 
 
 def test_maps_without_heat_and_many_classes_give_features_all_the_same() -> None:
@@ -123,3 +122,10 @@ def test_maps_without_heat_and_many_classes_give_features_all_the_same() -> None
 def test_a_precision_out_of_range_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="Expected `precision` between 0 and 1, got 1"):
         fit_detector(*draw(rng, 10), np.arange(10), precision=1)
+
+
+def test_a_detector_is_refused_where_one_kind_is_a_single_image_and_its_copies() -> None:
+    rng = np.random.default_rng(0)
+    off = np.arange(400) < 60
+    image = np.where(off, 0, np.arange(400))
+    assert "in a single image" in str(fit_detector(rng.random((400, 5)), off, image))

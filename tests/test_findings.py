@@ -286,7 +286,8 @@ def test_the_interval_of_nothing_is_nan() -> None:
 
 def targets(rng: np.random.Generator, count: int, classes: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     columns = {name: rng.random(count) for name in ("probability", "energy", "area", "lift")}
-    return columns | {"class_id": rng.integers(0, classes, count)}, rng.random(count) < 0.4
+    columns |= {"class_id": rng.integers(0, classes, count), "vote": np.ones(count, bool)}
+    return columns, rng.random(count) < 0.4
 
 
 def test_a_class_tally_in_parts_is_that_of_loops_over_its_targets(rng: np.random.Generator) -> None:
@@ -324,7 +325,7 @@ def test_a_class_tally_in_parts_is_that_of_loops_over_its_targets(rng: np.random
 def test_a_class_mostly_off_the_object_is_a_finding_and_one_mostly_on_it_is_not() -> None:
     tally = ClassTally(2)
     ones = np.ones(40)
-    columns = dict.fromkeys(("probability", "energy", "area", "lift"), ones)
+    columns = dict.fromkeys(("probability", "energy", "area", "lift"), ones) | {"vote": ones > 0}
     tally.add({"class_id": np.zeros(40, int), **columns}, np.arange(40) < 30, RULES)
     tally.add({"class_id": np.ones(40, int), **columns}, np.arange(40) < 4, RULES)
     assert dict(zip(*(tally.table(("a", "b"), RULES)[name] for name in ("class", "finding")), strict=True)) == {
@@ -335,7 +336,7 @@ def test_a_class_mostly_off_the_object_is_a_finding_and_one_mostly_on_it_is_not(
 
 def test_a_class_never_named_with_confidence_has_no_share_and_is_no_finding() -> None:
     tally = ClassTally(1)
-    columns = {name: np.full(3, 0.2) for name in ("probability", "energy", "area", "lift")}
+    columns = {name: np.full(3, 0.2) for name in ("probability", "energy", "area", "lift")} | {"vote": np.ones(3, bool)}
     tally.add({"class_id": np.zeros(3, int), **columns}, np.ones(3, bool), RULES)
     table = tally.table(("a",), RULES)
     assert np.isnan(np.array(table["share"], float)).all()
@@ -344,7 +345,7 @@ def test_a_class_never_named_with_confidence_has_no_share_and_is_no_finding() ->
 
 def test_one_target_whose_heat_lies_on_void_does_not_spoil_the_means_of_its_class() -> None:
     tally = ClassTally(1)
-    columns = {"probability": np.ones(3), "area": np.full(3, 0.1)}
+    columns = {"probability": np.ones(3), "area": np.full(3, 0.1), "vote": np.ones(3, bool)}
     columns |= {"energy": np.array([0.2, np.nan, 0.4]), "lift": np.array([2.0, np.nan, 4.0])}
     tally.add({"class_id": np.zeros(3, int), **columns}, np.zeros(3, bool), RULES)
     table = tally.table(("a",), RULES)

@@ -72,7 +72,12 @@ def test_members_of_clusters_are_targets_of_the_run(drawn: Run) -> None:
 def test_targets_without_masks_are_flagged_by_a_detector_of_stated_worth(partly_masked: Run) -> None:
     detector = json.loads((partly_masked.path / layout.SUMMARY).read_text())["detector"]
     assert detector["precision"] > 0.8
-    assert detector["judged"] == 600
+    named = [
+        row["probability"] >= 0.5
+        for shard in partly_masked.shards
+        for row in partly_masked.read("targets", shard).to_pylist()
+    ]
+    assert detector["judged"] == sum(named[2400:])
     parts = (partly_masked.path / layout.FINDINGS).glob("part-*.parquet")
     detected = [row for part in parts for row in pq.read_table(part).to_pylist() if row["kind"] == "detected"]
     assert {row["rests_on"] for row in detected} == {"detector"}
@@ -122,3 +127,34 @@ def test_what_interventions_said_of_earlier_findings_is_dropped(drawn: Run) -> N
     flag(drawn, Rules())
     assert not (drawn.path / layout.FINDINGS / layout.EFFECTS).exists()
     assert not (drawn.path / layout.FINDINGS / layout.CAUSES).exists()
+
+
+def test_hashes_keep_all_their_bits_beside_a_sample_that_failed(tmp_path: Path) -> None:
+    run = Run.open(make_run(tmp_path))
+    looks = [[2**62, 2**62 + 1], [5, 6], [7, None]]
+    for shard, own in zip(run.shards, looks, strict=True):
+        samples = run.read("samples", shard).to_pydict() | {"look": own}
+        write_table(run.part("samples", shard.index), samples, layout.SAMPLES)
+    assert gather(run, run.done()).targets["look"].tolist() == [2**62, 2**62 + 1, 5, 6, 7]
+
+
+def test_copies_of_one_image_are_one_witness_against_a_class(tmp_path: Path) -> None:
+    run = draw_run(tmp_path / "run", 400)
+    for shard in run.shards:
+        samples = run.read("samples", shard).to_pydict()
+        samples["look"] = [row % len(CLASSES) for row in samples["sample"]]
+        write_table(run.part("samples", shard.index), samples, layout.SAMPLES)
+    flag(run, Rules(tolerated=0.01))
+    table = pq.read_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS).to_pylist()
+    assert {row["targets"] for row in table} == {20}
+    assert {row["confident"] for row in table} == {1}
+    assert not any(row["finding"] for row in table if row["p"] > 0.01)
+
+
+def test_a_run_begun_without_scores_says_why_it_has_no_clusters(tmp_path: Path) -> None:
+    run = Run.open(make_run(tmp_path))
+    for shard in run.shards:
+        write_table(run.part("features", shard.index), {"sample": [], "slot": [], "under": []}, layout.FEATURES)
+    assert any("one layer" in said for said in flag(run, Rules())["untested"])
+    run.record["config"]["scored"] = False
+    assert any("begun without scores" in said for said in flag(run, Rules())["untested"])

@@ -1,7 +1,7 @@
 """Findings without masks: a detector that learns from the masked part of a collection what off-object heat looks like.
 
 A logistic regression on what is known of a target without its mask: where its heat lies in the frame, how concentrated
-it is, how sure the model was, which class it names, what lies under the heat. It is fitted to `Evidence.off` of masked
+it is, how sure the model was, which class it names. It is fitted to `Evidence.off` of masked
 targets, and is worth as much as it was right on masked targets that it had not seen: those figures come with it, and if
 they are too low there is no detector. They hold for the rest of the collection as far as the masked part resembles it.
 """
@@ -68,7 +68,6 @@ def target_features(
     probability: NDArray[np.floating],
     class_id: NDArray[np.integer],
     class_count: int,
-    under: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
     """What is known of targets without a mask: [n, F].
 
@@ -76,15 +75,12 @@ def target_features(
         heat: [n, 64] all heat by cell of the frame, also of masked targets: off-object heat would tell of the mask.
         probability, class_id: [n].
         class_count: number of classes.
-        under: [n, d] components of the activation under all heat.
     """
     cells = np.nan_to_num(np.asarray(heat, np.float32))
     cells = cells / np.maximum(cells.sum(axis=1, keepdims=True), np.float32(1e-6))
     columns = [cells, _shape_of(cells), np.asarray(probability, np.float32)[:, None]]
     if class_count <= MOST_CLASSES:
         columns.append(np.eye(class_count, dtype=np.float32)[class_id])
-    if under is not None:
-        columns.append(np.asarray(under, np.float32))
     return np.concatenate(columns, axis=1)
 
 
@@ -116,6 +112,8 @@ def fit_detector(
             f"got {off.sum()} and {(~off).sum()}; add masks"
         )
     folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, image))
+    if any(off[others].all() or not off[others].any() for others, _ in folds):
+        return "Expected masked targets of both kinds in many images, got one kind in a single image and its copies"
     chances = _held_out(features, off, folds)
     threshold = choose_threshold(chances, off, precision)
     flagged = _flagged_by_other_folds(chances, off, folds, precision)

@@ -125,11 +125,12 @@ class ClassTally:
         """Count scored targets.
 
         Args:
-            columns: `class_id`, `probability`, `energy`, `area` and `lift`, each [n].
+            columns: `class_id`, `probability`, `energy`, `area` and `lift`, each [n], and `vote` [n] bool, False for
+                all but one of near-duplicates: copies cannot make evidence.
             found: [n] whether there is a finding about the target.
         """
         ids = columns["class_id"]
-        confident = columns["probability"] >= rules.confident
+        confident = (columns["probability"] >= rules.confident) & columns["vote"]
         weights = {"targets": np.ones(len(ids)), "confident": confident, "off_object": confident & found}
         for name, weight in weights.items():
             self._sums[name] += np.bincount(ids, weights=weight, minlength=len(self._sums[name]))

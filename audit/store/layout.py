@@ -35,6 +35,9 @@ EFFECTS = "effects.parquet"
 CAUSES = "causes.parquet"
 SUMMARY = "summary.json"
 REPORT = "report"
+PAGE = "index.html"
+SHEETS = "sheets"
+NULL = "null.json"
 VERDICTS = "verdicts.sqlite"
 LOCK = "lock"
 
@@ -131,7 +134,7 @@ FINDING = pa.schema(
     [
         ("finding", pa.string()),  # SAMPLE:SLOT:KIND
         ("kind", pa.string()),  # avoids, indifferent
-        ("severity", pa.float32()),  # the image score, 0..1
+        ("severity", pa.float32()),  # the image score, 0..1; of a detected one with the detector's probability in it
         ("sample", pa.int64()),
         ("id", pa.string()),
         ("slot", pa.int16()),

@@ -50,8 +50,10 @@ def _choose(context: Context) -> str:
 
 
 def _evidence(row: Mapping[str, Any]) -> str:
+    if row["kind"] == "detected":
+        return "no mask: judged by a detector"
     judged_by = "q_low" if row["kind"] == "avoids" else "chance"
-    return f"{judged_by} {row[judged_by]:.2g}"
+    return f"energy {row['energy']:.2f}, {judged_by} {row[judged_by]:.2g}"
 
 
 def _label(option: str) -> str:
@@ -86,7 +88,7 @@ def _show_card(context: Context, row: Mapping[str, Any], verdict: Verdict | None
     with st.container(gap=None):
         st.text(f"{shorten(row['class'], 18)}   {shorten(row['id'], 22)}")
         st.caption(f"severity {row['severity']:.2f}, probability {row['probability']:.2f}")
-        st.caption(f"energy {row['energy']:.2f}, {_evidence(row)}")
+        st.caption(_evidence(row))
         if notices:
             st.text(shorten(notices[0], 90))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
