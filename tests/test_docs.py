@@ -63,3 +63,8 @@ def test_the_readme_opens_with_a_picture_and_the_two_commands() -> None:
     assert re.search(r"!\[[^]]+\]\([^)]+\.png\)", opening)
     assert "make demo" in opening
     assert "make test" in opening
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_gap_left_to_fill(page: Path) -> None:
+    assert not re.search(r"TODO|FIXME|FIGURE", page.read_text())
