@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from made_evidence import CELLS, copied, draw_evidence, plant_context, plant_hea
 
 from audit.findings.claims import all_claims
 from audit.findings.context import context_claims
+from audit.findings.contrasts import claim_key
 from audit.findings.evidence import Evidence
 from audit.findings.frames import counted, near_object
 from audit.findings.groups import group_claims
@@ -314,6 +316,21 @@ def test_rows_are_of_the_table_of_claims_with_ids_of_their_own() -> None:
         assert json.loads(row["details"])
         assert row["p"] <= row["level"]
         assert row["found"] == (not any(doubt in row["says"] for doubt in ("chance.", "too small", "no more than")))
+
+
+def test_names_with_colons_and_percent_signs_give_claims_keys_of_their_own() -> None:
+    evidence = planted()
+    names = ("a", "a:b", "a%3Ab", "n01:cat", *evidence.classes[4:])
+    rows = all_claims(replace(evidence, classes=names), 0.9999).rows
+    assert len({row["finding"] for row in rows}) == len(rows)
+    for row in rows:
+        kind, name, *subject = map(unquote, row["finding"].split(":"))
+        assert (kind, name or None, subject[0]) == (row["kind"], row["class"], row["subject"])
+
+
+def test_parts_of_a_key_cannot_run_into_each_other() -> None:
+    parts = [("zone", "a:b", "c"), ("zone", "a", "b:c"), ("zone", "a%3Ab", "c"), ("zone", "a", "b", "c")]
+    assert len({claim_key(*one) for one in parts}) == len(parts)
 
 
 def test_q_is_corrected_for_all_that_was_tested_also_for_what_is_not_listed() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.clusters import Members, by_class, representatives
-from audit.findings.contrasts import FEWEST, Row, percent
+from audit.findings.contrasts import FEWEST, Row, claim_key, percent
 from audit.findings.evidence import Evidence
 from audit.findings.exact import label_permutation
 from audit.findings.multiplicity import benjamini_hochberg
@@ -109,7 +109,7 @@ def _row(
     name = evidence.classes[card.class_id]
     details = {"class": name, "off_share": off / size if size else None, **_described(card, evidence)}
     return {
-        "finding": f"cluster:{name}:{card.cluster}",
+        "finding": claim_key("cluster", name, str(card.cluster)),
         "kind": "cluster",
         "class_id": card.class_id,
         "class": name,

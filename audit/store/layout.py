@@ -175,7 +175,7 @@ CLASS_FINDING = pa.schema(
 )
 CLAIM = pa.schema(  # a finding about more than one target, or what was tested and is none
     [
-        ("finding", pa.string()),  # KIND:CLASS:SUBJECT
+        ("finding", pa.string()),  # KIND:CLASS:SUBJECT, by audit.findings.contrasts.claim_key
         ("kind", pa.string()),  # class, zone, context, spot, group, cluster
         ("class_id", pa.int32()),  # null for all classes
         ("class", pa.string()),
