@@ -178,7 +178,7 @@ def _value_counts(card: _Card, evidence: Evidence) -> Iterator[dict[str, Any]]:
         inside, outside = (codes[own][codes[own] >= 0] for own in (card.inside, card.outside))
         if len(values) <= MOST_VALUES and len(inside) and len(outside):
             own, others = (np.bincount(part, minlength=len(values)) for part in (inside, outside))
-            for code in np.flatnonzero(own):
+            for code in np.flatnonzero(own + others):  # those it has none of were looked at too
                 counts = int(own[code]), len(inside), int(others[code]), len(outside)
                 yield {"attribute": attribute, "value": values[code], "counts": counts}
 
