@@ -307,6 +307,20 @@ def test_what_is_not_tested_is_said() -> None:
     assert not any(row["subject"].startswith("a1=") for row in claims.rows)
 
 
+def test_a_class_without_others_to_compare_it_with_is_said() -> None:
+    evidence = draw_evidence(300, 6, per_image=1)
+    evidence.named[(evidence.class_id != 2) & (np.cumsum(evidence.class_id != 2) > 4)] = False
+    assert all_claims(evidence).untested[-1] == (
+        "Not compared with other classes: class 2; fewer than 5 images of others are named confidently"
+    )
+    evidence = draw_evidence(60, 2, per_image=1)
+    nothing = {name: values[:0] for name, values in evidence.context.items()}
+    one = replace(evidence, classes=("class 0",), class_id=np.zeros_like(evidence.class_id), context=nothing)
+    alone = all_claims(one)
+    assert alone.untested == ["Not compared with other classes: class 0; it is the only class"]
+    assert {row["kind"] for row in alone.rows} <= {"group"}
+
+
 def test_rows_are_of_the_table_of_claims_with_ids_of_their_own() -> None:
     rows = all_claims(doctors_and_nurses()).rows
     table = pa.Table.from_pylist(rows, CLAIM)
