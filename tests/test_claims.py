@@ -174,6 +174,16 @@ def test_without_masks_a_spot_rests_on_heat_alone() -> None:
     assert "off the object" not in spot["says"]
 
 
+@pytest.mark.parametrize(("boxed", "basis"), [(0, "masks"), (1, "boxes"), (0.5, "masks and boxes")])
+def test_places_and_groups_rest_on_what_the_objects_were_taken_from(boxed: float, basis: str) -> None:
+    evidence = planted()
+    evidence = replace(evidence, boxed=np.arange(len(evidence)) % 2 < 2 * boxed)
+    rows = all_claims(evidence, 0.9999).rows
+    assert {row["kind"] for row in rows} == {"zone", "spot", "context", "group"}
+    assert {row["rests_on"] for row in rows if row["kind"] != "group"} == {basis}
+    assert {row["rests_on"] for row in rows if row["kind"] == "group"} == {basis, "labels"}
+
+
 def test_two_spots_of_a_class_are_two_claims() -> None:
     evidence, cells = planted(), np.zeros((CELLS, CELLS), bool)
     cells[0, :2] = True

@@ -36,6 +36,7 @@ _RESTS_ON = {
     "mask": "the object's mask",
     "masks": "object masks",
     "boxes": "object boxes",
+    "masks and boxes": "object masks, and boxes where there is none",
     "heat alone": "the heat alone; no object is known",
     "activations": "what the network computes under the heat",
     "detector": "a detector fitted to the images with masks",

@@ -191,7 +191,7 @@ CLAIM = pa.schema(  # a finding about more than one target, or what was tested a
         ("family", pa.string()),  # what was tested together, as `class x zone`
         ("tested", pa.int64()),  # how many
         ("found", pa.bool_()),
-        ("rests_on", pa.string()),  # masks, boxes, heat alone, activations, detector, labels
+        ("rests_on", pa.string()),  # masks, boxes, masks and boxes, heat alone, activations, labels
         ("says", pa.string()),  # in a sentence
         ("details", pa.string()),  # JSON, by kind: see docs/findings.md
     ]
