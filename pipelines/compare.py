@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from audit.datasets import Track
 from audit.errors import RunError
-from audit.findings import misplacement, severity
+from audit.export import read_rules
+from audit.findings import Rules, misplacement, severity
 from audit.findings.comparison import MEASURES, Pairs, compare_all, compare_classes
 from audit.store import Run, Shard, layout
 from audit.store.tables import read_table
@@ -39,8 +40,9 @@ def compare_runs(a: Run, b: Run, seed: int = 0, track: Track = iter) -> dict[str
         where a run has none written; `worse`: reasons to call B worse, none if it is not.
 
     Raises:
-        RunError: a run has no findings yet, or no sample is in both.
+        RunError: a run has no findings yet, they were flagged by different rules, or no sample is in both.
     """
+    _refuse_other_rules(a, b)
     samples_a, samples_b = _samples(a), _samples(b)
     shared = samples_a.merge(samples_b, on="id", suffixes=("_a", "_b"))
     if shared.empty:
@@ -81,6 +83,18 @@ def worse(record: dict[str, Any]) -> list[str]:
     if (off["low"] or 0) > 0:
         reasons.insert(0, f"off-object share rose by {off['difference']:.3f} [{off['low']:.3f}, {off['high']:.3f}]")
     return reasons
+
+
+def _refuse_other_rules(a: Run, b: Run) -> None:
+    """What is off the object by other rules would pass for a change of the model."""
+    rules_a, rules_b = read_rules(a), read_rules(b)
+    names = [one.name for one in fields(Rules) if getattr(rules_a, one.name) != getattr(rules_b, one.name)]
+    if names:
+        of_a, of_b = (", ".join(f"{name} {getattr(rules, name):g}" for name in names) for rules in (rules_a, rules_b))
+        raise RunError(
+            f"Expected the same rules in both runs, got {of_a} in {a.path} and {of_b} in {b.path}; flag one again with "
+            f"`camaudit flag {b.path}`"
+        )
 
 
 def _samples(run: Run) -> pd.DataFrame:

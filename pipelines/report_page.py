@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Manifest, Track
+from audit.errors import RunError
 from audit.export import finite, read_causes, read_claims, read_classes, read_effects, read_rules
 from audit.export.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
 from audit.findings import wilson_interval
@@ -42,7 +43,7 @@ def write_report(run: Run, out: Path | None = None, most: int = 12, track: Track
         track: wraps the shards that are read, for a progress bar.
 
     Raises:
-        RunError: the run was not flagged yet, or its tables are damaged.
+        RunError: the run, or a shard of it, was not flagged yet, or its tables are damaged.
     """
     class_table(run)
     path = run.path / layout.REPORT / layout.PAGE if out is None else out
@@ -141,7 +142,10 @@ class Survey:
         return _arrays(context.merge(keys.assign(place=np.arange(len(keys))), on=["sample", "slot"]))
 
     def _findings(self, shard: Shard) -> pd.DataFrame:
-        found: pd.DataFrame = read_table(self._run.path / layout.FINDINGS / layout.part_name(shard.index)).to_pandas()
+        path = self._run.path / layout.FINDINGS / layout.part_name(shard.index)
+        if not path.exists():
+            raise RunError(f"Expected findings at {path}, found none; make them with `camaudit flag {self._run.path}`")
+        found: pd.DataFrame = read_table(path).to_pandas()
         best = pd.concat([self._worst, found]) if len(self._worst) else found
         best = best.sort_values(["severity", "sample", "slot"], ascending=[False, True, True])
         self._worst = best.groupby("class_id").head(self._most)

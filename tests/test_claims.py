@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from made_evidence import CELLS, copied, draw_evidence, plant_context, plant_hea
 
 from audit.findings.claims import all_claims
 from audit.findings.context import context_claims
+from audit.findings.contrasts import claim_key
 from audit.findings.evidence import Evidence
 from audit.findings.frames import counted, near_object
 from audit.findings.groups import group_claims
@@ -172,6 +174,16 @@ def test_without_masks_a_spot_rests_on_heat_alone() -> None:
     assert "off the object" not in spot["says"]
 
 
+@pytest.mark.parametrize(("boxed", "basis"), [(0, "masks"), (1, "boxes"), (0.5, "masks and boxes")])
+def test_places_and_groups_rest_on_what_the_objects_were_taken_from(boxed: float, basis: str) -> None:
+    evidence = planted()
+    evidence = replace(evidence, boxed=np.arange(len(evidence)) % 2 < 2 * boxed)
+    rows = all_claims(evidence, 0.9999).rows
+    assert {row["kind"] for row in rows} == {"zone", "spot", "context", "group"}
+    assert {row["rests_on"] for row in rows if row["kind"] != "group"} == {basis}
+    assert {row["rests_on"] for row in rows if row["kind"] == "group"} == {basis, "labels"}
+
+
 def test_two_spots_of_a_class_are_two_claims() -> None:
     evidence, cells = planted(), np.zeros((CELLS, CELLS), bool)
     cells[0, :2] = True
@@ -305,6 +317,20 @@ def test_what_is_not_tested_is_said() -> None:
     assert not any(row["subject"].startswith("a1=") for row in claims.rows)
 
 
+def test_a_class_without_others_to_compare_it_with_is_said() -> None:
+    evidence = draw_evidence(300, 6, per_image=1)
+    evidence.named[(evidence.class_id != 2) & (np.cumsum(evidence.class_id != 2) > 4)] = False
+    assert all_claims(evidence).untested[-1] == (
+        "Not compared with other classes: class 2; fewer than 5 images of others are named confidently"
+    )
+    evidence = draw_evidence(60, 2, per_image=1)
+    nothing = {name: values[:0] for name, values in evidence.context.items()}
+    one = replace(evidence, classes=("class 0",), class_id=np.zeros_like(evidence.class_id), context=nothing)
+    alone = all_claims(one)
+    assert alone.untested == ["Not compared with other classes: class 0; it is the only class"]
+    assert {row["kind"] for row in alone.rows} <= {"group"}
+
+
 def test_rows_are_of_the_table_of_claims_with_ids_of_their_own() -> None:
     rows = all_claims(doctors_and_nurses()).rows
     table = pa.Table.from_pylist(rows, CLAIM)
@@ -314,6 +340,21 @@ def test_rows_are_of_the_table_of_claims_with_ids_of_their_own() -> None:
         assert json.loads(row["details"])
         assert row["p"] <= row["level"]
         assert row["found"] == (not any(doubt in row["says"] for doubt in ("chance.", "too small", "no more than")))
+
+
+def test_names_with_colons_and_percent_signs_give_claims_keys_of_their_own() -> None:
+    evidence = planted()
+    names = ("a", "a:b", "a%3Ab", "n01:cat", *evidence.classes[4:])
+    rows = all_claims(replace(evidence, classes=names), 0.9999).rows
+    assert len({row["finding"] for row in rows}) == len(rows)
+    for row in rows:
+        kind, name, *subject = map(unquote, row["finding"].split(":"))
+        assert (kind, name or None, subject[0]) == (row["kind"], row["class"], row["subject"])
+
+
+def test_parts_of_a_key_cannot_run_into_each_other() -> None:
+    parts = [("zone", "a:b", "c"), ("zone", "a", "b:c"), ("zone", "a%3Ab", "c"), ("zone", "a", "b", "c")]
+    assert len({claim_key(*one) for one in parts}) == len(parts)
 
 
 def test_q_is_corrected_for_all_that_was_tested_also_for_what_is_not_listed() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import hypergeom
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 
@@ -279,6 +280,16 @@ def test_attributes_that_a_cluster_has_more_often_are_named(
     (found,) = json.loads(row["details"])["attributes"]
     assert (found["attribute"], found["value"], found["inside"]) == ("source", "archive", 1.0)
     assert "source archive in 100 % (" in row["says"]
+
+
+def test_attribute_values_that_a_cluster_has_none_of_were_tested_too() -> None:
+    codes = np.repeat([0, 1, 1, 2, 3, 4, 5, 6], [8, 12, 10, 2, 2, 2, 2, 2]).astype(np.int32)  # 20 in it, 20 in the rest
+    evidence = make_evidence(np.zeros(40, int), attributes={"camera": (codes, tuple("abcdefgh"))})
+    members = Members(np.arange(40), np.repeat([0, NONE], 20).astype(np.int32), np.zeros(40, np.float32))
+    (row,) = cluster_claims(members, evidence)
+    (found,) = json.loads(row["details"])["attributes"]
+    assert found["p"] == pytest.approx(hypergeom(40, 8, 20).sf(7))
+    assert found["q"] == pytest.approx(7 * found["p"])  # `h` is in no image
 
 
 def test_without_known_objects_clusters_are_shown_but_not_tested(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from faults.collection import camaudit
 
 from audit.datasets import Manifest, Sample
 from audit.errors import RunError
+from audit.findings import Rules
 from audit.store import Run, layout
 from audit.store.tables import write_table
 from pipelines.compare import compare_runs
@@ -219,6 +220,19 @@ def test_a_run_without_findings_is_refused_with_what_to_do(tmp_path: Path) -> No
     (run.path / layout.FINDINGS / layout.part_name(0)).unlink()
     with pytest.raises(RunError, match=f"found none; make them with `camaudit flag {run.path}`"):
         compare_runs(run, run)
+
+
+def test_runs_flagged_by_different_rules_are_refused(tmp_path: Path) -> None:
+    a, b = (make_run(tmp_path / name, many(6)) for name in "ab")
+    for run, rules in ((a, Rules()), (b, Rules(level=0.2))):
+        (run.path / layout.SUMMARY).write_text(json.dumps({"rules": asdict(rules)}))
+    assert compare_runs(a, a)["worse"] == []
+    with pytest.raises(RunError) as refused:
+        compare_runs(a, b)
+    assert str(refused.value) == (
+        f"Expected the same rules in both runs, got level 0.05 in {a.path} and level 0.2 in {b.path}; flag one again "
+        f"with `camaudit flag {b.path}`"
+    )
 
 
 def test_the_gate_fails_on_worse_alone_and_says_why(

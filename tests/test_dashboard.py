@@ -18,6 +18,7 @@ from PIL import Image
 from small_run import CLASSES, FAILURE, HEIGHT, HOSTILE, OBJECT, WIDTH, make_run
 from streamlit.testing.v1 import AppTest
 
+from audit.datasets.manifest import Box, Manifest
 from audit.errors import RunError
 from audit.metrics import iou_curve
 from audit.pictures import CHANGED, read_picture, thumbnail_jpeg
@@ -344,6 +345,21 @@ def test_the_iou_of_the_counts_is_that_of_the_pixels_shown(run_path: Path, numbe
         mask = seen.mask_at(level / 256)
         assert mask is not None
         assert curve[level] == pytest.approx((mask & truth).sum() / (mask | truth).sum())
+
+
+def test_where_there_are_boxes_alone_they_are_the_object(fresh_path: Path) -> None:
+    listed = Manifest.open(fresh_path / layout.MANIFEST)
+    boxes = (Box(0, 8, 4, 30, 20), Box(1, 0, 0, 64, 3))
+    boxed = [replace(sample, mask=None, boxes=boxes) for sample in listed]
+    Manifest.from_samples(boxed, listed.classes, listed.root).save(fresh_path / layout.MANIFEST)
+    run = Run.open(fresh_path)
+    seen = read_picture(run, RunTables(run).sample(0) or {}, 0, 0)
+    truth = np.zeros((HEIGHT, WIDTH), bool)
+    truth[4:20, 8:30] = True
+    assert seen.notices == []
+    assert seen.image is not None
+    assert (seen.target == truth).all()
+    assert (seen.with_contour(seen.image) != seen.with_contour(seen.image, wanted=False)).any()
 
 
 def test_a_changed_image_is_shown_without_its_map(fresh_path: Path) -> None:

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from audit.errors import RunError
 from audit.export import read_claims
-from audit.export.html import heat_frame, interval_bar
-from audit.store import Run
+from audit.export.html import heat_frame, images, interval_bar, percent
+from audit.store import Run, layout
 from pipelines.cli import app
 from pipelines.report_page import gather_report, write_report
 
@@ -188,12 +188,26 @@ def test_a_run_that_was_not_flagged_is_refused(tmp_path: Path) -> None:
         write_report(Run.open(make_run(tmp_path, flagged=False)))
 
 
+def test_a_shard_scored_after_the_last_flag_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    part = path / layout.FINDINGS / layout.part_name(1)
+    part.unlink()
+    with pytest.raises(RunError) as refused:
+        write_report(Run.open(path))
+    assert str(refused.value) == f"Expected findings at {part}, found none; make them with `camaudit flag {path}`"
+
+
 def test_the_verb_writes_where_it_is_told_and_says_so(claimed: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     shown = CliRunner().invoke(app, ["report", str(claimed), "-o", str(out), "--most", "2"])
     assert shown.exit_code == 0, shown.output
     assert shown.output.strip() == str(out)
     assert out.read_text().startswith("<!DOCTYPE html>")
+
+
+def test_a_difference_next_to_nothing_has_no_sign_and_one_image_is_no_images() -> None:
+    assert [percent(one) for one in (-0.004, -0.0, -0.006, 0.004)] == ["0 %", "0 %", "-1 %", "under 1 %"]
+    assert [images(count) for count in (0, 1, 1234)] == ["0 images", "1 image", "1,234 images"]
 
 
 def test_an_interval_is_drawn_to_scale() -> None:

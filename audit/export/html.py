@@ -36,6 +36,7 @@ _RESTS_ON = {
     "mask": "the object's mask",
     "masks": "object masks",
     "boxes": "object boxes",
+    "masks and boxes": "object masks, and boxes where there is none",
     "heat alone": "the heat alone; no object is known",
     "activations": "what the network computes under the heat",
     "detector": "a detector fitted to the images with masks",
@@ -209,6 +210,7 @@ def _environment() -> Environment:
         "text": lambda text: _unbroken(shorten(text, LONGEST_TEXT)),
         "percent": lambda share: _unbroken(percent(share)),
         "number": number,
+        "images": images,
         "sure": sure,
     }
     words = {"kinds": _KINDS, "outcomes": _OUTCOMES, "signs": _SIGNS, "rests_on": _RESTS_ON}
@@ -223,10 +225,12 @@ def shorten(text: object, most: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in whole percent; never 0 % or 100 % for what is not.
+    """A share, or a difference of shares, in whole percent; no share is 0 % or 100 % that is not.
 
     >>> [percent(share) for share in (0.0, 0.001, 0.5, 0.999, 1.0, None)]
     ['0 %', 'under 1 %', '50 %', 'over 99 %', '100 %', 'unknown']
+    >>> [percent(difference) for difference in (-0.12, -0.001)]
+    ['-12 %', '0 %']
     """
     if share is None or share != share:
         return "unknown"
@@ -234,7 +238,7 @@ def percent(share: float | None) -> str:
         return "under 1 %"
     if 0.995 <= share < 1:
         return "over 99 %"
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:z.0f} %"
 
 
 def _unbroken(text: str) -> str:
@@ -245,6 +249,11 @@ def _unbroken(text: str) -> str:
 def number(count: int) -> str:
     """A count with its thousands apart: 12,345."""
     return f"{count:,}"
+
+
+def images(count: int) -> str:
+    """How many images: 1 image, 12,345 images."""
+    return f"{number(count)} image{'' if count == 1 else 's'}"
 
 
 def sure(q: float | None, level: float) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.clusters import Members, by_class, representatives
-from audit.findings.contrasts import FEWEST, Row, percent
+from audit.findings.contrasts import FEWEST, Row, claim_key, percent
 from audit.findings.evidence import Evidence
 from audit.findings.exact import label_permutation
 from audit.findings.multiplicity import benjamini_hochberg
@@ -109,7 +109,7 @@ def _row(
     name = evidence.classes[card.class_id]
     details = {"class": name, "off_share": off / size if size else None, **_described(card, evidence)}
     return {
-        "finding": f"cluster:{name}:{card.cluster}",
+        "finding": claim_key("cluster", name, str(card.cluster)),
         "kind": "cluster",
         "class_id": card.class_id,
         "class": name,
@@ -178,7 +178,7 @@ def _value_counts(card: _Card, evidence: Evidence) -> Iterator[dict[str, Any]]:
         inside, outside = (codes[own][codes[own] >= 0] for own in (card.inside, card.outside))
         if len(values) <= MOST_VALUES and len(inside) and len(outside):
             own, others = (np.bincount(part, minlength=len(values)) for part in (inside, outside))
-            for code in np.flatnonzero(own):
+            for code in np.flatnonzero(own + others):  # those it has none of were looked at too
                 counts = int(own[code]), len(inside), int(others[code]), len(outside)
                 yield {"attribute": attribute, "value": values[code], "counts": counts}
 

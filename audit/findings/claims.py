@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.findings.context import context_claims
 from audit.findings.contrasts import FEWEST, LEAST, Row
@@ -55,4 +56,11 @@ def _untested(evidence: Evidence, votes: Counted) -> list[str]:
         names = ", ".join(evidence.classes[i] for i in few[:5]) + (", ..." if len(few) > 5 else "")
         count = f"{len(few)} class{'' if len(few) == 1 else 'es'}"
         said.insert(0, f"Not tested, with fewer than {FEWEST} confidently named images: {count} ({names})")
-    return said
+    return said + _alone(evidence.classes, votes.images)
+
+
+def _alone(classes: tuple[str, ...], images: NDArray[np.int64]) -> list[str]:
+    """A sentence on the class, if there is one, that has images enough while the others together have not."""
+    lone = np.flatnonzero((images >= FEWEST) & (images.sum() - images < FEWEST))
+    why = "it is the only class" if len(classes) == 1 else f"fewer than {FEWEST} images of others are named confidently"
+    return [f"Not compared with other classes: {classes[i]}; {why}" for i in lone]

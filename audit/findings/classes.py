@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audit.findings.contrasts import Row, percent
+from audit.findings.contrasts import Row, claim_key, percent
 from audit.findings.off_object import Rules
 
 FAMILY = "class"
@@ -25,7 +25,7 @@ def class_claims(table: Mapping[str, Sequence[Any]], rules: Rules, boxed: bool =
 def _row(row: Mapping[str, Any], tested: int, rules: Rules, boxed: bool) -> Row:
     details = {name: row[name] for name in ("off_object", "energy", "area", "lift")}
     return {
-        "finding": f"class:{row['class']}",
+        "finding": claim_key("class", row["class"]),
         "kind": "class",
         "class_id": row["class_id"],
         "class": row["class"],

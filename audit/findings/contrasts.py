@@ -150,7 +150,7 @@ class Family:
         class_id = int(contrasts.class_id[i])
         name = None if class_id == ALL_CLASSES else classes[class_id]
         return {
-            "finding": ":".join((self.kind, name or "", told.subject) + ((told.measure,) if told.measure else ())),
+            "finding": claim_key(self.kind, name or "", told.subject, *((told.measure,) if told.measure else ())),
             "kind": self.kind,
             "class_id": None if name is None else class_id,
             "class": name,
@@ -173,6 +173,16 @@ class Family:
         if contrasts.share[i] - contrasts.expected[i] < self.least:
             return "That is too small a difference to matter."
         return "But it is no more than the area accounts for."
+
+
+def claim_key(*parts: str) -> str:
+    """What a claim is known by: its kind, class, subject and measure, of those that it has.
+
+    Example:
+        >>> claim_key("zone", "cat", "border"), claim_key("class", "n01: 50 %")
+        ('zone:cat:border', 'class:n01%3A 50 %25')
+    """
+    return ":".join(part.replace("%", "%25").replace(":", "%3A") for part in parts)
 
 
 def percent(share: float) -> str:

@@ -32,7 +32,7 @@ class Counted:
         class_id: [r] their classes, ascending.
         images: [C] how many each class has.
         starts: [C + 1] where each class begins among `rows`.
-        rests_on: what the objects were taken from: masks, boxes; or heat alone.
+        rests_on: what the objects were taken from: as `object_basis` says; or heat alone.
     """
 
     rows: NDArray[np.int64]
@@ -58,9 +58,20 @@ def counted(evidence: Evidence) -> Counted:
     rows = chosen[one_vote(evidence.class_id[chosen], evidence.image[chosen])]
     class_id = evidence.class_id[rows]
     images = np.bincount(class_id, minlength=len(evidence.classes))
-    basis = "boxes" if evidence.boxed[rows].any() else "masks"
     starts = np.concatenate([[0], np.cumsum(images)])
-    return Counted(rows, class_id, images, starts, basis if known else "heat alone")
+    return Counted(rows, class_id, images, starts, object_basis(evidence.boxed[rows]) if known else "heat alone")
+
+
+def object_basis(boxed: NDArray[np.bool_]) -> str:
+    """What the objects of targets were taken from, by whether each is known by boxes alone, [n].
+
+    Example:
+        >>> object_basis(np.array([False, True])), object_basis(np.array([True]))
+        ('masks and boxes', 'boxes')
+    """
+    if not boxed.any():
+        return "masks"
+    return "boxes" if boxed.all() else "masks and boxes"
 
 
 def frames(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from audit.findings.contrasts import ALL_CLASSES, Contrasts, Family, Row, Told, against_others, percent, testable
 from audit.findings.evidence import Evidence
 from audit.findings.exact import difference_interval, one_vote
-from audit.findings.frames import frame_totals
+from audit.findings.frames import frame_totals, object_basis
 from audit.findings.resampling import difference_interval as resampled_difference
 
 MOST_VALUES = 50
@@ -37,7 +37,7 @@ class Voters:
         rows: [r] positions in the evidence.
         owner: [r] their classes; 0 for all.
         shows: [r] bool, wrong or off the object.
-        rests_on: labels, masks or boxes.
+        rests_on: labels, or as `object_basis` says.
     """
 
     measure: str
@@ -109,10 +109,9 @@ def _counts(evidence: Evidence) -> tuple[list[Group], NDArray[np.int64]]:
 
 def _voters(evidence: Evidence) -> list[Voters]:
     named = evidence.named & evidence.known
-    basis = "boxes" if evidence.boxed[named].any() else "masks"
     measured = (
         ("wrong", evidence.labelled, evidence.wrong, "labels"),
-        ("off_object", named, evidence.off, basis),
+        ("off_object", named, evidence.off, object_basis(evidence.boxed[named])),
     )
     found = []
     for measure, chosen, shows, rests_on in measured:

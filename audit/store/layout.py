@@ -178,7 +178,7 @@ CLASS_FINDING = pa.schema(
 )
 CLAIM = pa.schema(  # a finding about more than one target, or what was tested and is none
     [
-        ("finding", pa.string()),  # KIND:CLASS:SUBJECT
+        ("finding", pa.string()),  # KIND:CLASS:SUBJECT, by audit.findings.contrasts.claim_key
         ("kind", pa.string()),  # class, zone, context, spot, group, cluster
         ("class_id", pa.int32()),  # null for all classes
         ("class", pa.string()),
@@ -194,7 +194,7 @@ CLAIM = pa.schema(  # a finding about more than one target, or what was tested a
         ("family", pa.string()),  # what was tested together, as `class x zone`
         ("tested", pa.int64()),  # how many
         ("found", pa.bool_()),
-        ("rests_on", pa.string()),  # masks, boxes, heat alone, activations, detector, labels
+        ("rests_on", pa.string()),  # masks, boxes, masks and boxes, heat alone, activations, labels
         ("says", pa.string()),  # in a sentence
         ("details", pa.string()),  # JSON, by kind: see docs/findings.md
     ]
