@@ -201,7 +201,9 @@ def test_the_verb_writes_where_it_is_told_and_says_so(claimed: Path, tmp_path: P
     out = tmp_path / "page.html"
     shown = CliRunner().invoke(app, ["report", str(claimed), "-o", str(out), "--most", "2"])
     assert shown.exit_code == 0, shown.output
-    assert shown.output.strip() == str(out)
+    page, *sheets = shown.output.split()
+    assert page == str(out)
+    assert all(Path(sheet).parent.name == "sheets" for sheet in sheets)
     assert out.read_text().startswith("<!DOCTYPE html>")
 
 
