@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from faults.collection import audit_here, camaudit, paint, save
 
 from audit.datasets.manifest import Box, Manifest, Sample
 from audit.errors import RunError
+from audit.findings import Rules
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.store import Run, layout
 from audit.store.tables import read_table, write_table
@@ -23,9 +24,9 @@ from pipelines.config import RunConfig
 from pipelines.faithfulness import draw_targets
 from pipelines.random_weights import compare_with_random
 from pipelines.run import Plan, prepare
-from pipelines.suspects import draw_suspects, with_files
+from pipelines.suspects import _claimed, draw_suspects, with_files
 from pipelines.tried import Tried
-from pipelines.verify import Verification, intervene, verify
+from pipelines.verify import Verification, intervene, verify, verify_run
 
 CLASSES = ("stamped", "red", "striped", "blank")
 SIDE, EACH = 48, 6
@@ -304,6 +305,56 @@ def test_where_no_object_is_known_the_confident_targets_of_claims_are_drawn(tmp_
     assert roles["flagged"] == [0] * EACH
     assert len(roles["control"]) == EACH
     assert 0 not in roles["control"]
+    assert drawn["severity"].isna().all()
+
+
+def test_copies_of_an_image_are_drawn_once(tmp_path: Path) -> None:
+    run = audited(tmp_path).run
+    before = draw_suspects(run, 50).query("role == 'flagged'")
+    stamped = before.loc[before["class_id"] == 0]
+    for shard in run.done():
+        samples = run.read("samples", shard).to_pandas()
+        samples.loc[samples["sample"].isin(stamped["sample"]), "look"] = 7
+        write_table(run.part("samples", shard.index), dict(samples.items()), layout.SAMPLES)
+    after = draw_suspects(run, 50).query("role == 'flagged'")
+    assert after.loc[after["class_id"] == 0, "sample"].tolist() == [stamped["sample"].iloc[0]]
+    assert set(after.loc[after["class_id"] == 2, "sample"]) == set(before.loc[before["class_id"] == 2, "sample"])
+
+
+def test_who_is_confident_and_what_is_misplaced_follow_the_rules_of_the_run(tmp_path: Path) -> None:
+    plan = audited(tmp_path)
+    path = plan.run.path / layout.SUMMARY
+    summary = json.loads(path.read_text())
+    path.write_text(json.dumps(summary | {"rules": asdict(Rules(confident=0.999, misplaced=1e-9))}))
+    red = [target for target in draw_targets(plan.run, 100, 0) if target["class_id"] == 1]
+    record = compare_with_random(plan.run, classifier_of(plan), red, seed=4)
+    assert record["trained"]["misplaced"]["mean"] > 0
+    claim(plan.run, ("spot:stamped:x", "spot", 0, "x", True))
+    listed = all_targets(plan.run).assign(probability=0.99)
+    assert not _claimed(plan.run, listed).any()
+
+
+def test_only_targets_with_known_objects_are_scored_with_random_weights(tmp_path: Path) -> None:
+    plan = audited(tmp_path)
+    path = plan.run.part("scores", 0)
+    scores = pq.read_table(path, partitioning=None)
+    statuses = ["no_mask" if row else status for row, status in enumerate(scores["status"].to_pylist())]
+    pq.write_table(scores.set_column(scores.schema.get_field_index("status"), "status", [statuses]), path)
+    drawn = [target["sample"] for target in draw_targets(plan.run, 100, 0, scored=True)]
+    known = [sample for sample in all_targets(plan.run)["sample"] if sample in (0, *range(8, EACH * len(CLASSES)))]
+    assert drawn == known
+
+
+def test_interventions_stand_where_nothing_can_be_scored_with_random_weights(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RunError("Expected targets with known objects")
+
+    monkeypatch.setattr("pipelines.verify.compare_with_random", refuse)
+    record = verify_run(plan.run, classifier_of(plan), Verification(sample=2))
+    assert record["random_weights"] == {"says": "Expected targets with known objects"}
+    assert record["targets"] >= 2
 
 
 def test_a_run_without_findings_is_refused(tmp_path: Path) -> None:
