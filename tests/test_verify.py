@@ -325,15 +325,15 @@ def test_who_is_confident_and_what_is_misplaced_follow_the_rules_of_the_run(tmp_
     plan = audited(tmp_path)
     claim(plan.run, ("spot:stamped:x", "spot", 0, "x", True))
     listed = all_targets(plan.run).assign(probability=0.9)
-    red = [target for target in draw_targets(plan.run, 100, 0) if target["class_id"] == 1]
+    striped = [target for target in draw_targets(plan.run, 100, 0) if target["class_id"] == 2]
     path = plan.run.path / layout.SUMMARY
     summary = json.loads(path.read_text())
     confident, misplaced = [], []
     for rules in (Rules(confident=0.8, misplaced=1e-9), Rules(confident=0.99, misplaced=1 - 1e-9)):
         path.write_text(json.dumps(summary | {"rules": asdict(rules)}))
         confident.append(int(_claimed(plan.run, listed).sum()))
-        record = compare_with_random(plan.run, classifier_of(plan), red, seed=4)
-        misplaced.append(record["random"]["misplaced"]["mean"])
+        record = compare_with_random(plan.run, classifier_of(plan), striped, seed=4)
+        misplaced.append(record["trained"]["misplaced"]["mean"])
     assert confident == [EACH, 0]
     assert misplaced[0] > misplaced[1]
 
