@@ -125,14 +125,17 @@ def measure_run(
     return _record(run, trial, found, failed)
 
 
-def draw_targets(run: Run, count: int, seed: int) -> list[dict[str, Any]]:
+def draw_targets(run: Run, count: int, seed: int, scored: bool = False) -> list[dict[str, Any]]:
     """Up to `count` targets with a map, without repeats, drawn from a seed; in the order of their samples.
+
+    Args:
+        scored: only those whose object is known.
 
     Raises:
         RunError: there are none.
     """
     shards = run.done()
-    with_map = [_rows_with_maps(run, shard) for shard in shards]
+    with_map = [_scored_rows(run, shard) if scored else _rows_with_maps(run, shard) for shard in shards]
     ends = np.cumsum([0, *map(len, with_map)])
     if not ends[-1]:
         raise RunError(f"No target of {run.path} has a map yet; make them with `camaudit run`")
@@ -148,6 +151,13 @@ def draw_targets(run: Run, count: int, seed: int) -> list[dict[str, Any]]:
 def _rows_with_maps(run: Run, shard: Shard) -> NDArray[np.intp]:
     statuses = run.read("targets", shard, ["status"])["status"].to_numpy()
     return np.flatnonzero(statuses == "ok")
+
+
+def _scored_rows(run: Run, shard: Shard) -> NDArray[np.intp]:
+    """Scores have a row for each target, in the order of targets."""
+    if not run.has_scores(shard):
+        return np.empty(0, np.intp)
+    return np.flatnonzero(run.read("scores", shard, ["status"])["status"].to_numpy() == "scored")
 
 
 def _measure_target(run: Run, classifier: Classifier, trial: Trial, target: Mapping[str, Any]) -> dict[str, Measured]:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from audit.attribution import Method, make_method
 from audit.attribution.sanity import randomise_from_top
 from audit.errors import ImageError, RunError
-from audit.findings import Rules, misplacement
+from audit.export import read_rules
+from audit.findings import misplacement
 from audit.findings.grid import Placed
 from audit.findings.null import shift_null
 from audit.metrics.faithfulness import bootstrap_means
@@ -80,6 +81,7 @@ def _both(
     run: Run, explain: Method, readable: Sequence[tuple[Mapping[str, Any], Input]]
 ) -> Iterator[NDArray[np.float64]]:
     """`MEASURES` of each target's stored map, then of the random network's: [2, 3], NaN where there is none."""
+    limit = read_rules(run).misplaced
     images = torch.from_numpy(np.stack([one.image for _, one in readable]))
     class_ids = torch.tensor([[target["class_id"]] for target, _ in readable])
     drawn = explain.attribute(images, lambda _logits: class_ids).maps.numpy()
@@ -90,17 +92,17 @@ def _both(
         stored = run.maps(target["sample"], target["sample"] + 1)[0, target["slot"]]
         class_id = np.array([target["class_id"]])
         pair = (Placed.of(maps, one.view, mask, class_id, one.size) for maps in (stored[None], random))
-        yield np.stack([_measures(placed) for placed in pair])
+        yield np.stack([_measures(placed, limit) for placed in pair])
 
 
-def _measures(placed: Placed) -> NDArray[np.float64]:
-    """[3] of one map; NaN without heat, or where the object is not seen."""
+def _measures(placed: Placed, limit: float) -> NDArray[np.float64]:
+    """[3] of one map, misplaced from a limit on; NaN without heat, or where the object is not seen."""
     total, area = float(placed.total[0]), float(placed.objects[0].sum() / placed.valid.sum())
     if not total > 0 or not area > 0:
         return np.full(len(MEASURES), np.nan)
     energy = float((placed.heat[0] * placed.objects[0]).sum()) / total
     null = shift_null(placed)
-    misplaced = misplacement(null.high, np.array([energy]), null.attainable)[0] >= Rules().misplaced
+    misplaced = misplacement(null.high, np.array([energy]), null.attainable)[0] >= limit
     return np.array([energy, energy / area, float(misplaced)])
 
 

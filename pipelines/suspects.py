@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audit.errors import RunError
-from audit.findings import Rules
+from audit.export import read_rules
 from audit.findings.causes import match_controls, spread
 from audit.store import Run, Shard, layout
 from audit.store.tables import read_table
@@ -26,21 +26,23 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
     claim take their place.
 
     Returns:
-        One row a target: sample, slot, class_id, probability, severity (NaN for controls), role (flagged, control),
-        and `control`, for flagged targets the row of their control in this table, -1 without.
+        One row a target: sample, slot, class_id, probability, severity (NaN for controls, and where nothing was
+        scored), role (flagged, control), and `control`, for flagged targets the row of their control in this table, -1
+        without. Of near-duplicates only one is drawn for a class.
 
     Raises:
         RunError: nothing is flagged.
     """
     listed = pd.concat([_listed(run, shard) for shard in run.done()], ignore_index=True)
-    suspect = listed["severity"].notna().to_numpy()
-    if not suspect.any():
-        suspect = _claimed(run, listed)
-        listed.loc[suspect, "severity"] = listed.loc[suspect, "probability"]
-    if not suspect.any():
+    listed["worst"] = listed["severity"]
+    if not listed["worst"].notna().any():
+        listed["worst"] = listed["probability"].where(_claimed(run, listed))
+    if not listed["worst"].notna().any():
         raise RunError(f"Nothing is flagged in {run.path}, so there is nothing to verify")
-    class_id, severity = listed["class_id"].to_numpy(), listed["severity"].to_numpy()
-    drawn = np.flatnonzero(suspect)[spread(class_id[suspect], severity[suspect], count)]
+    listed = _without_copies(listed)
+    class_id, worst = listed["class_id"].to_numpy(), listed["worst"].to_numpy()
+    suspect = ~np.isnan(worst)
+    drawn = np.flatnonzero(suspect)[spread(class_id[suspect], worst[suspect], count)]
     known = listed["known"].to_numpy()
     controls = match_controls(
         class_id, listed["probability"].to_numpy(), drawn, ~suspect & (known == known[drawn].any())
@@ -51,7 +53,7 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
     rows = listed.iloc[np.concatenate([drawn, found])].reset_index(drop=True)
     roles = np.repeat(["flagged", "control"], (len(drawn), len(found)))
     own = np.concatenate([places[controls], np.full(len(found), -1)])
-    return rows.drop(columns="known").assign(role=roles, control=own)
+    return rows.drop(columns=["known", "look", "worst"]).assign(role=roles, control=own)
 
 
 def with_files(run: Run, targets: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -63,9 +65,17 @@ def with_files(run: Run, targets: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield {**row, **sample, "class": run.classes[row["class_id"]], "place": index}
 
 
+def _without_copies(listed: pd.DataFrame) -> pd.DataFrame:
+    """The worst target of each class and `look`: copies of an image are no evidence of their own."""
+    ordered = listed.sort_values("worst", ascending=False, kind="stable")
+    return ordered.drop_duplicates(["class_id", "look"]).sort_index().reset_index(drop=True)
+
+
 def _listed(run: Run, shard: Shard) -> pd.DataFrame:
     """Targets of a shard that have a map, with the severity of their finding, NaN where there is none."""
     targets = run.read("targets", shard, [*_COLUMNS, "status"]).to_pandas()
+    looks = run.read("samples", shard, ["look"])["look"].take(targets["sample"].to_numpy() - shard.start)
+    targets["look"] = looks.to_pandas()
     rows: pd.DataFrame = targets[targets.pop("status") == "ok"]
     if not run.has_scores(shard):
         return rows.assign(severity=np.nan, known=True)
@@ -86,5 +96,5 @@ def _claimed(run: Run, listed: pd.DataFrame) -> NDArray[np.bool_]:
         read_table(path, ["class_id", "found"]).to_pandas() if path.exists() else pd.DataFrame(columns=["class_id"])
     )
     about = claims.loc[claims["found"], "class_id"].dropna() if len(claims) else claims["class_id"]
-    confident = listed["probability"] >= Rules().confident
+    confident = listed["probability"] >= read_rules(run).confident
     return (listed["class_id"].isin(about) & confident).to_numpy()

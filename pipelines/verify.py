@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from pipelines.inputs import Input, class_probabilities, read_input
 from pipelines.progress import sample_bar
 from pipelines.random_weights import compare_with_random
 from pipelines.suspects import draw_suspects, with_files
+from pipelines.tried import Tried
 
 Progress = Callable[[int, int], None]
 
@@ -72,9 +74,12 @@ def _objects_known(run: Run) -> bool:
 
 
 def _random_weights(run: Run, classifier: Classifier, asked: Verification) -> dict[str, Any]:
-    targets = draw_targets(run, asked.sample, asked.seed)
-    with sample_bar("random weights", len(targets)) as bar:
-        return compare_with_random(run, classifier, targets, asked.seed, asked.batch_size, bar.advance)
+    targets = draw_targets(run, asked.sample, asked.seed, scored=True)
+    try:
+        with sample_bar("random weights", len(targets)) as bar:
+            return compare_with_random(run, classifier, targets, asked.seed, asked.batch_size, bar.advance)
+    except RunError as error:  # the interventions are written, and stand without it
+        return {"says": str(error)}
 
 
 def verify(
@@ -111,14 +116,19 @@ def verify(
     if not effects:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
     table = pd.DataFrame(effects)
+    path = run.path / layout.FINDINGS / layout.EFFECTS
+    write_table(path, {name: table[name] for name in layout.EFFECT.names}, layout.EFFECT)
+    return _record(asked, table, _write_causes(run, table, asked.seed), failed)
+
+
+def _write_causes(run: Run, table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
+    """Rows of `audit.store.layout.CAUSE`, written."""
     claims = found_claims(run)
-    floor = _floor(table, claims)
-    causes = [_cause(run, table, claim, floor, asked.seed) for claim in claims]
-    folder = run.path / layout.FINDINGS
-    write_table(folder / layout.EFFECTS, {name: table[name] for name in layout.EFFECT.names}, layout.EFFECT)
+    floor, tried = _floor(table, claims), Tried.of(run, table)
+    causes = [_cause(tried, claim, floor, seed) for claim in claims if _of_the_background(claim)]
     columns = {name: [one[name] for one in causes] for name in layout.CAUSE.names}
-    write_table(folder / layout.CAUSES, columns, layout.CAUSE)
-    return _record(asked, table, causes, failed)
+    write_table(run.path / layout.FINDINGS / layout.CAUSES, columns, layout.CAUSE)
+    return causes
 
 
 def intervene(
@@ -161,10 +171,15 @@ def _effect(drops: Drops) -> dict[str, Any]:
 
 
 def found_claims(run: Run) -> list[dict[str, Any]]:
-    """Findings about more than one target: finding, kind, class_id, class and subject."""
+    """Findings about more than one target: finding, kind, class_id, class, subject and details (JSON)."""
     path = run.path / layout.FINDINGS / layout.CLAIMS
-    columns = ["finding", "kind", "class_id", "class", "subject", "found"]
+    columns = ["finding", "kind", "class_id", "class", "subject", "found", "details"]
     return [row for row in read_table(path, columns).to_pylist() if row["found"]] if path.exists() else []
+
+
+def _of_the_background(claim: Mapping[str, Any]) -> bool:
+    """Whether interventions can tell: that a group is named wrongly more often says nothing about where heat lies."""
+    return claim["kind"] != "group" or bool(json.loads(claim["details"])["measure"] != "wrong")
 
 
 def _floor(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> float:
@@ -173,41 +188,13 @@ def _floor(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> float:
     return float(table.loc[(table["role"] == "control") & ~table["class_id"].isin(accused), "reliance"].mean())
 
 
-def _cause(run: Run, table: pd.DataFrame, claim: Mapping[str, Any], floor: float, seed: int) -> dict[str, Any]:
+def _cause(tried: Tried, claim: Mapping[str, Any], floor: float, seed: int) -> dict[str, Any]:
     """A row of `audit.store.layout.CAUSE`."""
-    about = (table["role"] == "flagged") & _spoken_of(run, table, claim)
+    table = tried.table
+    about = (table["role"] == "flagged") & tried.show(claim)
     controls = table[table["place"].isin(table.loc[about, "control"]) & (table["role"] == "control")]
     own, other = (rows["reliance"].dropna().to_numpy() for rows in (table[about], controls))
     return {"finding": claim["finding"], **asdict(cause(own, other, claim["class"], floor, seed))}
-
-
-def _spoken_of(run: Run, table: pd.DataFrame, claim: Mapping[str, Any]) -> pd.Series[bool]:
-    """Which targets a claim is about: those of its class, and of its cluster or group."""
-    of_class: pd.Series[bool] = pd.Series(True, table.index)
-    if claim["class_id"] is not None:
-        of_class = table["class_id"] == claim["class_id"]
-    if claim["kind"] == "cluster":
-        return of_class & _in_cluster(run, table, claim["subject"])
-    if claim["kind"] == "group":
-        attribute, _, value = claim["subject"].partition("=")
-        in_group: pd.Series[bool] = table["sample"].map(_attribute(run, attribute)) == value
-        return of_class & in_group
-    return of_class
-
-
-def _in_cluster(run: Run, table: pd.DataFrame, cluster: str) -> pd.Series[bool]:
-    path = run.path / layout.FINDINGS / layout.CLUSTERS
-    members = read_table(path, ["sample", "slot", "cluster"]).to_pandas()
-    own = members[members["cluster"].astype(str) == cluster]
-    keys = pd.MultiIndex.from_frame(table[["sample", "slot"]])
-    inside: pd.Series[bool] = pd.Series(keys.isin(pd.MultiIndex.from_frame(own[["sample", "slot"]])), table.index)
-    return inside
-
-
-def _attribute(run: Run, name: str) -> pd.Series[Any]:
-    """An attribute's values by row of the manifest."""
-    values: pd.Series[Any] = pd.read_parquet(run.path / layout.MANIFEST, columns=[name])[name]
-    return values
 
 
 def _record(

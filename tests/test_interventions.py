@@ -193,7 +193,7 @@ def test_the_kindest_backgrounds_but_one_and_the_hot_region_decide(drops: Drops,
     ("reliance", "control", "said"),
     [
         ([0.9] * 8 + [0.1] * 2, [0.0] * 10, "confirmed"),
-        ([0.9] * 8 + [0.1] * 2, [], "confirmed"),
+        ([0.9] * 8 + [0.1] * 2, [], "inconclusive"),
         ([0.9] * 8 + [0.1] * 2, [0.9] * 10, "confirmed"),
         ([0.05] * 20, [0.0] * 10, "refuted"),
         ([0.9] * 4, [0.0] * 4, "inconclusive"),
@@ -214,11 +214,24 @@ def test_what_the_interventions_do_to_any_class_confirms_nothing() -> None:
     assert cause(reliance, np.empty(0), "disc", floor=0.7).outcome == "inconclusive"
 
 
+def test_without_anything_to_compare_with_nothing_is_confirmed_and_that_is_said() -> None:
+    reliance, none = np.full(8, 0.9), np.empty(0)
+    alone, own = cause(reliance, none, "disc"), cause(reliance, np.zeros(3), "disc")
+    others = cause(reliance, none, "disc", floor=0.1)
+    assert alone.outcome == "inconclusive"
+    assert alone.says.endswith("is the cause. There were no controls to compare with.")
+    assert own.outcome == "confirmed"
+    assert own.says.endswith("is the cause. There was no class without a claim to compare with.")
+    assert others.outcome == "confirmed"
+    assert others.says.endswith("the background is the cause.")
+    assert cause(np.zeros(8), none, "disc").outcome == "refuted"
+
+
 def test_a_sentence_says_what_was_measured() -> None:
     says = cause(np.full(6, 0.61), np.full(5, 0.03), "disc").says
     assert says == (
         "Without its background p(disc) falls by 0.61 [0.61, 0.61] on average in the 6 most severe flagged images, "
-        "by 0.03 in 5 controls: the background is the cause."
+        "by 0.03 in 5 controls: the background is the cause. There was no class without a claim to compare with."
     )
     assert cause(np.empty(0), np.empty(0), None).outcome == "inconclusive"
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from faults.collection import audit_here, camaudit, paint, save
 
 from audit.datasets.manifest import Box, Manifest, Sample
 from audit.errors import RunError
+from audit.findings import Rules
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.store import Run, layout
 from audit.store.tables import read_table, write_table
@@ -21,8 +24,9 @@ from pipelines.config import RunConfig
 from pipelines.faithfulness import draw_targets
 from pipelines.random_weights import compare_with_random
 from pipelines.run import Plan, prepare
-from pipelines.suspects import draw_suspects, with_files
-from pipelines.verify import Verification, found_claims, intervene, verify
+from pipelines.suspects import _claimed, draw_suspects, with_files
+from pipelines.tried import Tried
+from pipelines.verify import Verification, intervene, verify, verify_run
 
 CLASSES = ("stamped", "red", "striped", "blank")
 SIDE, EACH = 48, 6
@@ -114,12 +118,21 @@ def all_targets(run: Run) -> pd.DataFrame:
     return rows.assign(severity=rows["probability"], role="flagged", control=-1).reset_index(drop=True)
 
 
-def claim(run: Run, *claims: tuple[str, str, int | None, str, bool]) -> None:
-    """Write claims: finding, kind, class, subject, and whether it is found."""
+def with_controls(targets: pd.DataFrame) -> pd.DataFrame:
+    """Each flagged target, and the same again as its control."""
+    flagged = targets.assign(control=len(targets) + np.arange(len(targets)))
+    return pd.concat([flagged, targets.assign(role="control")], ignore_index=True)
+
+
+def claim(
+    run: Run, *claims: tuple[str, str, int | None, str, bool], details: dict[str, dict[str, Any]] | None = None
+) -> None:
+    """Write claims: finding, kind, class, subject, and whether it is found; and details by finding."""
     rows: dict[str, Any] = {name: [None] * len(claims) for name in layout.CLAIM.names}
     names = ("finding", "kind", "class_id", "subject", "found")
     rows |= dict(zip(names, map(list, zip(*claims, strict=True)), strict=True))
     rows["class"] = [None if class_id is None else CLASSES[class_id] for class_id in rows["class_id"]]
+    rows["details"] = [json.dumps((details or {}).get(finding, {})) for finding in rows["finding"]]
     write_table(run.path / layout.FINDINGS / layout.CLAIMS, rows, layout.CLAIM)
 
 
@@ -137,7 +150,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def effects(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, dict[str, Any]]:
     plan = audited(tmp_path_factory.mktemp("tried"))
     accuse(plan.run, *CLASSES[:3])
-    record = verify(plan.run, classifier_of(plan), Verification(), all_targets(plan.run))
+    record = verify(plan.run, classifier_of(plan), Verification(), with_controls(all_targets(plan.run)))
     return read_table(plan.run.path / layout.FINDINGS / layout.EFFECTS).to_pandas(), record
 
 
@@ -146,7 +159,7 @@ def test_the_outcome_is_what_the_network_does(
     effects: tuple[pd.DataFrame, dict[str, Any]], name: str, expected: str
 ) -> None:
     table, record = effects
-    own = table[table["class"] == name]
+    own = table[(table["class"] == name) & (table["role"] == "flagged")]
     assert len(own) == EACH
     assert set(own["outcome"]) == {expected}
     (cause,) = [cause for cause in record["causes"] if cause["finding"] == f"class:{name}"]
@@ -167,7 +180,8 @@ def test_each_intervention_takes_away_what_it_says(effects: tuple[pd.DataFrame, 
 def test_tables_and_record_agree(effects: tuple[pd.DataFrame, dict[str, Any]]) -> None:
     table, record = effects
     assert record["targets"] == len(table)
-    assert record["outcomes"]["flagged"] == table["outcome"].value_counts().to_dict()
+    flagged = table[table["role"] == "flagged"]
+    assert record["outcomes"]["flagged"] == flagged["outcome"].value_counts().to_dict()
     assert table["id"].str.startswith(tuple(f"{name}-" for name in CLASSES)).all()
 
 
@@ -235,19 +249,52 @@ def test_images_that_changed_are_counted_and_left_out(tmp_path: Path) -> None:
         verify(plan.run, classifier_of(plan), Verification(), targets[targets["sample"] == 0])
 
 
-def test_claims_speak_of_their_class_group_or_cluster(tmp_path: Path) -> None:
+def test_claims_speak_of_those_that_show_what_they_say(tmp_path: Path) -> None:
     plan = audited(tmp_path)
     folder = plan.run.path / layout.FINDINGS
     targets = all_targets(plan.run)
-    cluster_1 = ("cluster:stamped:1", "cluster", 0, "1", True)
-    claim(plan.run, cluster_1, ("zone::corner", "zone", None, "corner", True), ("spot:red:x", "spot", 1, "x", False))
+    path = plan.run.path / layout.MANIFEST
+    manifest = pq.read_table(path)
+    values = [row // len(CLASSES) for row in range(len(manifest))]
+    pq.write_table(manifest.append_column("a=b", [values]), path)
+    claim(
+        plan.run,
+        ("cluster", "cluster", 0, "1", True),
+        ("corner", "zone", 0, "bottom-right corner", True),
+        ("other corner", "zone", 0, "top-left corner", True),
+        ("spot", "spot", 0, "here", True),
+        ("other spot", "spot", 0, "there", True),
+        ("not found", "spot", 1, "x", False),
+        ("beside", "context", 0, "red", True),
+        ("group", "group", 0, "a=b=3", True),
+        ("errors", "group", 0, "a=b=3", True),
+        details={
+            "spot": {"cells": [54, 55, 62, 63]},
+            "other spot": {"cells": [7]},
+            "group": {"measure": "off_object", "attribute": "a=b", "value": "3"},
+            "errors": {"measure": "wrong", "attribute": "a=b", "value": "3"},
+        },
+    )
     members = targets[targets["class_id"] == 0].assign(cluster=[1, 1, 1, 1, 1, 0], distance=0.0)
     write_table(folder / layout.CLUSTERS, {name: members[name] for name in layout.MEMBER.names}, layout.MEMBER)
-    record = verify(plan.run, classifier_of(plan), Verification(), targets)
-    assert [claim["finding"] for claim in found_claims(plan.run)] == ["cluster:stamped:1", "zone::corner"]
-    cluster, zone = record["causes"]
-    assert (cluster["targets"], cluster["outcome"]) == (5, "confirmed")
-    assert zone["targets"] == len(targets)
+    record = verify(plan.run, classifier_of(plan), Verification(), with_controls(targets))
+    tried = {cause["finding"]: (cause["targets"], cause["outcome"]) for cause in record["causes"]}
+    assert tried == {
+        "cluster": (5, "confirmed"),
+        "corner": (EACH, "confirmed"),
+        "other corner": (0, "inconclusive"),
+        "spot": (EACH, "confirmed"),
+        "other spot": (0, "inconclusive"),
+        "beside": (0, "inconclusive"),
+        "group": (1, "inconclusive"),
+    }
+
+
+def test_context_claims_take_the_images_that_show_the_other_class(plan: Plan) -> None:
+    table = all_targets(plan.run)
+    rows = table.loc[table["class_id"] == 0, ["sample", "slot"]].iloc[:2].assign(class_id=1)
+    shown = replace(Tried.of(plan.run, table), others=rows).show({"kind": "context", "class_id": 0, "subject": "red"})
+    assert table.loc[shown, "sample"].tolist() == rows["sample"].tolist()
 
 
 def test_where_no_object_is_known_the_confident_targets_of_claims_are_drawn(tmp_path: Path) -> None:
@@ -258,6 +305,60 @@ def test_where_no_object_is_known_the_confident_targets_of_claims_are_drawn(tmp_
     assert roles["flagged"] == [0] * EACH
     assert len(roles["control"]) == EACH
     assert 0 not in roles["control"]
+    assert drawn["severity"].isna().all()
+
+
+def test_copies_of_an_image_are_drawn_once(tmp_path: Path) -> None:
+    run = audited(tmp_path).run
+    before = draw_suspects(run, 50).query("role == 'flagged'")
+    stamped = before.loc[before["class_id"] == 0]
+    for shard in run.done():
+        samples = run.read("samples", shard).to_pandas()
+        samples.loc[samples["sample"].isin(stamped["sample"]), "look"] = 7
+        write_table(run.part("samples", shard.index), dict(samples.items()), layout.SAMPLES)
+    after = draw_suspects(run, 50).query("role == 'flagged'")
+    assert after.loc[after["class_id"] == 0, "sample"].tolist() == [stamped["sample"].iloc[0]]
+    assert set(after.loc[after["class_id"] == 2, "sample"]) == set(before.loc[before["class_id"] == 2, "sample"])
+
+
+def test_who_is_confident_and_what_is_misplaced_follow_the_rules_of_the_run(tmp_path: Path) -> None:
+    plan = audited(tmp_path)
+    claim(plan.run, ("spot:stamped:x", "spot", 0, "x", True))
+    listed = all_targets(plan.run).assign(probability=0.9)
+    striped = [target for target in draw_targets(plan.run, 100, 0) if target["class_id"] == 2]
+    path = plan.run.path / layout.SUMMARY
+    summary = json.loads(path.read_text())
+    confident, misplaced = [], []
+    for rules in (Rules(confident=0.8, misplaced=1e-9), Rules(confident=0.99, misplaced=1 - 1e-9)):
+        path.write_text(json.dumps(summary | {"rules": asdict(rules)}))
+        confident.append(int(_claimed(plan.run, listed).sum()))
+        record = compare_with_random(plan.run, classifier_of(plan), striped, seed=4)
+        misplaced.append(record["trained"]["misplaced"]["mean"])
+    assert confident == [EACH, 0]
+    assert misplaced[0] > misplaced[1]
+
+
+def test_only_targets_with_known_objects_are_scored_with_random_weights(tmp_path: Path) -> None:
+    plan = audited(tmp_path)
+    path = plan.run.part("scores", 0)
+    scores = pq.read_table(path, partitioning=None)
+    statuses = ["no_mask" if row else status for row, status in enumerate(scores["status"].to_pylist())]
+    pq.write_table(scores.set_column(scores.schema.get_field_index("status"), "status", [statuses]), path)
+    drawn = [target["sample"] for target in draw_targets(plan.run, 100, 0, scored=True)]
+    known = [sample for sample in all_targets(plan.run)["sample"] if sample in (0, *range(8, EACH * len(CLASSES)))]
+    assert drawn == known
+
+
+def test_interventions_stand_where_nothing_can_be_scored_with_random_weights(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RunError("Expected targets with known objects")
+
+    monkeypatch.setattr("pipelines.verify.compare_with_random", refuse)
+    record = verify_run(plan.run, classifier_of(plan), Verification(sample=2))
+    assert record["random_weights"] == {"says": "Expected targets with known objects"}
+    assert record["targets"] >= 2
 
 
 def test_a_run_without_findings_is_refused(tmp_path: Path) -> None:

@@ -97,7 +97,9 @@ def cause(
 ) -> Cause:
     """Decide from the reliance of the flagged targets [n], said beside that of their controls [m].
 
-    Controls of the same class may rely on the background as well, without being flagged. So they do not decide.
+    Controls of the same class may rely on the background as well, without being flagged. So what they rely on does not
+    decide. But without any control, and without a floor, nothing tells what the interventions alone do: then nothing
+    is confirmed.
 
     Args:
         name: of the class; None for all.
@@ -112,8 +114,22 @@ def cause(
     (found,) = bootstrap_means(reliance[:, None], seed)
     mean, low, high = (found[key] for key in ("mean", "low", "high"))
     decided = _decide(reliance, low, high, floor)
-    says = _says(decided, f"p({name})" if name else "the probability", len(reliance), found, control)
+    lacking = _lacking(floor, len(control)) if decided == "confirmed" else ""
+    if lacking == _NO_CONTROLS:
+        decided = "inconclusive"
+    says = _says(decided, f"p({name})" if name else "the probability", len(reliance), found, control) + lacking
     return Cause(decided, len(reliance), len(control), mean, low, high, control_effect, says)
+
+
+_NO_CONTROLS = " There were no controls to compare with."
+_NO_FLOOR = " There was no class without a claim to compare with."
+
+
+def _lacking(floor: float, controls: int) -> str:
+    """What a confirmed outcome could not be compared with, in a sentence; empty where nothing lacks."""
+    if not np.isnan(floor):
+        return ""
+    return _NO_FLOOR if controls else _NO_CONTROLS
 
 
 def _decide(reliance: NDArray[np.floating], low: float, high: float, floor: float) -> str:
