@@ -32,7 +32,7 @@ def explain_targets(
     >>> corner = np.zeros((1, 64))
     >>> corner[0, -1] = 0.8
     >>> explain_targets(corner, [0.1], [0.97], [0.6], [0.99], ["disc"], ["indifferent"])[0]
-    'disc, named with 99 %: 80 % of the heat lies off the object in the bottom right corner, 10 % on the object where \
+    'disc, named with 99 %: 80 % of the heat lies off the object in the bottom-right corner, 10 % on the object where \
 60 % would be possible; 97 % of random places would do as well.'
     """
     places, shares = where_heat_lies(off_heat)
@@ -82,11 +82,12 @@ def _zones() -> dict[str, NDArray[np.bool_]]:
     edge = np.minimum(np.minimum(rows, columns), CELLS - 1 - np.maximum(rows, columns))
     ends = {"top": rows, "bottom": CELLS - 1 - rows, "left": columns, "right": CELLS - 1 - columns}
     pairs = [(down, across) for down in ("top", "bottom") for across in ("left", "right")]
-    corners = {f"in the {a} {b} corner": np.maximum(ends[a], ends[b]) < 2 for a, b in pairs}
-    quarters = {f"in the {a} {b} quarter": np.maximum(ends[a], ends[b]) < CELLS // 2 for a, b in pairs}
+    corners = {f"in the {a}-{b} corner": np.maximum(ends[a], ends[b]) < 2 for a, b in pairs}
+    quarters = {f"in the {a}-{b} quarter": np.maximum(ends[a], ends[b]) < CELLS // 2 for a, b in pairs}
     edges = {f"along the {name} edge": depth < 2 for name, depth in ends.items()}
-    halves = {f"in the {name} half": depth < CELLS // 2 for name, depth in ends.items()}
-    ring = {"in the middle of the frame": edge >= 2, "along the border of the frame": edge == 0}
+    sides = dict(zip(ends, ("upper", "lower", "left", "right"), strict=True))
+    halves = {f"in the {sides[name]} half": depth < CELLS // 2 for name, depth in ends.items()}
+    ring = {"in the centre of the frame": edge >= 2, "along the border of the frame": edge == 0}
     return {**corners, **edges, **quarters, **ring, **halves}
 
 
