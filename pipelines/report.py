@@ -181,6 +181,8 @@ def print_summary(summary: Mapping[str, Any]) -> None:
             f"area {means['area']}",
             console,
         )
+    claims = ", ".join(f"{number} {kind}" for kind, number in summary.get("claims", {}).items() if number)
+    say(f"claims found: {claims or 'none'}", console)
     found = summary["classes_off_object"]
     say(f"classes off the object: {', '.join(map(shorten, found)) or 'none'}", console)
 
