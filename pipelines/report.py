@@ -24,7 +24,7 @@ from pipelines.progress import say
 _PIPE_WIDTH = 120
 console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
 _WIDEST = 40
-_SENTENCE = 400
+_SENTENCE = 300
 FINDINGS_FORMAT = 1
 """Of what `camaudit findings --json` prints; a change that breaks readers raises it."""
 _UNITS = ("B", "kB", "MB", "GB", "TB")
