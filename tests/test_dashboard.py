@@ -422,8 +422,9 @@ def test_claims_that_were_found_are_listed_with_what_interventions_made_of_them(
     assert all(claim["found"] for claim in tables.claims())
     app = page("overview", path)
     assert not app.exception
-    shown = next(frame.value for frame in app.dataframe if "what was found" in frame.value)
-    assert shown["interventions"].isin(["confirmed", "refuted", "inconclusive", "not tested"]).all()
+    told = [str(caption.value) for caption in app.caption if "interventions" in str(caption.value)]
+    assert len(told) == len(tables.claims())
+    assert any("confirmed" in line for line in told)
 
 
 def test_a_finding_of_a_detector_is_listed_and_told_without_chance(fresh_path: Path) -> None:

@@ -82,23 +82,18 @@ def _show_claims(claims: list[dict[str, Any]]) -> None:
     if not others:
         return
     st.subheader("Where, beside what, and for whom")
-    rows = [
-        {
-            "kind": claim["kind"],
-            "class": shorten(claim["class"] or "all classes", 30),
-            "what was found": shorten(claim["says"], 600),
-            "q": claim["q"],
-            "interventions": claim["outcome"],
-            "rests on": claim["rests_on"],
-        }
-        for claim in others[:MOST_CLAIMS]
-    ]
-    columns = {"q": st.column_config.NumberColumn(format="%.2g", width="small")}
-    columns |= {name: st.column_config.TextColumn(width="small") for name in ("kind", "class", "rests on")}
-    columns["what was found"] = st.column_config.TextColumn(width="large")
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns)
+    for claim in others[:MOST_CLAIMS]:
+        with st.container(gap=None):
+            st.text(shorten(claim["says"], 600))
+            st.caption(plain(_standing(claim)))
     if len(others) > MOST_CLAIMS:
         st.caption(f"The surest {MOST_CLAIMS} of {len(others)}; camaudit report draws them.")
+
+
+def _standing(claim: Mapping[str, Any]) -> str:
+    """How sure a claim is and what it rests on, in a line."""
+    q = "" if claim["q"] is None else f" · q {claim['q']:.2g}"
+    return f"{claim['kind']}{q} · interventions: {claim['outcome']} · rests on {claim['rests_on']}"
 
 
 def _show_counts(context: Context) -> None:
