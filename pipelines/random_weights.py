@@ -28,7 +28,6 @@ from audit.store.files import write_json
 from pipelines.backgrounds import known_objects
 from pipelines.inputs import Input, read_input
 
-JSON_NAME = "null.json"
 MEASURES = ("energy", "lift", "misplaced")
 """Share of heat on the object; that over the object's share of the area; share of maps as misplaced as a finding."""
 
@@ -66,7 +65,7 @@ def compare_with_random(
     scored = [values for values in found if not np.isnan(values).any()]
     counts = {"targets": len(scored), "without_map": len(found) - len(scored), "seed": seed}
     record = counts | (_compared(np.array(scored), seed) if scored else {"says": _NOTHING})
-    write_json(run.path / layout.REPORT / JSON_NAME, record)
+    write_json(run.path / layout.REPORT / layout.NULL, record)
     return record
 
 
