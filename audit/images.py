@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from audit.errors import AuditError, ImageError, TransientError
+from audit.wording import one_line
 
 MAX_PIXELS = 100_000_000
 """Largest image that is decoded, in pixels."""
@@ -90,12 +91,6 @@ _SIGNATURES = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the file itself"),
     (rb"\s*[{\[]", "JSON"),
 )
-
-
-def one_line(text: object) -> str:
-    """Text fit for a message: control characters and undecodable bytes of a name are escaped."""
-    line = str(text)
-    return line if line.isprintable() else repr(line)[1:-1]
 
 
 def read_bytes(path: str, attempts: int = 3, pause_s: float = 0.2) -> bytes:

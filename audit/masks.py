@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from audit.errors import ImageError, MaskError
-from audit.images import one_line, open_upright, read_bytes
+from audit.images import open_upright, read_bytes
+from audit.wording import one_line
 
 VOID = -1
 """Value of pixels whose truth is unknown; they take no part in scores."""

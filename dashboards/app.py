@@ -11,9 +11,9 @@ from pathlib import Path
 import streamlit as st
 
 from audit.errors import AuditError
+from audit.wording import plain
 from dashboards.components import keep_choices, open_context, set_pages
 from dashboards.views import findings, overview, sample
-from dashboards.wording import plain
 
 VIEWS = {"overview": overview.show, "findings": findings.show, "sample": sample.show}
 

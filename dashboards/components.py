@@ -12,8 +12,8 @@ import streamlit as st
 from audit.pictures import Picture, blank_jpeg, read_picture, thumbnail_jpeg
 from audit.review import Verdict, VerdictLog
 from audit.store import Run, layout
+from audit.wording import plain
 from dashboards.queries import Filters, RunTables, stamp
-from dashboards.wording import plain
 
 DECIDED = {"confirmed": "red", "rejected": "green", "unsure": "orange"}
 """Colours of decisions."""

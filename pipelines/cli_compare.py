@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from audit.wording import decimal, shorten
 from pipelines.cli_options import Json, print_json
 
 MOST_CLASSES = 20
@@ -45,7 +46,7 @@ def compare(
 def print_comparison(record: Mapping[str, Any], most: int) -> None:
     """Print what changed: the whole, the classes, and the findings gone and new."""
     from pipelines.progress import say
-    from pipelines.report import console, shorten
+    from pipelines.report import console
 
     for name in ("samples", "targets"):
         counts = record[name]
@@ -69,15 +70,13 @@ def _measures_table(record: Mapping[str, Any]) -> Any:
     for name in ("measure", "pairs", "A", "B", "difference [95 %]"):
         table.add_column(name, justify="left" if name == "measure" else "right")
     for name, one in record["measures"].items():
-        table.add_row(name.replace("_", " "), str(one["pairs"]), _number(one["a"]), _number(one["b"]), _change(one))
+        table.add_row(name.replace("_", " "), str(one["pairs"]), decimal(one["a"]), decimal(one["b"]), _change(one))
     return table
 
 
 def _classes_table(record: Mapping[str, Any]) -> Any:
     from rich.table import Table
     from rich.text import Text
-
-    from pipelines.report import shorten
 
     rows = record["classes"]
     shown = rows[:MOST_CLASSES]
@@ -86,14 +85,14 @@ def _classes_table(record: Mapping[str, Any]) -> Any:
         table.add_column(name, justify="left" if name == "class" else "right")
     for row in shown:
         off, energy = row["measures"]["off_object"], row["measures"]["energy"]
-        numbers = [_number(off["a"]), _number(off["b"]), _change(off), str(row["worse"]), str(row["better"])]
+        numbers = [decimal(off["a"]), decimal(off["b"]), _change(off), str(row["worse"]), str(row["better"])]
         table.add_row(Text(shorten(row["class"])), *numbers, f"{row['q']:.3g}", _change(energy))
     return table
 
 
 def _say_changed(record: Mapping[str, Any], name: str, most: int) -> None:
     from pipelines.progress import say
-    from pipelines.report import console, shorten
+    from pipelines.report import console
 
     targets, classes = record["findings"][name], record["class_findings"][name]
     claims = (record["claims"] or {name: []})[name]
@@ -101,11 +100,7 @@ def _say_changed(record: Mapping[str, Any], name: str, most: int) -> None:
     for text in (*map(shorten, classes), *(row["says"] or row["finding"] for row in claims)):
         say(f"  {text}", console)
     for row in targets[:most]:
-        say(f"  {shorten(row['id'])}: {shorten(row['class'])}, severity {_number(row['severity'])}", console)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+        say(f"  {shorten(row['id'])}: {shorten(row['class'])}, severity {decimal(row['severity'])}", console)
 
 
 def _change(one: Mapping[str, Any]) -> str:

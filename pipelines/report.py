@@ -15,19 +15,17 @@ from rich.text import Text
 from audit.errors import RunError
 from audit.export import finite, read_causes, read_claims, read_effects, read_findings, read_rules
 from audit.export.claims import UNTESTED
-from audit.images import one_line
 from audit.store import Run, layout
 from audit.store.maps import ENCODINGS, maps_size
 from audit.store.tables import read_table
+from audit.wording import decimal, shorten, size
 from pipelines.progress import say
 
 _PIPE_WIDTH = 120
 console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
-_WIDEST = 40
 _SENTENCE = 300
 FINDINGS_FORMAT = 1
 """Of what `camaudit findings --json` prints; a change that breaks readers raises it."""
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def status_record(run: Run, check: bool) -> dict[str, Any]:
@@ -57,7 +55,7 @@ def maps_record(run: Run) -> dict[str, Any]:
 def maps_line(maps: Mapping[str, Any]) -> str:
     """A maps record in words."""
     shape, bits = " x ".join(map(str, maps["shape"])), ENCODINGS[maps["encoding"]]
-    each, total, disk = (_bytes(maps[f"bytes_{name}"]) for name in ("a_sample", "in_all", "on_disk"))
+    each, total, disk = (size(maps[f"bytes_{name}"]) for name in ("a_sample", "in_all", "on_disk"))
     return f"maps: {shape} at {bits} bits, {each} a sample, {total} in all, compressed on disk {disk} so far"
 
 
@@ -116,7 +114,7 @@ def print_findings(run: Run, most: int) -> None:
             str(row["confident"]),
             str(row["off_object"]),
             _share(row),
-            *(_number(row[name]) for name in ("energy", "area", "lift")),
+            *(decimal(row[name]) for name in ("energy", "area", "lift")),
             f"{row['q']:.3g}",
             "finding" if row["finding"] else "",
         )
@@ -169,7 +167,7 @@ def _outcome(effects: Mapping[tuple[int, int], Mapping[str, Any]], row: Mapping[
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the figures of a flagged run in a few lines."""
-    means = {name: _number(value) for name, value in summary["means"].items()}
+    means = {name: decimal(value) for name, value in summary["means"].items()}
     counts = ", ".join(f"{number} {kind}" for kind, number in summary["findings"].items())
     say(f"findings: {counts} of {summary['scores'].get('scored', 0)} scored targets", console)
     if summary["mean_iou"] is not None:
@@ -187,30 +185,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     say(f"classes off the object: {', '.join(map(shorten, found)) or 'none'}", console)
 
 
-def shorten(text: str, most: int = _WIDEST) -> str:
-    """A text of at most so many characters in one line; by default one that fits a table cell."""
-    line = one_line(" ".join(text.split()))
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def _bytes(count: float) -> str:
-    """Decimal: 1 kB is 1000 bytes.
-
-    >>> _bytes(100_352), _bytes(98), _bytes(999_900)
-    ('100 kB', '98 B', '1 MB')
-    """
-    power = next((power for power in range(len(_UNITS)) if count / 1000**power < 999.5), len(_UNITS) - 1)
-    return f"{count / 1000**power:.3g} {_UNITS[power]}"
-
-
 def _share(row: Mapping[str, Any]) -> str:
     if not row["confident"]:
         return "-"
     return f"{row['share']:.2f} [{row['share_low']:.2f}, {row['share_high']:.2f}]"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _print_claims(claims: list[dict[str, Any]], most: int) -> None:
@@ -227,7 +205,7 @@ def _print_targets(findings: pa.Table, most: int) -> None:
     for name in ("severity", "kind", "sample", "class", "role", "probability", "energy", "area", "chance", "q_low"):
         table.add_column(name, justify="left" if name in ("kind", "sample", "class", "role") else "right")
     for row in findings.slice(0, most).to_pylist():
-        numbers = [_number(row[name]) for name in ("probability", "energy", "area", "chance", "q_low")]
+        numbers = [decimal(row[name]) for name in ("probability", "energy", "area", "chance", "q_low")]
         texts = [Text(shorten(row[name])) for name in ("kind", "id", "class", "role")]
         table.add_row(f"{row['severity']:.3f}", *texts, *numbers)
     console.print(table)

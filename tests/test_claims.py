@@ -134,7 +134,7 @@ def test_a_planted_corner_is_one_spot_in_the_right_box_and_a_zone() -> None:
     own = [i for i in members(evidence, DISC) if evidence.named[i]]
     hot = [evidence.off_heat[i, -1] > 0.0625 and is_clear(evidence, i, 7, 7) for i in own]
     assert spot["share"] == pytest.approx(np.mean(hot))
-    assert "at the bottom right" in spot["says"]
+    assert "in the bottom-right corner" in spot["says"]
     assert details["heat"] > 0.4 > 0.05 > details["heat_of_others"]
     zones = found(claims.rows, "zone")
     assert {row["class_id"] for row in zones} == {DISC}

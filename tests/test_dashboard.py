@@ -431,7 +431,7 @@ def test_a_finding_of_a_detector_is_listed_and_told_without_chance(fresh_path: P
     run = Run.open(fresh_path)
     rows = read_table(run.part("findings", 0)).to_pydict()
     count = len(rows["finding"])
-    rows |= {"kind": ["detected"] * count, "rests_on": ["detector"] * count}
+    rows |= {"kind": ["detected"] * count, "rests_on": ["detector"] * count, "says": ["It has no mask."] * count}
     rows |= {name: [None] * count for name in ("chance", "q_low", "energy", "area")}
     write_table(run.part("findings", 0), rows, layout.FINDING)
     listed = RunTables(run).findings(Filters())

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from audit.errors import RunError
 from audit.export import read_claims
-from audit.export.html import heat_frame, images, interval_bar, percent
+from audit.export.html import heat_frame, interval_bar
 from audit.store import Run, layout
 from pipelines.cli import app
 from pipelines.report_page import gather_report, write_report
@@ -205,11 +205,6 @@ def test_the_verb_writes_where_it_is_told_and_says_so(claimed: Path, tmp_path: P
     assert page == str(out)
     assert all(Path(sheet).parent.name == "sheets" for sheet in sheets)
     assert out.read_text().startswith("<!DOCTYPE html>")
-
-
-def test_a_difference_next_to_nothing_has_no_sign_and_one_image_is_no_images() -> None:
-    assert [percent(one) for one in (-0.004, -0.0, -0.006, 0.004)] == ["0 %", "0 %", "-1 %", "under 1 %"]
-    assert [images(count) for count in (0, 1, 1234)] == ["0 images", "1 image", "1,234 images"]
 
 
 def test_an_interval_is_drawn_to_scale() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit.findings import sentences
+from audit.findings import frame
 from audit.findings.sentences import explain_targets
 
 
-def where_heat_lies(frame: np.ndarray) -> tuple[str, float]:
-    (place,), (share,) = sentences.where_heat_lies(frame[None])
+def where_heat_lies(cells_: np.ndarray) -> tuple[str, float]:
+    (place,), (share,) = frame.where_heat_lies(cells_[None])
     return place, float(share)
 
 
@@ -55,8 +55,8 @@ def test_two_thirds_of_what_is_off_the_object_make_a_zone_and_its_share_is_of_al
 
 
 def test_a_map_with_no_heat_off_the_object_or_none_that_counts_is_nowhere() -> None:
-    for frame in (np.zeros(64), np.full(64, np.nan)):
-        assert where_heat_lies(frame) == ("all over the frame", 0)
+    for nowhere in (np.zeros(64), np.full(64, np.nan)):
+        assert where_heat_lies(nowhere) == ("all over the frame", 0)
 
 
 def test_an_indifferent_target_is_told_with_place_object_and_chance() -> None:

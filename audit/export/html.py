@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from audit.images import one_line
 from audit.store.layout import CELLS
+from audit.wording import images, number, percent, shorten
 
 LONGEST_NAME = 60
 LONGEST_TEXT = 600
@@ -218,42 +218,9 @@ def _environment() -> Environment:
     return environment
 
 
-def shorten(text: object, most: int) -> str:
-    """A text in one line of at most `most` characters."""
-    line = one_line(" ".join(str(text).split()))
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def percent(share: float | None) -> str:
-    """A share, or a difference of shares, in whole percent; no share is 0 % or 100 % that is not.
-
-    >>> [percent(share) for share in (0.0, 0.001, 0.5, 0.999, 1.0, None)]
-    ['0 %', 'under 1 %', '50 %', 'over 99 %', '100 %', 'unknown']
-    >>> [percent(difference) for difference in (-0.12, -0.001)]
-    ['-12 %', '0 %']
-    """
-    if share is None or share != share:
-        return "unknown"
-    if 0 < share < 0.005:
-        return "under 1 %"
-    if 0.995 <= share < 1:
-        return "over 99 %"
-    return f"{100 * share:z.0f} %"
-
-
 def _unbroken(text: str) -> str:
     """The text with no line break before a percent sign."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def number(count: int) -> str:
-    """A count with its thousands apart: 12,345."""
-    return f"{count:,}"
-
-
-def images(count: int) -> str:
-    """How many images: 1 image, 12,345 images."""
-    return f"{number(count)} image{'' if count == 1 else 's'}"
 
 
 def sure(q: float | None, level: float) -> str:

@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.clusters import Members, by_class, representatives
-from audit.findings.contrasts import FEWEST, Row, claim_key, percent
+from audit.findings.contrasts import FEWEST, Row, claim_key
 from audit.findings.evidence import Evidence
 from audit.findings.exact import label_permutation
+from audit.findings.frame import where
 from audit.findings.multiplicity import benjamini_hochberg
 from audit.findings.off_object import wilson_interval
 from audit.findings.zones import ZONES, in_zone
+from audit.wording import percent
 
 FAMILY = "class x cluster"
 SHEET = 24
@@ -153,8 +155,8 @@ def zone(heat: NDArray[np.floating]) -> str | None:
     total = heat.sum()
     if not total > 0:
         return None
-    shares = {name: heat[where.ravel()].sum() / total for name, where in ZONES.items()}
-    held = [name for name, where in ZONES.items() if in_zone(shares[name], where.mean())]
+    shares = {name: heat[cells.ravel()].sum() / total for name, cells in ZONES.items()}
+    held = [name for name, cells in ZONES.items() if in_zone(shares[name], cells.mean())]
     return min(held, key=lambda name: ZONES[name].sum(), default=None)
 
 
@@ -184,14 +186,14 @@ def _value_counts(card: _Card, evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 
 def _sentence(
-    name: str, card: _Card, counts: tuple[int, ...] | None, where: str | None, attributes: list[dict[str, Any]]
+    name: str, card: _Card, counts: tuple[int, ...] | None, part: str | None, attributes: list[dict[str, Any]]
 ) -> str:
     if counts is None:
         size = len(card.inside)
         says = f"{size} images named {name} are alike under the heat; too few objects are known to test them."
     else:
         off, size, off_rest, rest = counts
-        place = f", mostly {'along' if where == 'border' else 'in'} the {where}" if where else ""
+        place = f", mostly {where(part)}" if part else ""
         says = (
             f"{off} of {size} images named {name} that are alike under the heat look off the object{place}; "
             f"of the rest of the class {percent(off_rest / rest)} do."

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audit.findings.contrasts import Row, claim_key, percent
+from audit.findings.contrasts import Row, claim_key
 from audit.findings.off_object import Rules
+from audit.wording import percent
 
 FAMILY = "class"
 

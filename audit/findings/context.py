@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from audit.findings.contrasts import FEWEST, Contrasts, Family, Row, Told, percent, tested_together
+from audit.findings.contrasts import FEWEST, Contrasts, Family, Row, Told, tested_together
 from audit.findings.evidence import Evidence
 from audit.findings.exact import label_permutation
 from audit.findings.frames import Counted, frame_totals
+from audit.wording import percent
 
 
 @dataclass(frozen=True)

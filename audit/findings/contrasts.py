@@ -183,17 +183,3 @@ def claim_key(*parts: str) -> str:
         ('zone:cat:border', 'class:n01%3A 50 %25')
     """
     return ":".join(part.replace("%", "%25").replace(":", "%3A") for part in parts)
-
-
-def percent(share: float) -> str:
-    """A share in words.
-
-    Example:
-        >>> percent(0.123), percent(0.001), percent(0.9999)
-        ('12 %', 'less than 1 %', 'more than 99 %')
-    """
-    if 0 < share < 0.01:
-        return "less than 1 %"
-    if 0.99 < share < 1:
-        return "more than 99 %"
-    return f"{100 * share:.0f} %"

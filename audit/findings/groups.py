@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.findings.contrasts import ALL_CLASSES, Contrasts, Family, Row, Told, against_others, percent, testable
+from audit.findings.contrasts import ALL_CLASSES, Contrasts, Family, Row, Told, against_others, testable
 from audit.findings.evidence import Evidence
 from audit.findings.exact import difference_interval, one_vote
 from audit.findings.frames import frame_totals, object_basis
 from audit.findings.resampling import difference_interval as resampled_difference
+from audit.wording import percent
 
 MOST_VALUES = 50
 """An attribute with more is an identifier, or is too fine to compare."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.findings.contrasts import percent
-from audit.store.layout import CELLS
+from audit.findings.frame import where_heat_lies
+from audit.wording import percent
 
 
 def explain_targets(
@@ -56,42 +56,6 @@ def _explain(
     chance = "nearly every random place would do better" if kind == "avoids" else _chance(p_high)
     on_object = f"{percent(energy)} on the object where {percent(attainable)} would be possible"
     return f"{named} off the object {place}, {on_object}; {chance}."
-
-
-def where_heat_lies(off_heat: NDArray[np.floating]) -> tuple[list[str], NDArray[np.float64]]:
-    """The smallest zone of the frame with two thirds of the heat off the object [n, 64], and its share of all heat.
-
-    Without such a zone the heat is scattered, and the share is all that lies off the object.
-    """
-    heat = np.nan_to_num(np.asarray(off_heat, np.float32))
-    total = heat.sum(axis=1, dtype=np.float64)
-    shares = heat @ np.stack([zone.ravel() for zone in _ZONES.values()], axis=1).astype(np.float32)
-    enough = (shares > 0) & (shares >= _MOST * total[:, None] - 1e-6)
-    names = np.array(list(_ZONES), object)[enough.argmax(axis=1)]
-    held = np.take_along_axis(shares, enough.argmax(axis=1)[:, None], axis=1)[:, 0]
-    some = enough.any(axis=1)
-    return np.where(some, names, "all over the frame").tolist(), np.where(some, held, total).astype(np.float64)
-
-
-_MOST = 2 / 3
-
-
-def _zones() -> dict[str, NDArray[np.bool_]]:
-    """Parts of the frame as they are named, bool [8, 8], the smaller first."""
-    rows, columns = np.mgrid[:CELLS, :CELLS]
-    edge = np.minimum(np.minimum(rows, columns), CELLS - 1 - np.maximum(rows, columns))
-    ends = {"top": rows, "bottom": CELLS - 1 - rows, "left": columns, "right": CELLS - 1 - columns}
-    pairs = [(down, across) for down in ("top", "bottom") for across in ("left", "right")]
-    corners = {f"in the {a}-{b} corner": np.maximum(ends[a], ends[b]) < 2 for a, b in pairs}
-    quarters = {f"in the {a}-{b} quarter": np.maximum(ends[a], ends[b]) < CELLS // 2 for a, b in pairs}
-    edges = {f"along the {name} edge": depth < 2 for name, depth in ends.items()}
-    sides = dict(zip(ends, ("upper", "lower", "left", "right"), strict=True))
-    halves = {f"in the {sides[name]} half": depth < CELLS // 2 for name, depth in ends.items()}
-    ring = {"in the centre of the frame": edge >= 2, "along the border of the frame": edge == 0}
-    return {**corners, **edges, **quarters, **ring, **halves}
-
-
-_ZONES = _zones()
 
 
 def _chance(p_high: float) -> str:

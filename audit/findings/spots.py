@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 
-from audit.findings.contrasts import Contrasts, Family, Row, Told, percent, testable
+from audit.findings.contrasts import Contrasts, Family, Row, Told, testable
 from audit.findings.evidence import Evidence
 from audit.findings.exact import label_permutation
+from audit.findings.frame import where_cells_lie
 from audit.findings.frames import Counted, class_sums, frames
 from audit.findings.multiplicity import q_of_counts
 from audit.findings.off_object import wilson_interval
 from audit.store.layout import CELLS
+from audit.wording import percent
 
 TIMES = 4.0
 FLOOR = 0.05
@@ -176,24 +178,9 @@ def _tell(spot: Spot, contrasts: Contrasts, i: int, heat: Heat, counted: Counted
     details = {"box": box, "cells": np.flatnonzero(spot.cells).tolist(), "heat": own, "heat_of_others": others}
     subject = "x {:.0f}-{:.0f} %, y {:.0f}-{:.0f} %".format(*(100 * box[k] for k in (0, 2, 1, 3)))
     off = "" if counted.rests_on == "heat alone" else " off the object"
+    place = f"{where_cells_lie(spot.cells)} ({subject})"
     says = (
         f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {classes[c]} much heat lies{off} in one spot, "
-        f"{place_of(box)} ({subject}); of other classes' images it does in {percent(contrasts.expected[i])}."
+        f"{place}; of other classes' images it does in {percent(contrasts.expected[i])}."
     )
     return Told(subject, counted.rests_on, says, details)
-
-
-def place_of(box: Box) -> str:
-    """Where the middle of a box is, in words.
-
-    Example:
-        >>> place_of((0.875, 0.875, 1.0, 1.0)), place_of((0.375, 0.4, 0.5, 0.6))
-        ('at the bottom right', 'in the middle')
-    """
-    across, down = ((box[k] + box[k + 2]) / 2 for k in (0, 1))
-    words = [name for name in (_third(down, "top", "bottom"), _third(across, "left", "right")) if name]
-    return f"at the {' '.join(words)}" if words else "in the middle"
-
-
-def _third(middle: float, first: str, last: str) -> str:
-    return first if middle < 1 / 3 else last if middle > 2 / 3 else ""

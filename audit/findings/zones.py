@@ -17,35 +17,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.findings.contrasts import Contrasts, Family, Row, Told, against_others, percent, testable
+from audit.findings.contrasts import Contrasts, Family, Row, Told, against_others, testable
 from audit.findings.evidence import Evidence
+from audit.findings.frame import PARTS, where
 from audit.findings.frames import Counted, class_sums, frames
 from audit.findings.resampling import mean_interval
-from audit.store.layout import CELLS
+from audit.wording import percent
 
 MOST = 0.5
 ODDS = 2.0
 
 
-def _zones() -> dict[str, NDArray[np.bool_]]:
-    places: dict[str, tuple[slice, ...]] = {
-        "top-left corner": np.s_[:2, :2],
-        "top-right corner": np.s_[:2, -2:],
-        "bottom-left corner": np.s_[-2:, :2],
-        "bottom-right corner": np.s_[-2:, -2:],
-        "centre": np.s_[2:-2, 2:-2],
-        "upper half": np.s_[:4,],
-        "lower half": np.s_[4:,],
-    }
-    zones = {name: np.zeros((CELLS, CELLS), bool) for name in (*places, "border")}
-    for name, place in places.items():
-        zones[name][place] = True
-    zones["border"][:] = True
-    zones["border"][1:-1, 1:-1] = False
-    return zones
-
-
-ZONES = _zones()
+NAMES = (
+    "top-left corner",
+    "top-right corner",
+    "bottom-left corner",
+    "bottom-right corner",
+    "centre",
+    "upper half",
+    "lower half",
+    "border",
+)
+ZONES = {name: PARTS[name] for name in NAMES}
 """Name -> [8, 8] which cells: 2 x 2 in the corners, the outer ring, the inner 4 x 4, sky and ground."""
 _CELLS = np.stack([zone.ravel() for zone in ZONES.values()], axis=1).astype(np.float32)
 
@@ -125,8 +118,7 @@ def _within(inner: int, outer: int) -> bool:
 
 def _says(contrasts: Contrasts, i: int, name: str, zone: str, counted: Counted) -> str:
     off = "" if counted.rests_on == "heat alone" else " off the object"
-    where = f"along the {zone}" if zone == "border" else f"in the {zone}"
     return (
-        f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name} most of the heat lies{off} {where}; "
+        f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name} most of the heat lies{off} {where(zone)}; "
         f"of other classes' images it does in {percent(contrasts.expected[i])}."
     )

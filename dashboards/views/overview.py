@@ -10,11 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from audit.store import layout
+from audit.wording import plain, shorten
 from dashboards.components import Context, choose, go, show_notices
-from dashboards.wording import class_sentence, plain, shorten
 
 MOST_CLASSES = 30
 MOST_CLAIMS = 40
+SENTENCE = 600
+"""Characters of a sentence that are shown."""
 _OFF, _ON, _LINE = "#c2413b", "#9aa5b1", "#3b6ea5"
 
 
@@ -26,8 +28,9 @@ def show(context: Context) -> None:
     st.caption(plain(_provenance(context)))
     show_notices(context)
     _show_progress(context, account.pending if account else 0, summary)
-    _show_class_findings(classes)
-    _show_claims(tables.claims())
+    claims = tables.claims()
+    _show_class_claims([claim for claim in claims if claim["kind"] == "class"], flagged=bool(classes))
+    _show_claims([claim for claim in claims if claim["kind"] != "class"])
     _show_counts(context)
     _show_means(tables.means())
     left, right = st.columns(2, gap="large")
@@ -61,33 +64,32 @@ def _show_progress(context: Context, pending: int, summary: Mapping[str, Any] | 
         st.info(plain(f"The findings cover {flagged} of {done} processed samples; run camaudit flag again."))
 
 
-def _show_class_findings(classes: list[dict[str, Any]]) -> None:
-    if not classes:
+def _show_class_claims(claims: list[dict[str, Any]], flagged: bool) -> None:
+    """What was found of whole classes, each with a way to its findings."""
+    if not flagged:
         return
-    found = [row for row in classes if row["finding"]]
     st.subheader("What looks off the object")
-    if not found:
+    if not claims:
         st.text("No class looks off the object more often than is tolerated.")
-    for row in found[:MOST_CLASSES]:
+    for claim in claims[:MOST_CLASSES]:
         said, more = st.columns([7, 1], vertical_alignment="center")
-        said.text(class_sentence(row))
-        if more.button("Show findings", key=f"class {row['class_id']}", width="stretch"):
-            choose("class", row["class"])
+        said.text(shorten(claim["says"], SENTENCE))
+        if more.button("Show findings", key=f"class {claim['class_id']}", width="stretch"):
+            choose("class", claim["class"])
             go("findings")
 
 
 def _show_claims(claims: list[dict[str, Any]]) -> None:
-    """What was found of zones, contexts, spots, groups and clusters; classes have their own sentences."""
-    others = [claim for claim in claims if claim["kind"] != "class"]
-    if not others:
+    """What was found of zones, contexts, spots, groups and clusters."""
+    if not claims:
         return
     st.subheader("Where, beside what, and for whom")
-    for claim in others[:MOST_CLAIMS]:
+    for claim in claims[:MOST_CLAIMS]:
         with st.container(gap=None):
-            st.text(shorten(claim["says"], 600))
+            st.text(shorten(claim["says"], SENTENCE))
             st.caption(plain(_standing(claim)))
-    if len(others) > MOST_CLAIMS:
-        st.caption(f"The surest {MOST_CLAIMS} of {len(others)}; camaudit report draws them.")
+    if len(claims) > MOST_CLAIMS:
+        st.caption(f"The surest {MOST_CLAIMS} of {len(claims)}; camaudit report draws them.")
 
 
 def _standing(claim: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from audit.metrics import iou_curve
 from audit.pictures import Picture
 from audit.review import DECISIONS, Verdict
 from audit.store.layout import LEVELS
+from audit.wording import plain, shorten
 from dashboards.components import (
     Context,
     choice,
@@ -23,9 +24,10 @@ from dashboards.components import (
     show_notices,
 )
 from dashboards.queries import Filters
-from dashboards.wording import finding_sentence, plain, shorten
 
 _LABELS = {"confirmed": "Confirm off-object", "rejected": "Reject", "unsure": "Unsure"}
+SENTENCE = 600
+"""Characters of a sentence that are shown."""
 _FIGURES = ("probability", "area", "energy", "lift", "best_iou", "p_low", "p_high")
 
 
@@ -50,7 +52,7 @@ def _show_target(
 ) -> None:
     _show_heading(context, sample, target)
     if target["finding"]:
-        st.text(finding_sentence(target["finding"], target))
+        st.text(shorten(target["finding"]["says"], SENTENCE))
     if len(targets) > 1:
         _show_choice(targets, target)
     _show_pictures(context, sample, target)

@@ -1,0 +1,95 @@
+"""The terminal: where lines go, and bars for the events of long work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, assert_never
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from audit.progress import Advanced, Began, Ended, Event, Noted, Passed
+
+_PIPE_WIDTH = 120
+
+notices = Console(stderr=True)
+"""Where bars and notices go."""
+results = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
+"""Where results go."""
+
+
+def say(text: str, to: Console = notices) -> None:
+    """Print a line as it is: no markup in it means anything, and no wrapping breaks a command that it names."""
+    to.print(Text(text), soft_wrap=True)
+
+
+class TerminalProgress:
+    """Draws a bar for each stretch of work, with rate, failures and remaining time; prints notes above it."""
+
+    def __init__(self, console: Console = notices) -> None:
+        self._console = console
+        self._bars: _RatedBars | None = None
+        self._task = TaskID(0)
+        self._failed = self._made = self._passes = 0
+
+    def __call__(self, event: Event, /) -> None:
+        """Draw an event."""
+        match event:
+            case Began():
+                self._begin(event)
+            case Advanced():
+                self._advance(event)
+            case Passed():
+                self._pass(event)
+            case Noted():
+                say(event.text, self._console)
+            case Ended():
+                self._end()
+            case _:
+                assert_never(event)
+
+    def _begin(self, event: Began) -> None:
+        self._end()
+        self._failed, self._made, self._passes = 0, 0, event.passes
+        self._bars = _RatedBars(*_COLUMNS, console=self._console)
+        self._bars.start()
+        self._task = self._bars.add_task(
+            event.task, total=event.total, completed=event.done, rate="", failed="", passes=""
+        )
+
+    def _advance(self, event: Advanced) -> None:
+        if self._bars is not None:
+            self._failed += event.failed
+            failed = f"{self._failed} failed" if self._failed else ""
+            self._bars.update(self._task, advance=event.done, failed=failed)
+
+    def _pass(self, event: Passed) -> None:
+        if self._bars is not None and self._passes:
+            self._made = min(self._made + event.images, self._passes)
+            self._bars.update(self._task, passes=f"{self._made:,} of {self._passes:,} passes")
+
+    def _end(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[rate]}"),
+    TextColumn("{task.fields[failed]}"),
+    TextColumn("{task.fields[passes]}"),
+    TimeRemainingColumn(),
+)
+
+
+class _RatedBars(Bars):
+    def get_renderables(self) -> Iterator[Any]:
+        for task in self.tasks:
+            task.fields["rate"] = f"{task.speed:.1f} /s" if task.speed else ""
+        yield from super().get_renderables()
