@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.errors import RunError
-from audit.export.claims import read_claims
+from audit.findings import Claim, ClassFinding, Finding, Findings
 from audit.store import Account, Run, layout
 from audit.store.tables import read_table
 
@@ -26,24 +25,24 @@ TABLES = {
     "samples": layout.SAMPLES,
     "targets": layout.TARGETS,
     "scores": layout.SCORES,
-    "findings": layout.FINDING,
+    "findings": Finding.schema(),
 }
 SORTS = {
-    "severity": "severity DESC, finding",
-    "energy": "energy, finding",
-    "probability": "probability DESC, finding",
-    "chance": "chance DESC, finding",
-    "q_low": "q_low, finding",
+    "severity": "severity DESC, finding_id",
+    "energy": "energy, finding_id",
+    "probability": "probability DESC, finding_id",
+    "chance": "chance DESC, finding_id",
+    "q_low": "q_low, finding_id",
 }
 """Orders of findings, most telling first."""
 
-_SHOWN = "finding, kind, severity, sample, slot, id, class_id, class, role, probability, area, energy, chance, q_low"
+_SHOWN = "finding_id, kind, severity, sample, slot, id, class_id, class, role, probability, area, energy, chance, q_low"
 _CHOSEN = """
     ($class_name IS NULL OR class = $class_name) AND ($role IS NULL OR role = $role)
     AND ($kind IS NULL OR kind = $kind) AND probability >= $probability
     AND coalesce(chance, 1) >= $chance AND coalesce(q_low, 0) <= $q_low -- a detector's findings have neither
-    AND ($only IS NULL OR finding IN (SELECT unnest($only::VARCHAR[])))
-    AND finding NOT IN (SELECT unnest($without::VARCHAR[]))
+    AND ($only IS NULL OR finding_id IN (SELECT unnest($only::VARCHAR[])))
+    AND finding_id NOT IN (SELECT unnest($without::VARCHAR[]))
 """
 _AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
 
@@ -90,11 +89,13 @@ class RunTables:
 
     Attributes:
         run: the run.
+        found: its findings.
         notices: what is missing or damaged, a line each.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.found = Findings(run)
         self.notices: list[str] = []
         # Extensions would be fetched from a server.
         self._database = duckdb.connect(config={"autoinstall_known_extensions": "false"})
@@ -113,30 +114,28 @@ class RunTables:
 
     def summary(self) -> dict[str, Any] | None:
         """summary.json, or None, with a notice, if there is none to read."""
-        path = self.run.path / layout.SUMMARY
         try:
-            summary: dict[str, Any] = json.loads(path.read_text())
-            assert isinstance(summary, dict)
-        except (OSError, ValueError, AssertionError):
+            summary = self.found.summary()
+        except (OSError, ValueError):
+            summary = None
+        if not isinstance(summary, dict):
             self._notice(f"No readable {layout.SUMMARY}, so no threshold and curve; {self._flag_again()}")
             return None
         return summary
 
-    def classes(self) -> list[dict[str, Any]]:
+    def classes(self) -> list[ClassFinding]:
         """Findings about classes, most suspicious first; empty, with a notice, if there are none to read."""
-        path = self.run.path / layout.FINDINGS / layout.CLASS_FINDINGS
         try:
-            rows: list[dict[str, Any]] = read_table(path).to_pylist()
+            return self.found.classes()
         except RunError:
             self._notice(f"No readable findings about classes; {self._flag_again()}")
             return []
-        return rows
 
-    def claims(self) -> list[dict[str, Any]]:
+    def claims(self) -> list[Claim]:
         """Claims that were found, surest first, with what interventions made of them; empty where none can be read."""
         try:
-            return [claim for claim in read_claims(self.run) if claim["found"]]
-        except (RunError, ValueError, KeyError):
+            return self.found.standing_claims()
+        except (RunError, ValueError, KeyError, TypeError):
             self._notice(f"No readable claims; {self._flag_again()}")
             return []
 
@@ -173,17 +172,17 @@ class RunTables:
         query = f"SELECT {_SHOWN} FROM findings WHERE {_CHOSEN} ORDER BY {SORTS[sort]} LIMIT $most OFFSET $skip"
         return self._rows(query, filters.parameters() | {"most": PAGE, "skip": page * PAGE})
 
-    def place(self, filters: Filters, sort: str, finding: str) -> Place | None:
+    def place(self, filters: Filters, sort: str, finding_id: str) -> Place | None:
         """Where a finding stands among the chosen ones; None if it is not one of them."""
         order = f"OVER (ORDER BY {SORTS[sort]})"
         query = f"""
             SELECT number, total, previous, next FROM (
-                SELECT finding, row_number() {order} AS number, count(*) OVER () AS total,
-                    lag(finding) {order} AS previous, lead(finding) {order} AS next
+                SELECT finding_id, row_number() {order} AS number, count(*) OVER () AS total,
+                    lag(finding_id) {order} AS previous, lead(finding_id) {order} AS next
                 FROM findings WHERE {_CHOSEN}
-            ) WHERE finding = $finding
+            ) WHERE finding_id = $finding_id
         """
-        rows = self._rows(query, filters.parameters() | {"finding": finding})
+        rows = self._rows(query, filters.parameters() | {"finding_id": finding_id})
         return Place(**rows[0]) if rows else None
 
     def sample_number(self, sample_id: str) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audit.errors import ImageError
-from audit.findings.interventions import Region, at_input, widened
+from audit.interventions.removals import Region, at_input, widened
 from audit.metrics.faithfulness import Image, impute
 from audit.models import Classifier
 from audit.store import Run

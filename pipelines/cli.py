@@ -166,8 +166,9 @@ def findings(
 
     Example: camaudit findings runs/val --most 50
     """
+    from audit.export import findings_record
     from audit.store import Run
-    from pipelines.report import findings_record, print_findings
+    from pipelines.report import print_findings
 
     opened = Run.open(run_path)
     print_json(findings_record(opened)) if as_json else print_findings(opened, most)

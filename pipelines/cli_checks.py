@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from audit.findings.causes import OUTCOMES
+from audit.findings.records import OUTCOMES
 from pipelines.cli_options import Json, RunPath, print_json, right_use
 
 
@@ -78,7 +78,7 @@ def sanity(
 
 def verify(
     run_path: RunPath,
-    sample: Annotated[
+    targets: Annotated[
         int, typer.Option(min=1, help="Flagged targets to intervene on, and random ones to compare.")
     ] = 200,
     model: Annotated[str | None, typer.Option(help="The run's model, named again if it is code or has moved.")] = None,
@@ -92,7 +92,7 @@ def verify(
     For flagged targets, most severe first, beside controls that are not flagged; and the scores of a network with
     random weights. Writes findings/effects.parquet, findings/causes.parquet and report/null.json.
 
-    Example: camaudit verify data/runs/demo --sample 50
+    Example: camaudit verify data/runs/demo --targets 50
     """
     from audit.models.execution import in_precision
     from audit.store import Run
@@ -101,7 +101,7 @@ def verify(
     from pipelines.verify import Verification, verify_run
 
     with right_use():
-        asked = Verification(sample, fill, seed, batch_size)
+        asked = Verification(targets, fill, seed, batch_size)
     use_all_cores()
     run = Run.open(run_path)
     classifier = in_precision(model_of_run(run, model), run.record["config"].get("precision", "float32"))
@@ -120,11 +120,11 @@ def print_verified(record: Mapping[str, Any]) -> None:
     table = Table(title=f"Interventions on {record['targets']} targets, {len(record['failed'])} unreadable")
     for name in ("targets", *OUTCOMES):
         table.add_column(name, justify="left" if name == "targets" else "right")
-    for role, outcomes in record["outcomes"].items():
-        table.add_row(role, *(str(outcomes.get(name, 0)) for name in OUTCOMES))
+    for arm, outcomes in record["outcomes"].items():
+        table.add_row(arm, *(str(outcomes.get(name, 0)) for name in OUTCOMES))
     console.print(table)
     for cause in record["causes"]:
-        say(f"{cause['finding']} {cause['outcome']}: {cause['says']}", console)
+        say(f"{cause['claim_id']} {cause['outcome']}: {cause['says']}", console)
     say(record["random_weights"]["says"], console) if record["random_weights"] else None
 
 

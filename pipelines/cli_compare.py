@@ -31,11 +31,11 @@ def compare(
 
     Example: camaudit compare runs/before runs/after --fail-on worse
     """
+    from audit.compare import compare_runs
     from audit.store import Run
-    from pipelines.compare import compare_runs
-    from pipelines.progress import tracked
+    from pipelines.terminal import TerminalProgress
 
-    record = compare_runs(Run.open(run_a), Run.open(run_b), track=tracked("comparing classes"))
+    record = compare_runs(Run.open(run_a), Run.open(run_b), progress=TerminalProgress())
     print_json(record) if as_json else print_comparison(record, most)
     if fail_on and record["worse"]:
         for reason in record["worse"]:
@@ -97,7 +97,7 @@ def _say_changed(record: Mapping[str, Any], name: str, most: int) -> None:
     targets, classes = record["findings"][name], record["class_findings"][name]
     claims = (record["claims"] or {name: []})[name]
     say(f"{name}: {len(targets)} targets, {len(classes)} classes, {len(claims)} claims", console)
-    for text in (*map(shorten, classes), *(row["says"] or row["finding"] for row in claims)):
+    for text in (*map(shorten, classes), *(row["says"] or row["claim_id"] for row in claims)):
         say(f"  {text}", console)
     for row in targets[:most]:
         say(f"  {shorten(row['id'])}: {shorten(row['class'])}, severity {decimal(row['severity'])}", console)

@@ -20,7 +20,7 @@ def share(value: float | None) -> float | None:
 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Level = Annotated[float, typer.Option(help="False discovery rate of findings.")]
+Fdr = Annotated[float, typer.Option(help="False discovery rate of findings.")]
 Confident = Annotated[float, typer.Option(help="Probability from which a class counts as named with confidence.")]
 Misplaced = Annotated[
     float, typer.Option(help="Misplacement (chance times what is missing to the best place) that makes a finding.")
@@ -34,12 +34,12 @@ Threshold = Annotated[
 ]
 
 
-def rules_of(level: float, confident: float, misplaced: float, tolerated: float) -> Any:
+def rules_of(fdr: float, confident: float, misplaced: float, tolerated: float) -> Any:
     """`audit.findings.Rules`, with wrong values as wrong use."""
     from audit.findings import Rules
 
     with right_use():
-        return Rules(level, confident, misplaced, tolerated)
+        return Rules(fdr, confident, misplaced, tolerated)
 
 
 @contextmanager

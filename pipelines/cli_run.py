@@ -11,8 +11,8 @@ import typer
 
 from pipelines.cli_options import (
     Confident,
+    Fdr,
     Json,
-    Level,
     Misplaced,
     RunPath,
     Threshold,
@@ -62,7 +62,7 @@ def run(
     scheduler: Annotated[str | None, typer.Option(help="Address of an existing Dask scheduler.")] = None,
     scheduler_file: Annotated[str | None, typer.Option(help="Connection file of an existing scheduler.")] = None,
     score: Annotated[bool, typer.Option(help="Score maps against masks.")] = True,
-    level: Level = 0.05,
+    fdr: Fdr = 0.05,
     confident: Confident = 0.5,
     misplaced: Misplaced = 0.05,
     tolerated: Tolerated = 0.5,
@@ -78,7 +78,7 @@ def run(
     from pipelines.start import Request, start
 
     spec = ModelSpec(model, weights, arch, layer, mapping, size, mode, resize, triple(mean), triple(std, 0), activation)
-    rules = rules_of(level, confident, misplaced, tolerated)
+    rules = rules_of(fdr, confident, misplaced, tolerated)
     with right_use():
         config = RunConfig(method, pairs(option or []), precision, names(targets), batch_size, shard_size, scored=score)
         cluster = ClusterConfig(workers, threads, compiling, memory, scheduler, scheduler_file)
@@ -102,7 +102,7 @@ def score(run_path: RunPath, workers: Workers = None) -> None:
 
 def flag(
     run_path: RunPath,
-    level: Level = 0.05,
+    fdr: Fdr = 0.05,
     confident: Confident = 0.5,
     misplaced: Misplaced = 0.05,
     tolerated: Tolerated = 0.5,
@@ -111,15 +111,15 @@ def flag(
 ) -> None:
     """Make findings and summary again from the scores, with other rules.
 
-    Example: camaudit flag runs/val --level 0.01
+    Example: camaudit flag runs/val --fdr 0.01
     """
+    from audit.findings.judge import flag as make_findings
     from audit.store import Run
-    from pipelines.flag import flag as make_findings
     from pipelines.report import print_summary
 
     opened = Run.open(run_path)
     with opened.locked():
-        summary = make_findings(opened, rules_of(level, confident, misplaced, tolerated), threshold)
+        summary = make_findings(opened, rules_of(fdr, confident, misplaced, tolerated), threshold)
     print_json(summary) if as_json else print_summary(summary)
 
 
@@ -136,14 +136,13 @@ def report(
 
     Example: camaudit report runs/val -o val.html
     """
+    from audit.report import draw_sheets, write_report
     from audit.store import Run
-    from pipelines.progress import tracked
-    from pipelines.report_page import write_report
-    from pipelines.sheets import draw_cluster_sheets
+    from pipelines.terminal import TerminalProgress
 
-    opened = Run.open(run_path)
-    typer.echo(write_report(opened, out, most, tracked("reading")))
-    for sheet in draw_cluster_sheets(opened, tracked("drawing")):
+    opened, progress = Run.open(run_path), TerminalProgress()
+    typer.echo(write_report(opened, out, most, progress))
+    for sheet in draw_sheets(opened, progress):
         typer.echo(sheet)
 
 

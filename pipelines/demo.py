@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from audit.datasets.planted import PlantedSpec, draw_planted
+from audit.findings import Findings
 from audit.models import load_classifier
-from audit.store import layout
-from audit.store.files import write_json
 from pipelines.config import ClusterConfig
 from pipelines.progress import console, tracked
 from pipelines.report import console as out_console
@@ -28,8 +26,8 @@ def demo(out: Path, scenes: Path, spec: PlantedSpec, cluster: ClusterConfig, epo
     run = audit_planted(scenes, model, out, cluster)
     console.print("4/4 looking at the truth")
     planted = compare(run, scenes, load_classifier(str(model)))
-    summary = json.loads((run.path / layout.SUMMARY).read_text())
-    write_json(run.path / layout.SUMMARY, {**summary, "planted": planted})
+    findings = Findings(run)
+    findings.write_summary({**(findings.summary() or {}), "planted": planted})
     print_comparison(planted)
     out_console.print(f"\nbrowse it: camaudit dashboard {out}", highlight=False)
     return planted

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from audit.errors import RunError
 from audit.export import export_table, export_voc_png
-from audit.store import Run, layout
+from audit.findings import Findings
+from audit.store import Run
 from pipelines.progress import tracked
 
 FORMATS = ("voc-png", "csv", "parquet")
@@ -33,10 +33,9 @@ def export_run(path: Path, kind: str, out: Path, threshold: float | None, roles:
 
 def _threshold(run: Run) -> float:
     """The threshold that the run's summary holds."""
-    path = run.path / layout.SUMMARY
-    if not path.exists():
+    summary = Findings(run).summary()
+    if summary is None:
         raise RunError(f"{run.path} was not flagged yet, so no threshold is known; pass --threshold")
-    summary = json.loads(path.read_text())
     if summary["mean_iou"] is None:
         raise RunError(f"{run.path} has no masks to choose a threshold by; pass --threshold")
     return float(summary["threshold"])

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from audit.attribution import Method, make_method
 from audit.attribution.sanity import randomise_from_top
 from audit.errors import ImageError, RunError
-from audit.export import read_rules
-from audit.findings import misplacement
+from audit.findings import Findings
 from audit.findings.grid import Placed
 from audit.findings.null import shift_null
+from audit.findings.rules import misplacement
 from audit.metrics.faithfulness import bootstrap_means
 from audit.models import Classifier
 from audit.store import Run, layout
@@ -80,7 +80,7 @@ def _both(
     run: Run, explain: Method, readable: Sequence[tuple[Mapping[str, Any], Input]]
 ) -> Iterator[NDArray[np.float64]]:
     """`MEASURES` of each target's stored map, then of the random network's: [2, 3], NaN where there is none."""
-    limit = read_rules(run).misplaced
+    limit = Findings(run).rules().misplaced
     images = torch.from_numpy(np.stack([one.image for _, one in readable]))
     class_ids = torch.tensor([[target["class_id"]] for target, _ in readable])
     drawn = explain.attribute(images, lambda _logits: class_ids).maps.numpy()

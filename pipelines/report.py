@@ -12,20 +12,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from audit.errors import RunError
-from audit.export import finite, read_causes, read_claims, read_effects, read_findings, read_rules
-from audit.export.claims import UNTESTED
+from audit.findings import Claim, ClassFinding, Findings
 from audit.store import Run, layout
 from audit.store.maps import ENCODINGS, maps_size
-from audit.store.tables import read_table
 from audit.wording import decimal, shorten, size
 from pipelines.progress import say
 
 _PIPE_WIDTH = 120
 console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
 _SENTENCE = 300
-FINDINGS_FORMAT = 1
-"""Of what `camaudit findings --json` prints; a change that breaks readers raises it."""
 
 
 def status_record(run: Run, check: bool) -> dict[str, Any]:
@@ -89,80 +84,26 @@ def print_status(run: Run, record: Mapping[str, Any]) -> None:
         say("  every committed file is as it was written", console)
 
 
-def class_table(run: Run) -> pa.Table:
-    """The findings about classes.
-
-    Raises:
-        RunError: the run was not flagged yet.
-    """
-    path = run.path / layout.FINDINGS / layout.CLASS_FINDINGS
-    if not path.exists():
-        raise RunError(f"{run.path} has no findings yet; make them with `camaudit flag {run.path}`")
-    return read_table(path)
-
-
 def print_findings(run: Run, most: int) -> None:
     """Print the class table and the most severe findings."""
-    classes = class_table(run).to_pylist()
+    findings = Findings(run)
     table = Table(title="Classes: how often the heat of a confidently named target is off the object")
     for name in ("class", "targets", "confident", "off object", "share [95 %]", "energy", "area", "lift", "q", ""):
         table.add_column(name, justify="left" if name in ("class", "") else "right")
-    for row in classes:
+    for row in findings.classes():
         table.add_row(
-            Text(shorten(row["class"])),
-            str(row["targets"]),
-            str(row["confident"]),
-            str(row["off_object"]),
+            Text(shorten(row.class_name)),
+            str(row.targets),
+            str(row.confident),
+            str(row.off_object),
             _share(row),
-            *(decimal(row[name]) for name in ("energy", "area", "lift")),
-            f"{row['q']:.3g}",
-            "finding" if row["finding"] else "",
+            *(decimal(value) for value in (row.energy, row.area, row.lift)),
+            f"{row.q:.3g}",
+            "finding" if row.is_finding else "",
         )
     console.print(table)
-    _print_claims([claim for claim in read_claims(run) if claim["found"]], most)
-    _print_targets(read_findings(run), most)
-
-
-def findings_record(run: Run) -> dict[str, Any]:
-    """All that was found as plain values, as `audit/export/findings.schema.json` says.
-
-    Raises:
-        RunError: the run was not flagged yet.
-    """
-    effects = read_effects(run)
-    record = {
-        "format": FINDINGS_FORMAT,
-        "run": _run_record(run),
-        "rules": asdict(read_rules(run)),
-        "classes": class_table(run).to_pylist(),
-        "claims": read_claims(run),
-        "targets": [row | _outcome(effects, row) for row in read_findings(run).to_pylist()],
-        "causes": read_causes(run),
-    }
-    plain: dict[str, Any] = finite(record)
-    return plain
-
-
-def _run_record(run: Run) -> dict[str, Any]:
-    config, model, account = run.record["config"], run.record["model"], run.account()
-    return {
-        "path": str(run.path),
-        "created": run.record["created"],
-        "method": config["method"],
-        "layer": model["layer"],
-        "model": model["fingerprint"],
-        "manifest": run.record["manifest"]["fingerprint"],
-        "samples": {name: getattr(account, name) for name in ("samples", "processed", "failed", "pending")},
-        "versions": run.record["versions"],
-    }
-
-
-def _outcome(effects: Mapping[tuple[int, int], Mapping[str, Any]], row: Mapping[str, Any]) -> dict[str, Any]:
-    effect = effects.get((row["sample"], row["slot"]))
-    return {
-        "outcome": effect["outcome"] if effect else UNTESTED,
-        "reliance": effect["reliance"] if effect else None,
-    }
+    _print_claims(findings.standing_claims(), most)
+    _print_targets(findings.targets(), most)
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -185,19 +126,19 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     say(f"classes off the object: {', '.join(map(shorten, found)) or 'none'}", console)
 
 
-def _share(row: Mapping[str, Any]) -> str:
-    if not row["confident"]:
+def _share(row: ClassFinding) -> str:
+    if not row.confident:
         return "-"
-    return f"{row['share']:.2f} [{row['share_low']:.2f}, {row['share_high']:.2f}]"
+    return f"{row.share:.2f} [{row.share_low:.2f}, {row.share_high:.2f}]"
 
 
-def _print_claims(claims: list[dict[str, Any]], most: int) -> None:
+def _print_claims(claims: list[Claim], most: int) -> None:
     """The claims found as sentences, most certain first, with what interventions made of them."""
     say(f"{len(claims)} claims found" + (f"; the first {most}:" if len(claims) > most else ""), console)
     for claim in claims[:most]:
-        q = "" if claim["q"] is None else f", q {claim['q']:.2g}"
-        tags = f"{claim['outcome']}{q}, rests on {claim['rests_on']}"
-        say(f"  {shorten(claim['says'], _SENTENCE)} ({tags})", console)
+        q = "" if claim.q is None else f", q {claim.q:.2g}"
+        tags = f"{claim.outcome}{q}, rests on {claim.rests_on}"
+        say(f"  {shorten(claim.says, _SENTENCE)} ({tags})", console)
 
 
 def _print_targets(findings: pa.Table, most: int) -> None:

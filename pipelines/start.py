@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from audit.errors import RunError
-from audit.export import read_rules
-from audit.findings import Rules
+from audit.findings import Findings, Rules
+from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.store import Run, layout
 from audit.store.files import write_json
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
-from pipelines.flag import flag
 from pipelines.progress import sample_bar, say
 from pipelines.report import console as out_console
 from pipelines.report import cost_line, maps_line, maps_record, print_status, print_summary, status_record
@@ -67,7 +66,7 @@ def start(request: Request) -> dict[str, Any]:
 def _flagged(run: Run, request: Request, anew: bool) -> dict[str, Any]:
     """Findings of the run: those there are if nothing has changed, so that what was made of them stays."""
     path = run.path / layout.SUMMARY
-    if not anew and path.exists() and request.threshold is None and read_rules(run) == request.rules:
+    if not anew and path.exists() and request.threshold is None and Findings(run).rules() == request.rules:
         summary: dict[str, Any] = json.loads(path.read_text())
         if summary["samples"]["processed"] == run.account().processed:
             return summary
@@ -92,7 +91,7 @@ def rescore(path: Path, cluster: ClusterConfig) -> None:
         with connect(cluster) as client, sample_bar("scoring", sum(map(len, shards))) as bar:
             submit_all(client, shards, work, bar)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
-        print_summary(flag(run, read_rules(run)))
+        print_summary(flag(run, Findings(run).rules()))
 
 
 def portable(spec: ModelSpec) -> ModelSpec:

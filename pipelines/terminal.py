@@ -14,6 +14,8 @@ from rich.text import Text
 from audit.progress import Advanced, Began, Ended, Event, Noted, Passed
 
 _PIPE_WIDTH = 120
+_BRIEF_S = 2.0
+"""A bar that was shown no longer leaves no trace."""
 
 notices = Console(stderr=True)
 """Where bars and notices go."""
@@ -73,6 +75,7 @@ class TerminalProgress:
 
     def _end(self) -> None:
         if self._bars is not None:
+            self._bars.live.transient = (self._bars.tasks[0].elapsed or 0.0) < _BRIEF_S
             self._bars.stop()
             self._bars = None
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from audit.datasets import read_voc
 from audit.datasets.manifest import Manifest
 from audit.datasets.planted import PlantedSpec, read_truth
-from audit.findings import misplacement, severity
+from audit.findings import ClassFinding, Findings
+from audit.findings.rules import misplacement, severity
 from audit.metrics import auroc
 from audit.models import Classifier, ModelSpec
 from audit.models.small import preprocessing
@@ -24,7 +25,6 @@ from audit.store import Run
 from pipelines.attribute import decode_sample
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.progress import tracked
-from pipelines.report import class_table
 from pipelines.start import Request, start
 from pipelines.train import Training, train, use_all_cores
 
@@ -71,10 +71,8 @@ def compare(run: Run, scenes: Path, classifier: Classifier, shown: Shown = "val"
         cue was not learnt.
     """
     table = reliance(run, scenes, classifier, shown)
-    findings = {row["class"]: row for row in class_table(run).to_pylist()}
-    classes = [
-        _judge(str(name), rows, findings.get(str(name), {})) for name, rows in table.groupby("class", sort=False)
-    ]
+    findings = {row.class_name: row for row in Findings(run).classes()}
+    classes = [_judge(str(name), rows, findings.get(str(name))) for name, rows in table.groupby("class", sort=False)]
     scored = table.dropna(subset=["p_high"])
     relies = (scored["reliance"] >= RELIES).to_numpy()
     scores = image_scores(scored)
@@ -137,15 +135,15 @@ def _rounded(value: float) -> float | None:
     return round(value, 4) if np.isfinite(value) else None
 
 
-def _judge(name: str, rows: pd.DataFrame, finding: dict[str, Any]) -> dict[str, Any]:
+def _judge(name: str, rows: pd.DataFrame, finding: ClassFinding | None) -> dict[str, Any]:
     cue = rows["cue"].iloc[0]
     return {
         "class": name,
         "cue": None if pd.isna(cue) else str(cue),
         "relies": float((rows["reliance"] >= RELIES).mean()),
         "accuracy_without_cue": float(rows["right_without_cue"].mean()),
-        "off_object": finding.get("share") or 0.0,
-        "finding": bool(finding.get("finding", False)),
+        "off_object": (finding and finding.share) or 0.0,
+        "finding": bool(finding and finding.is_finding),
     }
 
 

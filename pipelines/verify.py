@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,19 @@ import pandas as pd
 
 from audit.attribution.taps import evaluating
 from audit.errors import ImageError, RunError
-from audit.findings.causes import Drops, cause, outcome
-from audit.findings.interventions import FILLS, Region, at_input, change, object_with_rim, widened
+from audit.findings import Effect, Findings, Outcome
+from audit.interventions.outcomes import Drops, claim_outcomes, outcome
+from audit.interventions.removals import FILLS, Region, at_input, change, object_with_rim, widened
+from audit.interventions.suspects import draw_suspects, with_files
+from audit.interventions.tried import Tried
 from audit.models import Classifier
-from audit.store import Run, layout
-from audit.store.tables import read_table, write_table
+from audit.store import Run
 from audit.views import View, upsample
 from pipelines.backgrounds import Background, choose_backgrounds, gather_backgrounds, known_objects
 from pipelines.faithfulness import draw_targets
 from pipelines.inputs import Input, class_probabilities, read_input
 from pipelines.progress import sample_bar
 from pipelines.random_weights import compare_with_random
-from pipelines.suspects import draw_suspects, with_files
-from pipelines.tried import Tried
 
 Progress = Callable[[int, int], None]
 
@@ -37,19 +36,19 @@ class Verification:
         ValueError: a value that cannot be.
 
     Attributes:
-        sample: flagged targets to intervene on.
-        fill: what takes the place of a region, one of `audit.findings.interventions.FILLS`.
+        targets: flagged targets to intervene on.
+        fill: what takes the place of a region, one of `audit.interventions.removals.FILLS`.
         seed: of regions, backgrounds and intervals.
         batch_size: images a forward pass.
     """
 
-    sample: int = 200
+    targets: int = 200
     fill: str = "inpaint"
     seed: int = 0
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        for name in ("sample", "batch_size"):
+        for name in ("targets", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
         if self.fill not in FILLS:
@@ -62,7 +61,7 @@ def verify_run(run: Run, classifier: Classifier, asked: Verification) -> dict[st
     Raises:
         RunError: nothing is flagged, none of the images can be read as it was, or outputs are no probabilities.
     """
-    suspects = draw_suspects(run, asked.sample)
+    suspects = draw_suspects(run, asked.targets)
     with sample_bar("verifying", len(suspects)) as bar:
         record = verify(run, classifier, asked, suspects, bar.advance)
     return record | {"random_weights": _random_weights(run, classifier, asked) if _objects_known(run) else None}
@@ -74,7 +73,7 @@ def _objects_known(run: Run) -> bool:
 
 
 def _random_weights(run: Run, classifier: Classifier, asked: Verification) -> dict[str, Any]:
-    targets = draw_targets(run, asked.sample, asked.seed, scored=True)
+    targets = draw_targets(run, asked.targets, asked.seed, scored=True)
     try:
         with sample_bar("random weights", len(targets)) as bar:
             return compare_with_random(run, classifier, targets, asked.seed, asked.batch_size, bar.advance)
@@ -115,20 +114,11 @@ def verify(
             progress(1, 0)
     if not effects:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
-    table = pd.DataFrame(effects)
-    path = run.path / layout.FINDINGS / layout.EFFECTS
-    write_table(path, {name: table[name] for name in layout.EFFECT.names}, layout.EFFECT)
-    return _record(asked, table, _write_causes(run, table, asked.seed), failed)
-
-
-def _write_causes(run: Run, table: pd.DataFrame, seed: int) -> list[dict[str, Any]]:
-    """Rows of `audit.store.layout.CAUSE`, written."""
-    claims = found_claims(run)
-    floor, tried = _floor(table, claims), Tried.of(run, table)
-    causes = [_cause(tried, claim, floor, seed) for claim in claims if _of_the_background(claim)]
-    columns = {name: [one[name] for one in causes] for name in layout.CAUSE.names}
-    write_table(run.path / layout.FINDINGS / layout.CAUSES, columns, layout.CAUSE)
-    return causes
+    table, findings = pd.DataFrame(effects), Findings(run)
+    findings.write_effects(map(Effect.from_row, effects))
+    outcomes = claim_outcomes(findings, Tried.read(findings, table), asked.seed)
+    findings.write_outcomes(outcomes)
+    return _record(asked, table, outcomes, failed)
 
 
 def intervene(
@@ -170,37 +160,17 @@ def _effect(drops: Drops) -> dict[str, Any]:
     }
 
 
-def found_claims(run: Run) -> list[dict[str, Any]]:
-    """Findings about more than one target: finding, kind, class_id, class, subject and details (JSON)."""
-    path = run.path / layout.FINDINGS / layout.CLAIMS
-    columns = ["finding", "kind", "class_id", "class", "subject", "found", "details"]
-    return [row for row in read_table(path, columns).to_pylist() if row["found"]] if path.exists() else []
-
-
-def _of_the_background(claim: Mapping[str, Any]) -> bool:
-    """Whether interventions can tell: that a group is named wrongly more often says nothing about where heat lies."""
-    return claim["kind"] != "group" or bool(json.loads(claim["details"])["measure"] != "wrong")
-
-
-def _floor(table: pd.DataFrame, claims: Sequence[Mapping[str, Any]]) -> float:
-    """Mean reliance of the controls of classes that nothing is found about; NaN without any."""
-    accused = {claim["class_id"] for claim in claims}
-    return float(table.loc[(table["role"] == "control") & ~table["class_id"].isin(accused), "reliance"].mean())
-
-
-def _cause(tried: Tried, claim: Mapping[str, Any], floor: float, seed: int) -> dict[str, Any]:
-    """A row of `audit.store.layout.CAUSE`."""
-    table = tried.table
-    about = (table["role"] == "flagged") & tried.show(claim)
-    controls = table[table["place"].isin(table.loc[about, "control"]) & (table["role"] == "control")]
-    own, other = (rows["reliance"].dropna().to_numpy() for rows in (table[about], controls))
-    return {"finding": claim["finding"], **asdict(cause(own, other, claim["class"], floor, seed))}
-
-
 def _record(
-    asked: Verification, table: pd.DataFrame, causes: list[dict[str, Any]], failed: list[dict[str, str]]
+    asked: Verification, table: pd.DataFrame, outcomes: Sequence[Outcome], failed: list[dict[str, str]]
 ) -> dict[str, Any]:
     """What `camaudit verify --json` prints."""
-    roles = {str(role): own for role, own in table.groupby("role")}
-    outcomes = {name: {k: int(n) for k, n in own["outcome"].value_counts().items()} for name, own in roles.items()}
-    return {**asdict(asked), "targets": len(table), "outcomes": outcomes, "failed": failed, "causes": causes}
+    arms = {str(arm): rows["outcome"].value_counts() for arm, rows in table.groupby("arm")}
+    return {
+        "fill": asked.fill,
+        "seed": asked.seed,
+        "batch_size": asked.batch_size,
+        "targets": len(table),
+        "outcomes": {arm: {name: int(count) for name, count in counts.items()} for arm, counts in arms.items()},
+        "failed": failed,
+        "causes": [outcome.plain() for outcome in outcomes],
+    }

@@ -9,6 +9,7 @@ from typing import Any
 
 from small_run import CLASSES, HOSTILE, make_run
 
+from audit.findings import Claim, Effect, Outcome
 from audit.store import layout
 from audit.store.tables import write_table
 
@@ -18,7 +19,7 @@ SPOT_CELLS = [55, 63]
 def claim(kind: str, subject: str, **changes: Any) -> dict[str, Any]:
     """A row of the claims, found unless changed."""
     row = {
-        "finding": f"{kind}:square:{subject}",
+        "claim_id": f"{kind}:square:{subject}",
         "kind": kind,
         "class_id": 0,
         "class": "square",
@@ -30,30 +31,29 @@ def claim(kind: str, subject: str, **changes: Any) -> dict[str, Any]:
         "expected": 0.1,
         "p": 0.001,
         "q": 0.004,
-        "level": 0.05,
+        "fdr": 0.05,
         "family": f"class x {kind}",
         "tested": 16,
         "found": True,
         "rests_on": "masks",
         "says": f"The heat of square lies on {subject}.",
-        "details": "{}",
+        "details": {},
     }
-    return row | changes
+    row |= changes
+    return row | {"details": json.dumps(row["details"])}
 
 
 CLAIMS = (
-    claim("spot", "x 88-100 %", details=json.dumps({"box": [0.875, 0.75, 1, 1], "cells": SPOT_CELLS, "heat": 0.5})),
-    claim("zone", "bottom-right corner", q=0.0001, details=json.dumps({"heat": 0.5, "area": 0.06})),
-    claim("zone", "lower half", q=0.03, details=json.dumps({"narrower": ["bottom-right corner"]})),
+    claim("spot", "x 88-100 %", details={"box": [0.875, 0.75, 1, 1], "cells": SPOT_CELLS, "heat": 0.5}),
+    claim("zone", "bottom-right corner", q=0.0001, details={"heat": 0.5, "area": 0.06}),
+    claim("zone", "lower half", q=0.03, details={"narrower": ["bottom-right corner"]}),
     claim("context", HOSTILE, says=f"The heat lies on {HOSTILE * 60}", q=0.02),
-    claim(
-        "cluster", "0", p=None, q=None, low=None, high=None, expected=None, share=None, details='{"sheet": [[0, 0]]}'
-    ),
+    claim("cluster", "0", p=None, q=None, low=None, high=None, expected=None, share=None, details={"sheet": [[0, 0]]}),
     claim("zone", "centre", found=False, q=0.4, says="The heat lies in the centre. That may be chance."),
 )
 CAUSES = (
     {
-        "finding": "spot:square:x 88-100 %",
+        "claim_id": "spot:square:x 88-100 %",
         "outcome": "confirmed",
         "targets": 2,
         "controls": 1,
@@ -65,7 +65,7 @@ CAUSES = (
     },
 )
 EFFECTS = (
-    {"sample": 0, "slot": 0, "id": "a", "class_id": 0, "class": "square", "role": "flagged", "severity": 0.8}
+    {"sample": 0, "slot": 0, "id": "a", "class_id": 0, "class": "square", "arm": "flagged", "severity": 0.8}
     | {"probability": 0.9, "hot": 0.5, "random": 0.0, "object": 0.1, "background": 0.6, "reliance": 0.6}
     | {"outcome": "confirmed"},
 )
@@ -76,9 +76,9 @@ def make_claimed_run(folder: Path) -> Path:
     assert CLASSES[1] == HOSTILE
     path = make_run(folder)
     findings = path / layout.FINDINGS
-    _write(findings / layout.CLAIMS, CLAIMS, layout.CLAIM)
-    _write(findings / layout.CAUSES, CAUSES, layout.CAUSE)
-    _write(findings / layout.EFFECTS, EFFECTS, layout.EFFECT)
+    _write(findings / layout.CLAIMS, CLAIMS, Claim.schema())
+    _write(findings / layout.CAUSES, CAUSES, Outcome.schema())
+    _write(findings / layout.EFFECTS, EFFECTS, Effect.schema())
     return path
 
 

@@ -7,11 +7,19 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.findings import Rules
+from audit.findings.claims.contrasts import LEAST
+from audit.findings.claims.kind import Material
 from audit.findings.evidence import Evidence
 
 CELLS = 8
 SCENES = 512
 """Distinct pairs of a map and an object; targets share them, so that a million take seconds."""
+
+
+def material(evidence: Evidence, fdr: float = 0.05, least: float = LEAST) -> Material:
+    """What claims are made from, without features."""
+    return Material(evidence, Rules(fdr=fdr), least=least)
 
 
 def draw_evidence(

@@ -12,9 +12,9 @@ from PIL import Image
 
 from audit.datasets.manifest import Manifest, Sample
 from audit.findings import Rules
+from audit.findings.judge import flag
 from audit.masks import write_index_png
 from audit.store import Run, Shard, layout
-from pipelines.flag import flag
 from pipelines.score import score_samples
 
 HEIGHT, WIDTH, CELL = 48, 64, 8

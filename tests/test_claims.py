@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from made_evidence import CELLS, copied, draw_evidence, plant_context, plant_heat
+from made_evidence import CELLS, copied, draw_evidence, material, plant_context, plant_heat
 
-from audit.findings.claims import all_claims
-from audit.findings.context import context_claims
-from audit.findings.contrasts import claim_key
+from audit.findings import Claim
+from audit.findings.claims.context import Contexts
+from audit.findings.claims.contrasts import claim_id
+from audit.findings.claims.groups import Groups
+from audit.findings.claims.registry import all_claims
+from audit.findings.claims.spots import Spots, heat_of
+from audit.findings.claims.votes import count_votes
+from audit.findings.claims.zones import ZONES, Zones
 from audit.findings.evidence import Evidence
-from audit.findings.frames import counted, near_object
-from audit.findings.groups import group_claims
-from audit.findings.spots import heat_of, spot_claims
-from audit.findings.zones import ZONES, zone_claims
-from audit.store.layout import CLAIM
+from audit.findings.frame import near_object
 
-Rows = list[dict[str, Any]]
+Rows = list[Claim]
 CORNER = np.zeros((CELLS, CELLS), bool)
 CORNER[-1, -1] = True
 DISC = 3
 
 
 def found(rows: Rows, kind: str | None = None) -> Rows:
-    return [row for row in rows if row["found"] and kind in (None, row["kind"])]
+    return [row for row in rows if row.found and kind in (None, row.kind)]
 
 
 def members(evidence: Evidence, class_id: int, rate: float = 1.0) -> np.ndarray:
@@ -69,14 +67,12 @@ def zone_votes(evidence: Evidence, class_id: int, zone: str) -> tuple[int, int]:
 
 def test_zones_count_what_plain_loops_count() -> None:
     evidence = planted(images=150)
-    rows = zone_claims(evidence, counted(evidence), 0.9999, 0.1)
+    rows = Zones().test(material(evidence, 0.9999, 0.1))
     for row in [*rows[:4], *rows[-4:]]:
-        shows, of = zone_votes(evidence, row["class_id"], row["subject"])
-        assert (round(row["share"] * row["targets"]), row["targets"]) == (shows, of)
-        others = np.array([zone_votes(evidence, c, row["subject"]) for c in range(8) if c != row["class_id"]]).sum(
-            axis=0
-        )
-        assert row["expected"] == pytest.approx(others[0] / others[1])
+        shows, of = zone_votes(evidence, row.class_id, row.subject)
+        assert (round(row.share * row.targets), row.targets) == (shows, of)
+        others = np.array([zone_votes(evidence, c, row.subject) for c in range(8) if c != row.class_id]).sum(axis=0)
+        assert row.expected == pytest.approx(others[0] / others[1])
 
 
 def test_cells_that_hold_or_touch_the_object_are_those_that_loops_find() -> None:
@@ -94,8 +90,8 @@ def test_heat_that_spills_over_a_small_object_in_the_middle_is_no_claim() -> Non
     middle[3, 4] = True
     evidence.off_area[rows] = np.where(middle, 0, 1 / 64).astype(np.float16).ravel()
     evidence.off_heat[rows] = np.where(around & ~middle, 1 / 9, 0).astype(np.float16).ravel()
-    claims = all_claims(evidence).rows
-    assert not [row for row in found(claims) if row["kind"] in ("zone", "spot") and row["class_id"] == DISC]
+    claims = all_claims(material(evidence)).claims
+    assert not [row for row in found(claims) if row.kind in ("zone", "spot") and row.class_id == DISC]
 
 
 def test_heat_on_small_things_anywhere_is_no_spot() -> None:
@@ -106,9 +102,9 @@ def test_heat_on_small_things_anywhere_is_no_spot() -> None:
         heat, (row, column) = np.zeros((CELLS, CELLS)), rng.integers(0, 6, 2)
         heat[row : row + 3, column : column + 3] = 1 / 9
         evidence.off_heat[i] = heat.ravel()
-    hot = heat_of(evidence, counted(evidence)).shows[DISC] / counted(evidence).images[DISC]
+    hot = heat_of(evidence, count_votes(evidence)).shows[DISC] / count_votes(evidence).images[DISC]
     assert hot.max() > 0.2
-    assert not found(all_claims(evidence).rows, "spot")
+    assert not found(all_claims(material(evidence)).claims, "spot")
 
 
 def test_zones_are_corners_ring_middle_and_halves() -> None:
@@ -127,37 +123,37 @@ def test_zones_are_corners_ring_middle_and_halves() -> None:
 
 def test_a_planted_corner_is_one_spot_in_the_right_box_and_a_zone() -> None:
     evidence = planted()
-    claims = all_claims(evidence)
-    (spot,) = found(claims.rows, "spot")
-    details = json.loads(spot["details"])
-    assert (spot["class_id"], details["box"]) == (DISC, [0.875, 0.875, 1.0, 1.0])
+    claims = all_claims(material(evidence))
+    (spot,) = found(claims.claims, "spot")
+    details = spot.details
+    assert (spot.class_id, details["box"]) == (DISC, [0.875, 0.875, 1.0, 1.0])
     own = [i for i in members(evidence, DISC) if evidence.named[i]]
     hot = [evidence.off_heat[i, -1] > 0.0625 and is_clear(evidence, i, 7, 7) for i in own]
-    assert spot["share"] == pytest.approx(np.mean(hot))
-    assert "in the bottom-right corner" in spot["says"]
+    assert spot.share == pytest.approx(np.mean(hot))
+    assert "in the bottom-right corner" in spot.says
     assert details["heat"] > 0.4 > 0.05 > details["heat_of_others"]
-    zones = found(claims.rows, "zone")
-    assert {row["class_id"] for row in zones} == {DISC}
-    assert {row["subject"] for row in zones} == {"bottom-right corner", "border", "lower half"}
-    (lower,) = (row for row in zones if row["subject"] == "lower half")
-    assert json.loads(lower["details"])["narrower"] == ["bottom-right corner"]
+    zones = found(claims.claims, "zone")
+    assert {row.class_id for row in zones} == {DISC}
+    assert {row.subject for row in zones} == {"bottom-right corner", "border", "lower half"}
+    (lower,) = (row for row in zones if row.subject == "lower half")
+    assert lower.details["narrower"] == ["bottom-right corner"]
 
 
 def test_the_sentence_of_a_zone_gives_its_counts() -> None:
     evidence = planted()
-    row = zone_claims(evidence, counted(evidence), 0.05, 0.1)[0]
+    row = Zones().test(material(evidence, 0.05, 0.1))[0]
     shows, of = zone_votes(evidence, DISC, "bottom-right corner")
     start = f"In {shows} of {of} images named class 3 most of the heat lies off the object in the bottom-right corner; "
-    assert row["says"].startswith(start)
-    assert row["says"].endswith(f"of other classes' images it does in {round(100 * row['expected'])} %.")
+    assert row.says.startswith(start)
+    assert row.says.endswith(f"of other classes' images it does in {round(100 * row.expected)} %.")
 
 
 def test_of_two_classes_the_one_beside_a_spot_is_not_said_to_look_away_from_it() -> None:
     evidence = draw_evidence(500, 2, per_image=1)
     evidence = plant_heat(evidence, members(evidence, 0, 0.9), CORNER)
-    zones = zone_claims(evidence, counted(evidence), 0.05, 0.1)
-    assert {row["class_id"] for row in found(zones)} == {0}
-    assert any("no more than the area accounts for" in row["says"] for row in zones if row["class_id"] == 1)
+    zones = Zones().test(material(evidence, 0.05, 0.1))
+    assert {row.class_id for row in found(zones)} == {0}
+    assert any("no more than the area accounts for" in row.says for row in zones if row.class_id == 1)
 
 
 def test_without_masks_a_spot_rests_on_heat_alone() -> None:
@@ -168,28 +164,28 @@ def test_without_masks_a_spot_rests_on_heat_alone() -> None:
         off_area=np.full_like(evidence.off_area, 1 / 64),
         context={name: values[:0] for name, values in evidence.context.items()},
     )
-    rows = all_claims(plant_heat(evidence, members(evidence, DISC, 0.8), CORNER)).rows
+    rows = all_claims(material(plant_heat(evidence, members(evidence, DISC, 0.8), CORNER))).claims
     (spot,) = found(rows, "spot")
-    assert (spot["class_id"], spot["rests_on"]) == (DISC, "heat alone")
-    assert "off the object" not in spot["says"]
+    assert (spot.class_id, spot.rests_on) == (DISC, "heat alone")
+    assert "off the object" not in spot.says
 
 
 @pytest.mark.parametrize(("boxed", "basis"), [(0, "masks"), (1, "boxes"), (0.5, "masks and boxes")])
 def test_places_and_groups_rest_on_what_the_objects_were_taken_from(boxed: float, basis: str) -> None:
     evidence = planted()
     evidence = replace(evidence, boxed=np.arange(len(evidence)) % 2 < 2 * boxed)
-    rows = all_claims(evidence, 0.9999).rows
-    assert {row["kind"] for row in rows} == {"zone", "spot", "context", "group"}
-    assert {row["rests_on"] for row in rows if row["kind"] != "group"} == {basis}
-    assert {row["rests_on"] for row in rows if row["kind"] == "group"} == {basis, "labels"}
+    rows = all_claims(material(evidence, 0.9999)).claims
+    assert {row.kind for row in rows} == {"zone", "spot", "context", "group"}
+    assert {row.rests_on for row in rows if row.kind != "group"} == {basis}
+    assert {row.rests_on for row in rows if row.kind == "group"} == {basis, "labels"}
 
 
 def test_two_spots_of_a_class_are_two_claims() -> None:
     evidence, cells = planted(), np.zeros((CELLS, CELLS), bool)
     cells[0, :2] = True
     evidence = plant_heat(evidence, members(evidence, DISC), cells, 0.4)
-    spots = found(spot_claims(evidence, counted(evidence), 0.05, 0.1))
-    boxes = [json.loads(row["details"])["box"] for row in spots]
+    spots = found(Spots().test(material(evidence, 0.05, 0.1)))
+    boxes = [row.details["box"] for row in spots]
     assert sorted(boxes) == [[0.0, 0.0, 0.25, 0.125], [0.875, 0.875, 1.0, 1.0]]
 
 
@@ -199,8 +195,8 @@ def test_near_duplicates_make_no_evidence() -> None:
     evidence = plant_heat(evidence, few, CORNER)
     context = {name: values[:0] for name, values in evidence.context.items()}
     many = copied(replace(evidence, context=context), few, 200)
-    assert not found(all_claims(many).rows)
-    assert all_claims(many).rows == all_claims(replace(evidence, context=context)).rows
+    assert not found(all_claims(material(many)).claims)
+    assert all_claims(material(many)).claims == all_claims(material(replace(evidence, context=context))).claims
 
 
 def context_votes(evidence: Evidence, class_id: int, other: int) -> tuple[int, int]:
@@ -217,15 +213,15 @@ def context_votes(evidence: Evidence, class_id: int, other: int) -> tuple[int, i
 
 def test_other_classes_are_counted_as_plain_loops_count_them_and_the_planted_one_is_found() -> None:
     evidence = plant_context(draw_evidence(1500, 6), 2, 4)
-    rows = context_claims(evidence, counted(evidence), 0.9999, 0.1)
+    rows = Contexts().test(material(evidence, 0.9999, 0.1))
     for row in rows:
-        other = evidence.classes.index(row["subject"])
-        shows, of = context_votes(evidence, row["class_id"], other)
-        assert (round(row["share"] * row["targets"]), row["targets"]) == (shows, of)
-        sums = np.array([context_votes(evidence, c, other) for c in range(6) if c != row["class_id"]]).sum(axis=0)
-        assert row["expected"] == pytest.approx(sums[0] / sums[1])
-    (claim,) = found(context_claims(evidence, counted(evidence), 0.05, 0.1))
-    assert (claim["class_id"], claim["subject"]) == (2, "class 4")
+        other = evidence.classes.index(row.subject)
+        shows, of = context_votes(evidence, row.class_id, other)
+        assert (round(row.share * row.targets), row.targets) == (shows, of)
+        sums = np.array([context_votes(evidence, c, other) for c in range(6) if c != row.class_id]).sum(axis=0)
+        assert row.expected == pytest.approx(sums[0] / sums[1])
+    (claim,) = found(Contexts().test(material(evidence, 0.05, 0.1)))
+    assert (claim.class_id, claim.subject) == (2, "class 4")
 
 
 def only_pair(evidence: Evidence) -> Evidence:
@@ -235,12 +231,12 @@ def only_pair(evidence: Evidence) -> Evidence:
 
 
 def test_where_no_other_class_shows_it_area_is_compared_with() -> None:
-    rows = all_claims(plant_context(only_pair(draw_evidence(1500, 5)), 1, 0)).rows
+    rows = all_claims(material(plant_context(only_pair(draw_evidence(1500, 5)), 1, 0))).claims
     (claim,) = found(rows, "context")
-    details = json.loads(claim["details"])
+    details = claim.details
     assert (details["compared_with"], details["together"]["lift"]) == ("area", None)
-    assert "by area alone it would in" in claim["says"]
-    assert 0.5 <= claim["expected"] < 1
+    assert "by area alone it would in" in claim.says
+    assert 0.5 <= claim.expected < 1
 
 
 def test_heat_spread_by_area_is_no_claim_against_area() -> None:
@@ -249,18 +245,18 @@ def test_heat_spread_by_area_is_no_claim_against_area() -> None:
         evidence, rng = only_pair(draw_evidence(400, 4, seed)), np.random.default_rng(seed)
         heat = evidence.context["area"] * rng.uniform(0.8, 1.2, len(evidence.context["area"])).astype(np.float32)
         evidence = replace(evidence, context=evidence.context | {"heat": heat}, off_heat=evidence.off_area)
-        false += bool(found(context_claims(evidence, counted(evidence), 0.05, 0.1)))
+        false += bool(found(Contexts().test(material(evidence, 0.05, 0.1))))
     assert false <= 6
 
 
 def test_how_often_classes_occur_together_is_told_from_masks_alone() -> None:
     evidence = draw_evidence(1500, 6)
-    row = context_claims(evidence, counted(evidence), 0.9999, 0.1)[0]
-    together = json.loads(row["details"])["together"]
-    other = evidence.classes.index(row["subject"])
+    row = Contexts().test(material(evidence, 0.9999, 0.1))[0]
+    together = row.details["together"]
+    other = evidence.classes.index(row.subject)
     images = [np.count_nonzero(evidence.named & (evidence.class_id == c)) for c in range(6)]
     shown = [context_votes(evidence, c, other)[1] for c in range(6)]
-    c = row["class_id"]
+    c = row.class_id
     share = shown[c] / images[c]
     expected = (sum(shown) - shown[c]) / (sum(images) - images[c] - images[other])
     assert together["share"] == pytest.approx(share)
@@ -284,21 +280,21 @@ def doctors_and_nurses() -> Evidence:
 
 def test_women_doctors_are_named_wrongly_more_often_and_looked_at_elsewhere() -> None:
     evidence = doctors_and_nurses()
-    rows = found(group_claims(evidence, 0.05, 0.1))
-    by_id = {row["finding"]: row for row in rows}
+    rows = found(Groups().test(material(evidence, 0.05, 0.1)))
+    by_id = {row.claim_id: row for row in rows}
     assert {"group:doctor:gender=woman:wrong", "group:doctor:gender=woman:off_object"} <= set(by_id)
-    assert {row["subject"] for row in rows} == {"gender=woman"}
-    assert {row["class"] for row in rows} <= {"doctor", None}
+    assert {row.subject for row in rows} == {"gender=woman"}
+    assert {row.class_name for row in rows} <= {"doctor", None}
     row = by_id["group:doctor:gender=woman:wrong"]
     women = (evidence.class_id == 0) & (evidence.attributes["gender"][0] == 1)
-    assert row["targets"] == women.sum()
-    assert row["share"] == pytest.approx(evidence.wrong[women].mean())
+    assert row.targets == women.sum()
+    assert row.share == pytest.approx(evidence.wrong[women].mean())
     men = (evidence.class_id == 0) & ~women
-    assert row["expected"] == pytest.approx(evidence.wrong[men].mean())
-    assert row["low"] < row["share"] - row["expected"] < row["high"]
-    assert row["rests_on"] == "labels"
-    assert row["says"].startswith(f"Of {women.sum()} images labelled doctor with gender woman, ")
-    details = json.loads(row["details"])
+    assert row.expected == pytest.approx(evidence.wrong[men].mean())
+    assert row.low < row.share - row.expected < row.high
+    assert row.rests_on == "labels"
+    assert row.says.startswith(f"Of {women.sum()} images labelled doctor with gender woman, ")
+    details = row.details
     difference = details["heat_off"] - details["heat_off_of_others"]
     assert details["heat_off"] == pytest.approx(evidence.off_heat[women].sum(axis=1, dtype=float).mean(), abs=1e-6)
     assert details["heat_off_low"] < difference < details["heat_off_high"]
@@ -308,85 +304,82 @@ def test_what_is_not_tested_is_said() -> None:
     evidence = draw_evidence(300, 6, groups=(2, 51))
     evidence.named[evidence.class_id == 5] = False
     evidence.named[members(evidence, 5)[:4]] = True
-    claims = all_claims(evidence, 0.9999)
+    claims = all_claims(material(evidence, 0.9999))
     assert claims.untested == [
         "Not tested, with fewer than 5 confidently named images: 1 class (class 5)",
         "Not compared, with more than 50 values: attribute a1 (51)",
     ]
-    assert not any(row["class_id"] == 5 for row in claims.rows if row["kind"] != "group")
-    assert not any(row["subject"].startswith("a1=") for row in claims.rows)
+    assert not any(row.class_id == 5 for row in claims.claims if row.kind != "group")
+    assert not any(row.subject.startswith("a1=") for row in claims.claims)
 
 
 def test_a_class_without_others_to_compare_it_with_is_said() -> None:
     evidence = draw_evidence(300, 6, per_image=1)
     evidence.named[(evidence.class_id != 2) & (np.cumsum(evidence.class_id != 2) > 4)] = False
-    assert all_claims(evidence).untested[-1] == (
+    assert all_claims(material(evidence)).untested[-1] == (
         "Not compared with other classes: class 2; fewer than 5 images of others are named confidently"
     )
     evidence = draw_evidence(60, 2, per_image=1)
     nothing = {name: values[:0] for name, values in evidence.context.items()}
     one = replace(evidence, classes=("class 0",), class_id=np.zeros_like(evidence.class_id), context=nothing)
-    alone = all_claims(one)
+    alone = all_claims(material(one))
     assert alone.untested == ["Not compared with other classes: class 0; it is the only class"]
-    assert {row["kind"] for row in alone.rows} <= {"group"}
+    assert {row.kind for row in alone.claims} <= {"group"}
 
 
-def test_rows_are_of_the_table_of_claims_with_ids_of_their_own() -> None:
-    rows = all_claims(doctors_and_nurses()).rows
-    table = pa.Table.from_pylist(rows, CLAIM)
-    assert set(table.column_names) == set(rows[0])
-    assert len({row["finding"] for row in rows}) == len(rows)
-    for row in rows:
-        assert json.loads(row["details"])
-        assert row["p"] <= row["level"]
-        assert row["found"] == (not any(doubt in row["says"] for doubt in ("chance.", "too small", "no more than")))
+def test_claims_have_ids_of_their_own_and_say_why_they_do_not_stand() -> None:
+    claims = all_claims(material(doctors_and_nurses())).claims
+    assert len({claim.claim_id for claim in claims}) == len(claims)
+    for claim in claims:
+        assert Claim.from_row(claim.to_row()) == claim
+        assert claim.details
+        assert claim.p <= claim.fdr
+        assert claim.found == (not any(doubt in claim.says for doubt in ("chance.", "too small", "no more than")))
 
 
 def test_names_with_colons_and_percent_signs_give_claims_keys_of_their_own() -> None:
     evidence = planted()
     names = ("a", "a:b", "a%3Ab", "n01:cat", *evidence.classes[4:])
-    rows = all_claims(replace(evidence, classes=names), 0.9999).rows
-    assert len({row["finding"] for row in rows}) == len(rows)
+    rows = all_claims(material(replace(evidence, classes=names), 0.9999)).claims
+    assert len({row.claim_id for row in rows}) == len(rows)
     for row in rows:
-        kind, name, *subject = map(unquote, row["finding"].split(":"))
-        assert (kind, name or None, subject[0]) == (row["kind"], row["class"], row["subject"])
+        kind, name, *subject = map(unquote, row.claim_id.split(":"))
+        assert (kind, name or None, subject[0]) == (row.kind, row.class_name, row.subject)
 
 
 def test_parts_of_a_key_cannot_run_into_each_other() -> None:
     parts = [("zone", "a:b", "c"), ("zone", "a", "b:c"), ("zone", "a%3Ab", "c"), ("zone", "a", "b", "c")]
-    assert len({claim_key(*one) for one in parts}) == len(parts)
+    assert len({claim_id(*one) for one in parts}) == len(parts)
 
 
 def test_q_is_corrected_for_all_that_was_tested_also_for_what_is_not_listed() -> None:
     evidence = draw_evidence(600, 8)
-    everything = zone_claims(evidence, counted(evidence), 0.9999, 0.1)
-    listed = {row["finding"]: row for row in zone_claims(evidence, counted(evidence), 0.05, 0.1)}
-    assert all(row["tested"] == 8 * len(ZONES) for row in everything)
-    p = sorted(row["p"] for row in everything)
+    everything = Zones().test(material(evidence, 0.9999, 0.1))
+    listed = {row.claim_id: row for row in Zones().test(material(evidence, 0.05, 0.1))}
+    assert all(row.tested == 8 * len(ZONES) for row in everything)
+    p = sorted(row.p for row in everything)
     for row in everything:
-        q = min(value * row["tested"] / (rank + 1) for rank, value in enumerate(p) if value >= row["p"])
-        assert row["q"] == pytest.approx(min(q, 1))
-        assert row["finding"] not in listed or listed[row["finding"]]["q"] == row["q"]
+        q = min(value * row.tested / (rank + 1) for rank, value in enumerate(p) if value >= row.p)
+        assert row.q == pytest.approx(min(q, 1))
+        assert row.claim_id not in listed or listed[row.claim_id].q == row.q
 
 
-@pytest.mark.parametrize("name", ["level", "least"])
+@pytest.mark.parametrize("name", ["fdr", "least"])
 def test_levels_outside_0_to_1_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"Expected `{name}` between 0 and 1, got 1.5"):
-        all_claims(draw_evidence(20), **{name: 1.5})
+        material(draw_evidence(20), **{name: 1.5})
 
 
 def test_maps_without_heat_on_what_counts_do_not_count() -> None:
     evidence = doctors_and_nurses()
     empty = np.arange(len(evidence)) % 7 == 0
     evidence.off_heat[empty] = np.nan
-    assert not empty[counted(evidence).rows].any()
-    for row in all_claims(evidence, 0.9999).rows:
-        assert "NaN" not in row["details"]
+    assert not empty[count_votes(evidence).rows].any()
+    for row in all_claims(material(evidence, 0.9999)).claims:
+        assert "NaN" not in row.details
 
 
 def test_no_targets_make_no_claims() -> None:
     evidence = draw_evidence(40)
-    assert all_claims(replace(evidence, named=np.zeros(len(evidence), bool), labelled=evidence.labelled & False)) == (
-        [],
-        [],
-    )
+    nobody = replace(evidence, named=np.zeros(len(evidence), bool), labelled=evidence.labelled & False)
+    assert all_claims(material(nobody)) == ([], [])

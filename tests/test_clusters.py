@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -15,11 +14,11 @@ from scipy.stats import hypergeom
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import normalize
 
-from audit.findings.cards import SHEET, cluster_claims, zone
-from audit.findings.clusters import LEAST_MEMBERS, NONE, Members, Part, cluster_targets
-from audit.findings.components import Moments, unit_length
-from audit.findings.evidence import Evidence
-from audit.store import layout
+from audit.findings import Claim
+from audit.findings.claims.clustering import LEAST_MEMBERS, NONE, Members, cluster_targets
+from audit.findings.claims.clusters import SHEET, cluster_claims, zone
+from audit.findings.evidence import Evidence, Features
+from audit.stats.components import Moments, unit_length
 
 LENGTH = 32
 CORNER, TEXTURE, PLAIN = 0, 1, 2
@@ -59,10 +58,10 @@ def blobs(rng: np.random.Generator, what: NDArray[np.integer], noise: float = 0.
     return ((middles[what] + spread) * rng.uniform(0.1, 20, (len(what), 1))).astype(np.float16)
 
 
-def in_parts(evidence: Evidence, under: NDArray[np.float16], size: int = 50) -> Callable[[], Iterator[Part]]:
+def in_parts(evidence: Evidence, under: NDArray[np.float16], size: int = 50) -> Callable[[], Iterator[Features]]:
     """The features of shards of so many targets."""
 
-    def parts() -> Iterator[Part]:
+    def parts() -> Iterator[Features]:
         for start in range(0, len(under), size):
             own = slice(start, start + size)
             yield evidence.sample[own], evidence.slot[own], under[own]
@@ -214,37 +213,29 @@ def test_copies_of_one_image_make_no_cluster(rng: np.random.Generator) -> None:
     assert (members.cluster[60:] == NONE).all()
 
 
-def test_members_fit_their_table(planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]]) -> None:
-    evidence, under, _ = planted
-    table = cluster_targets(in_parts(evidence, under), evidence).table(evidence)
-    assert list(table) == layout.MEMBER.names
-    assert {len(column) for column in table.values()} == {300}
-
-
 def test_clusters_that_look_off_the_object_are_found_and_others_are_not(
     planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]],
 ) -> None:
     evidence, under, what = planted
     members = cluster_targets(in_parts(evidence, under), evidence)
     rows = cluster_claims(members, evidence)
-    assert all(list(row) == layout.CLAIM.names for row in rows)
     for row in rows:
         own = members.target[
-            (members.cluster == int(row["subject"])) & (evidence.class_id[members.target] == row["class_id"])
+            (members.cluster == int(row.subject)) & (evidence.class_id[members.target] == row.class_id)
         ]
-        assert row["found"] == bool(what[own[0]] < PLAIN)
-        assert row["share"] == evidence.off[own].mean()
-        assert row["targets"] == len(own)
-        assert row["tested"] == len(rows)
-    assert sum(row["found"] for row in rows) == 2
+        assert row.found == bool(what[own[0]] < PLAIN)
+        assert row.share == evidence.off[own].mean()
+        assert row.targets == len(own)
+        assert row.tested == len(rows)
+    assert sum(row.found for row in rows) == 2
 
 
 def test_a_card_says_how_many_where_and_who(planted: tuple[Evidence, NDArray[np.float16], NDArray[np.int64]]) -> None:
     evidence, under, what = planted
     members = cluster_targets(in_parts(evidence, under), evidence)
     corner = members.cluster[:150][what[:150] == CORNER].max()
-    (row,) = [r for r in cluster_claims(members, evidence) if r["finding"] == f"cluster:class0:{corner}"]
-    details = json.loads(row["details"])
+    (row,) = [r for r in cluster_claims(members, evidence) if r.claim_id == f"cluster:class0:{corner}"]
+    details = row.details
     own = members.target[:150][members.cluster[:150] == corner]
     nearest = own[np.argsort(members.distance[:150][members.cluster[:150] == corner])]
     assert details["zone"] == "bottom-right corner"
@@ -255,7 +246,7 @@ def test_a_card_says_how_many_where_and_who(planted: tuple[Evidence, NDArray[np.
     assert len(details["sheet"]) == SHEET
     assert details["sheet"][0] == [nearest[0], 0]
     assert details["sheet"][-1] == [nearest[-1], 0]
-    assert row["says"].startswith(
+    assert row.says.startswith(
         f"{len(own)} of {len(own)} images named class0 that are alike under the heat look off the object, "
         "mostly in the bottom-right corner; of the rest of the class "
     )
@@ -276,10 +267,10 @@ def test_attributes_that_a_cluster_has_more_often_are_named(
     evidence = replace(evidence, attributes=attributes)
     members = cluster_targets(in_parts(evidence, under), evidence)
     corner = members.cluster[:150][what[:150] == CORNER].max()
-    (row,) = [r for r in cluster_claims(members, evidence) if r["finding"] == f"cluster:class0:{corner}"]
-    (found,) = json.loads(row["details"])["attributes"]
+    (row,) = [r for r in cluster_claims(members, evidence) if r.claim_id == f"cluster:class0:{corner}"]
+    (found,) = row.details["attributes"]
     assert (found["attribute"], found["value"], found["inside"]) == ("source", "archive", 1.0)
-    assert "source archive in 100 % (" in row["says"]
+    assert "source archive in 100 % (" in row.says
 
 
 def test_attribute_values_that_a_cluster_has_none_of_were_tested_too() -> None:
@@ -287,7 +278,7 @@ def test_attribute_values_that_a_cluster_has_none_of_were_tested_too() -> None:
     evidence = make_evidence(np.zeros(40, int), attributes={"camera": (codes, tuple("abcdefgh"))})
     members = Members(np.arange(40), np.repeat([0, NONE], 20).astype(np.int32), np.zeros(40, np.float32))
     (row,) = cluster_claims(members, evidence)
-    (found,) = json.loads(row["details"])["attributes"]
+    (found,) = row.details["attributes"]
     assert found["p"] == pytest.approx(hypergeom(40, 8, 20).sf(7))
     assert found["q"] == pytest.approx(7 * found["p"])  # `h` is in no image
 
@@ -300,8 +291,8 @@ def test_without_known_objects_clusters_are_shown_but_not_tested(
     rows = cluster_claims(cluster_targets(in_parts(blind, under), blind), blind)
     assert len(rows) >= 3
     for row in rows:
-        assert (row["share"], row["p"], row["q"], row["found"], row["tested"]) == (None, None, None, False, 0)
-        assert row["says"].endswith("too few objects are known to test them.")
+        assert (row.share, row.p, row.q, row.found, row.tested) == (None, None, None, False, 0)
+        assert row.says.endswith("too few objects are known to test them.")
 
 
 def test_a_cluster_in_which_less_than_half_look_off_the_object_is_not_found() -> None:
@@ -309,16 +300,16 @@ def test_a_cluster_in_which_less_than_half_look_off_the_object_is_not_found() ->
     off[:90] = True  # 90 of 200, against none of 200
     members = Members(np.arange(400), np.repeat([0, NONE], 200).astype(np.int32), np.zeros(400, np.float32))
     (row,) = cluster_claims(members, make_evidence(np.zeros(400, int), off=off))
-    assert row["q"] < 1e-6
-    assert not row["found"]
+    assert row.q < 1e-6
+    assert not row.found
 
 
 def test_near_duplicates_have_one_vote() -> None:
     off = np.arange(40) < 20
     members = Members(np.arange(40), np.repeat([0, NONE], 20).astype(np.int32), np.zeros(40, np.float32))
     (row,) = cluster_claims(members, make_evidence(np.zeros(40, int), off=off, image=np.r_[[0] * 20, 1:21]))
-    assert row["targets"] == 1
-    assert not row["found"]
+    assert row.targets == 1
+    assert not row.found
 
 
 def test_p_is_the_share_of_all_ways_to_shuffle_who_is_in_the_cluster() -> None:
@@ -327,17 +318,17 @@ def test_p_is_the_share_of_all_ways_to_shuffle_who_is_in_the_cluster() -> None:
     ways = [off[list(chosen)].sum() >= off[:size].sum() for chosen in combinations(range(len(off)), size)]
     members = Members(np.arange(11), np.repeat([0, NONE], [5, 6]).astype(np.int32), np.zeros(11, np.float32))
     (row,) = cluster_claims(members, make_evidence(np.zeros(11, int), off=off))
-    assert row["p"] == row["q"] == pytest.approx(np.mean(ways))
+    assert row.p == row.q == pytest.approx(np.mean(ways))
 
 
 def test_clusters_of_noise_are_hardly_ever_found() -> None:
     """Benjamini-Hochberg at 5 % over clusters that have nothing to do with looking off the object."""
     runs = [noise_run(seed) for seed in range(40)]
-    assert np.mean([any(row["found"] for row in rows) for rows in runs]) <= 0.06
+    assert np.mean([any(row.found for row in rows) for rows in runs]) <= 0.06
     assert min(len(rows) for rows in runs) == 20
 
 
-def noise_run(seed: int) -> list[dict[str, Any]]:
+def noise_run(seed: int) -> list[Claim]:
     rng = np.random.default_rng(seed)
     class_id = np.repeat(np.arange(5), 100)
     members = Members(np.arange(500), rng.integers(-1, 4, 500).astype(np.int32), np.zeros(500, np.float32))

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 from faults.collection import camaudit
 
+from audit.compare import compare_runs
 from audit.datasets import Manifest, Sample
 from audit.errors import RunError
-from audit.findings import Rules
+from audit.findings import Claim, ClassFinding, Finding, Rules
 from audit.store import Run, layout
 from audit.store.tables import write_table
-from pipelines.compare import compare_runs
 
 CLASSES = ("cat", "car")
 
@@ -57,15 +57,15 @@ def make_run(
     run.commit(run.shards[0], None, filled, {"processed": 0, "failed": 0, "transient": 0})
     found = [row for row, target in zip(tables["targets"], targets, strict=True) if target.off]
     folder = path / layout.FINDINGS
-    write_table(folder / layout.part_name(0), _filled(found, layout.FINDING), layout.FINDING)
-    rows = [{"class": name, "finding": True} for name in classes] + [{"class": "quiet", "finding": False}]
-    write_table(folder / layout.CLASS_FINDINGS, _filled(rows, layout.CLASS_FINDING), layout.CLASS_FINDING)
+    write_table(folder / layout.part_name(0), _filled(found, Finding.schema()), Finding.schema())
+    rows = [{"class": name, "is_finding": True} for name in classes] + [{"class": "quiet", "is_finding": False}]
+    write_table(folder / layout.CLASS_FINDINGS, _filled(rows, ClassFinding.schema()), ClassFinding.schema())
     if claims is not None:
         rows = [
-            {"finding": ":".join(one), "kind": one[0], "class": one[1], "found": one[2] != "none", "says": str(one)}
+            {"claim_id": ":".join(one), "kind": one[0], "class": one[1], "found": one[2] != "none", "says": str(one)}
             for one in claims
         ]
-        write_table(folder / layout.CLAIMS, _filled(rows, layout.CLAIM), layout.CLAIM)
+        write_table(folder / layout.CLAIMS, _filled(rows, Claim.schema()), Claim.schema())
     return run
 
 
@@ -200,8 +200,8 @@ def test_class_findings_and_claims_gone_and_new_are_listed(tmp_path: Path) -> No
     b = make_run(tmp_path / "b", many(4), classes=["cat"], claims=claims_b)
     record = compare_runs(a, b)
     assert record["class_findings"] == {"gone": ["car"], "new": ["cat"]}
-    assert [row["finding"] for row in record["claims"]["gone"]] == ["zone:cat:border"]
-    assert [row["finding"] for row in record["claims"]["new"]] == ["zone:cat:centre", "spot:car:1"]
+    assert [row["claim_id"] for row in record["claims"]["gone"]] == ["zone:cat:border"]
+    assert [row["claim_id"] for row in record["claims"]["new"]] == ["zone:cat:centre", "spot:car:1"]
     assert len(record["worse"]) == 3
     assert compare_runs(a, make_run(tmp_path / "c", many(4)))["claims"] is None
 
@@ -224,13 +224,13 @@ def test_a_run_without_findings_is_refused_with_what_to_do(tmp_path: Path) -> No
 
 def test_runs_flagged_by_different_rules_are_refused(tmp_path: Path) -> None:
     a, b = (make_run(tmp_path / name, many(6)) for name in "ab")
-    for run, rules in ((a, Rules()), (b, Rules(level=0.2))):
+    for run, rules in ((a, Rules()), (b, Rules(fdr=0.2))):
         (run.path / layout.SUMMARY).write_text(json.dumps({"rules": asdict(rules)}))
     assert compare_runs(a, a)["worse"] == []
     with pytest.raises(RunError) as refused:
         compare_runs(a, b)
     assert str(refused.value) == (
-        f"Expected the same rules in both runs, got level 0.05 in {a.path} and level 0.2 in {b.path}; flag one again "
+        f"Expected the same rules in both runs, got fdr 0.05 in {a.path} and fdr 0.2 in {b.path}; flag one again "
         f"with `camaudit flag {b.path}`"
     )
 

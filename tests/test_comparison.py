@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, bootstrap, false_discovery_control
 
-from audit.findings.comparison import Pairs, compare_all, compare_classes, count_flips, paired_difference
+from audit.compare.pairs import Pairs, compare_all, compare_classes, count_flips, paired_difference
 
 
 def draw(rng: np.random.Generator, count: int = 300, worse: float = 0.0) -> Pairs:

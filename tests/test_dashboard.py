@@ -20,6 +20,7 @@ from streamlit.testing.v1 import AppTest
 
 from audit.datasets.manifest import Box, Manifest
 from audit.errors import RunError
+from audit.findings import Finding
 from audit.metrics import iou_curve
 from audit.pictures import CHANGED, read_picture, thumbnail_jpeg
 from audit.review import VerdictLog
@@ -54,16 +55,16 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunTables, pd.DataF
     """A run with many findings, and the findings."""
     run = Run.open(make_run(tmp_path_factory.mktemp("crowd")))
     rng = np.random.default_rng(4)
-    frame = pd.DataFrame({name: rng.random(CROWD).astype(np.float32) for name in layout.FINDING.names})
+    frame = pd.DataFrame({name: rng.random(CROWD).astype(np.float32) for name in Finding.schema().names})
     frame = frame.assign(sample=np.arange(CROWD), slot=0, class_id=0, id=[f"s{n}" for n in range(CROWD)])
     for name, values in {"class": CLASSES, "role": ("label", "predicted"), "kind": ("avoids", "indifferent")}.items():
         frame[name] = rng.choice(np.array(values, object), CROWD)
     frame["energy"] = frame["energy"].round(1)  # ties
     frame = frame.assign(rests_on="mask", family="drawn", says="in a sentence")
-    frame["finding"] = frame["sample"].astype(str) + ":0:" + frame["kind"]
-    write_table(run.part("findings", 0), {name: frame[name] for name in frame}, layout.FINDING)
+    frame["finding_id"] = frame["sample"].astype(str) + ":0:" + frame["kind"]
+    write_table(run.part("findings", 0), {name: frame[name] for name in frame}, Finding.schema())
     for shard in (1, 2):
-        write_table(run.part("findings", shard), {name: [] for name in layout.FINDING.names}, layout.FINDING)
+        write_table(run.part("findings", shard), {name: [] for name in Finding.schema().names}, Finding.schema())
     return RunTables(run), frame
 
 
@@ -124,17 +125,17 @@ def test_filtered_sorted_pages_are_those_of_pandas(
 ) -> None:
     tables, frame = crowd
     rising = sort in ("energy", "q_low")
-    expected = frame[keep(frame)].sort_values([sort, "finding"], ascending=[rising, True])["finding"].tolist()
+    expected = frame[keep(frame)].sort_values([sort, "finding_id"], ascending=[rising, True])["finding_id"].tolist()
     pages = [tables.findings(filters, sort, number) for number in range(-(-CROWD // PAGE) + 1)]
     assert [len(rows) for rows in pages if rows][:-1] == [PAGE] * ((len(expected) - 1) // PAGE)
-    assert [row["finding"] for rows in pages for row in rows] == expected
+    assert [row["finding_id"] for rows in pages for row in rows] == expected
     assert tables.count(filters) == len(expected)
 
 
 def test_findings_can_be_kept_or_left_out_by_name(crowd: tuple[RunTables, pd.DataFrame]) -> None:
     tables, frame = crowd
-    some = tuple(frame["finding"][:5])
-    assert {row["finding"] for row in tables.findings(Filters(only=some))} == set(some)
+    some = tuple(frame["finding_id"][:5])
+    assert {row["finding_id"] for row in tables.findings(Filters(only=some))} == set(some)
     assert tables.count(Filters(only=())) == 0
     assert tables.count(Filters(without=some)) == CROWD - 5
 
@@ -142,7 +143,7 @@ def test_findings_can_be_kept_or_left_out_by_name(crowd: tuple[RunTables, pd.Dat
 def test_a_finding_knows_its_place_and_neighbours(crowd: tuple[RunTables, pd.DataFrame]) -> None:
     tables, frame = crowd
     filters = Filters(role="label")
-    order = frame[frame["role"] == "label"].sort_values(["energy", "finding"])["finding"].tolist()
+    order = frame[frame["role"] == "label"].sort_values(["energy", "finding_id"])["finding_id"].tolist()
     for number, finding in enumerate(order):
         place = tables.place(filters, "energy", finding)
         assert place is not None
@@ -169,7 +170,7 @@ def test_a_sample_has_its_targets_scores_and_findings(run_path: Path) -> None:
     tables = RunTables(Run.open(run_path))
     (first,), (fourth,) = tables.targets(0), tables.targets(3)
     assert (first["class"], first["status"], first["score"]) == ("square", "ok", "scored")
-    assert first["finding"]["finding"] == FIRST
+    assert first["finding"]["finding_id"] == FIRST
     assert first["energy"] < 0.01
     assert fourth["finding"] is None
     assert fourth["hit"]
@@ -419,7 +420,7 @@ def test_claims_that_were_found_are_listed_with_what_interventions_made_of_them(
     path = make_claimed_run(tmp_path)
     tables = RunTables(Run.open(path))
     assert tables.claims()
-    assert all(claim["found"] for claim in tables.claims())
+    assert all(claim.found for claim in tables.claims())
     app = page("overview", path)
     assert not app.exception
     told = [str(caption.value) for caption in app.caption if "interventions" in str(caption.value)]
@@ -430,15 +431,15 @@ def test_claims_that_were_found_are_listed_with_what_interventions_made_of_them(
 def test_a_finding_of_a_detector_is_listed_and_told_without_chance(fresh_path: Path) -> None:
     run = Run.open(fresh_path)
     rows = read_table(run.part("findings", 0)).to_pydict()
-    count = len(rows["finding"])
+    count = len(rows["finding_id"])
     rows |= {"kind": ["detected"] * count, "rests_on": ["detector"] * count, "says": ["It has no mask."] * count}
     rows |= {name: [None] * count for name in ("chance", "q_low", "energy", "area")}
-    write_table(run.part("findings", 0), rows, layout.FINDING)
+    write_table(run.part("findings", 0), rows, Finding.schema())
     listed = RunTables(run).findings(Filters())
     assert sum(row["kind"] == "detected" for row in listed) == count
     listing = page("findings", fresh_path)
     assert not listing.exception
     assert any("no mask" in str(caption.value) for caption in listing.caption)
-    app = page("sample", fresh_path, finding=rows["finding"][0])
+    app = page("sample", fresh_path, finding=rows["finding_id"][0])
     assert not app.exception
     assert any("has no mask" in str(text.value) for text in app.text)

@@ -15,7 +15,7 @@ from audit.findings.detector import (
     fit_detector,
     target_features,
 )
-from audit.findings.off_object import wilson_interval
+from audit.stats.intervals import wilson_interval
 
 CLASSES = 4
 

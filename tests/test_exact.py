@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from audit.findings import resampling
-from audit.findings.exact import difference_interval, label_permutation, one_vote
+from audit.findings.claims.votes import one_vote
+from audit.stats import resampling
+from audit.stats.intervals import difference_interval
+from audit.stats.permutation import label_permutation
 
 
 @pytest.mark.parametrize("shows", [[1, 1, 0, 0, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0]])

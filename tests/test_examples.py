@@ -2,112 +2,106 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from claimed_run import claim
-from drawn_run import CAMERAS, CLASSES, draw_run
+from made_evidence import draw_evidence
 
-from audit.findings.zones import ZONES
-from audit.store import Run
-from pipelines.examples import FEW, Examples, Part, how_chosen
+from audit.findings import Claim
+from audit.findings.claims.registry import KINDS
+from audit.findings.claims.zones import ZONES
+from audit.findings.evidence import Evidence
+from audit.report.examples import FEW, Examples
 
 COUNT = 64
 OTHER = 5
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return draw_run(tmp_path_factory.mktemp("drawn") / "run", COUNT)
-
-
-@pytest.fixture(scope="module")
-def part(run: Run) -> Part:
+def part() -> Evidence:
     rng = np.random.default_rng(3)
-    severity = np.where(rng.random(COUNT) < 0.7, rng.random(COUNT), np.nan)
-    rows = {
-        "sample": np.arange(COUNT),
-        "slot": np.zeros(COUNT, int),
-        "class_id": np.arange(COUNT) % 2,
-        "role": np.array(["label", "predicted"] * (COUNT // 2), object),
-        "rank": rng.integers(0, 2, COUNT),
-        "probability": rng.random(COUNT),
-        "severity": severity,
-        "named": rng.random(COUNT) < 0.6,
-    }
-    place = np.flatnonzero(rng.random(COUNT) < 0.5)
-    context = {"place": place, "class_id": rng.integers(4, 7, len(place)), "heat": rng.random(len(place))}
-    return Part(run.shards[0], rows, rng.random((COUNT, 64)).astype(np.float16), context)
+    evidence = draw_evidence(COUNT, 8, per_image=1, groups=(3,))
+    off = rng.random(COUNT) < 0.7
+    wrong = rng.random(COUNT) < 0.5
+    return replace(evidence, class_id=(np.arange(COUNT) % 2).astype(np.int32), off=off, wrong=wrong)
 
 
-def chosen(run: Run, part: Part, wanted: dict[str, Any]) -> list[int]:
-    examples = Examples(run, [wanted])
+def wanted(kind: str, subject: str, **changes: Any) -> Claim:
+    return Claim.from_row(claim(kind, subject, **{"details": {}, **changes}))
+
+
+def chosen(part: Evidence, shown: Claim) -> list[int]:
+    examples = Examples([shown])
     examples.add(part)
-    return [sample for sample, _ in examples.targets(wanted)]
+    return [sample for sample, _ in examples.result()[shown.claim_id]]
 
 
 def best(scores: dict[int, float]) -> list[int]:
     return sorted(scores, key=lambda row: -scores[row])[:FEW]
 
 
-def of_class(part: Part, class_id: int) -> list[int]:
-    return [row for row in range(COUNT) if part.rows["class_id"][row] == class_id]
+def of_class(part: Evidence, class_id: int) -> list[int]:
+    return [row for row in range(COUNT) if part.class_id[row] == class_id]
 
 
-def test_a_class_is_shown_by_its_most_severe(run: Run, part: Part) -> None:
-    severity = part.rows["severity"]
-    expected = best({row: severity[row] for row in of_class(part, 0) if not np.isnan(severity[row])})
-    assert chosen(run, part, claim("class", "looks off the object")) == expected
+def test_a_class_is_shown_by_its_most_severe(part: Evidence) -> None:
+    expected = best({row: part.severity[row] for row in of_class(part, 0) if part.off[row]})
+    assert chosen(part, wanted("class", "looks off the object")) == expected
 
 
 @pytest.mark.parametrize("kind", ["zone", "spot"])
-def test_a_place_is_shown_by_named_targets_with_most_heat_there(run: Run, part: Part, kind: str) -> None:
+def test_a_place_is_shown_by_named_targets_with_most_heat_there(part: Evidence, kind: str) -> None:
     cells = np.flatnonzero(ZONES["border"].ravel()).tolist() if kind == "zone" else [3, 4, 12]
-    wanted = claim(kind, "border", details={"cells": cells} if kind == "spot" else {})
-    named = [row for row in of_class(part, 0) if part.rows["named"][row]]
+    named = [row for row in of_class(part, 0) if part.named[row]]
     expected = best({row: sum(float(part.off_heat[row, cell]) for cell in cells) for row in named})
-    assert chosen(run, part, wanted) == expected
+    assert chosen(part, wanted(kind, "border", details={"cells": cells} if kind == "spot" else {})) == expected
 
 
-def test_another_object_is_shown_by_named_targets_with_most_heat_on_it(run: Run, part: Part) -> None:
+def test_another_object_is_shown_by_named_targets_with_most_heat_on_it(part: Evidence) -> None:
+    context = zip(*(part.context[name] for name in ("target", "class_id", "heat")), strict=True)
     on_other = {
-        int(place): float(heat)
-        for place, class_id, heat in zip(*part.context.values(), strict=True)
-        if class_id == OTHER and part.rows["named"][place] and part.rows["class_id"][place] == 0
+        int(row): float(heat)
+        for row, class_id, heat in context
+        if class_id == OTHER and part.named[row] and part.class_id[row] == 0
     }
-    assert chosen(run, part, claim("context", CLASSES[OTHER], details={})) == best(on_other)
+    assert chosen(part, wanted("context", part.classes[OTHER])) == best(on_other)
 
 
 @pytest.mark.parametrize("measure", ["off_object", "wrong"])
-def test_a_group_is_shown_by_its_own_images(run: Run, part: Part, measure: str) -> None:
-    cameras = [CAMERAS[row % 7 % 3] for row in range(COUNT)]
+def test_a_group_is_shown_by_its_own_images(part: Evidence, measure: str) -> None:
+    codes, values = part.attributes["a0"]
     scores = {}
     for row in range(COUNT):
-        wrong = part.rows["role"][row] == "label" and part.rows["rank"][row] > 0
-        if measure == "wrong" and wrong and cameras[row] == "south":
-            scores[row] = float(part.rows["probability"][row])
-        if measure == "off_object" and cameras[row] == "south" and not np.isnan(part.rows["severity"][row]):
-            scores[row] = float(part.rows["severity"][row])
-    details = {"measure": measure, "attribute": "camera", "value": "south"}
-    wanted = claim("group", "camera=south", class_id=None, details=details)
-    assert chosen(run, part, wanted) == best(scores)
+        if values[codes[row]] == "v1" and measure == "wrong" and part.wrong[row] and part.labelled[row]:
+            scores[row] = float(part.probability[row])
+        if values[codes[row]] == "v1" and measure == "off_object" and part.off[row]:
+            scores[row] = float(part.severity[row])
+    details = {"measure": measure, "attribute": "a0", "value": "v1"}
+    assert chosen(part, wanted("group", "a0=v1", class_id=None, details=details)) == best(scores)
 
 
-def test_a_cluster_is_shown_by_its_most_typical(run: Run, part: Part) -> None:
-    wanted = claim("cluster", "0", details={"sheet": [[9, 0], [2, 0], [5, 0], [7, 0], [1, 0]]})
-    assert chosen(run, part, wanted) == [9, 2, 5, 7]
+def test_a_value_that_no_sample_of_the_shard_has_shows_nothing(part: Evidence) -> None:
+    details = {"measure": "off_object", "attribute": "a0", "value": "elsewhere"}
+    assert chosen(part, wanted("group", "a0=elsewhere", class_id=None, details=details)) == []
 
 
-def test_parts_one_after_another_choose_as_one(run: Run, part: Part) -> None:
-    wanted = claim("class", "looks off the object")
-    halves = Examples(run, [wanted])
+def test_a_cluster_is_shown_by_its_most_typical(part: Evidence) -> None:
+    sheet = [[9, 0], [2, 0], [5, 0], [7, 0], [1, 0]]
+    assert chosen(part, wanted("cluster", "0", details={"sheet": sheet})) == [9, 2, 5, 7]
+
+
+def test_parts_one_after_another_choose_as_one(part: Evidence) -> None:
+    shown = wanted("class", "looks off the object")
+    halves = Examples([shown])
     for rows in (slice(0, COUNT // 2), slice(COUNT // 2, COUNT)):
-        own = {name: values[rows] for name, values in part.rows.items()}
-        halves.add(Part(part.shard, own, part.off_heat[rows], part.context))
-    assert [sample for sample, _ in halves.targets(wanted)] == chosen(run, part, wanted)
+        names = ("sample", "slot", "class_id", "severity", "off")
+        halves.add(replace(part, **{name: getattr(part, name)[rows] for name in names}))
+    assert [sample for sample, _ in halves.result()[shown.claim_id]] == chosen(part, shown)
 
 
-@pytest.mark.parametrize("kind", ["class", "zone", "spot", "context", "group", "cluster"])
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_every_kind_says_how_its_examples_were_chosen(kind: str) -> None:
-    assert how_chosen(claim(kind, "x")).endswith(".")
+    assert KINDS[kind].chosen.endswith(".")

@@ -17,8 +17,9 @@ from PIL import Image
 from audit.datasets import Manifest
 from audit.datasets.manifest import Sample
 from audit.errors import RunError
-from audit.export import export_table, export_voc_png, read_findings
+from audit.export import export_table, export_voc_png
 from audit.export.voc_png import file_stem
+from audit.findings import Findings
 from audit.masks import voc_palette
 from audit.store import Run, layout
 from audit.store.tables import write_table
@@ -164,7 +165,7 @@ def test_ids_that_look_alike_have_files_of_their_own(one: str, other: str) -> No
 
 def test_findings_of_all_shards_come_most_severe_first(run: Run) -> None:
     with_findings(run, [finding("0:0:avoids", 0.2), finding("0:1:avoids", 0.9)], [finding("2:0:avoids", 0.5)])
-    assert read_findings(run)["finding"].to_pylist() == ["0:1:avoids", "2:0:avoids", "0:0:avoids"]
+    assert Findings(run).targets()["finding_id"].to_pylist() == ["0:1:avoids", "2:0:avoids", "0:0:avoids"]
 
 
 def test_a_run_without_findings_exports_an_empty_table(run: Run, tmp_path: Path) -> None:

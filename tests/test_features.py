@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,14 @@ import pytest
 from small_run import CLASSES, TARGETS, make_run
 from test_clusters import blobs, make_evidence
 
-from audit.findings.clusters import NONE
+from audit.findings import Claim, Findings, Rules
+from audit.findings.claims.clustering import NONE
+from audit.findings.claims.clusters import Clusters
+from audit.findings.claims.kind import Material
+from audit.findings.evidence import Evidence
+from audit.findings.judge import read_features
 from audit.store import Run, Shard, layout
 from audit.store.tables import read_table, write_table
-from pipelines.features import cluster_run, feature_parts
 
 SIZE = 40
 
@@ -28,12 +31,18 @@ def write_features(run: Run, shard: int, samples: np.ndarray, under: list[np.nda
     write_table(run.part("features", shard), columns, layout.FEATURES)
 
 
+def cluster_run(run: Run, shards: list[Shard], evidence: Evidence) -> list[Claim]:
+    material = Material(evidence, Rules(), features=lambda: read_features(run, shards))
+    Findings(run).write_members(material.members, evidence)
+    return Clusters().test(material)
+
+
 def test_features_of_a_run_come_shard_by_shard_without_targets_that_have_none(run: Run) -> None:
     under = [np.arange(3, dtype=np.float16) + row for row in range(4)]
     write_features(run, 0, np.array([0, 1]), [under[0], None])
     write_features(run, 1, np.array([2, 3]), [under[2], under[3]])
     write_features(run, 2, np.array([4]), [None])
-    first, second = feature_parts(run, run.done())
+    first, second = read_features(run, run.done())
     assert (first[0].tolist(), first[1].tolist()) == ([0], [0])
     np.testing.assert_array_equal(first[2], [under[0]])
     assert second[0].tolist() == [2, 3]
@@ -47,19 +56,19 @@ def test_clusters_of_a_run_are_written_and_told(run: Run, rng: np.random.Generat
         own = np.arange(shard * SIZE, (shard + 1) * SIZE)
         write_features(run, shard, own, list(under[own]))
     evidence = make_evidence(np.zeros(3 * SIZE, int), off=what == 0)
-    rows = cluster_run(run, [Shard(shard, 0, 0) for shard in range(3)], evidence, 0.05)
+    rows = cluster_run(run, [Shard(shard, 0, 0) for shard in range(3)], evidence)
     members = read_table(run.path / "findings" / "clusters.parquet").to_pandas()
     assert members["sample"].tolist() == list(range(3 * SIZE))
-    assert any(row["found"] for row in rows)
+    assert any(row.found for row in rows)
     for row in rows:
-        own = members[members["cluster"] == int(row["subject"])]
-        assert row["found"] == (what[own["sample"]] == 0).all()
-        assert json.loads(row["details"])["size"] == len(own)
+        own = members[members["cluster"] == int(row.subject)]
+        assert row.found == (what[own["sample"]] == 0).all()
+        assert row.details["size"] == len(own)
 
 
 def test_a_run_as_small_as_this_has_no_clusters(run: Run) -> None:
     evidence = make_evidence(np.array([class_id for _, class_id, *_ in TARGETS]), classes=CLASSES)
-    assert cluster_run(run, run.done(), evidence, 0.05) == []
+    assert cluster_run(run, run.done(), evidence) == []
     members = read_table(run.path / "findings" / "clusters.parquet").to_pandas()
     assert (members["cluster"] == NONE).all()
     assert members["distance"].isna().all()

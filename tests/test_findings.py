@@ -10,20 +10,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest, false_discovery_control
 
-from audit import findings
-from audit.findings import (
-    ClassTally,
-    Rules,
-    ShiftTally,
-    benjamini_hochberg,
-    kinds,
-    misplacement,
-    severity,
-    wilson_interval,
-)
+from audit.findings import ClassFinding, Rules, null
+from audit.findings.claims.whole_class import class_findings
 from audit.findings.grid import GRID, Placed, coverage
-from audit.findings.multiplicity import q_of_counts
+from audit.findings.judge import q_of_shifts
 from audit.findings.null import SHIFTS, ShiftNull, shifted_energies
+from audit.findings.rules import kinds, misplacement, severity
+from audit.stats.intervals import wilson_interval
+from audit.stats.multiplicity import benjamini_hochberg, q_of_counts
 from audit.views import Fit, View
 
 RULES = Rules()
@@ -33,7 +27,7 @@ shares = st.lists(st.integers(1, SHIFTS), min_size=1, max_size=60)
 def shift_null(
     maps: NDArray[np.floating], view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
 ) -> ShiftNull:
-    return findings.shift_null(Placed.of(maps, view, mask, class_ids, mask.shape))
+    return null.shift_null(Placed.of(maps, view, mask, class_ids, mask.shape))
 
 
 def blobs(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -186,15 +180,11 @@ def test_q_values_of_counts_are_those_of_the_p_values_written_out(rng: np.random
     np.testing.assert_allclose(np.repeat(q, counts), expected, rtol=1e-12)
 
 
-@given(shares, shares)
+@given(shares)
 @settings(max_examples=40, deadline=None)
-def test_a_tally_in_parts_gives_the_q_values_of_all_p_values_together(first: list[int], second: list[int]) -> None:
-    tally = ShiftTally()
-    parts = [np.array(part) / SHIFTS for part in (first, second)]
-    for part in parts:
-        tally.add(part.astype(np.float32))
-    together = np.concatenate(parts)
-    np.testing.assert_allclose(tally.q(together), false_discovery_control(together, method="bh"), rtol=1e-9)
+def test_the_q_values_of_shifts_are_those_of_all_p_values_together(counts: list[int]) -> None:
+    p = np.array(counts) / SHIFTS
+    np.testing.assert_allclose(q_of_shifts(p.astype(np.float32)), false_discovery_control(p, method="bh"), rtol=1e-9)
 
 
 def kind(probability: float, misplaced: float, q_low: float) -> object:
@@ -290,74 +280,62 @@ def targets(rng: np.random.Generator, count: int, classes: int) -> tuple[dict[st
     return columns, rng.random(count) < 0.4
 
 
-def test_a_class_tally_in_parts_is_that_of_loops_over_its_targets(rng: np.random.Generator) -> None:
+def test_findings_about_classes_are_those_of_loops_over_their_targets(rng: np.random.Generator) -> None:
     names = ("cat", "dog", "bird", "never")
-    columns, found = targets(rng, 90, 3)
-    tally = ClassTally(len(names))
-    for part in (slice(0, 31), slice(31, 31), slice(31, 90)):
-        tally.add({name: values[part] for name, values in columns.items()}, found[part], RULES)
-    table = tally.table(names, RULES)
-    assert sorted(map(str, table["class"])) == ["bird", "cat", "dog"]
+    columns, off_object = targets(rng, 90, 3)
+    rows = class_findings(columns, off_object, names, RULES)
+    assert sorted(row.class_name for row in rows) == ["bird", "cat", "dog"]
     p_values = []
-    for row, class_id in enumerate(table["class_id"]):
-        own = [i for i in range(90) if columns["class_id"][i] == class_id]
-        confident = [i for i in own if columns["probability"][i] >= 0.5]
-        off = sum(bool(found[i]) for i in confident)
-        assert (table["targets"][row], table["confident"][row], table["off_object"][row]) == (
-            len(own),
-            len(confident),
-            off,
-        )
-        assert table["class"][row] == names[int(str(class_id))]
-        assert table["share"][row] == pytest.approx(off / len(confident))
+    for row in rows:
+        members = [i for i in range(90) if columns["class_id"][i] == row.class_id]
+        confident = [i for i in members if columns["probability"][i] >= 0.5]
+        off = sum(bool(off_object[i]) for i in confident)
+        assert (row.targets, row.confident, row.off_object) == (len(members), len(confident), off)
+        assert row.class_name == names[row.class_id]
+        assert row.share == pytest.approx(off / len(confident))
         interval = binomtest(off, len(confident)).proportion_ci(method="wilson")
-        assert (table["share_low"][row], table["share_high"][row]) == pytest.approx((interval.low, interval.high))
+        assert (row.share_low, row.share_high) == pytest.approx((interval.low, interval.high))
         for name in ("energy", "area", "lift"):
-            assert table[name][row] == pytest.approx(np.mean([columns[name][i] for i in own]))
+            assert getattr(row, name) == pytest.approx(np.mean([columns[name][i] for i in members]))
         p_values.append(binomtest(off, len(confident), RULES.tolerated, alternative="greater").pvalue)
-    np.testing.assert_allclose(np.array(table["p"], float), p_values)
+    np.testing.assert_allclose([row.p for row in rows], p_values)
     q = false_discovery_control(p_values, method="bh")
-    np.testing.assert_allclose(np.array(table["q"], float), q)
-    assert table["finding"] == [bool(value <= RULES.level) for value in q]
-    assert table["q"] == sorted(map(float, q))
+    np.testing.assert_allclose([row.q for row in rows], q)
+    assert [row.is_finding for row in rows] == [bool(value <= RULES.fdr) for value in q]
+    assert [row.q for row in rows] == sorted(row.q for row in rows)
+
+
+def judged(class_id: list[int], off: NDArray[np.bool_], **changes: NDArray[np.floating]) -> list[ClassFinding]:
+    ones = np.ones(len(class_id))
+    columns = dict.fromkeys(("probability", "energy", "area", "lift"), ones) | {"vote": ones > 0}
+    return class_findings({"class_id": np.array(class_id, int), **columns, **changes}, off, ("a", "b", "c"), RULES)
 
 
 def test_a_class_mostly_off_the_object_is_a_finding_and_one_mostly_on_it_is_not() -> None:
-    tally = ClassTally(2)
-    ones = np.ones(40)
-    columns = dict.fromkeys(("probability", "energy", "area", "lift"), ones) | {"vote": ones > 0}
-    tally.add({"class_id": np.zeros(40, int), **columns}, np.arange(40) < 30, RULES)
-    tally.add({"class_id": np.ones(40, int), **columns}, np.arange(40) < 4, RULES)
-    assert dict(zip(*(tally.table(("a", "b"), RULES)[name] for name in ("class", "finding")), strict=True)) == {
-        "a": True,
-        "b": False,
-    }
+    rows = judged([0] * 40 + [1] * 40, np.concatenate([np.arange(40) < 30, np.arange(40) < 4]))
+    assert {row.class_name: row.is_finding for row in rows} == {"a": True, "b": False}
 
 
 def test_a_class_never_named_with_confidence_has_no_share_and_is_no_finding() -> None:
-    tally = ClassTally(1)
-    columns = {name: np.full(3, 0.2) for name in ("probability", "energy", "area", "lift")} | {"vote": np.ones(3, bool)}
-    tally.add({"class_id": np.zeros(3, int), **columns}, np.ones(3, bool), RULES)
-    table = tally.table(("a",), RULES)
-    assert np.isnan(np.array(table["share"], float)).all()
-    assert (table["confident"], table["p"], table["finding"]) == ([0], [1.0], [False])
+    (row,) = judged([0] * 3, np.ones(3, bool), probability=np.full(3, 0.2))
+    assert row.share is not None
+    assert np.isnan(row.share)
+    assert (row.confident, row.p, row.is_finding) == (0, 1.0, False)
+    assert row.plain()["share"] is None
 
 
 def test_one_target_whose_heat_lies_on_void_does_not_spoil_the_means_of_its_class() -> None:
-    tally = ClassTally(1)
-    columns = {"probability": np.ones(3), "area": np.full(3, 0.1), "vote": np.ones(3, bool)}
-    columns |= {"energy": np.array([0.2, np.nan, 0.4]), "lift": np.array([2.0, np.nan, 4.0])}
-    tally.add({"class_id": np.zeros(3, int), **columns}, np.zeros(3, bool), RULES)
-    table = tally.table(("a",), RULES)
-    assert table["targets"] == [3]
-    assert [table[name][0] for name in ("energy", "area", "lift")] == pytest.approx([0.3, 0.1, 3.0])
+    energy, lift = np.array([0.2, np.nan, 0.4]), np.array([2.0, np.nan, 4.0])
+    (row,) = judged([0] * 3, np.zeros(3, bool), area=np.full(3, 0.1), energy=energy, lift=lift)
+    assert row.targets == 3
+    assert (row.energy, row.area, row.lift) == pytest.approx((0.3, 0.1, 3.0))
 
 
-def test_a_tally_of_nothing_is_an_empty_table() -> None:
-    assert all(column == [] for column in ClassTally(3).table(("a", "b", "c"), RULES).values())
+def test_no_targets_are_no_findings_about_classes() -> None:
+    assert judged([], np.zeros(0, bool)) == []
 
 
-@pytest.mark.parametrize("name", ["level", "confident", "tolerated"])
+@pytest.mark.parametrize("name", ["fdr", "confident", "tolerated"])
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan")])
 def test_rules_outside_0_to_1_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"`{name}` between 0 and 1"):

@@ -12,13 +12,14 @@ from claimed_run import CLAIMS, make_claimed_run
 from small_run import make_run
 from typer.testing import CliRunner
 
-import audit.export
 from audit.errors import RunError
-from audit.export import finite, read_rules
+from audit.export import findings_schema
+from audit.findings import Claim, ClassFinding, Finding, Findings, Outcome
 from audit.store import Run, layout
+from audit.store.records import finite
 from pipelines.cli import app
 
-SCHEMA = json.loads((Path(audit.export.__file__).parent / "findings.schema.json").read_text())
+SCHEMA = findings_schema()
 
 
 def printed(path: Path) -> dict[str, Any]:
@@ -50,10 +51,10 @@ def test_a_run_without_claims_is_as_the_schema_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "schema", "more"),
     [
-        ("class", layout.CLASS_FINDING, set()),
-        ("claim", layout.CLAIM, {"outcome"}),
-        ("target", layout.FINDING, {"outcome", "reliance"}),
-        ("cause", layout.CAUSE, set()),
+        ("class", ClassFinding.schema(), set()),
+        ("claim", Claim.schema(), {"outcome"}),
+        ("target", Finding.schema(), {"outcome", "reliance"}),
+        ("cause", Outcome.schema(), set()),
     ],
 )
 def test_the_schema_has_every_column_of_the_tables(name: str, schema: Any, more: set[str]) -> None:
@@ -102,8 +103,8 @@ def test_the_page_of_findings_lists_every_field_as_the_schema_says() -> None:
 def test_claims_come_found_first_then_by_q_with_their_outcomes(record: dict[str, Any]) -> None:
     order = [(not claim["found"], 2 if claim["q"] is None else claim["q"]) for claim in record["claims"]]
     assert order == sorted(order)
-    outcomes = {claim["finding"]: claim["outcome"] for claim in record["claims"]}
-    assert outcomes[CLAIMS[0]["finding"]] == "confirmed"
+    outcomes = {claim["claim_id"]: claim["outcome"] for claim in record["claims"]}
+    assert outcomes[CLAIMS[0]["claim_id"]] == "confirmed"
     assert set(outcomes.values()) == {"confirmed", "not tested"}
 
 
@@ -142,4 +143,4 @@ def test_a_run_flagged_by_rules_of_old_says_how_to_go_on(tmp_path: Path) -> None
     summary = json.loads((path / layout.SUMMARY).read_text())
     (path / layout.SUMMARY).write_text(json.dumps(summary | {"rules": {"level": 0.05, "chance": 0.1}}))
     with pytest.raises(RunError, match="camaudit flag"):
-        read_rules(Run.open(path))
+        Findings(Run.open(path)).rules()

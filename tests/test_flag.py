@@ -12,11 +12,12 @@ from drawn_run import CLASSES, draw_run
 from small_run import make_run
 
 from audit.errors import RunError
-from audit.findings import Rules
+from audit.findings import Claim, Findings, Outcome, Rules
+from audit.findings.gather import gather
+from audit.findings.judge import flag, judge
+from audit.findings.records import Effect
 from audit.store import Run, layout
 from audit.store.tables import write_table
-from pipelines.flag import flag, judge
-from pipelines.gather import gather
 
 MARKED = CLASSES[3]
 
@@ -35,31 +36,31 @@ def partly_masked(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-def claims(run: Run) -> list[dict]:
-    return pq.read_table(run.path / layout.FINDINGS / layout.CLAIMS).to_pylist()
+def claims(run: Run) -> list[Claim]:
+    return Findings(run).claims()
 
 
 def test_the_one_class_that_was_marked_in_a_corner_has_all_claims_found(drawn: Run) -> None:
-    found = [row for row in claims(drawn) if row["found"]]
-    assert {row["class"] for row in found} == {MARKED}
-    assert {row["kind"] for row in found} >= {"zone", "spot", "cluster"}
-    (spot,) = [row for row in found if row["kind"] == "spot"]
-    assert json.loads(spot["details"])["box"] == [0.875, 0.875, 1, 1]
+    found = [row for row in claims(drawn) if row.found]
+    assert {row.class_name for row in found} == {MARKED}
+    assert {row.kind for row in found} >= {"zone", "spot", "cluster"}
+    (spot,) = [row for row in found if row.kind == "spot"]
+    assert spot.details["box"] == [0.875, 0.875, 1, 1]
 
 
 def test_every_claim_names_its_family_its_level_and_what_it_rests_on(drawn: Run) -> None:
     for row in claims(drawn):
-        assert row["level"] == Rules().level
-        assert row["family"].startswith("class") or row["kind"] == "group"
-        assert row["rests_on"]
-        assert row["says"]
-        assert row["tested"] > 0 or row["q"] is None
+        assert row.fdr == Rules().fdr
+        assert row.family.startswith("class") or row.kind == "group"
+        assert row.rests_on
+        assert row.says
+        assert row.tested > 0 or row.q is None
 
 
 def test_the_summary_counts_the_claims_that_stand(drawn: Run) -> None:
     summary = json.loads((drawn.path / layout.SUMMARY).read_text())
     for kind, number in summary["claims"].items():
-        assert number == sum(row["found"] for row in claims(drawn) if row["kind"] == kind)
+        assert number == sum(row.found for row in claims(drawn) if row.kind == kind)
     assert summary["detector"] is None
 
 
@@ -122,7 +123,7 @@ def test_scores_that_do_not_fit_their_targets_are_named(tmp_path: Path) -> None:
 
 
 def test_what_interventions_said_of_earlier_findings_is_dropped(drawn: Run) -> None:
-    for name, schema in ((layout.EFFECTS, layout.EFFECT), (layout.CAUSES, layout.CAUSE)):
+    for name, schema in ((layout.EFFECTS, Effect.schema()), (layout.CAUSES, Outcome.schema())):
         write_table(drawn.path / layout.FINDINGS / name, {column: [] for column in schema.names}, schema)
     flag(drawn, Rules())
     assert not (drawn.path / layout.FINDINGS / layout.EFFECTS).exists()
@@ -148,7 +149,7 @@ def test_copies_of_one_image_are_one_witness_against_a_class(tmp_path: Path) -> 
     table = pq.read_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS).to_pylist()
     assert {row["targets"] for row in table} == {20}
     assert {row["confident"] for row in table} == {1}
-    assert not any(row["finding"] for row in table if row["p"] > 0.01)
+    assert not any(row["is_finding"] for row in table if row["p"] > 0.01)
 
 
 def test_a_run_begun_without_scores_says_why_it_has_no_clusters(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ import oracles
 import pytest
 from numpy.typing import NDArray
 
-from audit.findings import causes, interventions
-from audit.findings.causes import Drops, cause, match_controls, outcome, spread
-from audit.findings.interventions import (
+from audit.interventions import removals, suspects
+from audit.interventions.outcomes import Drops, decide, outcome
+from audit.interventions.removals import (
     FILLS,
     at_input,
     change,
@@ -18,6 +18,7 @@ from audit.findings.interventions import (
     object_with_rim,
     without,
 )
+from audit.interventions.suspects import match_controls, spread
 from audit.views import View
 
 SIDE = 24
@@ -84,7 +85,7 @@ def test_a_random_region_is_the_hot_one_rolled_off_what_is_kept(seed: int) -> No
 
 def test_overlaps_at_all_shifts_are_those_of_rolling(rng: np.random.Generator) -> None:
     region, other = rng.random((6, 6)) < 0.3, rng.random((6, 6)) < 0.5
-    found = interventions._overlaps(region, other)
+    found = removals._overlaps(region, other)
     for shift in np.ndindex(6, 6):
         assert found[shift] == (np.roll(region, shift, (0, 1)) & other).sum()
 
@@ -201,7 +202,7 @@ def test_the_kindest_backgrounds_but_one_and_the_hot_region_decide(drops: Drops,
     ],
 )
 def test_a_finding_is_confirmed_where_most_targets_rely(reliance: list[float], control: list[float], said: str) -> None:
-    found = cause(np.array(reliance), np.array(control), "disc")
+    found = decide("class:disc", np.array(reliance), np.array(control), "disc")
     assert found.outcome == said
     assert (found.targets, found.controls) == (len(reliance), len(control))
     assert found.effect == pytest.approx(np.mean(reliance))
@@ -210,30 +211,30 @@ def test_a_finding_is_confirmed_where_most_targets_rely(reliance: list[float], c
 
 def test_what_the_interventions_do_to_any_class_confirms_nothing() -> None:
     reliance = np.array([0.9] * 8 + [0.1] * 2)
-    assert cause(reliance, np.empty(0), "disc", floor=0.1).outcome == "confirmed"
-    assert cause(reliance, np.empty(0), "disc", floor=0.7).outcome == "inconclusive"
+    assert decide("class:disc", reliance, np.empty(0), "disc", floor=0.1).outcome == "confirmed"
+    assert decide("class:disc", reliance, np.empty(0), "disc", floor=0.7).outcome == "inconclusive"
 
 
 def test_without_anything_to_compare_with_nothing_is_confirmed_and_that_is_said() -> None:
     reliance, none = np.full(8, 0.9), np.empty(0)
-    alone, own = cause(reliance, none, "disc"), cause(reliance, np.zeros(3), "disc")
-    others = cause(reliance, none, "disc", floor=0.1)
+    alone, own = decide("class:disc", reliance, none, "disc"), decide("class:disc", reliance, np.zeros(3), "disc")
+    others = decide("class:disc", reliance, none, "disc", floor=0.1)
     assert alone.outcome == "inconclusive"
     assert alone.says.endswith("is the cause. There were no controls to compare with.")
     assert own.outcome == "confirmed"
     assert own.says.endswith("is the cause. There was no class without a claim to compare with.")
     assert others.outcome == "confirmed"
     assert others.says.endswith("the background is the cause.")
-    assert cause(np.zeros(8), none, "disc").outcome == "refuted"
+    assert decide("class:disc", np.zeros(8), none, "disc").outcome == "refuted"
 
 
 def test_a_sentence_says_what_was_measured() -> None:
-    says = cause(np.full(6, 0.61), np.full(5, 0.03), "disc").says
+    says = decide("class:disc", np.full(6, 0.61), np.full(5, 0.03), "disc").says
     assert says == (
         "Without its background p(disc) falls by 0.61 [0.61, 0.61] on average in the 6 most severe flagged images, "
         "by 0.03 in 5 controls: the background is the cause. There was no class without a claim to compare with."
     )
-    assert cause(np.empty(0), np.empty(0), None).outcome == "inconclusive"
+    assert decide("class:disc", np.empty(0), np.empty(0), None).outcome == "inconclusive"
 
 
 def test_the_worst_and_the_second_of_every_class_come_before_the_third_of_any() -> None:
@@ -251,7 +252,7 @@ def test_controls_are_matched_as_a_plain_search_would(rng: np.random.Generator) 
     for target in drawn:
         best, key = -1, (2, 2.0)
         for other in np.flatnonzero(free):
-            same_band = causes._band(probability[other]) == causes._band(probability[target])
+            same_band = suspects._band(probability[other]) == suspects._band(probability[target])
             if other in used or not same_band:
                 continue
             offer = (int(class_id[other] != class_id[target]), abs(probability[other] - probability[target]))

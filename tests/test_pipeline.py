@@ -20,6 +20,7 @@ from audit.attribution import GradCAM
 from audit.datasets.manifest import Manifest, Sample
 from audit.export import export_voc_png
 from audit.findings import Rules
+from audit.findings.judge import flag
 from audit.images import decode_image
 from audit.masks import read_mask
 from audit.models import load_classifier
@@ -28,7 +29,6 @@ from audit.views import View, upsample
 from pipelines.ahead import map_ahead
 from pipelines.attribute import attribute_samples, by_peak
 from pipelines.config import RunConfig, default_shard_size
-from pipelines.flag import flag
 from pipelines.run import Plan, prepare
 from pipelines.shards import audit_shard, rescore_shard
 

@@ -16,11 +16,11 @@ from small_run import FAILURE, HEIGHT, HOSTILE, WIDTH, make_run
 from typer.testing import CliRunner
 
 from audit.errors import RunError
-from audit.export import read_claims
-from audit.export.html import heat_frame, interval_bar
+from audit.findings import Findings
+from audit.report.html import heat_frame, interval_bar
+from audit.report.page import gather_report, write_report
 from audit.store import Run, layout
 from pipelines.cli import app
-from pipelines.report_page import gather_report, write_report
 
 VOID = {"meta", "br", "img", "circle", "line", "rect"}
 
@@ -111,8 +111,8 @@ def test_found_claims_stand_with_sureness_interval_and_outcome(page: Page) -> No
 
 def test_confirmed_claims_come_first_and_broader_zones_in_short(claimed: Path) -> None:
     report = gather_report(Run.open(claimed), 12)
-    assert [shown.row["subject"] for shown in report.claims[:2]] == ["x 88-100 %", "bottom-right corner"]
-    assert [row["subject"] for row in report.others] == ["lower half"]
+    assert [shown.claim.subject for shown in report.claims[:2]] == ["x 88-100 %", "bottom-right corner"]
+    assert [claim.subject for claim in report.others] == ["lower half"]
 
 
 def test_a_spot_is_shown_by_the_targets_with_most_heat_in_it_and_the_mean_heat(claimed: Path) -> None:
@@ -178,7 +178,7 @@ def test_checks_of_the_method_are_told(tmp_path: Path) -> None:
 def test_most_bounds_what_is_shown_with_pictures(claimed: Path) -> None:
     report = gather_report(Run.open(claimed), 1)
     assert (len(report.claims), len(report.targets)) == (1, 1)
-    assert report.found == sum(claim["found"] for claim in read_claims(Run.open(claimed)))
+    assert report.found == len(Findings(Run.open(claimed)).standing_claims())
     none = gather_report(Run.open(claimed), 0)
     assert (len(none.claims), len(none.targets)) == (0, 0)
 
@@ -201,7 +201,7 @@ def test_the_verb_writes_where_it_is_told_and_says_so(claimed: Path, tmp_path: P
     out = tmp_path / "page.html"
     shown = CliRunner().invoke(app, ["report", str(claimed), "-o", str(out), "--most", "2"])
     assert shown.exit_code == 0, shown.output
-    page, *sheets = shown.output.split()
+    page, *sheets = shown.stdout.split()
     assert page == str(out)
     assert all(Path(sheet).parent.name == "sheets" for sheet in sheets)
     assert out.read_text().startswith("<!DOCTYPE html>")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import claimed_run
 import numpy as np
 import pytest
 from PIL import Image
 from small_run import HOSTILE, make_run
 
+from audit.findings import Claim, Findings
 from audit.render import contact_sheet
+from audit.report.sheets import THUMBNAIL, draw_sheets
 from audit.store import Run
-from pipelines.sheets import THUMBNAIL, draw_sheets
 
 
 @pytest.fixture
@@ -21,13 +22,14 @@ def run(tmp_path: Path) -> Run:
     return Run.open(make_run(tmp_path))
 
 
-def claim(subject: str, class_id: int | None = 0, found: bool = True, **details: Any) -> dict[str, Any]:
-    return {
-        "finding": f"cluster:{HOSTILE}:{subject}",
-        "class_id": class_id,
-        "found": found,
-        "details": json.dumps(details),
-    }
+def claim(subject: str, found: bool = True, **details: Any) -> Claim:
+    row = claimed_run.claim("cluster", subject, claim_id=f"cluster:{HOSTILE}:{subject}", found=found, details=details)
+    return Claim.from_row(row)
+
+
+def drawn_sheets(run: Run, *claims: Claim) -> list[Path]:
+    Findings(run).write_claims(claims)
+    return draw_sheets(run)
 
 
 def sheet_size(pictures: int) -> tuple[int, int]:
@@ -53,21 +55,15 @@ def test_a_contact_sheet_of_nothing_is_refused() -> None:
 
 
 def test_a_found_claim_gets_a_sheet_of_the_targets_it_names(run: Run) -> None:
-    drawn = draw_sheets(run, [claim("0", sheet=[[0, 0], [4, 0], [2, 0]])])
-    (path,) = drawn.values()
+    drawn = drawn_sheets(run, claim("0", sheet=[[0, 0], [4, 0], [2, 0]]))
+    (path,) = drawn
     assert path.parent == run.path / "report" / "sheets"
     with Image.open(path) as sheet:
         assert sheet.size == sheet_size(3)
 
 
-def test_a_claim_that_names_no_targets_shows_the_most_severe_findings_of_its_class(run: Run) -> None:
-    (path,) = draw_sheets(run, [claim("bottom-right corner")]).values()
-    with Image.open(path) as sheet:
-        assert sheet.size == sheet_size(2)  # samples 0 and 2
-
-
 def test_claims_that_were_not_found_or_have_nothing_to_show_get_no_sheet(run: Run) -> None:
-    assert draw_sheets(run, [claim("0", found=False, sheet=[[0, 0]]), claim("1", class_id=None)]) == {}
+    assert drawn_sheets(run, claim("0", found=False, sheet=[[0, 0]]), claim("1")) == []
 
 
 def test_images_that_are_damaged_changed_or_gone_are_left_out(run: Run) -> None:
@@ -75,22 +71,22 @@ def test_images_that_are_damaged_changed_or_gone_are_left_out(run: Run) -> None:
     images[0].write_bytes(b"not an image")
     images[2].unlink()
     Image.new("RGB", (64, 48)).save(images[4])
-    (path,) = draw_sheets(run, [claim("0", sheet=[[0, 0], [1, 0], [2, 0], [4, 0]])]).values()
+    (path,) = drawn_sheets(run, claim("0", sheet=[[0, 0], [1, 0], [2, 0], [4, 0]]))
     with Image.open(path) as sheet:
         assert sheet.size == sheet_size(1)
 
 
 def test_a_damaged_mask_leaves_the_picture_without_a_contour(run: Run) -> None:
-    (whole,) = draw_sheets(run, [claim("0", sheet=[[0, 0]])]).values()
+    (whole,) = drawn_sheets(run, claim("0", sheet=[[0, 0]]))
     before = whole.read_bytes()
     mask = next(iter(run.manifest())).mask
     assert mask is not None
     Path(mask).write_bytes(b"")
-    (bare,) = draw_sheets(run, [claim("0", sheet=[[0, 0]])]).values()
+    (bare,) = drawn_sheets(run, claim("0", sheet=[[0, 0]]))
     assert bare.read_bytes() != before
 
 
 def test_drawing_again_leaves_no_sheet_of_claims_that_are_gone(run: Run) -> None:
-    draw_sheets(run, [claim("0", sheet=[[0, 0]]), claim("1", sheet=[[1, 0]])])
-    drawn = draw_sheets(run, [claim("1", sheet=[[1, 0]])])
-    assert list((run.path / "report" / "sheets").iterdir()) == list(drawn.values())
+    drawn_sheets(run, claim("0", sheet=[[0, 0]]), claim("1", sheet=[[1, 0]]))
+    drawn = drawn_sheets(run, claim("1", sheet=[[1, 0]]))
+    assert list((run.path / "report" / "sheets").iterdir()) == drawn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from faults.collection import audit_here, camaudit, paint, save
 
 from audit.datasets.manifest import Box, Manifest, Sample
 from audit.errors import RunError
-from audit.findings import Rules
+from audit.findings import Claim, Findings, Rules
+from audit.findings.records import Member
+from audit.interventions.suspects import _claimed, draw_suspects, with_files
+from audit.interventions.tried import Tried
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.store import Run, layout
 from audit.store.tables import read_table, write_table
@@ -24,8 +27,6 @@ from pipelines.config import RunConfig
 from pipelines.faithfulness import draw_targets
 from pipelines.random_weights import compare_with_random
 from pipelines.run import Plan, prepare
-from pipelines.suspects import _claimed, draw_suspects, with_files
-from pipelines.tried import Tried
 from pipelines.verify import Verification, intervene, verify, verify_run
 
 CLASSES = ("stamped", "red", "striped", "blank")
@@ -115,25 +116,25 @@ def all_targets(run: Run) -> pd.DataFrame:
     """Every target with a map as if it were flagged, without controls."""
     rows = pd.concat([run.read("targets", shard).to_pandas() for shard in run.done()], ignore_index=True)
     rows = rows.loc[rows["status"] == "ok", ["sample", "slot", "class_id", "probability"]]
-    return rows.assign(severity=rows["probability"], role="flagged", control=-1).reset_index(drop=True)
+    return rows.assign(severity=rows["probability"], arm="flagged", control=-1).reset_index(drop=True)
 
 
 def with_controls(targets: pd.DataFrame) -> pd.DataFrame:
     """Each flagged target, and the same again as its control."""
     flagged = targets.assign(control=len(targets) + np.arange(len(targets)))
-    return pd.concat([flagged, targets.assign(role="control")], ignore_index=True)
+    return pd.concat([flagged, targets.assign(arm="control")], ignore_index=True)
 
 
 def claim(
     run: Run, *claims: tuple[str, str, int | None, str, bool], details: dict[str, dict[str, Any]] | None = None
 ) -> None:
     """Write claims: finding, kind, class, subject, and whether it is found; and details by finding."""
-    rows: dict[str, Any] = {name: [None] * len(claims) for name in layout.CLAIM.names}
-    names = ("finding", "kind", "class_id", "subject", "found")
+    rows: dict[str, Any] = {name: [None] * len(claims) for name in Claim.schema().names}
+    names = ("claim_id", "kind", "class_id", "subject", "found")
     rows |= dict(zip(names, map(list, zip(*claims, strict=True)), strict=True))
     rows["class"] = [None if class_id is None else CLASSES[class_id] for class_id in rows["class_id"]]
-    rows["details"] = [json.dumps((details or {}).get(finding, {})) for finding in rows["finding"]]
-    write_table(run.path / layout.FINDINGS / layout.CLAIMS, rows, layout.CLAIM)
+    rows["details"] = [json.dumps((details or {}).get(finding, {})) for finding in rows["claim_id"]]
+    write_table(run.path / layout.FINDINGS / layout.CLAIMS, rows, Claim.schema())
 
 
 def accuse(run: Run, *names: str) -> None:
@@ -159,10 +160,10 @@ def test_the_outcome_is_what_the_network_does(
     effects: tuple[pd.DataFrame, dict[str, Any]], name: str, expected: str
 ) -> None:
     table, record = effects
-    own = table[(table["class"] == name) & (table["role"] == "flagged")]
+    own = table[(table["class"] == name) & (table["arm"] == "flagged")]
     assert len(own) == EACH
     assert set(own["outcome"]) == {expected}
-    (cause,) = [cause for cause in record["causes"] if cause["finding"] == f"class:{name}"]
+    (cause,) = [cause for cause in record["causes"] if cause["claim_id"] == f"class:{name}"]
     assert cause["outcome"] == expected
     assert cause["low"] <= cause["effect"] <= cause["high"]
     assert f"p({name}) falls by" in cause["says"]
@@ -180,7 +181,7 @@ def test_each_intervention_takes_away_what_it_says(effects: tuple[pd.DataFrame, 
 def test_tables_and_record_agree(effects: tuple[pd.DataFrame, dict[str, Any]]) -> None:
     table, record = effects
     assert record["targets"] == len(table)
-    flagged = table[table["role"] == "flagged"]
+    flagged = table[table["arm"] == "flagged"]
     assert record["outcomes"]["flagged"] == flagged["outcome"].value_counts().to_dict()
     assert table["id"].str.startswith(tuple(f"{name}-" for name in CLASSES)).all()
 
@@ -196,7 +197,7 @@ def test_one_target_is_changed_as_it_is_described(plan: Plan) -> None:
 
 def test_flagged_targets_are_drawn_with_controls_that_are_not_flagged(plan: Plan) -> None:
     drawn = draw_suspects(plan.run, 8)
-    flagged, controls = drawn[drawn["role"] == "flagged"], drawn[drawn["role"] == "control"]
+    flagged, controls = drawn[drawn["arm"] == "flagged"], drawn[drawn["arm"] == "control"]
     assert len(flagged) == 8
     assert set(flagged["class_id"]) == {0, 2}
     assert flagged["severity"].is_monotonic_decreasing
@@ -276,9 +277,9 @@ def test_claims_speak_of_those_that_show_what_they_say(tmp_path: Path) -> None:
         },
     )
     members = targets[targets["class_id"] == 0].assign(cluster=[1, 1, 1, 1, 1, 0], distance=0.0)
-    write_table(folder / layout.CLUSTERS, {name: members[name] for name in layout.MEMBER.names}, layout.MEMBER)
+    write_table(folder / layout.CLUSTERS, {name: members[name] for name in Member.schema().names}, Member.schema())
     record = verify(plan.run, classifier_of(plan), Verification(), with_controls(targets))
-    tried = {cause["finding"]: (cause["targets"], cause["outcome"]) for cause in record["causes"]}
+    tried = {cause["claim_id"]: (cause["targets"], cause["outcome"]) for cause in record["causes"]}
     assert tried == {
         "cluster": (5, "confirmed"),
         "corner": (EACH, "confirmed"),
@@ -290,10 +291,16 @@ def test_claims_speak_of_those_that_show_what_they_say(tmp_path: Path) -> None:
     }
 
 
-def test_context_claims_take_the_images_that_show_the_other_class(plan: Plan) -> None:
-    table = all_targets(plan.run)
-    rows = table.loc[table["class_id"] == 0, ["sample", "slot"]].iloc[:2].assign(class_id=1)
-    shown = replace(Tried.of(plan.run, table), others=rows).show({"kind": "context", "class_id": 0, "subject": "red"})
+def test_context_claims_take_the_images_that_show_the_other_class(tmp_path: Path) -> None:
+    run = audited(tmp_path).run
+    table = all_targets(run)
+    rows = table.loc[table["class_id"] == 0].iloc[:2]
+    shares = {"heat": [0.1, 0.1], "area": [0.1, 0.1]}
+    context = {"sample": rows["sample"], "slot": rows["slot"], "class_id": [1, 1], **shares}
+    write_table(run.part("context", 0), context, layout.CONTEXT)
+    claim(run, ("beside", "context", 0, "red", True))
+    (beside,) = Findings(run).standing_claims()
+    shown = Tried.read(Findings(run), table).show(beside)
     assert table.loc[shown, "sample"].tolist() == rows["sample"].tolist()
 
 
@@ -301,7 +308,7 @@ def test_where_no_object_is_known_the_confident_targets_of_claims_are_drawn(tmp_
     run = audited(tmp_path, "none").run
     claim(run, ("spot:stamped:x", "spot", 0, "x", True), ("spot:red:x", "spot", 1, "x", False))
     drawn = draw_suspects(run, 50)
-    roles = drawn.groupby("role")["class_id"].agg(list)
+    roles = drawn.groupby("arm")["class_id"].agg(list)
     assert roles["flagged"] == [0] * EACH
     assert len(roles["control"]) == EACH
     assert 0 not in roles["control"]
@@ -310,13 +317,13 @@ def test_where_no_object_is_known_the_confident_targets_of_claims_are_drawn(tmp_
 
 def test_copies_of_an_image_are_drawn_once(tmp_path: Path) -> None:
     run = audited(tmp_path).run
-    before = draw_suspects(run, 50).query("role == 'flagged'")
+    before = draw_suspects(run, 50).query("arm == 'flagged'")
     stamped = before.loc[before["class_id"] == 0]
     for shard in run.done():
         samples = run.read("samples", shard).to_pandas()
         samples.loc[samples["sample"].isin(stamped["sample"]), "look"] = 7
         write_table(run.part("samples", shard.index), dict(samples.items()), layout.SAMPLES)
-    after = draw_suspects(run, 50).query("role == 'flagged'")
+    after = draw_suspects(run, 50).query("arm == 'flagged'")
     assert after.loc[after["class_id"] == 0, "sample"].tolist() == [stamped["sample"].iloc[0]]
     assert set(after.loc[after["class_id"] == 2, "sample"]) == set(before.loc[before["class_id"] == 2, "sample"])
 
@@ -331,7 +338,7 @@ def test_who_is_confident_and_what_is_misplaced_follow_the_rules_of_the_run(tmp_
     confident, misplaced = [], []
     for rules in (Rules(confident=0.8, misplaced=1e-9), Rules(confident=0.99, misplaced=1 - 1e-9)):
         path.write_text(json.dumps(summary | {"rules": asdict(rules)}))
-        confident.append(int(_claimed(plan.run, listed).sum()))
+        confident.append(int(_claimed(Findings(plan.run), listed).sum()))
         record = compare_with_random(plan.run, classifier_of(plan), striped, seed=4)
         misplaced.append(record["trained"]["misplaced"]["mean"])
     assert confident == [EACH, 0]
@@ -356,7 +363,7 @@ def test_interventions_stand_where_nothing_can_be_scored_with_random_weights(
         raise RunError("Expected targets with known objects")
 
     monkeypatch.setattr("pipelines.verify.compare_with_random", refuse)
-    record = verify_run(plan.run, classifier_of(plan), Verification(sample=2))
+    record = verify_run(plan.run, classifier_of(plan), Verification(targets=2))
     assert record["random_weights"] == {"says": "Expected targets with known objects"}
     assert record["targets"] >= 2
 
@@ -368,7 +375,7 @@ def test_a_run_without_findings_is_refused(tmp_path: Path) -> None:
         draw_suspects(run, 5)
 
 
-@pytest.mark.parametrize("values", [{"sample": 0}, {"batch_size": 0}, {"fill": "grey"}])
+@pytest.mark.parametrize("values", [{"targets": 0}, {"batch_size": 0}, {"fill": "grey"}])
 def test_impossible_values_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="Expected --"):
         Verification(**values)
@@ -396,7 +403,7 @@ def test_the_verb_says_what_it_found(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     accuse(plan.run, "stamped")
-    asked = ["verify", str(plan.run.path), "--sample", "12", "--seed", "4", "--model", plan.task.spec.model]
+    asked = ["verify", str(plan.run.path), "--targets", "12", "--seed", "4", "--model", plan.task.spec.model]
     assert camaudit(asked, monkeypatch) == 0
     printed = capsys.readouterr().out
     assert "class:stamped confirmed: Without its background p(stamped) falls by" in printed

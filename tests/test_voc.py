@@ -10,10 +10,10 @@ import pytest
 
 from audit.datasets import Manifest, read_voc
 from audit.findings import Rules
+from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.store import Run
 from pipelines.config import RunConfig
-from pipelines.flag import flag
 from pipelines.run import prepare
 from pipelines.shards import audit_shard
 

@@ -9,18 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from audit.store import Run, layout
+from audit.findings import Findings
+from audit.store import Run
 from audit.store.files import write_atomically
-from audit.store.tables import read_table
 
 _FORMULA = r"^([=+\-@\t\r])"
-
-
-def read_findings(run: Run) -> pa.Table:
-    """All findings about targets, most severe first."""
-    parts = sorted((run.path / layout.FINDINGS).glob("part-*.parquet"))
-    tables = [read_table(part) for part in parts] or [layout.FINDING.empty_table()]
-    return pa.concat_tables(tables).sort_by([("severity", "descending"), ("finding", "ascending")])
 
 
 def export_table(run: Run, out: Path) -> int:
@@ -29,7 +22,7 @@ def export_table(run: Run, out: Path) -> int:
     In CSV a text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a return) gets a leading
     apostrophe; every text is quoted. Parquet keeps texts as they are.
     """
-    findings = read_findings(run)
+    findings = Findings(run).targets()
     if out.suffix == ".csv":
         safe = _without_formulas(findings)
         options = pacsv.WriteOptions(quoting_style="needed")

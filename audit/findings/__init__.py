@@ -1,30 +1,7 @@
 """Findings: what looks off the object, with its evidence."""
 
-from audit.findings.grid import Placed
-from audit.findings.multiplicity import benjamini_hochberg
-from audit.findings.null import ShiftNull, shift_null
-from audit.findings.off_object import (
-    KINDS,
-    ClassTally,
-    Rules,
-    ShiftTally,
-    kinds,
-    misplacement,
-    severity,
-    wilson_interval,
-)
+from audit.findings.findings import Findings
+from audit.findings.records import Claim, ClassFinding, Effect, Finding, Outcome
+from audit.findings.rules import KINDS, Rules
 
-__all__ = [
-    "KINDS",
-    "ClassTally",
-    "Placed",
-    "Rules",
-    "ShiftNull",
-    "ShiftTally",
-    "benjamini_hochberg",
-    "kinds",
-    "misplacement",
-    "severity",
-    "shift_null",
-    "wilson_interval",
-]
+__all__ = ["KINDS", "Claim", "ClassFinding", "Effect", "Finding", "Findings", "Outcome", "Rules"]

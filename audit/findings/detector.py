@@ -8,17 +8,22 @@ they are too low there is no detector. They hold for the rest of the collection 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from audit.findings.off_object import wilson_interval
+from audit.findings.gather import Gathered
+from audit.findings.rules import Rules, severity
+from audit.stats.intervals import wilson_interval
+from audit.store import Run, Shard, layout
 
 PRECISION = 0.8
 """Share of the targets that the detector flags that shall look off the object."""
@@ -29,6 +34,7 @@ MOST_TARGETS = 50_000
 MOST_CLASSES = 50
 """With more classes a target's class is not a feature."""
 FOLDS = 5
+_KEPT = ("scored", "no_mask")
 STRENGTH = 0.1
 """Inverse of the regularisation: most cells of the frame tell nothing, and with 1 their noise is fitted."""
 
@@ -192,3 +198,51 @@ def _measured(model: Any, threshold: float, flagged: NDArray[np.bool_], off: NDA
     return Detector(
         model, threshold, float(precision), intervals[0], float(recall), intervals[1], len(off), int(off.sum())
     )
+
+
+def detect(
+    run: Run, shards: Sequence[Shard], gathered: Gathered, judged: pd.DataFrame, rules: Rules
+) -> tuple[pd.DataFrame, dict[str, Any] | None]:
+    """Findings about confidently named targets of which nothing is known, and what the detector is worth.
+
+    Returns:
+        Rows as of `judge`, of kind `detected`, their severity with the detector's probability for the misplacement; and
+        its record, None where all objects are known, or none.
+    """
+    targets = gathered.targets
+    known = targets["known"].to_numpy()
+    if known.all() or not known.any():
+        return judged.iloc[:0], None
+    heat = np.concatenate([_heat(run, shard) for shard in shards])
+    features = target_features(
+        heat, targets["probability"].to_numpy(), targets["class_id"].to_numpy(), len(run.classes)
+    )
+    named = targets["probability"].to_numpy() >= rules.confident
+    seen, unseen = known & named, ~known & named
+    off = judged["kind"].reindex(targets.index).notna().to_numpy()
+    detector = fit_detector(features[seen], off[seen], pd.factorize(targets["look"])[0][seen])
+    if isinstance(detector, str):
+        return judged.iloc[:0], {"refused": detector}
+    return _detected(targets[unseen], detector, features[unseen]), _record(detector, int(unseen.sum()))
+
+
+def _detected(targets: pd.DataFrame, detector: Detector, features: NDArray[np.floating]) -> pd.DataFrame:
+    chances = detector.predict(features)
+    rows = targets.assign(
+        severity=severity(targets["probability"].to_numpy(), chances),
+        kind="detected",
+        **dict.fromkeys(("chance", "q_low", "q_high"), np.nan),
+    )
+    return rows[detector.flag(features)]
+
+
+def _record(detector: Detector, judged: int) -> dict[str, Any]:
+    names = ("threshold", "precision", "precision_interval", "recall", "recall_interval", "targets", "off")
+    return {name: getattr(detector, name) for name in names} | {"judged": judged}
+
+
+def _heat(run: Run, shard: Shard) -> NDArray[np.float16]:
+    """All heat by cell, of the targets that are gathered."""
+    table = run.read("scores", shard, ["status", "heat"])
+    cells = np.asarray(table["heat"].combine_chunks().flatten()).reshape(-1, layout.CELLS**2)
+    return cells[np.isin(table["status"].to_numpy(), _KEPT)]

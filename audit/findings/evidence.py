@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Features = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating]]
+"""Samples [n], slots [n] and what lies under their heat [n, D], of one shard."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +25,10 @@ class Evidence:
         class_id: [n] int32.
         probability: [n] float32.
         named: [n] bool, named with confidence.
-        off: [n] bool, there is a finding about the target; False where no object is known.
+        off: [n] bool, there is a finding about the target.
         known: [n] bool, whether the object is known, by mask or boxes.
         boxed: [n] bool, whether it is known by boxes alone.
-        severity: [n] float32, the image score; NaN where no object is known.
+        severity: [n] float32, the image score; NaN where nothing is known to judge by.
         wrong: [n] bool, the sample has labels and the class with the highest probability is none of them.
         labelled: [n] bool, the class is a label of the sample; where no sample has labels, all False.
         image: [n] int64, the same number for targets of one image and of its near-duplicates, from 0 without gaps.
@@ -32,6 +36,7 @@ class Evidence:
             for a map without heat on what counts.
         attributes: name -> (codes [n] int32, -1 for none; values), for each attribute of the manifest.
         context: `target` (position 0..n-1), `class_id`, `heat`, `area`, each [m]: other classes in the target's mask.
+        cluster: [n] int32, the target's cluster in its class, -1 for none; None before there are clusters.
     """
 
     classes: tuple[str, ...]
@@ -51,6 +56,17 @@ class Evidence:
     off_area: NDArray[np.float16]
     attributes: dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]
     context: dict[str, NDArray[Any]]
+    cluster: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.sample)
+
+    def heat_in(self, cells: NDArray[np.bool_] | Sequence[int]) -> NDArray[np.float64]:
+        """Share of the heat [n] that lies off the object in some cells, -inf for targets not named with confidence."""
+        heat = np.nan_to_num(self.off_heat[:, cells]).sum(axis=1, dtype=np.float64)
+        return np.where(self.named, heat, -np.inf)
+
+    def has_value(self, attribute: str, value: str) -> NDArray[np.bool_]:
+        """[n] whether the sample's attribute has the value."""
+        codes, values = self.attributes[attribute]
+        return codes == values.index(value) if value in values else np.zeros(len(self), bool)

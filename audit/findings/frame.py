@@ -1,11 +1,19 @@
-"""The frame, the part of the upright image that was seen, in 8 x 8 cells: what its parts are called."""
+"""The frame, the part of the upright image that was seen, in 8 x 8 cells: its parts, and what lies in them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.findings.evidence import Evidence
 from audit.store.layout import CELLS
+
+BLOCK = 1 << 16
+"""Targets whose frames are held in single precision at a time."""
+_WHOLE = 0.95
+"""Share of its area off the object from which a cell holds none of it."""
 
 EVERYWHERE = "all over the frame"
 _MOST = 2 / 3
@@ -67,3 +75,44 @@ def where_heat_lies(off_heat: NDArray[np.floating]) -> tuple[list[str], NDArray[
     held = np.take_along_axis(shares, enough.argmax(axis=1)[:, None], axis=1)[:, 0]
     some = enough.any(axis=1)
     return np.where(some, names, EVERYWHERE).tolist(), np.where(some, held, total).astype(np.float64)
+
+
+def frames(
+    evidence: Evidence, rows: NDArray[np.int64]
+) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
+    """Blocks of rows: their place among the rows, and heat and area clear of the object by cell, each [b, 64]."""
+    for start in range(0, len(rows), BLOCK):
+        block = slice(start, min(start + BLOCK, len(rows)))
+        heat, area = (cells[rows[block]].astype(np.float32) for cells in (evidence.off_heat, evidence.off_area))
+        beside = near_object(area)
+        heat[beside] = area[beside] = 0
+        yield block, heat, area
+
+
+def near_object(area: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether a cell holds some of the object, or touches one that does, from the areas off it; both [n, 64].
+
+    The heat there may be the object's own: a map of 7 x 7 values spreads it over more than a cell. Objects tend to the
+    middle, so classes of small ones would seem to have a spot there.
+    """
+    touched = (area < _WHOLE * area.max(axis=1, keepdims=True)).reshape(-1, CELLS, CELLS)
+    for axis in (1, 2):
+        ahead, behind = np.roll(touched, 1, axis), np.roll(touched, -1, axis)
+        edge = np.moveaxis(ahead, axis, 0), np.moveaxis(behind, axis, 0)
+        edge[0][0] = edge[1][-1] = False
+        touched = touched | ahead | behind
+    return np.asarray(touched.reshape(len(area), -1), bool)
+
+
+def frame_totals(values: NDArray[np.floating], rows: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Sums over the frame [r] of shares by cell [n, 64], no more than 1."""
+    blocks = (values[rows[start : start + BLOCK]].sum(axis=1, dtype=np.float64) for start in range(0, len(rows), BLOCK))
+    return np.asarray(np.minimum(np.concatenate([np.zeros(0), *blocks]), 1), np.float64)
+
+
+def clear_frames(evidence: Evidence) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Heat and area of all targets clear of the object, by cell, each [n, 64]; 0 for a map without heat."""
+    heat, area = np.zeros((2, len(evidence), CELLS * CELLS), np.float32)
+    for block, hot, wide in frames(evidence, np.arange(len(evidence))):
+        heat[block], area[block] = np.nan_to_num(hot), wide
+    return heat, area

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 2
+FORMAT = 3
 LEVELS = 256
 """Map values 0..1 are counted at levels floor(256 value); threshold t keeps the levels from 256 t on."""
 
@@ -130,116 +130,6 @@ CONFUSION = pa.schema(
         ("count", pa.int64()),  # pixels
     ]
 )
-FINDING = pa.schema(
-    [
-        ("finding", pa.string()),  # SAMPLE:SLOT:KIND
-        ("kind", pa.string()),  # avoids, indifferent
-        ("severity", pa.float32()),  # the image score, 0..1; of a detected one with the detector's probability in it
-        ("sample", pa.int64()),
-        ("id", pa.string()),
-        ("slot", pa.int16()),
-        ("class_id", pa.int32()),
-        ("class", pa.string()),
-        ("role", pa.string()),
-        ("probability", pa.float32()),
-        ("area", pa.float32()),
-        ("energy", pa.float32()),
-        ("lift", pa.float32()),
-        ("best_iou", pa.float32()),
-        ("iou", pa.float32()),  # at the run's threshold
-        ("chance", pa.float32()),  # share of random places that do as well on the object: p_high
-        ("q_low", pa.float32()),  # of p_low, Benjamini-Hochberg over all scored targets: small when avoided
-        ("q_high", pa.float32()),  # of p_high: small when the heat is on the object
-        ("attainable", pa.float32()),  # as in the scores
-        ("peak_distance", pa.float32()),
-        ("rests_on", pa.string()),  # mask, boxes, detector
-        ("level", pa.float32()),  # false discovery rate of q_low
-        ("family", pa.string()),  # what was tested together
-        ("says", pa.string()),  # the finding in a sentence
-    ]
-)
-CLASS_FINDING = pa.schema(
-    [
-        ("class_id", pa.int32()),
-        ("class", pa.string()),
-        ("targets", pa.int64()),  # scored
-        ("confident", pa.int64()),  # of those, named with confidence
-        ("off_object", pa.int64()),  # of those, looking off the object
-        ("share", pa.float64()),  # off_object / confident
-        ("share_low", pa.float64()),  # Wilson interval, 95 %
-        ("share_high", pa.float64()),
-        ("energy", pa.float64()),  # mean over scored targets
-        ("area", pa.float64()),
-        ("lift", pa.float64()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),  # Benjamini-Hochberg over classes
-        ("finding", pa.bool_()),
-    ]
-)
-CLAIM = pa.schema(  # a finding about more than one target, or what was tested and is none
-    [
-        ("finding", pa.string()),  # KIND:CLASS:SUBJECT, by audit.findings.contrasts.claim_key
-        ("kind", pa.string()),  # class, zone, context, spot, group, cluster
-        ("class_id", pa.int32()),  # null for all classes
-        ("class", pa.string()),
-        ("subject", pa.string()),  # the zone, the other class, the spot, ATTRIBUTE=VALUE, the cluster's number
-        ("targets", pa.int64()),  # that the share is of
-        ("share", pa.float64()),  # of them, that show it
-        ("low", pa.float64()),  # 95 % interval of the share, or of the difference for a group
-        ("high", pa.float64()),
-        ("expected", pa.float64()),  # the share that it is compared with
-        ("p", pa.float64()),
-        ("q", pa.float64()),  # Benjamini-Hochberg over the family
-        ("level", pa.float64()),
-        ("family", pa.string()),  # what was tested together, as `class x zone`
-        ("tested", pa.int64()),  # how many
-        ("found", pa.bool_()),
-        ("rests_on", pa.string()),  # masks, boxes, masks and boxes, heat alone, activations, labels
-        ("says", pa.string()),  # in a sentence
-        ("details", pa.string()),  # JSON, by kind: see docs/findings.md
-    ]
-)
-MEMBER = pa.schema(
-    [
-        ("sample", pa.int64()),
-        ("slot", pa.int16()),
-        ("class_id", pa.int32()),
-        ("cluster", pa.int32()),  # -1 for none
-        ("distance", pa.float32()),  # to the cluster's middle
-    ]
-)
-EFFECT = pa.schema(  # what interventions did to one target
-    [
-        ("sample", pa.int64()),
-        ("slot", pa.int16()),
-        ("id", pa.string()),
-        ("class_id", pa.int32()),
-        ("class", pa.string()),
-        ("role", pa.string()),  # flagged, control
-        ("severity", pa.float32()),
-        ("probability", pa.float32()),
-        ("hot", pa.float32()),  # drop of the probability without the hot region off the object
-        ("random", pa.float32()),  # ... without a random region off the object of the same area
-        ("object", pa.float32()),  # ... without the object
-        ("background", pa.float32()),  # ... with other images' backgrounds
-        ("reliance", pa.float32()),  # what the background does: see `audit.findings.interventions`
-        ("outcome", pa.string()),  # confirmed, refuted, inconclusive
-    ]
-)
-CAUSE = pa.schema(  # what interventions say of a finding about more than one target
-    [
-        ("finding", pa.string()),
-        ("outcome", pa.string()),  # confirmed, refuted, inconclusive
-        ("targets", pa.int64()),  # intervened on
-        ("controls", pa.int64()),
-        ("effect", pa.float64()),  # mean reliance
-        ("low", pa.float64()),  # 95 % interval
-        ("high", pa.float64()),
-        ("control_effect", pa.float64()),
-        ("says", pa.string()),
-    ]
-)
-
 PARTS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "targets": TARGETS,

@@ -31,7 +31,7 @@ def show(context: Context) -> None:
     for begin in range(0, len(rows), COLUMNS):
         for column, row in zip(st.columns(COLUMNS), rows[begin : begin + COLUMNS], strict=False):
             with column.container(border=True, height="stretch"):
-                _show_card(context, row, verdicts.get(row["finding"]))
+                _show_card(context, row, verdicts.get(row["finding_id"]))
 
 
 def _choose(context: Context) -> str:
@@ -93,5 +93,5 @@ def _show_card(context: Context, row: Mapping[str, Any], verdict: Verdict | None
             st.text(shorten(notices[0], 90))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         decision_badge(verdict)
-        if st.button("Open", key=f"open {row['finding']}"):
-            go("sample", finding=row["finding"])
+        if st.button("Open", key=f"open {row['finding_id']}"):
+            go("sample", finding=row["finding_id"])

@@ -9,6 +9,8 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
+from audit.findings import Claim, ClassFinding
+from audit.findings.claims.registry import kind_of
 from audit.store import layout
 from audit.wording import plain, shorten
 from dashboards.components import Context, choose, go, show_notices
@@ -29,8 +31,8 @@ def show(context: Context) -> None:
     show_notices(context)
     _show_progress(context, account.pending if account else 0, summary)
     claims = tables.claims()
-    _show_class_claims([claim for claim in claims if claim["kind"] == "class"], flagged=bool(classes))
-    _show_claims([claim for claim in claims if claim["kind"] != "class"])
+    _show_class_claims([claim for claim in claims if kind_of(claim).whole], flagged=bool(classes))
+    _show_claims([claim for claim in claims if not kind_of(claim).whole])
     _show_counts(context)
     _show_means(tables.means())
     left, right = st.columns(2, gap="large")
@@ -64,7 +66,7 @@ def _show_progress(context: Context, pending: int, summary: Mapping[str, Any] | 
         st.info(plain(f"The findings cover {flagged} of {done} processed samples; run camaudit flag again."))
 
 
-def _show_class_claims(claims: list[dict[str, Any]], flagged: bool) -> None:
+def _show_class_claims(claims: list[Claim], flagged: bool) -> None:
     """What was found of whole classes, each with a way to its findings."""
     if not flagged:
         return
@@ -73,29 +75,29 @@ def _show_class_claims(claims: list[dict[str, Any]], flagged: bool) -> None:
         st.text("No class looks off the object more often than is tolerated.")
     for claim in claims[:MOST_CLASSES]:
         said, more = st.columns([7, 1], vertical_alignment="center")
-        said.text(shorten(claim["says"], SENTENCE))
-        if more.button("Show findings", key=f"class {claim['class_id']}", width="stretch"):
-            choose("class", claim["class"])
+        said.text(shorten(claim.says, SENTENCE))
+        if more.button("Show findings", key=f"class {claim.class_id}", width="stretch"):
+            choose("class", claim.class_name)
             go("findings")
 
 
-def _show_claims(claims: list[dict[str, Any]]) -> None:
+def _show_claims(claims: list[Claim]) -> None:
     """What was found of zones, contexts, spots, groups and clusters."""
     if not claims:
         return
     st.subheader("Where, beside what, and for whom")
     for claim in claims[:MOST_CLAIMS]:
         with st.container(gap=None):
-            st.text(shorten(claim["says"], SENTENCE))
+            st.text(shorten(claim.says, SENTENCE))
             st.caption(plain(_standing(claim)))
     if len(claims) > MOST_CLAIMS:
         st.caption(f"The surest {MOST_CLAIMS} of {len(claims)}; camaudit report draws them.")
 
 
-def _standing(claim: Mapping[str, Any]) -> str:
+def _standing(claim: Claim) -> str:
     """How sure a claim is and what it rests on, in a line."""
-    q = "" if claim["q"] is None else f" · q {claim['q']:.2g}"
-    return f"{claim['kind']}{q} · interventions: {claim['outcome']} · rests on {claim['rests_on']}"
+    q = "" if claim.q is None else f" · q {claim.q:.2g}"
+    return f"{claim.kind}{q} · interventions: {claim.outcome} · rests on {claim.rests_on}"
 
 
 def _show_counts(context: Context) -> None:
@@ -153,8 +155,8 @@ def _show_curve(summary: Mapping[str, Any] | None) -> None:
     st.altair_chart((line + rule + dot).properties(height=396))
 
 
-def _show_shares(classes: list[dict[str, Any]], summary: Mapping[str, Any] | None) -> None:
-    rows = [_bar(row) for row in classes if row["confident"]]
+def _show_shares(classes: list[ClassFinding], summary: Mapping[str, Any] | None) -> None:
+    rows = [_bar(row) for row in classes if row.confident]
     if not rows:
         return
     rows = sorted(rows, key=lambda row: -row["share"])[:MOST_CLASSES]
@@ -178,10 +180,10 @@ def _show_shares(classes: list[dict[str, Any]], summary: Mapping[str, Any] | Non
     st.altair_chart(chart.properties(height=max(22 * len(rows), 120)))
 
 
-def _bar(row: Mapping[str, Any]) -> dict[str, Any]:
+def _bar(row: ClassFinding) -> dict[str, Any]:
     names = ("off_object", "confident", "share", "share_low", "share_high", "q")
-    state = "finding" if row["finding"] else "none"
-    return {"class": shorten(row["class"], 30), "state": state} | {name: row[name] for name in names}
+    state = "finding" if row.is_finding else "none"
+    return {"class": shorten(row.class_name, 30), "state": state} | {name: getattr(row, name) for name in names}
 
 
 def _legend(count: int, tolerated: float | None) -> str:
@@ -193,15 +195,16 @@ def _legend(count: int, tolerated: float | None) -> str:
     return " ".join(parts)
 
 
-def _show_table(classes: list[dict[str, Any]]) -> None:
+def _show_table(classes: list[ClassFinding]) -> None:
     if not classes:
         return
     st.subheader("Classes")
-    frame = pd.DataFrame(classes).drop(columns=["class_id", "p"])
+    frame = pd.DataFrame([row.plain() for row in classes]).drop(columns=["class_id", "p"])
     frame[[*_SHARES]] *= 100
     number = st.column_config.NumberColumn
     share = {name: number(title, format="%.1f %%") for name, title in _SHARES.items()}
     figures = {"lift": number(format="%.2f"), "q": number(format="%.3g"), "off_object": number("off the object")}
+    figures["is_finding"] = st.column_config.CheckboxColumn("finding")
     st.dataframe(frame, hide_index=True, column_config={**share, **figures}, height=min(38 + 35 * len(frame), 780))
 
 

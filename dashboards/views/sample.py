@@ -100,7 +100,7 @@ def _first(targets: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _show_heading(context: Context, sample: Mapping[str, Any], target: Mapping[str, Any]) -> None:
-    finding = target["finding"]["finding"] if target["finding"] else None
+    finding = target["finding"]["finding_id"] if target["finding"] else None
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(plain(f"{shorten(target['class'])} in {shorten(sample['id'], 60)}", 110), width="stretch")
         if finding is None:
@@ -188,7 +188,7 @@ def _show_review(context: Context, target: Mapping[str, Any]) -> None:
     if not target["finding"]:
         st.text("There is no finding about this target, so there is nothing to decide.")
         return
-    finding = target["finding"]["finding"]
+    finding = target["finding"]["finding_id"]
     history = context.log.history(finding)
     form, before = st.columns([2, 1], gap="large")
     with form:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from audit.datasets.planted import read_truth
-from audit.findings import wilson_interval
 from audit.images import decode_image, read_bytes
 from audit.models import Classifier, load_classifier
 from audit.pictures import Picture, read_picture
 from audit.render import draw_contour, enlarge, overlay
+from audit.stats.intervals import wilson_interval
 from audit.store import Run
 from audit.views import upsample
 

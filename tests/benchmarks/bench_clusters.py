@@ -11,10 +11,10 @@ from statistics import median
 
 import numpy as np
 
-from audit.findings.cards import cluster_claims
-from audit.findings.clusters import Part, cluster_targets
-from audit.findings.evidence import Evidence
-from tests.benchmarks.bench_findings import LEVEL, forget_peak, memory_mb
+from audit.findings.claims.clustering import cluster_targets
+from audit.findings.claims.clusters import cluster_claims
+from audit.findings.evidence import Evidence, Features
+from tests.benchmarks.bench_findings import FDR, forget_peak, memory_mb
 from tests.benchmarks.timing import Row, apart
 from tests.made_evidence import draw_evidence
 
@@ -36,7 +36,7 @@ def _measure(rounds: int, classes: int) -> Row:
     seconds = []
     for _ in range(rounds):
         began = time.perf_counter()
-        claims = cluster_claims(cluster_targets(lambda: features, evidence), evidence, LEVEL)
+        claims = cluster_claims(cluster_targets(lambda: features, evidence), evidence, FDR)
         seconds.append(time.perf_counter() - began)
     return {
         "candidate": f"{classes} classes",
@@ -47,7 +47,7 @@ def _measure(rounds: int, classes: int) -> Row:
     }
 
 
-def _draw_features(evidence: Evidence, classes: int) -> Iterator[Part]:
+def _draw_features(evidence: Evidence, classes: int) -> Iterator[Features]:
     rng = np.random.default_rng(2)
     middles = rng.normal(size=(classes, KINDS, LENGTH)).astype(np.float32)
     for start in range(0, len(evidence), SHARD):

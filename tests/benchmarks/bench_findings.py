@@ -7,26 +7,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from audit.findings.claims import all_claims
-from audit.findings.context import context_claims
-from audit.findings.contrasts import LEAST
+from audit.findings.claims.registry import KINDS, all_claims
+from audit.findings.claims.votes import count_votes
 from audit.findings.evidence import Evidence
-from audit.findings.frames import counted
-from audit.findings.groups import group_claims
-from audit.findings.spots import spot_claims
-from audit.findings.zones import zone_claims
 from tests.benchmarks.timing import Row, apart
-from tests.made_evidence import CELLS, draw_evidence, plant_heat
+from tests.made_evidence import CELLS, draw_evidence, material, plant_heat
 
 TARGETS = 1_000_000
 CLASSES = 1000
 PLANTED = 20
-LEVEL = 0.05
+FDR = 0.05
 
 
 def measure(rounds: int) -> list[Row]:
@@ -37,15 +33,10 @@ def measure(rounds: int) -> list[Row]:
 def _measure(rounds: int) -> list[Row]:
     evidence = _evidence()
     held = memory_mb("VmRSS")
-    votes = counted(evidence)
-    families: dict[str, Callable[[], object]] = {
-        "counted": lambda: counted(evidence),
-        "zone": lambda: zone_claims(evidence, votes, LEVEL, LEAST),
-        "spot": lambda: spot_claims(evidence, votes, LEVEL, LEAST),
-        "context": lambda: context_claims(evidence, votes, LEVEL, LEAST),
-        "group": lambda: group_claims(evidence, LEVEL, LEAST),
-        "all_claims": lambda: all_claims(evidence, LEVEL, LEAST),
-    }
+    made = material(evidence)
+    families: dict[str, Callable[[], object]] = {"votes": lambda: count_votes(evidence)}
+    families |= {name: partial(kind.test, made) for name, kind in KINDS.items() if name not in ("class", "cluster")}
+    families |= {"all_claims": lambda: all_claims(material(evidence))}
     return [_row(name, family, rounds, held) for name, family in families.items()]
 
 

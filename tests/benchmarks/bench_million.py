@@ -11,10 +11,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from audit.findings import Rules
-from audit.store import Run, layout
-from audit.store.tables import read_table
-from pipelines.flag import flag
+from audit.findings import Findings, Rules
+from audit.findings.judge import flag
+from audit.store import Run
 from tests.benchmarks.bench_findings import memory_mb
 from tests.benchmarks.timing import Row, apart
 from tests.drawn_run import CLASSES, MARKED, draw_run
@@ -36,8 +35,7 @@ def _measure(folder: str, rounds: int) -> Row:
         began = time.perf_counter()
         flag(run, Rules())
         seconds.append(time.perf_counter() - began)
-    claims = read_table(run.path / layout.FINDINGS / layout.CLAIMS).to_pylist()
-    found = {claim["class"] for claim in claims if claim["found"]}
+    found = {claim.class_name for claim in Findings(run).standing_claims()}
     return {
         "candidate": "camaudit flag",
         "targets": TARGETS,

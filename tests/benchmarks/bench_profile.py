@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from audit.attribution import GradCAM
 from audit.datasets import VOC_CLASSES
 from audit.datasets.manifest import Sample
-from audit.findings import Placed, shift_null
+from audit.findings.grid import Placed
+from audit.findings.null import shift_null
 from audit.images import decode_image, read_bytes
 from audit.masks import read_mask
 from audit.metrics import Scene, score

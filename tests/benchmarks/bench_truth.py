@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from audit.datasets.planted import REGIMES, draw_planted
-from audit.export.tables import read_findings
-from audit.findings import Rules
+from audit.findings import Findings, Rules
 from audit.models import load_classifier
 from pipelines.config import ClusterConfig
 from pipelines.doctor import examine
@@ -85,7 +84,7 @@ def run_trial(regime: str, seed: int, work: Path) -> Trial:
     shown = "twins" if regime == "clean" else "val"
     run = audit_planted(scenes, model, folder / "run", ClusterConfig(2, compiling="never"), shown)
     classifier = load_classifier(str(model))
-    kinds = read_findings(run).select(["sample", "slot", "kind"]).to_pandas()
+    kinds = Findings(run).targets().select(["sample", "slot", "kind"]).to_pandas()
     table = reliance(run, scenes, classifier, shown).merge(kinds, on=["sample", "slot"], how="left")
     console.print("intervening")
     causes = look_for_causes(run, classifier, table, with_cues=regime != "clean")

@@ -23,23 +23,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
+from audit.compare import compare_runs
 from audit.datasets import read_table
 from audit.datasets.cues import Cue, paint_cue
 from audit.datasets.planted import CLASSES as SHAPES
 from audit.datasets.planted import PlantedSpec, Split, draw_scene
-from audit.findings import Rules
+from audit.findings import Claim, Findings, Rules
 from audit.findings.evidence import Evidence
+from audit.findings.gather import gather
+from audit.findings.judge import judge
 from audit.images import decode_image, read_bytes
 from audit.models import ModelSpec
 from audit.models.small import preprocessing
 from audit.render import overlay
-from audit.store import Run, layout
-from audit.store.tables import read_table as read_parquet
+from audit.store import Run
 from audit.views import View
-from pipelines.compare import compare_runs
 from pipelines.config import ClusterConfig, RunConfig
-from pipelines.flag import judge
-from pipelines.gather import gather
 from pipelines.start import Request, start
 from pipelines.train import Training, train
 
@@ -148,10 +147,9 @@ def evidence_of(run: Run) -> Evidence:
     return gathered.evidence(run, judge(gathered.scored, rules), rules.confident)
 
 
-def group_claims(run: Run) -> list[dict[str, Any]]:
+def group_claims(run: Run) -> list[Claim]:
     """Claims about sites that were found."""
-    rows = read_parquet(run.path / layout.FINDINGS / layout.CLAIMS).to_pylist()
-    return [row for row in rows if row["kind"] == "group" and row["found"]]
+    return [claim for claim in Findings(run).standing_claims() if claim.kind == "group"]
 
 
 def markdown(before: Run, after: Run) -> str:
@@ -164,7 +162,7 @@ def markdown(before: Run, after: Run) -> str:
         lines.append(f"| {row['class']} | {row['site']} | {row['images']} | {' | '.join(numbers)} |")
     for name, run in (("before", before), ("after", after)):
         lines += ["", f"Claims about groups, {name}:"]
-        lines += [f"- {row['finding']}, q {row['q']:.1g}. {row['says']}" for row in group_claims(run)] or ["- none"]
+        lines += [f"- {claim.claim_id}, q {claim.q:.1g}. {claim.says}" for claim in group_claims(run)] or ["- none"]
     lines += ["", "After less before:", *map(_change, compare_runs(before, after)["measures"].items())]
     return "\n".join(lines)
 

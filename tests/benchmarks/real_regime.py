@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from audit.datasets import Manifest, read_voc
 from audit.datasets.cues import Cue
+from audit.findings import Findings
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.models.training import predict
-from audit.store import Run, layout
-from audit.store.tables import read_table
+from audit.store import Run
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.plant import PLANTED, TRUTH, TWINS, Planting, plant
 from pipelines.start import Request, start
@@ -128,17 +128,15 @@ def audit(work: Path, name: str, regime: Regime) -> Run:
 
 def findings_of(run: Run, class_name: str) -> dict[str, Any]:
     """The class's row of the class table and its place there, 1 the first; the claims about it that were found."""
-    folder = run.path / layout.FINDINGS
-    rows = read_table(folder / layout.CLASS_FINDINGS).to_pylist()
-    claims = read_table(folder / layout.CLAIMS).to_pylist() if (folder / layout.CLAIMS).exists() else []
+    rows, claims = Findings(run).classes(), Findings(run).standing_claims()
     return {
-        "class": next((row for row in rows if row["class"] == class_name), None),
-        "place": next((place for place, row in enumerate(rows, 1) if row["class"] == class_name), None),
-        "found_classes": [row["class"] for row in rows if row["finding"]],
+        "class": next((row.plain() for row in rows if row.class_name == class_name), None),
+        "place": next((place for place, row in enumerate(rows, 1) if row.class_name == class_name), None),
+        "found_classes": [row.class_name for row in rows if row.is_finding],
         "claims": [
-            {name: row[name] for name in ("finding", "kind", "share", "expected", "q", "says")}
-            for row in claims
-            if row["found"] and row["class"] == class_name
+            {name: getattr(claim, name) for name in ("claim_id", "kind", "share", "expected", "q", "says")}
+            for claim in claims
+            if claim.class_name == class_name
         ],
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from audit.errors import RunError
-from audit.export.claims import read_causes, read_claims
+from audit.findings import Claim, Findings
 from audit.metrics import auroc
 from audit.models import Classifier
 from audit.store import Run, layout
@@ -51,7 +51,7 @@ def look_for_causes(run: Run, classifier: Classifier, table: pd.DataFrame, with_
         suspects = _written(run).merge(truth.drop(columns="class"), on=_KEYS)
     except RunError:  # nothing is flagged
         suspects = effects.iloc[:0]
-    claims = [_judged(run, claim, suspects, truth) for claim in read_claims(run) if claim["found"]]
+    claims = [_judged(run, claim, suspects, truth) for claim in Findings(run).standing_claims()]
     return Causes(claims, effects, suspects, dict(_purities(run, cued)))
 
 
@@ -61,7 +61,7 @@ def _effects_on(run: Run, classifier: Classifier, targets: pd.DataFrame) -> pd.D
         return pd.DataFrame(columns=layout.EFFECT.names)
     ids = [run.classes.index(name) for name in targets["class"]]
     rows = targets[[*_KEYS, "probability"]].astype({"sample": int, "slot": int}).reset_index(drop=True)
-    verify(run, classifier, Verification(), rows.assign(class_id=ids, severity=0.0, role="flagged", control=-1))
+    verify(run, classifier, Verification(), rows.assign(class_id=ids, severity=0.0, arm="flagged", control=-1))
     return _written(run)
 
 
@@ -69,21 +69,22 @@ def _written(run: Run) -> pd.DataFrame:
     return read_table(run.path / layout.FINDINGS / layout.EFFECTS).to_pandas()
 
 
-def _judged(run: Run, claim: dict[str, Any], suspects: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
-    tried = suspects[(suspects["role"] == "flagged") & (suspects["class"] == claim["class"])]
-    cues = truth.loc[truth["class"] == claim["class"], "cue"]
-    names = ("finding", "kind", "class", "subject", "share", "q", "outcome", "says")
+def _judged(run: Run, claim: Claim, suspects: pd.DataFrame, truth: pd.DataFrame) -> dict[str, Any]:
+    tried = suspects[(suspects["arm"] == "flagged") & (suspects["class"] == claim.class_name)]
+    cues = truth.loc[truth["class"] == claim.class_name, "cue"]
+    names = ("claim_id", "kind", "class", "subject", "share", "q", "outcome", "says")
+    plain, outcome = claim.plain(), Findings(run).outcomes().get(claim.claim_id)
     return {
-        **{name: claim[name] for name in names},
+        **{name: plain[name] for name in names},
         "planted": bool(cues.notna().any()),
         "causal": bool(len(tried)) and bool((tried["reliance_true"] >= RELIES).mean() >= 0.5),
-        "effect": next((row["effect"] for row in read_causes(run) if row["finding"] == claim["finding"]), None),
+        "effect": outcome.effect if outcome else None,
     }
 
 
 def _purities(run: Run, cued: pd.DataFrame) -> Iterator[tuple[str, dict[str, Purity | None]]]:
     """The best cluster for each class with a cue, among the targets named with confidence, which both may cluster."""
-    members = read_table(run.path / layout.FINDINGS / layout.CLUSTERS).to_pandas()
+    members = Findings(run).members().to_pandas()
     confident = cued[cued["probability"] >= 0.5].merge(members[[*_KEYS, "cluster"]], on=_KEYS, how="left")
     for name, rows in confident.groupby("class"):
         relies = (rows["reliance"] >= RELIES).to_numpy()
@@ -115,14 +116,14 @@ def within(causes: Causes, measure: str) -> float:
 def outcome_counts(all_causes: Sequence[Causes], outcome: str) -> tuple[int, int, list[str]]:
     """Claims with an outcome, how many of them are causal, and the names of the others (for refuted: of the causal)."""
     claims = [claim for causes in all_causes for claim in causes.claims if claim["outcome"] == outcome]
-    wrong = [claim["finding"] for claim in claims if claim["causal"] != (outcome == "confirmed")]
+    wrong = [claim["claim_id"] for claim in claims if claim["causal"] != (outcome == "confirmed")]
     return len(claims), sum(claim["causal"] for claim in claims), wrong
 
 
 def target_counts(all_causes: Sequence[Causes], outcome: str) -> tuple[int, int]:
     """Flagged targets with an outcome, and how many of them rely on a cue."""
     rows = pd.concat([causes.suspects for causes in all_causes])
-    own = rows[(rows["role"] == "flagged") & (rows["outcome"] == outcome)]
+    own = rows[(rows["arm"] == "flagged") & (rows["outcome"] == outcome)]
     return len(own), int((own["reliance_true"] >= RELIES).sum())
 
 

@@ -9,8 +9,8 @@ from claimed_run import make_claimed_run
 from playwright.sync_api import Page, expect
 from screenshot import CHROMIUM, browser_page
 
+from audit.report.page import write_report
 from audit.store import Run
-from pipelines.report_page import write_report
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package chromium")
 

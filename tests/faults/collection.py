@@ -23,11 +23,11 @@ from PIL import Image
 
 from audit.datasets.manifest import Manifest, Sample
 from audit.findings import Rules
+from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.store import Run, layout
 from pipelines import cli
 from pipelines.config import RunConfig
-from pipelines.flag import flag
 from pipelines.run import Plan, pending, prepare
 from pipelines.shards import Report, audit_shard
 

@@ -1,0 +1,210 @@
+"""Two runs side by side: the same samples under two models, or under two versions of the data.
+
+Only samples that both runs processed are compared, by their ids; the others are counted. Of the tables a few columns
+a target are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from audit.compare.pairs import MEASURES, Pairs, compare_all, compare_classes
+from audit.errors import RunError
+from audit.findings import Claim, Findings, Rules
+from audit.findings.claims.registry import kind_of
+from audit.findings.rules import misplacement, severity
+from audit.progress import Progress, silent
+from audit.store import Run, Shard
+from audit.store.records import finite
+
+_KEYS = ["sample", "slot"]
+_JUDGED_BY = ("energy", "p_high", "attainable")
+
+
+def compare_runs(a: Run, b: Run, seed: int = 0, progress: Progress = silent) -> dict[str, Any]:
+    """Everything that changed from run A to run B, as a record that is JSON.
+
+    Returns:
+        `differs`: what of configuration, model and manifest does; `samples` and `targets`: how many are in `both`, in
+        one only, and with `changed` files; `measures`: of all targets, each a `Difference`; `flips`; `classes`: the
+        same by class, with q; `findings`, `class_findings`, `claims`: lists of those `gone` and `new`, claims None
+        where a run has none written; `worse`: reasons to call B worse, none if it is not.
+
+    Raises:
+        RunError: a run has no findings yet, they were flagged by different rules, or no sample is in both.
+    """
+    _refuse_other_rules(a, b)
+    samples_a, samples_b = _samples(a), _samples(b)
+    shared = samples_a.merge(samples_b, on="id", suffixes=("_a", "_b"))
+    if shared.empty:
+        raise RunError(f"Expected samples of the same ids in both runs, got none of {a.path} in {b.path}")
+    targets_a, targets_b = _targets(a, samples_a, shared), _targets(b, samples_b, shared)
+    joined = targets_a.merge(targets_b, on=["id", "class"], suffixes=("_a", "_b"))
+    names = sorted(joined["class"].unique())
+    pairs = _pairs(joined, shared, names)
+    measures, flips = compare_all(pairs, seed)
+    record = {
+        "a": str(a.path),
+        "b": str(b.path),
+        "differs": a.differences(b.record, b.record["manifest"]["fingerprint"]),
+        "samples": {
+            **_overlap(len(samples_a), len(samples_b), len(shared)),
+            "changed": int((shared["digest_a"] != shared["digest_b"]).sum()),
+        },
+        "targets": _overlap(len(targets_a), len(targets_b), len(joined)),
+        "measures": {name: asdict(difference) for name, difference in measures.items()},
+        "flips": asdict(flips),
+        "classes": [
+            {"class": names[row.class_id], "q": row.q, **asdict(row.flips), "measures": asdict(row)["measures"]}
+            for row in compare_classes(pairs, seed, progress)
+        ],
+        "findings": _changed_targets(joined),
+        "class_findings": _changed(_class_findings(a), _class_findings(b)),
+        "claims": _changed_claims(a, b),
+    }
+    plain: dict[str, Any] = finite(record | {"worse": worse(record)})
+    return plain
+
+
+def worse(record: dict[str, Any]) -> list[str]:
+    """Why B is worse than A: more targets off the object by more than chance, or a class or claim that is new."""
+    reasons = [f"new finding: {row['says'] or row['claim_id']}" for row in (record["claims"] or {"new": []})["new"]]
+    reasons += [f"new finding: {name} looks off the object" for name in record["class_findings"]["new"]]
+    off = record["measures"]["off_object"]
+    if (off["low"] or 0) > 0:
+        reasons.insert(0, f"off-object share rose by {off['difference']:.3f} [{off['low']:.3f}, {off['high']:.3f}]")
+    return reasons
+
+
+def _refuse_other_rules(a: Run, b: Run) -> None:
+    """What is off the object by other rules would pass for a change of the model."""
+    rules_a, rules_b = Findings(a).rules(), Findings(b).rules()
+    names = [rule.name for rule in fields(Rules) if getattr(rules_a, rule.name) != getattr(rules_b, rule.name)]
+    if names:
+        of_a, of_b = (", ".join(f"{name} {getattr(rules, name):g}" for name in names) for rules in (rules_a, rules_b))
+        raise RunError(
+            f"Expected the same rules in both runs, got {of_a} in {a.path} and {of_b} in {b.path}; flag one again with "
+            f"`camaudit flag {b.path}`"
+        )
+
+
+def _samples(run: Run) -> pd.DataFrame:
+    """Processed samples: sample, id, digest, look."""
+    parts = [run.read("samples", shard, ["sample", "id", "status", "digest", "look"]) for shard in run.done()]
+    if not parts:
+        raise RunError(f"Expected finished shards in {run.path}, found none; finish it with `camaudit run`")
+    kept = [part.filter(pc.equal(part["status"], "processed")).drop_columns("status").to_pandas() for part in parts]
+    samples: pd.DataFrame = pd.concat(kept, ignore_index=True)
+    return samples
+
+
+def _targets(run: Run, samples: pd.DataFrame, shared: pd.DataFrame) -> pd.DataFrame:
+    """Targets of the shared samples: id, class, energy, off_object, severity, accuracy; see `Pairs`."""
+    parts = pd.concat([_shard_targets(run, shard) for shard in run.done()], ignore_index=True)
+    ids = samples[samples["id"].isin(shared["id"])][["sample", "id"]]
+    targets: pd.DataFrame = parts.merge(ids, on="sample").drop(columns="sample")
+    return targets
+
+
+def _shard_targets(run: Run, shard: Shard) -> pd.DataFrame:
+    targets = run.read("targets", shard, [*_KEYS, "class_id", "class", "rank", "probability"]).to_pandas()
+    rows = targets.merge(_scored(run, shard), on=_KEYS, how="left")
+    high, energy, attainable = (rows[name].to_numpy(np.float64) for name in ("p_high", "energy", "attainable"))
+    rows["severity"] = severity(rows["probability"].to_numpy(), misplacement(high, energy, attainable))
+    rows["accuracy"] = _accuracy(rows, _labels(run, shard))
+    measured: pd.DataFrame = rows[["sample", "class", *MEASURES]]
+    return measured
+
+
+def _scored(run: Run, shard: Shard) -> pd.DataFrame:
+    """Scored targets of a shard: their energy, what it is judged by, and whether there is a finding about them."""
+    if not run.has_scores(shard):
+        return pd.DataFrame(
+            {name: pd.Series(dtype=float) for name in (*_KEYS, "energy", "p_high", "attainable", "off_object")}
+        )
+    scores = run.read("scores", shard, [*_KEYS, "status", *_JUDGED_BY]).to_pandas()
+    flagged = Findings(run).of_shard(shard, _KEYS).to_pandas().assign(off_object=1.0)
+    scored = scores[scores["status"] == "scored"].drop(columns="status")
+    rows: pd.DataFrame = scored.merge(flagged, on=_KEYS, how="left")
+    rows["off_object"] = rows["off_object"].fillna(0.0)
+    return rows
+
+
+def _labels(run: Run, shard: Shard) -> pd.DataFrame:
+    """A row for every label of the shard's samples: sample, class_id."""
+    labels = run.manifest(shard).table["labels"].combine_chunks()
+    sample = shard.start + pc.list_parent_indices(labels).to_numpy()
+    return pd.DataFrame({"sample": sample, "class_id": labels.flatten().to_numpy()})
+
+
+def _accuracy(rows: pd.DataFrame, labels: pd.DataFrame) -> NDArray[np.float64]:
+    """[n] whether the sample's highest class is one of its labels; NaN for targets that are none of its labels."""
+    labelled = pd.MultiIndex.from_frame(rows[["sample", "class_id"]]).isin(pd.MultiIndex.from_frame(labels))
+    right = rows["sample"].isin(rows["sample"][labelled & (rows["rank"] == 0)])
+    return np.where(labelled, right.to_numpy(float), np.nan)
+
+
+def _pairs(joined: pd.DataFrame, shared: pd.DataFrame, names: Sequence[str]) -> Pairs:
+    image = pd.Series(_images(shared), shared["id"])
+    columns = {name: joined[[f"{name}_a", f"{name}_b"]].to_numpy(np.float64).T for name in MEASURES}
+    sample = pd.factorize(joined["id"])[0]
+    class_id = pd.Categorical(joined["class"], list(names)).codes.astype(np.int64)
+    return Pairs(sample, image.loc[joined["id"]].to_numpy(), class_id, **columns)
+
+
+def _images(shared: pd.DataFrame) -> NDArray[np.int64]:
+    """A number a sample, the same for those that look the same to the network of run A."""
+    look = pd.factorize(shared["look_a"])[0].astype(np.int64)
+    return np.where(look < 0, look.max() + 1 + np.arange(len(look)), look)
+
+
+def _overlap(in_a: int, in_b: int, both: int) -> dict[str, int]:
+    return {"both": both, "only_a": in_a - both, "only_b": in_b - both}
+
+
+def _changed_targets(joined: pd.DataFrame) -> dict[str, list[Any]]:
+    """Findings about targets that only one run has, most severe first."""
+    off_a, off_b = joined["off_object_a"], joined["off_object_b"]
+    changed = {}
+    for name, run, chosen in (("gone", "a", (off_a == 1) & (off_b == 0)), ("new", "b", (off_a == 0) & (off_b == 1))):
+        rows = joined[chosen].rename(columns={f"severity_{run}": "severity"})[["id", "class", "severity"]]
+        changed[name] = rows.sort_values(["severity", "id"], ascending=[False, True]).to_dict("records")
+    return changed
+
+
+def _class_findings(run: Run) -> dict[str, str]:
+    findings = Findings(run)
+    rows = findings.classes() if findings.flagged else []
+    return {row.class_name: row.class_name for row in rows if row.is_finding}
+
+
+def _changed_claims(a: Run, b: Run) -> dict[str, list[Any]] | None:
+    if not (Findings(a).has_claims and Findings(b).has_claims):
+        return None
+    return _changed(_claims(a), _claims(b))
+
+
+def _claims(run: Run) -> dict[str, dict[str, Any]]:
+    """Claims that stand, but those about whole classes, which have their own table; by what another run calls them."""
+    claims: dict[str, dict[str, Any]] = {}
+    for claim in Findings(run).standing_claims():
+        if not kind_of(claim).whole:
+            claims.setdefault(kind_of(claim).identity(claim), _told(claim))
+    return claims
+
+
+def _told(claim: Claim) -> dict[str, Any]:
+    names = ("claim_id", "kind", "class", "found", "says")
+    plain = claim.plain()
+    return {name: plain[name] for name in names}
+
+
+def _changed(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:
+    return {"gone": [a[key] for key in a if key not in b], "new": [b[key] for key in b if key not in a]}

@@ -1,0 +1,141 @@
+"""All that a run found as one record for other programs, and its JSON Schema.
+
+The schema stands in `findings.schema.json` beside this file, written by `make docs` from `findings_schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from audit.findings import Claim, ClassFinding, Effect, Finding, Findings, Outcome
+from audit.findings.claims.registry import KINDS
+from audit.findings.records import UNTESTED
+from audit.store import Run
+from audit.store.records import Record, finite, json_schema
+
+FORMAT = 2
+"""Of the record; a change that breaks readers raises it."""
+
+_SAMPLES = {
+    "samples": "In the manifest.",
+    "processed": "Audited.",
+    "failed": "Of which nothing is known; `camaudit status` says why.",
+    "pending": "Still to be audited.",
+}
+_RUN = {
+    "path": "Directory of the run.",
+    "created": "When the run was begun, ISO 8601 with the zone.",
+    "method": "Attribution method.",
+    "layer": "Target layer of the model.",
+    "model": "Fingerprint of the model's weights.",
+    "manifest": "Fingerprint of the manifest.",
+}
+_RULES = {
+    "fdr": "False discovery rate of findings.",
+    "confident": "Probability from which a class counts as named with confidence.",
+    "misplaced": (
+        "Misplacement from which a confidently named target is a finding: chance times what is missing to the best "
+        "place."
+    ),
+    "tolerated": "Share of a class's confident targets that may look off the object.",
+}
+_LISTS: dict[str, tuple[str, type[Record], str, str]] = {
+    "classes": (
+        "class",
+        ClassFinding,
+        "A class, tested as a whole.",
+        "Every class with scored targets, most suspicious first.",
+    ),
+    "claims": (
+        "claim",
+        Claim,
+        "A finding about more than one target, or what came near one.",
+        "Found ones first, then by q.",
+    ),
+    "targets": ("target", Finding, "A finding about one target.", "Most severe first."),
+    "causes": ("cause", Outcome, "What interventions say of a claim.", "Empty before `camaudit verify`."),
+}
+
+
+def findings_record(run: Run) -> dict[str, Any]:
+    """All that was found as plain values, as `findings_schema` says.
+
+    Raises:
+        RunError: the run was not flagged yet.
+    """
+    findings = Findings(run)
+    effects = findings.effects()
+    return {
+        "format": FORMAT,
+        "run": _run(run),
+        "rules": asdict(findings.rules()),
+        "classes": [row.plain() for row in findings.classes()],
+        "claims": [claim.plain() for claim in findings.claims()],
+        "targets": [finite(row | _effect(effects, row)) for row in findings.targets().to_pylist()],
+        "causes": [outcome.plain() for outcome in findings.outcomes().values()],
+    }
+
+
+def findings_schema() -> dict[str, Any]:
+    """The JSON Schema of the record; kinds of claims are those that are registered."""
+    lists = {
+        name: {"type": "array", "items": {"$ref": f"#/$defs/{item}"}, "description": says}
+        for name, (item, _, _, says) in _LISTS.items()
+    }
+    properties = {
+        "format": {"const": FORMAT, "description": "Of this record; a change that breaks readers raises it."},
+        "run": _run_schema(),
+        "rules": _object(
+            _RULES, "What counts as a finding.", {"type": "number", "minimum": 0, "maximum": 1}, more=True
+        ),
+        **lists,
+    }
+    definitions = {item: json_schema(kind, says) for item, kind, says, _ in _LISTS.values()}
+    definitions["claim"]["properties"]["kind"] = {"enum": list(KINDS), "description": "What is claimed."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What `camaudit findings RUN --json` prints",
+        "type": "object",
+        "description": "All that a run found. Numbers that are not known are null.",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    config, model, account = run.record["config"], run.record["model"], run.account()
+    return {
+        "path": str(run.path),
+        "created": run.record["created"],
+        "method": config["method"],
+        "layer": model["layer"],
+        "model": model["fingerprint"],
+        "manifest": run.record["manifest"]["fingerprint"],
+        "samples": {name: getattr(account, name) for name in _SAMPLES},
+        "versions": run.record["versions"],
+    }
+
+
+def _effect(effects: Mapping[tuple[int, int], Effect], row: Mapping[str, Any]) -> dict[str, Any]:
+    effect = effects.get((row["sample"], row["slot"]))
+    return {"outcome": effect.outcome if effect else UNTESTED, "reliance": effect.reliance if effect else None}
+
+
+def _run_schema() -> dict[str, Any]:
+    schema = _object(_RUN, "What was audited.", {"type": "string"})
+    says = "Number of samples; processed + failed + pending = samples."
+    versions = {"type": "object", "description": "Package to version.", "additionalProperties": {"type": "string"}}
+    samples = _object(_SAMPLES, says, {"type": "integer", "minimum": 0})
+    properties = schema["properties"] | {"samples": samples, "versions": versions}
+    return schema | {"properties": properties, "required": list(properties)}
+
+
+def _object(fields: Mapping[str, str], says: str, kind: Mapping[str, Any], more: bool = False) -> dict[str, Any]:
+    """An object whose fields are all of one kind; `more` allows others beside them."""
+    properties = {name: {**kind, "description": meaning} for name, meaning in fields.items()}
+    shape = {"type": "object", "description": says, "properties": properties}
+    return shape | {"required": list(properties), "additionalProperties": more}

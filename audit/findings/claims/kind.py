@@ -1,0 +1,141 @@
+"""What a kind of claim is: one class that carries its name, its words, its test, and what everybody asks of it.
+
+Verify, compare, the report, the JSON Schema, the dashboard and the docs ask the kind; nobody else
+keeps a list of kinds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.findings.claims.clustering import Members, cluster_targets
+from audit.findings.claims.contrasts import LEAST, Family
+from audit.findings.claims.votes import Votes, count_votes
+from audit.findings.evidence import Evidence, Features
+from audit.findings.records import Claim, ClassFinding
+from audit.findings.rules import Rules
+
+
+@dataclass(frozen=True)
+class Material:
+    """What claims are made from.
+
+    Attributes:
+        evidence: of all targets.
+        rules: that they were judged by.
+        classes: findings about classes.
+        features: gives what lies under the heat, shard by shard in the order of samples and slots, at every call.
+        no_features: why there are none, in a sentence; empty where there are.
+        least: how far a share must exceed the one it is compared with.
+    """
+
+    evidence: Evidence
+    rules: Rules
+    classes: Sequence[ClassFinding] = ()
+    features: Callable[[], Iterable[Features]] = tuple
+    no_features: str = ""
+    least: float = LEAST
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least < 1:
+            raise ValueError(f"Expected `least` between 0 and 1, got {self.least}")
+
+    @cached_property
+    def votes(self) -> Votes:
+        """Who has a vote about places."""
+        return count_votes(self.evidence)
+
+    @cached_property
+    def members(self) -> Members:
+        """Which target is in which cluster of what lies under the heat."""
+        return cluster_targets(self.features, self.evidence)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return self.evidence.classes
+
+
+class ClaimKind(ABC):
+    """A kind of claim. One instance is registered in `audit.findings.claims.registry`.
+
+    Attributes:
+        name: as the table of claims keeps it.
+        title: what it is about, as a page heads it.
+        family: what is tested together.
+        question: what is asked.
+        compared_with: what its share is compared with.
+        stands: when it stands.
+        numbers: what its `details` hold.
+        chosen: how its examples are chosen, in a sentence.
+        whole: whether it is about a class as a whole: it comes first, and classes have a table of their own.
+        difference: whether its interval is of the difference from the expected share.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    family: ClassVar[str]
+    question: ClassVar[str]
+    compared_with: ClassVar[str]
+    stands: ClassVar[str]
+    numbers: ClassVar[str]
+    chosen: ClassVar[str] = "The most severe images of the class."
+    whole: ClassVar[bool] = False
+    difference: ClassVar[bool] = False
+
+    @abstractmethod
+    def test(self, material: Material) -> list[Claim]:
+        """The claims, standing ones first, and those that are none though their p alone is small."""
+
+    def untested(self, material: Material) -> list[str]:
+        """Sentences on what was left out and why."""
+        return []
+
+    def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
+        """[n] which targets of the claim's class show what it says."""
+        return np.ones(len(evidence), bool)
+
+    def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """[n] how well each target of the claim's class shows it, for choosing examples; -inf or NaN: not at all."""
+        return np.where(evidence.off, evidence.severity, np.nan)
+
+    def examples(self, claim: Claim) -> list[tuple[int, int]] | None:
+        """Samples and slots that the claim itself names, the best first; None where examples must be looked for."""
+        return None
+
+    def judged_by_background(self, claim: Claim) -> bool:
+        """Whether taking the background away can tell if the claim is a cause."""
+        return True
+
+    def identity(self, claim: Claim) -> str:
+        """What the same claim of another run would be known by."""
+        return claim.claim_id
+
+    def repeats(self, claim: Claim) -> bool:
+        """Whether another claim that was found says the same more narrowly."""
+        return False
+
+    def frame_heat(self, claim: Claim, mean: Sequence[float]) -> Sequence[float] | None:
+        """[64] heat by cell of the frame that a page draws beside the claim, None for none.
+
+        Args:
+            mean: [64] of the class's confidently named targets.
+        """
+        return None
+
+    def _family(self, material: Material) -> Family:
+        return Family(self.name, self.family, material.rules.fdr, material.least)
+
+
+def of_class(claim: Claim, class_id: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """[n] which targets, of classes [n], the claim may be about."""
+    if claim.class_id is None:
+        return np.ones(len(class_id), bool)
+    return np.asarray(class_id == claim.class_id, bool)

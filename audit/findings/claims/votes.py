@@ -1,0 +1,110 @@
+"""Who has a vote: the targets that claims about places are made from, one an image and class.
+
+Each image has one vote a class, its near-duplicates included: copies are no evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from audit.findings.evidence import Evidence
+
+FEWEST = 5
+"""Images that a share, and the one it is compared with, must be of to be tested."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """The targets that count, one an image and class.
+
+    Attributes:
+        rows: [r] positions in the evidence, by class.
+        class_id: [r] their classes, ascending.
+        images: [C] how many each class has.
+        starts: [C + 1] where each class begins among `rows`.
+        rests_on: what the objects were taken from: as `object_basis` says; or heat alone.
+    """
+
+    rows: NDArray[np.int64]
+    class_id: NDArray[np.int32]
+    images: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    rests_on: str
+
+    @property
+    def off(self) -> str:
+        """How a sentence says that heat does not lie on the object, where an object is known."""
+        return "" if self.rests_on == "heat alone" else " off the object"
+
+    def of_class(self, class_id: int) -> slice:
+        """Where the class's targets are among `rows`."""
+        return slice(int(self.starts[class_id]), int(self.starts[class_id + 1]))
+
+
+def count_votes(evidence: Evidence) -> Votes:
+    """Targets named with confidence that have heat on what counts; near-duplicates count once.
+
+    Off-object heat and all heat cannot be compared. So targets whose object is known count, or the others alone if
+    they are more.
+    """
+    known = 2 * np.count_nonzero(evidence.known & evidence.named) >= np.count_nonzero(evidence.named)
+    has_heat = ~np.isnan(evidence.off_heat[:, 0])
+    chosen = np.flatnonzero(evidence.named & has_heat & (evidence.known == known))
+    rows = chosen[one_vote(evidence.class_id[chosen], evidence.image[chosen])]
+    class_id = evidence.class_id[rows]
+    images = np.bincount(class_id, minlength=len(evidence.classes))
+    starts = np.concatenate([[0], np.cumsum(images)])
+    return Votes(rows, class_id, images, starts, object_basis(evidence.boxed[rows]) if known else "heat alone")
+
+
+def one_vote(owner: NDArray[np.integer], image: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Positions [r] of the first of each image, near-duplicates included, in each class [n]; by class, then image."""
+    key = owner.astype(np.int64) * (int(image.max(initial=0)) + 1) + image
+    return np.unique(key, return_index=True)[1].astype(np.int64)
+
+
+def object_basis(boxed: NDArray[np.bool_]) -> str:
+    """What the objects of targets were taken from, by whether each is known by boxes alone, [n].
+
+    Example:
+        >>> object_basis(np.array([False, True])), object_basis(np.array([True]))
+        ('masks and boxes', 'boxes')
+    """
+    if not boxed.any():
+        return "masks"
+    return "boxes" if boxed.all() else "masks and boxes"
+
+
+def testable(of: NDArray[np.integer], all_of: NDArray[np.integer] | int) -> NDArray[np.bool_]:
+    """Whether there are images enough, on this side and on the other."""
+    return (of >= FEWEST) & (all_of - of >= FEWEST)
+
+
+def too_few(classes: tuple[str, ...], votes: Votes) -> list[str]:
+    """Sentences on the classes that cannot be compared, and why."""
+    few = np.flatnonzero((votes.images > 0) & (votes.images < FEWEST)).tolist()
+    said = []
+    if len(few):
+        names = ", ".join(classes[i] for i in few[:5]) + (", ..." if len(few) > 5 else "")
+        count = f"{len(few)} class{'' if len(few) == 1 else 'es'}"
+        said.append(f"Not tested, with fewer than {FEWEST} confidently named images: {count} ({names})")
+    return said + _alone(classes, votes.images)
+
+
+def _alone(classes: tuple[str, ...], images: NDArray[np.int64]) -> list[str]:
+    """A sentence on the class, if there is one, that has images enough while the others together have not."""
+    lone = np.flatnonzero((images >= FEWEST) & (images.sum() - images < FEWEST))
+    why = "it is the only class" if len(classes) == 1 else f"fewer than {FEWEST} images of others are named confidently"
+    return [f"Not compared with other classes: {classes[i]}; {why}" for i in lone]
+
+
+def class_sums(class_id: NDArray[np.integer], values: NDArray[Any], classes: int) -> NDArray[np.float64]:
+    """Sums [C, m] of values [n, m] by class [n]."""
+    places = np.arange(len(class_id))
+    members = csr_array((np.ones(len(class_id), np.float64), (class_id, places)), shape=(classes, len(class_id)))
+    return np.asarray(members @ values, np.float64)

@@ -1,0 +1,156 @@
+"""Which zone of the frame a class's heat goes to when it is off the object, against the other classes.
+
+An image shows it when more than half of the map's heat lies off the object in the zone, in cells that do not touch the
+object, and the odds of that are more than twice what area gives: h / (1 - h) > 2 a / (1 - a), with a the share of what
+was seen that is in the zone and off the object. Twice the area itself could not be asked of a zone that is half of the
+frame.
+
+That other classes' heat goes there less is not enough: the class's mean share of the heat in the zone, with its
+interval over images, must exceed that of the area. Otherwise, of two classes, that with a spot in one corner would
+convict the other of looking away from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.findings.claims.contrasts import Contrasts, Told, against_others
+from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.votes import Votes, class_sums, testable
+from audit.findings.evidence import Evidence
+from audit.findings.frame import PARTS, clear_frames, frames, where
+from audit.findings.records import Claim
+from audit.stats.resampling import mean_interval
+from audit.wording import percent
+
+MOST = 0.5
+ODDS = 2.0
+
+
+NAMES = (
+    "top-left corner",
+    "top-right corner",
+    "bottom-left corner",
+    "bottom-right corner",
+    "centre",
+    "upper half",
+    "lower half",
+    "border",
+)
+ZONES = {name: PARTS[name] for name in NAMES}
+"""Name -> [8, 8] which cells: 2 x 2 in the corners, the outer ring, the inner 4 x 4, sky and ground."""
+_CELLS = np.stack([zone.ravel() for zone in ZONES.values()], axis=1).astype(np.float32)
+
+
+class Zones(ClaimKind):
+    """Claims `zone`, one for each class and zone; see the module."""
+
+    name = "zone"
+    title = "a part of the frame"
+    family = "class x zone"
+    question = (
+        "does most of the heat lie, off the object, in one part of the frame: a corner, the border, the centre, a half?"
+    )
+    compared_with = "the other classes' images, and what the area accounts for"
+    stands = "q is small, the share exceeds the other by 0.1, and the mean heat there exceeds the area"
+    numbers = (
+        "`heat`, `area`: mean share of the heat, and of what was seen, that lies in the zone and off the object; of "
+        "claims that rest on them `heat_low`, `heat_high`: 95 % interval; of found ones `narrower`: zones within this "
+        "one that were found too"
+    )
+    chosen = "The class's mean heat by part of the frame, and its images with most heat there."
+
+    def test(self, material: Material) -> list[Claim]:
+        """Claims of every class that can be compared, in each zone."""
+        votes, evidence, family = material.votes, material.evidence, self._family(material)
+        class_id, zone = np.divmod(np.arange(len(votes.images) * len(ZONES)), len(ZONES))
+        tested = testable(votes.images[class_id], len(votes.rows))
+        class_id, zone = class_id[tested], zone[tested]
+        heat, area = zone_shares(evidence, votes.rows)
+        contrasts = _contrasts(class_id, zone, in_zone(heat, area), votes)
+        mean_heat, mean_area = (_class_means(part, votes)[class_id, zone] for part in (heat, area))
+        interval = {
+            int(i): _interval(evidence, votes, heat[:, zone[i]], int(class_id[i]))
+            for i in np.flatnonzero(family.stand(contrasts))
+        }
+        more = np.array([i not in interval or interval[i]["heat_low"] > mean_area[i] for i in range(len(zone))], bool)
+        stands = family.stand(contrasts) & more
+
+        def tell(i: int) -> Told:
+            details: dict[str, Any] = {"heat": float(mean_heat[i]), "area": float(mean_area[i]), **interval.get(i, {})}
+            if stands[i]:
+                alike = np.flatnonzero(stands & (class_id == class_id[i]))
+                details["narrower"] = [NAMES[zone[k]] for k in alike if _within(zone[k], zone[i])]
+            says = _says(contrasts, i, material.names[class_id[i]], NAMES[zone[i]], votes)
+            return Told(NAMES[zone[i]], votes.rests_on, says, details)
+
+        return family.claims(contrasts, material.names, tell, len(class_id), more)
+
+    def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
+        """Most of the heat lies in the zone, clear of the object."""
+        heat, area = clear_frames(evidence)
+        cells = ZONES[claim.subject].ravel()
+        return in_zone(heat[:, cells].sum(axis=1), area[:, cells].sum(axis=1))
+
+    def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """Heat in the zone, of confidently named targets."""
+        return evidence.heat_in(ZONES[claim.subject].ravel())
+
+    def repeats(self, claim: Claim) -> bool:
+        """Zones within this one were found too."""
+        return bool(claim.details.get("narrower"))
+
+    def frame_heat(self, claim: Claim, mean: Sequence[float]) -> Sequence[float] | None:
+        """The class's mean heat."""
+        return mean
+
+
+def _contrasts(
+    class_id: NDArray[np.integer], zone: NDArray[np.integer], shows: NDArray[np.bool_], votes: Votes
+) -> Contrasts:
+    counts = class_sums(votes.class_id, shows, len(votes.images)).astype(np.int64)
+    all_of = np.array(len(votes.rows))
+    return against_others(class_id, counts[class_id, zone], votes.images[class_id], counts.sum(axis=0)[zone], all_of)
+
+
+def _class_means(values: NDArray[np.floating], votes: Votes) -> NDArray[np.float64]:
+    """[C, 8]; 0 for classes without images."""
+    sums = class_sums(votes.class_id, values, len(votes.images))
+    return np.asarray(sums / np.maximum(votes.images, 1)[:, None], np.float64)
+
+
+def _interval(evidence: Evidence, votes: Votes, heat: NDArray[np.floating], class_id: int) -> dict[str, float]:
+    """Of the class's mean heat in a zone, from heat [r]."""
+    own = votes.of_class(class_id)
+    low, high = mean_interval(heat[own, None], evidence.image[votes.rows[own]])
+    return {"heat_low": float(low[0]), "heat_high": float(high[0])}
+
+
+def zone_shares(evidence: Evidence, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Shares of the heat, and of what was seen, that lie off the object in each zone; each [r, 8]."""
+    heat = np.empty((len(rows), len(ZONES)), np.float32)
+    area = np.empty_like(heat)
+    for block, hot, seen in frames(evidence, rows):
+        heat[block], area[block] = hot @ _CELLS, seen @ _CELLS
+    return heat, area
+
+
+def in_zone(heat: NDArray[np.floating], area: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whether most of the heat lies there, and more than the area accounts for; see the module."""
+    return (heat > MOST) & (heat * (1 - area) > ODDS * area * (1 - heat))
+
+
+def _within(inner: int, outer: int) -> bool:
+    """Whether a zone lies in another, by their places."""
+    return inner != outer and not np.any(_CELLS[:, inner] > _CELLS[:, outer])
+
+
+def _says(contrasts: Contrasts, i: int, name: str, zone: str, votes: Votes) -> str:
+    return (
+        f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name} most of the heat lies{votes.off} "
+        f"{where(zone)}; of other classes' images it does in {percent(contrasts.expected[i])}."
+    )

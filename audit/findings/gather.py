@@ -1,0 +1,212 @@
+"""From a run's tables to the arrays that findings are made from.
+
+A row of `scores` stands beside its row of `targets` in the same place, so shards are read and laid end to end, without
+a join. A million targets take about 0.4 GB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from audit.datasets.manifest import Manifest, attribute_names
+from audit.errors import RunError
+from audit.findings.evidence import Evidence
+from audit.metrics import Confusion
+from audit.progress import Progress, silent, tracked
+from audit.store import Run, Shard, layout
+
+_CELLS = ("off_heat", "off_area")
+_FRAME = layout.CELLS * layout.CELLS
+_SCORES = ("area", "energy", "lift", "best_iou", "p_low", "p_high", "attainable", "peak_distance", "centre_energy")
+_FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
+_TARGETS = ("sample", "slot", "class_id", "rank", "probability")
+_CONTEXT = ("class_id", "heat", "area")
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a run's finished shards hold of targets with a map whose object is known, or of which nothing is known.
+
+    Attributes:
+        targets: a row each, in order: columns of `targets` and `scores`, `known`, `boxed`, `label`, `wrong`, `look`,
+            and `row`, its place in the shard's tables.
+        cells: `off_heat` and `off_area`, [n, 64] float16.
+        context: `target` (place among them) and the columns of the table of that name.
+        confusion: pooled.
+        target_status, score_status: rows of those tables by status.
+    """
+
+    targets: pd.DataFrame
+    cells: dict[str, NDArray[np.float16]]
+    context: dict[str, NDArray[Any]]
+    confusion: Confusion
+    target_status: dict[str, int]
+    score_status: dict[str, int]
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """The targets whose object is known."""
+        return self.targets[self.targets["known"]]
+
+    def evidence(
+        self, run: Run, judged: pd.DataFrame, confident: float, cluster: NDArray[np.int32] | None = None
+    ) -> Evidence:
+        """As claims take it.
+
+        Args:
+            judged: `kind` (null where there is no finding) and `severity` of the targets, those that could be judged.
+            cluster: [n] of the targets.
+        """
+        targets = self.targets.join(judged[["kind", "severity"]])
+
+        def column(name: str, kind: type) -> NDArray[Any]:
+            return targets[name].to_numpy(kind)
+
+        return Evidence(
+            classes=run.classes,
+            sample=column("sample", np.int64),
+            slot=column("slot", np.int16),
+            class_id=column("class_id", np.int32),
+            probability=column("probability", np.float32),
+            named=column("probability", np.float32) >= confident,
+            off=targets["kind"].notna().to_numpy(),
+            known=column("known", bool),
+            boxed=column("boxed", bool),
+            severity=column("severity", np.float32),
+            wrong=column("wrong", bool),
+            labelled=column("label", bool),
+            image=pd.factorize(targets["look"])[0].astype(np.int64),
+            off_heat=self.cells["off_heat"],
+            off_area=self.cells["off_area"],
+            attributes=_attributes(run, targets["sample"].to_numpy()),
+            context=self.context,
+            cluster=cluster,
+        )
+
+
+class _Part(NamedTuple):
+    """A shard's."""
+
+    columns: dict[str, NDArray[Any]]
+    cells: dict[str, NDArray[np.float16]]
+    context: dict[str, NDArray[Any]]
+    confusion: Confusion
+    target_status: NDArray[Any]
+    score_status: NDArray[Any]
+
+
+def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent) -> Gathered:
+    """Read the tables of scored shards.
+
+    Raises:
+        RunError: a part is missing or damaged.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        parts = list(tracked(progress, "gathering", pool.map(partial(_read, run), shards), len(shards)))
+    offsets = np.cumsum([0, *(len(part.columns["sample"]) for part in parts)])
+    for part, offset in zip(parts, offsets, strict=False):
+        part.context["target"] += offset
+    return Gathered(
+        pd.DataFrame(_joined([part.columns for part in parts] or [_columns(*_EMPTY)])),
+        _joined([part.cells for part in parts] or [dict.fromkeys(_CELLS, np.empty((0, _FRAME), np.float16))]),
+        _joined([part.context for part in parts] or [dict.fromkeys(("target", *_CONTEXT), np.zeros(0, np.int64))]),
+        Confusion.merge([part.confusion for part in parts]),
+        _counts([part.target_status for part in parts]),
+        _counts([part.score_status for part in parts]),
+    )
+
+
+def _read(run: Run, shard: Shard) -> _Part:
+    scores = run.read("scores", shard, ["sample", "slot", "status", "rests_on", *_SCORES, *_FLAGS, *_CELLS])
+    targets = run.read("targets", shard, [*_TARGETS, "role", "status"])
+    # A failed sample has none, and no target; a null would make numbers of 64 bits floats of 53.
+    looks = _array(run.read("samples", shard, ["look"])["look"].fill_null(0))
+    for name in ("sample", "slot"):
+        if not scores[name].equals(targets[name]):
+            raise RunError(
+                f"{run.part('scores', shard.index)} does not fit its targets; score again: camaudit score {run.path}"
+            )
+    columns = _columns(scores, targets, looks, shard.start)
+    status = _array(scores["status"])
+    kept = (status == "scored") | (status == "no_mask")
+    cells = {name: np.asarray(scores[name].combine_chunks().flatten()).reshape(-1, _FRAME)[kept] for name in _CELLS}
+    confusion = run.read("confusion", shard)
+    return _Part(
+        {name: values[kept] for name, values in columns.items()},
+        cells,
+        _context(run, shard, columns, kept),
+        Confusion(*(_array(confusion[name]) for name in ("predicted", "true", "level", "count"))),
+        _array(targets["status"]),
+        status,
+    )
+
+
+def _columns(scores: pa.Table, targets: pa.Table, looks: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+    columns = {name: _array(targets[name]) for name in _TARGETS}
+    columns |= {name: _array(scores[name]) for name in _SCORES}
+    columns |= {name: _array(scores[name].cast(pa.float32())) for name in _FLAGS}
+    label = _array(targets["role"]) == "label"
+    rests_on = scores["rests_on"].to_numpy()
+    return columns | {
+        "known": _array(scores["status"]) == "scored",
+        "boxed": rests_on == "boxes",
+        "label": label,
+        "row": np.arange(len(label)),
+        "wrong": _wrong(columns["sample"], columns["rank"], label),
+        "look": looks[columns["sample"] - first],
+    }
+
+
+def _wrong(sample: NDArray[Any], rank: NDArray[Any], label: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """[n] whether the sample has labels, and none of them has the highest logit."""
+    return np.isin(sample, sample[label]) & ~np.isin(sample, sample[label & (rank == 0)])
+
+
+def _context(
+    run: Run, shard: Shard, columns: dict[str, NDArray[Any]], kept: NDArray[np.bool_]
+) -> dict[str, NDArray[Any]]:
+    """The shard's context, each row with the place of its target among those kept."""
+    table = run.read("context", shard)
+    keys = _keys(columns["sample"], columns["slot"])[kept]
+    own = _keys(_array(table["sample"]), _array(table["slot"]))
+    place = np.searchsorted(keys, own)
+    there = np.isin(own, keys)
+    return {"target": place[there].astype(np.int64), **{name: _array(table[name])[there] for name in _CONTEXT}}
+
+
+def _keys(sample: NDArray[Any], slot: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray((sample.astype(np.int64) << 16) + slot)
+
+
+def _array(column: pa.ChunkedArray) -> NDArray[Any]:
+    return np.asarray(column.to_numpy())
+
+
+def _joined(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _counts(parts: Sequence[NDArray[Any]]) -> dict[str, int]:
+    counts = pd.Series(np.concatenate([np.empty(0, object), *parts])).value_counts()
+    return {str(status): int(number) for status, number in counts.items()}
+
+
+def _attributes(run: Run, samples: NDArray[np.int64]) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
+    """Codes and values of each attribute of the manifest, for the samples named."""
+    first, last = (int(samples.min()), int(samples.max()) + 1) if len(samples) else (0, 0)
+    table = Manifest.open(run.path / layout.MANIFEST, first, last).table
+    coded = ((name, pd.factorize(table[name].to_pandas())) for name in attribute_names(table.column_names))
+    return {name: (codes[samples - first].astype(np.int32), tuple(map(str, values))) for name, (codes, values) in coded}
+
+
+_EMPTY = (layout.SCORES.empty_table(), layout.TARGETS.empty_table(), np.zeros(0, np.int64), 0)

@@ -1,0 +1,219 @@
+"""Over tables alone: from scores to findings, claims, the threshold, the curve and the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from audit.findings.claims.kind import Material
+from audit.findings.claims.registry import KINDS as CLAIM_KINDS
+from audit.findings.claims.registry import all_claims
+from audit.findings.claims.votes import one_vote
+from audit.findings.claims.whole_class import class_findings
+from audit.findings.detector import detect
+from audit.findings.evidence import Evidence, Features
+from audit.findings.findings import Findings
+from audit.findings.gather import Gathered, gather
+from audit.findings.null import SHIFTS
+from audit.findings.records import Claim, ClassFinding
+from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity
+from audit.findings.sentences import explain_targets
+from audit.metrics import Confusion, class_iou_curves, iou_curve, mean_iou_curve
+from audit.progress import Progress, silent
+from audit.stats.multiplicity import q_of_counts
+from audit.store import Run, Shard, layout
+
+_AVERAGED = ("energy", "centre_energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
+_NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
+_NOT_KEPT = "No clusters: the run was begun without scores, so what lies under the heat was not kept"
+
+
+def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progress = silent) -> dict[str, Any]:
+    """Write findings and summary of a run's finished shards, and return the summary.
+
+    Args:
+        threshold: 0..1; the one with the highest mean IoU if None.
+    """
+    findings = Findings(run)
+    shards = [shard for shard in run.done() if run.has_scores(shard)]
+    gathered = gather(run, shards, progress)
+    curve = mean_iou_curve(gathered.confusion, len(run.classes))
+    map_level = _map_level(threshold, curve)
+    judged = judge(gathered.scored, rules)
+    findings.forget()
+    detected, detector = detect(run, shards, gathered, judged, rules)
+    flagged = pd.concat([judged[judged["kind"].notna()], detected])
+    _write_targets(findings, shards, _columns(run, gathered, flagged, len(judged), rules), map_level)
+    classes = _class_findings(run, judged, rules)
+    findings.write_classes(classes)
+    evidence = gathered.evidence(run, judged, rules.confident)
+    summary = {
+        **_summary(run, gathered, pd.concat([judged, detected]), rules, classes),
+        **_segmentation(run, gathered.confusion, curve, map_level),
+        **_write_claims(findings, shards, evidence, classes, rules),
+        "detector": detector,
+    }
+    findings.write_summary(summary)
+    return summary
+
+
+def judge(scored: pd.DataFrame, rules: Rules) -> pd.DataFrame:
+    """Scored targets with `chance`, `q_low`, `q_high`, `severity`, and `kind`, null where there is no finding."""
+    probability, chance, low = (scored[name].to_numpy() for name in ("probability", "p_high", "p_low"))
+    q_low, q_high = q_of_shifts(low), q_of_shifts(chance)
+    misplaced = misplacement(chance, scored["energy"].to_numpy(), scored["attainable"].to_numpy())
+    return scored.assign(
+        chance=chance,
+        q_low=q_low,
+        q_high=q_high,
+        kind=kinds(probability, misplaced, q_low, rules),
+        severity=severity(probability, misplaced),
+    )
+
+
+def q_of_shifts(p: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Benjamini-Hochberg q of p values [n] that are multiples of 1/1024, without sorting them."""
+    shift = np.rint(np.asarray(p, np.float64) * SHIFTS).astype(np.int64)
+    counts = np.bincount(shift, minlength=SHIFTS + 1)
+    return q_of_counts(np.arange(SHIFTS + 1) / SHIFTS, counts)[shift]
+
+
+def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, scored: int, rules: Rules) -> dict[str, NDArray[Any]]:
+    """Columns of findings, but for those that a shard's own tables are asked for."""
+    columns = {str(name): flagged[name].to_numpy() for name in flagged}
+    keys = zip(columns["sample"], columns["slot"], columns["kind"], strict=True)
+    names = np.array(run.classes, object)[columns["class_id"]]
+    energy, chance, attainable, probability = (columns[n] for n in ("energy", "p_high", "attainable", "probability"))
+    kind, off_heat, known = columns["kind"].tolist(), gathered.cells["off_heat"][flagged.index], columns["known"]
+    said = explain_targets(off_heat, energy, chance, attainable, probability, names.tolist(), kind)
+    return columns | {
+        "finding_id": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
+        "class": names,
+        "rests_on": np.select([~known, columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
+        "says": np.array(said, object),
+        "fdr": np.where(known, rules.fdr, np.nan),
+        "family": np.where(known, f"{scored} scored targets", "detector").astype(object),
+    }
+
+
+def _write_targets(
+    findings: Findings, shards: Sequence[Shard], columns: Mapping[str, NDArray[Any]], map_level: int
+) -> None:
+    """A part for each shard, most severe first, and none of shards that are pending again."""
+    run = findings.run
+    owner = columns["sample"] // run.record["shard_size"]
+    order = np.lexsort((columns["slot"], columns["sample"], -columns["severity"], owner))
+
+    def part(shard: Shard) -> Mapping[str, Any]:
+        start, stop = np.searchsorted(owner[order], (shard.index, shard.index + 1))
+        return _with_shard(run, shard, {name: values[order[start:stop]] for name, values in columns.items()}, map_level)
+
+    findings.write_targets(shards, part)
+
+
+def _with_shard(run: Run, shard: Shard, columns: dict[str, NDArray[Any]], map_level: int) -> dict[str, Any]:
+    """A shard's findings with what only they need: ids, roles, and the IoU at the threshold."""
+    ids = run.read("samples", shard, ["id"])["id"].take(columns["sample"] - shard.start)
+    roles = run.read("targets", shard, ["role"])["role"].take(columns["row"])
+    counts = run.read("scores", shard, ["inside", "outside"]).take(columns["row"])
+    iou = iou_curve(_counts(counts["inside"]), _counts(counts["outside"]))[:, map_level]
+    return {**columns, "id": ids.combine_chunks(), "role": roles.combine_chunks(), "iou": iou}
+
+
+def _class_findings(run: Run, judged: pd.DataFrame, rules: Rules) -> list[ClassFinding]:
+    named = np.flatnonzero(judged["probability"].to_numpy() >= rules.confident)
+    image = pd.factorize(judged["look"])[0]
+    vote = np.zeros(len(judged), bool)
+    vote[named[one_vote(judged["class_id"].to_numpy()[named], image[named])]] = True
+    columns = {name: judged[name].to_numpy() for name in ("class_id", "probability", "energy", "area", "lift")}
+    return class_findings(columns | {"vote": vote}, judged["kind"].notna().to_numpy(), run.classes, rules)
+
+
+def _write_claims(
+    findings: Findings, shards: Sequence[Shard], evidence: Evidence, classes: Sequence[ClassFinding], rules: Rules
+) -> dict[str, Any]:
+    """Make and write the claims and the clusters' members; returns what the summary says of them."""
+    run = findings.run
+    why = "" if _has_features(run, shards) else _NO_LAYER if run.record["config"]["scored"] else _NOT_KEPT
+    material = Material(evidence, rules, classes, lambda: read_features(run, shards), why)
+    claims, untested = all_claims(material)
+    findings.write_claims(claims)
+    findings.write_members(material.members, evidence)
+    return {"claims": _count(claims), "untested": untested}
+
+
+def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:
+    """Samples, slots and what lies under their heat, of those targets of each shard that have it."""
+    for shard in shards:
+        table = run.read("features", shard)
+        table = table.filter(pc.is_valid(table["under"]))
+        if table.num_rows:
+            under = table["under"].combine_chunks()
+            assert isinstance(under, pa.ListArray)
+            vectors = np.asarray(under.flatten()).reshape(table.num_rows, -1)
+            yield table["sample"].to_numpy(), table["slot"].to_numpy(), vectors
+
+
+def _has_features(run: Run, shards: Sequence[Shard]) -> bool:
+    return any(run.read("features", shard, ["sample"]).num_rows for shard in shards)
+
+
+def _count(claims: Sequence[Claim]) -> dict[str, int]:
+    """Claims that stand, by kind."""
+    return {name: sum(claim.found for claim in claims if claim.kind == name) for name in CLAIM_KINDS}
+
+
+def _counts(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    """A column of fixed-size lists as [n, 256]."""
+    flat = column.combine_chunks().flatten()
+    return np.asarray(flat).reshape(-1, layout.LEVELS)
+
+
+def _map_level(threshold: float | None, curve: NDArray[np.float64]) -> int:
+    if threshold is None:
+        return int(curve.argmax())
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"Expected `threshold` between 0 and 1, got {threshold}")
+    return min(round(threshold * layout.LEVELS), layout.LEVELS - 1)
+
+
+def _summary(
+    run: Run, gathered: Gathered, judged: pd.DataFrame, rules: Rules, classes: Sequence[ClassFinding]
+) -> dict[str, Any]:
+    account = run.account()
+    means: dict[str, float | None] = {
+        name: float(judged[name].mean()) if judged[name].notna().any() else None for name in _AVERAGED
+    }
+    return {
+        "samples": {name: getattr(account, name) for name in ("samples", "processed", "failed", "pending")},
+        "targets": gathered.target_status,
+        "scores": gathered.score_status,
+        "means": means,
+        "rules": asdict(rules),
+        "findings": {kind: int((judged["kind"] == kind).sum()) for kind in KINDS},
+        "classes_off_object": [row.class_name for row in classes if row.is_finding],
+    }
+
+
+def _segmentation(run: Run, pooled: Confusion, curve: NDArray[np.float64], map_level: int) -> dict[str, Any]:
+    """The threshold, and how well pseudo-masks fit; None without masks."""
+    labelled = bool(pooled.count.sum())
+    return {
+        "threshold": map_level / layout.LEVELS,
+        "mean_iou": float(curve[map_level]) if labelled else None,
+        "mean_iou_curve": [round(float(value), 6) for value in curve] if labelled else None,
+        "class_iou": _class_iou(run, pooled, map_level) if labelled else None,
+    }
+
+
+def _class_iou(run: Run, pooled: Confusion, map_level: int) -> dict[str, float | None]:
+    ious = class_iou_curves(pooled, len(run.classes))[:, map_level]
+    names = ("background", *run.classes)
+    return {name: None if np.isnan(iou) else float(iou) for name, iou in zip(names, ious, strict=True)}

@@ -1,0 +1,189 @@
+"""What was found, as typed records: findings about targets and classes, claims, and what interventions say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from audit.findings.rules import KINDS
+from audit.store.records import Record, column
+
+OUTCOMES = ("confirmed", "refuted", "inconclusive")
+"""What interventions may say."""
+UNTESTED = "not tested"
+"""Outcome of what no intervention was made for."""
+BASES = ("masks", "boxes", "masks and boxes", "heat alone", "activations", "labels")
+"""What a claim may rest on."""
+ARMS = ("flagged", "control")
+
+_TEXT, _FLAG, _WHOLE, _SMALL = pa.string(), pa.bool_(), pa.int64(), pa.int32()
+_SINGLE, _DOUBLE = pa.float32(), pa.float64()
+_SHARE: dict[str, Any] = {"least": 0, "most": 1}
+_COUNT: dict[str, Any] = {"least": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding(Record):
+    """A finding about one target; `findings/part-*.parquet`."""
+
+    finding_id: str = column(_TEXT, "SAMPLE:SLOT:KIND, unique in the run.")
+    kind: str = column(
+        _TEXT,
+        "avoids: the heat lies on the object less than at random places; indifferent: many random places do as well, "
+        "and the best of them better; detected: no object is known, a detector fitted on targets with masks flags it.",
+        choices=KINDS,
+    )
+    severity: float = column(
+        _SINGLE,
+        "The image score: misplacement (chance times 1 - energy / attainable) times how far the probability exceeds "
+        "even odds; of a detected target the detector's probability.",
+        **_SHARE,
+    )
+    sample: int = column(_WHOLE, "Row of the sample in the manifest.", **_COUNT)
+    id: str = column(_TEXT, "The sample's id.")
+    slot: int = column(pa.int16(), "Place of the target among the sample's.", **_COUNT)
+    class_id: int = column(_SMALL, "The class.", **_COUNT)
+    class_name: str = column(_TEXT, "Its name.", name="class")
+    role: str = column(_TEXT, "Why a map was made for it.", choices=("label", "predicted", "runner_up"))
+    probability: float = column(_SINGLE, "That the model gives the class.", **_SHARE)
+    area: float | None = column(_SINGLE, "Share of what was seen that is object.", **_SHARE)
+    energy: float | None = column(_SINGLE, "Share of the heat on the object.", **_SHARE)
+    lift: float | None = column(_SINGLE, "energy / area.", least=0)
+    best_iou: float | None = column(_SINGLE, "Highest IoU of the thresholded map with the object.", **_SHARE)
+    iou: float | None = column(_SINGLE, "IoU at the run's threshold.", **_SHARE)
+    chance: float | None = column(_SINGLE, "Share of random places that do as well on the object.", **_SHARE)
+    q_low: float | None = column(
+        _SINGLE, "Small when the object is avoided; Benjamini-Hochberg over all scored targets.", **_SHARE
+    )
+    q_high: float | None = column(_SINGLE, "Small when the heat is on the object.", **_SHARE)
+    attainable: float | None = column(
+        _SINGLE, "The highest energy of any place: what this heat could do on this object.", **_SHARE
+    )
+    peak_distance: float | None = column(
+        _SINGLE, "From the peak to the object, in diagonals of the view; 0 on it.", least=0
+    )
+    rests_on: str | None = column(_TEXT, "What told where the object is.", choices=("mask", "boxes", "detector"))
+    fdr: float | None = column(_SINGLE, "False discovery rate of q_low; null for a detected target.", **_SHARE)
+    family: str = column(_TEXT, "What was tested together.")
+    says: str | None = column(_TEXT, "The finding in a sentence.")
+    outcome: str = column(
+        _TEXT, "What interventions make of it.", choices=(*OUTCOMES, UNTESTED), stored=False, default=UNTESTED
+    )
+    reliance: float | None = column(
+        _SINGLE,
+        "How far the probability falls when the background is changed; null where nothing was changed.",
+        least=-1,
+        most=1,
+        stored=False,
+        default=None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassFinding(Record):
+    """A class, tested as a whole; `findings/classes.parquet`."""
+
+    class_id: int = column(_WHOLE, "Position of the class in the manifest.", **_COUNT)
+    class_name: str = column(_TEXT, "Name.", name="class")
+    targets: int = column(_WHOLE, "Scored targets.", **_COUNT)
+    confident: int = column(_WHOLE, "Of those, named with confidence.", **_COUNT)
+    off_object: int = column(_WHOLE, "Of those, looking off the object.", **_COUNT)
+    share: float | None = column(_DOUBLE, "off_object / confident; null where none is confident.", **_SHARE)
+    share_low: float | None = column(_DOUBLE, "Lower end of the 95 % interval (Wilson).", **_SHARE)
+    share_high: float | None = column(_DOUBLE, "Upper end.", **_SHARE)
+    energy: float | None = column(_DOUBLE, "Mean share of the heat on the object.", **_SHARE)
+    area: float | None = column(_DOUBLE, "Mean share of what was seen that is object.", **_SHARE)
+    lift: float | None = column(_DOUBLE, "Mean of energy / area.", least=0)
+    p: float | None = column(_DOUBLE, "One-sided binomial test against the share tolerated.", **_SHARE)
+    q: float | None = column(_DOUBLE, "Benjamini-Hochberg over the classes.", **_SHARE)
+    is_finding: bool = column(_FLAG, "Whether q is at or below the false discovery rate.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim(Record):
+    """A finding about more than one target, or what came near one; `findings/claims.parquet`."""
+
+    claim_id: str = column(
+        _TEXT, "KIND:CLASS:SUBJECT, unique in the run; within a part, % is written %25 and : is written %3A."
+    )
+    kind: str = column(_TEXT, "What is claimed.")
+    class_id: int | None = column(_SMALL, "The class; null for all classes.", **_COUNT)
+    class_name: str | None = column(_TEXT, "Its name.", name="class")
+    subject: str = column(_TEXT, "The zone, the other class, the spot, ATTRIBUTE=VALUE, the cluster's number.")
+    targets: int = column(_WHOLE, "Number of images that the share is of.", **_COUNT)
+    share: float | None = column(_DOUBLE, "Of them, that show it.", **_SHARE)
+    low: float | None = column(
+        _DOUBLE,
+        "Lower end of the 95 % interval: of the share, for a group of its difference from the others.",
+        least=-1,
+        most=1,
+    )
+    high: float | None = column(_DOUBLE, "Upper end.", least=-1, most=1)
+    expected: float | None = column(_DOUBLE, "The share that it is compared with.", **_SHARE)
+    p: float | None = column(
+        _DOUBLE, "How often chance alone would show as much; null where there was no test.", **_SHARE
+    )
+    q: float | None = column(_DOUBLE, "Benjamini-Hochberg over the family; null where there was no test.", **_SHARE)
+    fdr: float = column(_DOUBLE, "False discovery rate of the family.", **_SHARE)
+    family: str = column(_TEXT, "What was tested together, as `class x zone`.")
+    tested: int = column(_WHOLE, "How many were.", **_COUNT)
+    found: bool = column(_FLAG, "Whether the claim stands.")
+    rests_on: str = column(_TEXT, "What told where the object is, or what else the claim is made from.", choices=BASES)
+    says: str = column(_TEXT, "The claim in a sentence.")
+    details: Mapping[str, Any] = column(_TEXT, "More numbers, by kind: docs/findings.md lists them.", packed=True)
+    outcome: str = column(
+        _TEXT,
+        "What interventions make of it; `not tested` before `camaudit verify`.",
+        choices=(*OUTCOMES, UNTESTED),
+        stored=False,
+        default=UNTESTED,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect(Record):
+    """What interventions did to one target; `findings/effects.parquet`. Falls of p(c), NaN where not done."""
+
+    sample: int = column(_WHOLE, "Row of the sample in the manifest.", **_COUNT)
+    slot: int = column(pa.int16(), "Place of the target among the sample's.", **_COUNT)
+    id: str = column(_TEXT, "The sample's id.")
+    class_id: int = column(_SMALL, "The class.", **_COUNT)
+    class_name: str = column(_TEXT, "Its name.", name="class")
+    arm: str = column(_TEXT, "Whether there is a finding about it.", choices=ARMS)
+    severity: float | None = column(_SINGLE, "Of the finding.", **_SHARE)
+    probability: float = column(_SINGLE, "p(c) as it is.", **_SHARE)
+    hot: float | None = column(_SINGLE, "Fall of p(c) without the hot region off the object.", least=-1, most=1)
+    random: float | None = column(_SINGLE, "... without a random region off the object of the same area.", least=-1)
+    object: float | None = column(_SINGLE, "... without the object.", least=-1, most=1)
+    background: float | None = column(_SINGLE, "... with other images' backgrounds.", least=-1, most=1)
+    reliance: float | None = column(_SINGLE, "What the background does.", least=-1, most=1)
+    outcome: str = column(_TEXT, "What that says.", choices=OUTCOMES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(Record):
+    """What interventions say of a claim; `findings/causes.parquet`."""
+
+    claim_id: str = column(_TEXT, "The claim's `claim_id`.")
+    outcome: str = column(_TEXT, "Whether the background causes the answers.", choices=OUTCOMES)
+    targets: int = column(_WHOLE, "Targets that were intervened on.", **_COUNT)
+    controls: int | None = column(_WHOLE, "Targets without a finding that the same was done to.", **_COUNT)
+    effect: float | None = column(_DOUBLE, "Mean fall of the probability.")
+    low: float | None = column(_DOUBLE, "Lower end of its 95 % interval.")
+    high: float | None = column(_DOUBLE, "Upper end.")
+    control_effect: float | None = column(_DOUBLE, "Mean fall of the controls' probability.")
+    says: str = column(_TEXT, "The outcome in a sentence.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member(Record):
+    """Which cluster a target is in; `findings/clusters.parquet`."""
+
+    sample: int = column(_WHOLE, "Row of the sample in the manifest.", **_COUNT)
+    slot: int = column(pa.int16(), "Place of the target among the sample's.", **_COUNT)
+    class_id: int = column(_SMALL, "The class.", **_COUNT)
+    cluster: int = column(_SMALL, "Number of the cluster, by class from 0, the largest first; -1 for none.")
+    distance: float | None = column(_SINGLE, "To the cluster's middle.", least=0)

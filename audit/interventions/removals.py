@@ -1,0 +1,187 @@
+"""Is what a map shows the cause? Take a part of the input away and look at p(c).
+
+A map that lies off the object is an accusation. For a flagged target, and for a control that looks like it but is not
+flagged, these are taken away at the network's input:
+
+- `hot`: where the heat off the object is at least half of its highest there;
+- `random`: as large a region of the same shape elsewhere off the object;
+- `object`: the object with its rim;
+- the background: all but the object, in exchange for the backgrounds of other images. A cue that lies everywhere, as a
+  texture does, survives the loss of any one spot, but not this. Its mean colour stays: on another one the object
+  itself looks different. So a cue that is no more than that colour is not found.
+
+After the background swaps of Xiao et al. (Noise or Signal, ICLR 2021), there between the images of ImageNet-9.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+
+from audit.interventions.outcomes import Drops
+from audit.masks import VOID
+from audit.metrics.faithfulness import Image, impute
+from audit.views import View
+
+Region = NDArray[np.bool_]
+"""[S, S] pixels of the network's input."""
+
+FILLS = ("inpaint", "blur", "mean", "patch")
+"""What takes a region's place: its surroundings carried on into it, the image blurred, the mean around it, or the same
+pixels of another image."""
+
+RANDOM_DRAWS = 3
+"""Random regions a target."""
+
+_HOT = 0.5
+_RIM = 2 / 96
+_SPREAD = 1 / 10
+
+
+def object_with_rim(mask: NDArray[np.int16], class_id: int) -> Region:
+    """Pixels [H, W] of a class and of the void around it, which belongs to the object as much as to what is beyond."""
+    own = mask == class_id + 1
+    return np.asarray(binary_dilation(own, iterations=-1, mask=own | (mask == VOID))) if own.any() else own
+
+
+def at_input(pixels: Region, view: View, size: int) -> Region:
+    """Pixels [H, W] of the upright image at the network's input [size, size]: the one under each centre.
+
+    What the view holds beyond the image is False.
+    """
+    y, inside_y = _under(view.y0, view.y1, size, pixels.shape[0])
+    x, inside_x = _under(view.x0, view.x1, size, pixels.shape[1])
+    return np.asarray(pixels[np.ix_(y, x)] & inside_y[:, None] & inside_x)
+
+
+def _under(low: float, high: float, size: int, length: int) -> tuple[NDArray[np.intp], Region]:
+    place = np.floor(low + (np.arange(size) + 0.5) * (high - low) / size).astype(np.intp)
+    return place.clip(0, length - 1), (place >= 0) & (place < length)
+
+
+def widened(region: Region) -> Region:
+    """The region and what is within 2 pixels of it, for an input of 96."""
+    steps = max(round(_RIM * len(region)), 1)
+    return np.asarray(binary_dilation(region, iterations=steps)) if region.any() else region
+
+
+def hot_region(heat: NDArray[np.floating], kept: Region) -> Region:
+    """Where the heat [S, S] off what is kept is at least half of its highest there; nowhere if there is none."""
+    off = np.where(kept, -np.inf, heat)
+    peak = off.max()
+    return np.asarray((off >= _HOT * peak) & (peak > 0))
+
+
+def elsewhere(region: Region, kept: Region, rng: np.random.Generator) -> Region:
+    """As many pixels off what is kept, in the region's shape at a random place.
+
+    The region is rolled, torus-wise, to one of the shifts that touch least of what is kept and of the region itself.
+    What still lies on kept pixels is taken from the nearest others instead, so the area stays.
+    """
+    touched = _overlaps(region, kept) * region.size + _overlaps(region, region)
+    shifts = np.argwhere(touched <= max(touched.min(), _overlap_allowed(region)))
+    down, right = shifts[rng.integers(len(shifts))]
+    rolled = np.roll(region, (down, right), (0, 1))
+    distance = np.where(kept, np.inf, distance_transform_edt(~rolled))
+    found = np.zeros(region.size, bool)
+    found[np.argsort(distance, axis=None, kind="stable")[: region.sum()]] = True
+    return found.reshape(region.shape)
+
+
+def _overlap_allowed(region: Region) -> float:
+    """A quarter of the region may lie where it was: big regions have nowhere else to go."""
+    return float(region.sum()) / 4
+
+
+def _overlaps(region: Region, other: Region) -> NDArray[np.float64]:
+    """[S, S] pixels that the region shares with the other at each shift."""
+    product = np.conj(fft.rfft2(region.astype(float))) * fft.rfft2(other.astype(float))
+    return np.asarray(np.rint(fft.irfft2(product, region.shape)))
+
+
+def without(image: Image, region: Region, fill: str, other: Image, rng: np.random.Generator) -> Image:
+    """The image with a region filled.
+
+    Args:
+        fill: one of `FILLS`.
+        other: another image of the collection, for `patch`.
+    """
+    if fill not in FILLS:
+        raise ValueError(f"Expected --fill to be one of {', '.join(FILLS)}, got {fill!r}")
+    if not region.any():
+        return image
+    if region.all():
+        return other
+    if fill == "inpaint":
+        return impute(image, region, rng)
+    return np.where(region, other if fill == "patch" else _level(image, region, fill), image)
+
+
+def _level(image: Image, region: Region, fill: str) -> Image:
+    """What is left of the image around the region, spread into it: [3, S, S]."""
+    if fill == "mean":
+        ring = np.asarray(binary_dilation(region, iterations=max(round(len(region) * _SPREAD), 1))) & ~region
+        return np.broadcast_to(image[:, ring].mean(axis=1)[:, None, None], image.shape)
+    return np.asarray(gaussian_filter(image, _SPREAD * len(region), axes=(1, 2), mode="nearest"), np.float32)
+
+
+def on_background(image: Image, kept: Region, other: Image) -> Image:
+    """What is kept of the image [3, S, S] on another, shifted to the mean colour of the image's own background."""
+    colour = image[:, ~kept].mean(axis=1) - other.mean(axis=(1, 2))
+    return np.where(kept, image, other + colour[:, None, None])
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The inputs made of one target's; a list is empty where its thing cannot be taken away."""
+
+    hot: list[Image]
+    random: list[Image]
+    object: list[Image]
+    others: list[Image]
+
+    def inputs(self) -> Iterator[Image]:
+        """All of them, in the order of the fields."""
+        for field in fields(self):
+            yield from getattr(self, field.name)
+
+    def drops(self, whole: float, answers: NDArray[np.float64]) -> Drops:
+        """From p(c) of the input as it is, and of each of `inputs`."""
+        ends = np.cumsum([len(getattr(self, field.name)) for field in fields(self)])
+        return Drops(whole, *np.split(whole - answers, ends[:-1]))
+
+
+def change(
+    image: Image,
+    heat: NDArray[np.floating],
+    kept: Region | None,
+    backgrounds: Sequence[Image],
+    fill: str,
+    rng: np.random.Generator,
+) -> Changed:
+    """Take away what a map, and a mask, point at.
+
+    Args:
+        image: [3, S, S] as the network takes it.
+        heat: [S, S].
+        kept: the object with its rim; None where it is not known. Then all the image is off it.
+        backgrounds: other images, their objects filled.
+        fill: one of `FILLS`; `patch` takes the first background, or without any the image itself, half a turn on.
+    """
+    half = image.shape[1] // 2
+    other = backgrounds[0] if len(backgrounds) else np.roll(image, (half, half), (1, 2))
+    kept = np.zeros(heat.shape, bool) if kept is None else kept
+    hot = hot_region(heat, kept)
+    regions = [elsewhere(hot, kept, rng) for _ in range(RANDOM_DRAWS)] if hot.any() else []
+    known = kept.any() and not kept.all()
+    return Changed(
+        hot=[without(image, hot, fill, other, rng)] if hot.any() else [],
+        random=[without(image, region, fill, other, rng) for region in regions],
+        object=[without(image, kept, fill, other, rng)] if kept.any() else [],
+        others=[on_background(image, kept, background) for background in backgrounds] if known else [],
+    )

@@ -1,0 +1,287 @@
+"""A run's report as one HTML page that needs nothing else: pictures inside, no scripts, no fonts from elsewhere."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from audit.findings import Claim, Effect, Finding, Outcome
+from audit.findings.claims.kind import ClaimKind
+from audit.findings.claims.registry import kind_of
+from audit.store.layout import CELLS
+from audit.wording import images, number, percent, shorten
+
+LONGEST_NAME = 60
+LONGEST_TEXT = 600
+_OUTCOMES = {
+    "confirmed": "Confirmed: with the background changed, the model's answer changes.",
+    "refuted": "Refuted: with the background changed, the model's answer stays.",
+    "inconclusive": "Inconclusive: changing the background had too small or too mixed an effect to tell.",
+    "not tested": "Not tested: nothing was changed in these images, so the heat is all there is to go by.",
+}
+_SIGNS = {"confirmed": "●", "refuted": "○", "inconclusive": "◐", "not tested": "–"}  # noqa: RUF001
+_RESTS_ON = {
+    "mask": "the object's mask",
+    "masks": "object masks",
+    "boxes": "object boxes",
+    "masks and boxes": "object masks, and boxes where there is none",
+    "heat alone": "the heat alone; no object is known",
+    "activations": "what the network computes under the heat",
+    "detector": "a detector fitted to the images with masks",
+    "labels": "labels",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page.
+
+    Attributes:
+        jpeg: the file's bytes.
+        alt: what it shows, for those who do not see it.
+    """
+
+    jpeg: bytes
+    alt: str
+
+    @property
+    def uri(self) -> str:
+        """As the page holds it."""
+        return f"data:image/jpeg;base64,{b64encode(self.jpeg).decode()}"
+
+
+@dataclass(frozen=True)
+class ShownClaim:
+    """A claim with what shows it.
+
+    Attributes:
+        outcome: what interventions say of it, or None.
+        pictures: of targets it is about, with their heat.
+        chosen: how those were chosen, in a sentence.
+        heat: [64] mean share of the heat by cell of the frame, or None.
+        notices: what could not be shown and why.
+    """
+
+    claim: Claim
+    outcome: Outcome | None = None
+    pictures: Sequence[Picture] = ()
+    chosen: str = ""
+    heat: Sequence[float] | None = None
+    notices: Sequence[str] = ()
+
+    @property
+    def kind(self) -> ClaimKind:
+        """Its kind, which knows the words."""
+        return kind_of(self.claim)
+
+
+@dataclass(frozen=True)
+class ShownTarget:
+    """A finding about one target with its pictures.
+
+    Attributes:
+        effect: what interventions did to it, or None.
+        pictures: the image, the heat over it, the object outlined.
+        notices: what could not be shown and why.
+    """
+
+    finding: Finding
+    effect: Effect | None = None
+    pictures: Sequence[Picture] = ()
+    notices: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class SizeBin:
+    """Targets whose object covers a share of what was seen from `low` to below `high`.
+
+    Attributes:
+        named: how many were named with confidence.
+        flagged: how many of those look off the object.
+        share_low, share_high: 95 % interval of flagged / named; NaN where none was named.
+    """
+
+    low: float
+    high: float
+    named: int
+    flagged: int
+    share_low: float
+    share_high: float
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that a reader should know, and the command that would tell more, if there is one."""
+
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page says.
+
+    Attributes:
+        name: of the collection.
+        samples: counts by `samples`, `processed`, `failed`, `pending`.
+        failures: ids and reasons of the first that failed.
+        facts: what was audited, name and value.
+        provenance: fingerprints and versions, name and value.
+        findings: number of findings about targets by kind.
+        scored: targets that were compared with an object.
+        claims: found, with pictures; others: found, without.
+        targets: the most severe.
+        sizes: how often targets look off the object, by its size.
+        checks: of the method.
+        limits: what was not tested, and what cannot be said.
+    """
+
+    name: str
+    samples: Mapping[str, int]
+    failures: Sequence[tuple[str, str]]
+    facts: Sequence[tuple[str, str]]
+    provenance: Sequence[tuple[str, str]]
+    findings: Mapping[str, int]
+    scored: int
+    claims: Sequence[ShownClaim]
+    others: Sequence[Claim]
+    targets: Sequence[ShownTarget]
+    sizes: Sequence[SizeBin]
+    checks: Sequence[Note]
+    limits: Sequence[Note]
+
+    @property
+    def found(self) -> int:
+        """Number of claims that were found."""
+        return len(self.claims) + len(self.others)
+
+    @property
+    def flagged(self) -> int:
+        """Number of findings about targets."""
+        return sum(self.findings.values())
+
+    @property
+    def all_claims(self) -> list[Claim]:
+        """Claims that were found, with pictures and without."""
+        return [*(shown.claim for shown in self.claims), *self.others]
+
+    @property
+    def off_classes(self) -> list[str]:
+        """Names of the classes that look off the object as a whole."""
+        return [claim.class_name or "" for claim in self.all_claims if kind_of(claim).whole]
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Number of claims by what interventions made of them."""
+        counts = Counter(claim.outcome for claim in self.all_claims)
+        return {name: counts[name] for name in _OUTCOMES if counts[name]}
+
+    @property
+    def by_class(self) -> list[tuple[str | None, list[ShownClaim]]]:
+        """Claims by class, in the order of each class's first; what is said of the class as a whole comes first."""
+        first: dict[str | None, int] = {}
+        for place, shown in enumerate(self.claims):
+            first.setdefault(shown.claim.class_name, place)
+        ordered = sorted(self.claims, key=lambda shown: (first[shown.claim.class_name], not shown.kind.whole))
+        return [(name, list(group)) for name, group in groupby(ordered, key=lambda shown: shown.claim.class_name)]
+
+
+def render_report(report: Report) -> str:
+    """The page as HTML; every text of the run is escaped, and long ones are cut."""
+    return _environment().get_template("report.html.j2").render(report=report)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("audit.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "name": lambda text: shorten(text, LONGEST_NAME),
+        "text": lambda text: _unbroken(shorten(text, LONGEST_TEXT)),
+        "percent": lambda share: _unbroken(percent(share)),
+        "number": number,
+        "images": images,
+        "sure": sure,
+    }
+    words = {"outcomes": _OUTCOMES, "signs": _SIGNS, "rests_on": _RESTS_ON}
+    environment.globals |= words | {"bar": interval_bar, "frame": heat_frame}
+    return environment
+
+
+def _unbroken(text: str) -> str:
+    """The text with no line break before a percent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def sure(q: float | None, level: float) -> str:
+    """How sure a q value makes one, in words and as the number.
+
+    >>> sure(0.0004, 0.05), sure(0.03, 0.05), sure(None, 0.05)
+    ('almost certainly not chance (q under 0.001)', 'unlikely to be chance (q 0.03)', 'not tested against chance')
+    """
+    if q is None:
+        return "not tested against chance"
+    if q < 0.001:
+        return "almost certainly not chance (q under 0.001)"
+    words = "very unlikely to be chance" if q < 0.01 else "unlikely to be chance" if q <= level else "may be chance"
+    return f"{words} (q {q:.2g})"
+
+
+def interval_bar(share: float | None, low: float | None, high: float | None, expected: float | None) -> Markup:
+    """A share on the way from 0 to 100 %: its interval as a bar, itself as a dot, what it is compared with as a tick.
+
+    Nothing where the share is not known.
+    """
+    if share is None:
+        return Markup("")
+    spoken = percent(share)
+    parts = [Markup('<line class="track" x1="4" x2="204" y1="11" y2="11"/>')]
+    if low is not None and high is not None:
+        spoken += f", interval {percent(low)} to {percent(high)}"
+        parts.append(
+            Markup('<rect class="interval" x="{}" width="{}" y="7" height="8" rx="3"/>').format(
+                _across(low), round(max(_across(high) - _across(low), 2.0), 1)
+            )
+        )
+    if expected is not None:
+        spoken += f", compared with {percent(expected)}"
+        at = _across(expected)
+        parts.append(Markup('<line class="expected" x1="{0}" x2="{0}" y1="2" y2="20"/>').format(at))
+    parts.append(Markup('<circle class="share" cx="{}" cy="11" r="4.5"/>').format(_across(share)))
+    head = Markup('<svg class="bar" viewBox="0 0 208 22" role="img" aria-label="{}">').format(spoken)
+    return head + Markup("").join(parts) + Markup("</svg>")
+
+
+def _across(share: float) -> float:
+    return round(4 + 200 * min(max(share, 0.0), 1.0), 1)
+
+
+def heat_frame(heat: Sequence[float], box: Sequence[float] | None = None) -> Markup:
+    """The frame in 8 x 8 cells, the hotter the fuller, and a box (x0, y0, x1, y1 as shares of the frame) on it."""
+    most = max(heat) or 1.0
+    cells = [
+        Markup('<rect x="{}" y="{}" width="1" height="1" fill-opacity="{}"/>').format(
+            place % CELLS, place // CELLS, round(value / most, 3)
+        )
+        for place, value in enumerate(heat)
+    ]
+    label = f"Mean heat of the class by part of the frame, at most {percent(most)} in one of {CELLS * CELLS} cells"
+    if box is not None:
+        x0, y0, x1, y1 = (CELLS * float(value) for value in box)
+        shape = '<rect class="box" x="{}" y="{}" width="{}" height="{}"/>'
+        cells.append(Markup(shape).format(x0, y0, x1 - x0, y1 - y0))
+        label += "; the spot is boxed"
+    head = Markup('<svg class="frame" viewBox="-0.1 -0.1 {0} {0}" role="img" aria-label="{1}">')
+    return head.format(CELLS + 0.2, label) + Markup("").join(cells) + Markup("</svg>")

@@ -1,0 +1,131 @@
+"""What a run's report cannot say: what was not tested, which command would, and what no map can show."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from audit.findings import ClassFinding, Findings
+from audit.report.html import Note
+from audit.store import Run, layout
+from audit.wording import shorten
+
+FEWEST = 5
+"""Confidently named images from which something can be said of a class."""
+_NAMED = 10
+_ALWAYS = (
+    "A heat map shows where, not why: heat on the object may still be on the wrong thing about it, as its colour.",
+    "A shortcut that every class shares, or that every image has, sets no class apart and can go unseen.",
+    "What no image of the collection shows cannot be found: the findings hold for images like these.",
+    "q guards against luck, not against a biased collection or wrong masks.",
+)
+
+
+def checks_of(run: Run) -> list[Note]:
+    """Whether the maps depend on what the model has learnt, and where to find out."""
+    name = shlex.quote(str(run.path))
+    sanity, null = (_report(run, file) for file in ("sanity.json", "null.json"))
+    notes = [_sanity_note(method, curve) for method, curve in sanity.get("methods", {}).items()]
+    if not notes:
+        notes.append(Note("Whether the maps change when the network is made random was not checked.", _sanity(name)))
+    if "says" in null:
+        return [*notes, Note(f"{null['says']} ({null.get('targets', 'unknown')} maps compared.)")]
+    return [*notes, Note("What a network that learnt nothing would get was not measured.", f"camaudit verify {name}")]
+
+
+def limits_of(run: Run, summary: Mapping[str, Any], classes: Sequence[ClassFinding], hidden: int) -> list[Note]:
+    """What was not tested, with the command that would, then what no report of this kind can say.
+
+    Args:
+        classes: findings about classes.
+        hidden: claims that the page has no room for; none if negative.
+    """
+    name = shlex.quote(str(run.path))
+    notes = [*_missing(run, summary), *_thin_classes(run, classes, summary)]
+    notes += [Note(f"{text}.") for text in summary["untested"]]
+    notes += _detector(summary["detector"])
+    notes.append(_interventions(run, sum(summary["findings"].values()), name))
+    if hidden > 0:
+        notes.append(
+            Note(f"{hidden:,} more claims were found than this page shows.", f"camaudit findings {name} --json")
+        )
+    height, width = run.record["grid"]
+    coarse = f"The maps have {height} x {width} values: nothing finer than a cell of that grid can be told apart."
+    return [*notes, Note(coarse), *map(Note, _ALWAYS)]
+
+
+def _interventions(run: Run, flagged: int, name: str) -> Note:
+    findings = Findings(run)
+    if not findings.has_effects:
+        text = "No intervention was made: nothing says yet whether the background causes the answers."
+        return Note(text, f"camaudit verify {name}")
+    tried = sum(effect.arm == "flagged" for effect in findings.effects().values())
+    return Note(f"Interventions were made on {tried:,} targets; {flagged:,} were flagged.")
+
+
+def _missing(run: Run, summary: Mapping[str, Any]) -> list[Note]:
+    scores, targets = summary["scores"], summary["targets"]
+    counted = (
+        (summary["samples"]["pending"], "images are still pending; finish the run with the command that began it."),
+        (summary["samples"]["failed"], "images failed and are in no figure of this page."),
+        (
+            scores.get("no_mask", 0),
+            "maps have no mask or box to compare with: of those only the place of the heat is known.",
+        ),
+        (scores.get("bad_mask", 0), "maps have a mask that could not be used."),
+        (scores.get("absent", 0), "maps are of a class that the mask does not show: they were not compared."),
+        (targets.get("no_evidence", 0), "targets have a map without any positive heat: they are in no finding."),
+    )
+    return [Note(f"{count:,} {text}") for count, text in counted if count]
+
+
+def _detector(record: Mapping[str, Any] | None) -> list[Note]:
+    """How far findings without a mask can be trusted."""
+    if record is None:
+        return []
+    if "refused" in record:
+        return [Note(f"Targets without a mask were not judged: {record['refused']}.")]
+    low, high = (100 * share for share in record["precision_interval"])
+    precision, recall = (100 * record[name] for name in ("precision", "recall"))
+    text = (
+        f"{record['judged']:,} targets without a mask were judged by a detector fitted on {record['targets']:,} that "
+        f"have one. Of those that it flags, {precision:.0f} % [{low:.0f}, {high:.0f}] look off the object, and it "
+        f"finds {recall:.0f} % of those that do, as measured on targets with masks that it had not seen."
+    )
+    return [Note(text)]
+
+
+def _thin_classes(run: Run, rows: Sequence[ClassFinding], summary: Mapping[str, Any]) -> list[Note]:
+    """Classes of which too few images were named with confidence."""
+    confident = {row.class_name: row.confident for row in rows}
+    thin = [name for name in run.classes if confident.get(name, 0) < FEWEST]
+    if not thin:
+        return []
+    least = 100 * summary["rules"]["confident"]
+    names = ", ".join(shorten(name) for name in thin[:_NAMED])
+    more = f" and {len(thin) - _NAMED} more" if len(thin) > _NAMED else ""
+    what = f"fewer than {FEWEST} images named with {least:.0f} % or more and compared with an object"
+    return [Note(f"{len(thin)} of {len(run.classes)} classes have {what}: {names}{more}.")]
+
+
+def _sanity_note(method: str, curve: Mapping[str, Any]) -> Note:
+    numbers = f"rank correlation with the trained network's maps {curve['half']:.2f} once the upper half is random"
+    if curve["passes"]:
+        return Note(f"{method}: the maps change when the network is made random, as they should ({numbers}).")
+    return Note(
+        f"{method}: the maps hardly change when the network is made random ({numbers}). They do not explain this "
+        "model; trust none of the findings, and audit again with another method.",
+        "camaudit methods",
+    )
+
+
+def _sanity(name: str) -> str:
+    return f"camaudit sanity {name}"
+
+
+def _report(run: Run, file: str) -> dict[str, Any]:
+    path = run.path / layout.REPORT / file
+    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return record

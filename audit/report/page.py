@@ -1,0 +1,237 @@
+"""From a run to its report: one pass over the tables, then the few images that the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from audit.datasets.manifest import Manifest
+from audit.findings import Claim, Effect, Finding, Findings, Outcome
+from audit.findings.claims.registry import kind_of
+from audit.findings.evidence import Evidence
+from audit.findings.findings import ShardEvidence
+from audit.pictures import Picture as Seen
+from audit.pictures import jpeg_bytes, read_target
+from audit.progress import Progress, silent, tracked
+from audit.render import shrink
+from audit.report.examples import Examples
+from audit.report.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
+from audit.report.limits import checks_of, limits_of
+from audit.stats.intervals import wilson_interval
+from audit.store import Run, layout
+from audit.store.files import write_atomically
+
+_EDGES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
+_SIDE = 288
+_MOST_OTHERS = 200
+_MOST_FAILURES = 10
+_FRAME = layout.CELLS * layout.CELLS
+
+
+def write_report(run: Run, out: Path | None = None, most: int = 12, progress: Progress = silent) -> Path:
+    """Write a run's report, by default RUN/report/index.html, and return its path.
+
+    Args:
+        most: claims with pictures, and findings about targets, at most.
+
+    Raises:
+        RunError: the run, or a shard of it, was not flagged yet, or its tables are damaged.
+    """
+    path = run.path / layout.REPORT / layout.PAGE if out is None else out
+    page = render_report(gather_report(run, most, progress))
+    write_atomically(path, lambda partial: partial.write_text(page, encoding="utf-8"))
+    return path
+
+
+def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
+    """All that the page says, read from the run.
+
+    Raises:
+        RunError: as of `write_report`.
+    """
+    findings = Findings(run)
+    classes, summary = findings.classes(), findings.summary() or {}
+    claims = sorted(findings.standing_claims(), key=_rank)
+    apart = [claim for claim in claims if not kind_of(claim).repeats(claim)][:most]
+    others = [claim for claim in claims if claim not in apart]
+    survey = Survey(apart, most)
+    shards = [shard for shard in run.done() if run.has_scores(shard)]
+    for part in tracked(progress, "reading", findings.evidence(shards), len(shards)):
+        survey.add(part)
+    manifest = Manifest.open(run.path / layout.MANIFEST, 0, 0)
+    return Report(
+        name=Path(manifest.root).name or "a collection",
+        samples=summary["samples"],
+        failures=run.failures(_MOST_FAILURES),
+        facts=_facts(run),
+        provenance=[*_provenance(run), ("root of the images", str(manifest.root))],
+        findings=summary["findings"],
+        scored=summary["scores"].get("scored", 0),
+        claims=_shown_claims(findings, apart, survey),
+        others=others[:_MOST_OTHERS],
+        targets=_shown_targets(findings, survey.worst()),
+        sizes=survey.sizes(),
+        checks=checks_of(run),
+        limits=limits_of(run, summary, classes, len(others) - _MOST_OTHERS),
+    )
+
+
+class Survey:
+    """One pass over a run's targets for what the report shows of claims, of severe targets, and of sizes."""
+
+    def __init__(self, claims: Sequence[Claim], most: int) -> None:
+        self._most = most
+        self._examples = Examples(claims)
+        self._named, self._flagged = np.zeros((2, len(_EDGES) - 1), np.int64)
+        self._heat = {claim.class_id: np.zeros(_FRAME) for claim in claims}
+        self._counts = dict.fromkeys(self._heat, 0)
+        self._worst = pd.DataFrame()
+
+    def add(self, part: ShardEvidence) -> None:
+        """Look through a shard."""
+        self._add_sizes(part.evidence, part.targets["area"].to_numpy())
+        self._add_heat(part.evidence)
+        self._add_worst(part.evidence)
+        self._examples.add(part.evidence)
+
+    def examples(self) -> dict[str, list[tuple[int, int]]]:
+        """Samples and slots that show each claim."""
+        return self._examples.result()
+
+    def mean_heat(self, claim: Claim) -> list[float] | None:
+        """[64] of the confidently named targets of the claim's class; None without any."""
+        count = self._counts[claim.class_id]
+        mean: list[float] = (self._heat[claim.class_id] / max(count, 1)).tolist()
+        return mean if count else None
+
+    def worst(self) -> list[tuple[int, int]]:
+        """Samples and slots of the most severe findings about targets, the worst of each class among them."""
+        if self._worst.empty:
+            return []
+        turn = self._worst.groupby("class_id").cumcount()
+        order = self._worst.assign(turn=turn).sort_values(["turn", "severity"], ascending=[True, False], kind="stable")
+        chosen = order.head(self._most).sort_values("severity", ascending=False, kind="stable")
+        return list(zip(chosen["sample"].tolist(), chosen["slot"].tolist(), strict=True))
+
+    def sizes(self) -> list[SizeBin]:
+        """How often confidently named targets look off the object, by its size; nothing where none was scored."""
+        low, high = wilson_interval(self._flagged, self._named)
+        bins = [
+            SizeBin(*end, int(named), int(flagged), float(a), float(b))
+            for end, named, flagged, a, b in zip(pairwise(_EDGES), self._named, self._flagged, low, high, strict=True)
+        ]
+        some = np.flatnonzero(self._named)
+        return bins[some[0] : some[-1] + 1] if len(some) else []
+
+    def _add_sizes(self, evidence: Evidence, area: NDArray[np.floating]) -> None:
+        counted = evidence.named & evidence.known
+        self._named += np.histogram(area[counted], _EDGES)[0]
+        self._flagged += np.histogram(area[counted & evidence.off], _EDGES)[0]
+
+    def _add_heat(self, evidence: Evidence) -> None:
+        for class_id in self._heat:
+            rows = evidence.named & (class_id is None or evidence.class_id == class_id)
+            self._heat[class_id] += np.nan_to_num(evidence.off_heat[rows]).sum(axis=0, dtype=np.float64)
+            self._counts[class_id] += int(rows.sum())
+
+    def _add_worst(self, evidence: Evidence) -> None:
+        names = ("class_id", "severity", "sample", "slot")
+        flagged = pd.DataFrame({name: getattr(evidence, name)[evidence.off] for name in names})
+        rows = pd.concat([self._worst, flagged]) if len(self._worst) else flagged
+        rows = rows.sort_values(["severity", "sample", "slot"], ascending=[False, True, True])
+        self._worst = rows.groupby("class_id").head(self._most)
+
+
+def _shown_claims(findings: Findings, claims: Sequence[Claim], survey: Survey) -> list[ShownClaim]:
+    """The claims with their pictures."""
+    outcomes, examples = findings.outcomes(), survey.examples()
+    return [
+        _shown_claim(findings.run, claim, outcomes.get(claim.claim_id), examples[claim.claim_id], survey)
+        for claim in claims
+    ]
+
+
+def _shown_claim(
+    run: Run, claim: Claim, outcome: Outcome | None, examples: Sequence[tuple[int, int]], survey: Survey
+) -> ShownClaim:
+    pictures, notices = [], []
+    for sample, slot in examples:
+        seen, about = read_target(run, sample, slot, _SIDE)
+        notices += seen.notices
+        pictures += _overlays(seen, about)[1:2]
+    kind, mean = kind_of(claim), survey.mean_heat(claim)
+    heat = kind.frame_heat(claim, mean or ())
+    return ShownClaim(claim, outcome, pictures, kind.chosen if pictures else "", heat or None, sorted(set(notices)))
+
+
+def _shown_targets(findings: Findings, worst: Sequence[tuple[int, int]]) -> list[ShownTarget]:
+    """The most severe findings about targets with their pictures."""
+    effects = findings.effects()
+    return [
+        _shown_target(findings.run, finding, effects.get((finding.sample, finding.slot)))
+        for finding in findings.about(worst)
+    ]
+
+
+def _shown_target(run: Run, finding: Finding, effect: Effect | None) -> ShownTarget:
+    seen, about = read_target(run, finding.sample, finding.slot, _SIDE)
+    return ShownTarget(finding, effect, _overlays(seen, about), seen.notices)
+
+
+def _overlays(seen: Seen, about: str) -> list[Picture]:
+    """The image, the heat over it with the object outlined, the object outlined; what there is of them."""
+    if seen.image is None:
+        return []
+    heat = seen.overlay(0.55)
+    shown = {f"{about}: the image": seen.with_contour(seen.image, wanted=False)}
+    if heat is not None:
+        shown[f"{about}: the heat over it"] = seen.with_contour(heat)
+    if seen.target is not None:
+        shown[f"{about}: the object outlined"] = seen.with_contour(seen.image)
+    return [Picture(jpeg_bytes(shrink(pixels, _SIDE)), alt) for alt, pixels in shown.items()]
+
+
+def _rank(claim: Claim) -> tuple[int, float]:
+    """Confirmed claims first, refuted ones last, then the most certain."""
+    rank = {"confirmed": 0, "refuted": 2}.get(claim.outcome, 1)
+    return rank, 1.0 if claim.q is None else claim.q
+
+
+def _facts(run: Run) -> list[tuple[str, str]]:
+    record, classes, rules = run.record, run.classes, Findings(run).rules()
+    shown = ", ".join(classes[:12]) + (f" and {len(classes) - 12} more" if len(classes) > 12 else "")
+    height, width = record["grid"]
+    return [
+        ("Images", f"{run.samples:,}"),
+        ("Classes", f"{len(classes)}: {shown}"),
+        ("Model", Path(record["source"]["model"]).name),
+        ("Heat", f"{record['config']['method']} at layer {record['model']['layer']}, {height} x {width} values a map"),
+        ("Audited", _day(record["created"])),
+        ("This page", _day(datetime.now(UTC).isoformat())),
+        (
+            "Rules",
+            f"a class counts as named with confidence from {rules.confident:.0%}; at most {rules.fdr:.0%} of what is "
+            f"listed may be luck".replace("%", " %"),
+        ),
+    ]
+
+
+def _day(moment: str) -> str:
+    return moment[:16].replace("T", " ") + " UTC"
+
+
+def _provenance(run: Run) -> list[tuple[str, str]]:
+    record = run.record
+    return [
+        ("manifest", record["manifest"]["fingerprint"]),
+        ("model's weights", record["model"]["fingerprint"]),
+        *((name, str(version)) for name, version in record["versions"].items()),
+        ("model", str(record["source"]["model"])),
+        ("command", str(record.get("command", "not noted"))),
+    ]

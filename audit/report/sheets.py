@@ -1,0 +1,65 @@
+"""Contact sheets: a picture for each claim, of targets with their heat and the object's contour, to see it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from audit.export.voc_png import file_stem
+from audit.findings import Claim, Findings
+from audit.findings.claims.clusters import SHEET
+from audit.findings.claims.registry import kind_of
+from audit.pictures import CHANGED, read_target
+from audit.progress import Progress, silent, tracked
+from audit.render import contact_sheet, thumbnail
+from audit.store import Run, layout
+from audit.store.files import write_atomically
+
+THUMBNAIL = (120, 160)
+"""Height and width, pixels."""
+
+
+def draw_sheets(run: Run, progress: Progress = silent) -> list[Path]:
+    """Draw a contact sheet for each claim that stands and names its targets, as clusters do; earlier ones are deleted.
+
+    They lie under RUN/report/sheets. Images that cannot be read, or are not what the run read, are left out; claims of
+    which nothing can be shown have no sheet.
+
+    Returns:
+        The pictures (JPEG), by the claims' q.
+
+    Raises:
+        RunError: the run's own tables or maps are damaged.
+    """
+    folder = run.path / layout.REPORT / layout.SHEETS
+    for old in folder.glob("*.jpg"):
+        old.unlink()
+    claims = [claim for claim in Findings(run).standing_claims() if kind_of(claim).examples(claim)]
+    sheets = (_draw(run, claim, folder) for claim in tracked(progress, "drawing", claims))
+    return [sheet for sheet in sheets if sheet is not None]
+
+
+def _draw(run: Run, claim: Claim, folder: Path) -> Path | None:
+    targets = (kind_of(claim).examples(claim) or [])[:SHEET]
+    pictures = [picture for target in targets if (picture := _picture(run, *target)) is not None]
+    if not pictures:
+        return None
+    path = folder / f"{file_stem(claim.claim_id)}.jpg"
+    write_atomically(path, partial(_save, contact_sheet(pictures)))
+    return path
+
+
+def _save(sheet: NDArray[np.uint8], path: Path) -> None:
+    Image.fromarray(sheet).save(path, "JPEG", quality=88)
+
+
+def _picture(run: Run, sample: int, slot: int) -> NDArray[np.uint8] | None:
+    """A target's thumbnail, or None where its image cannot be read or has changed since the run."""
+    seen, _ = read_target(run, sample, slot, 2 * max(THUMBNAIL))
+    if seen.image is None or CHANGED in seen.notices:
+        return None
+    return thumbnail(seen.image, seen.heat, seen.view, seen.target, THUMBNAIL)
