@@ -1,13 +1,14 @@
 """Run the commands of a page's console blocks and put what they print below them.
 
-`python -m tests.docs.console` does so for docs/first-audit.md, in the project's root, after `make demo`. It takes about
-half a minute, so `make docs` leaves it out.
+`python -m tests.docs.console` does so for docs/first-audit.md, in the project's root, after `make demo`. It takes more
+than a minute, so `make docs` leaves it out.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -33,8 +34,10 @@ def _shown(command: str) -> str:
     """The command and its output; progress goes elsewhere, and lines lose the spaces that tables end in."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"COLUMNS": str(COLUMNS), "PATH": path}
-    printed = subprocess.run(command, shell=True, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    lines = (line.rstrip() for line in printed.stdout.splitlines())
+    done = subprocess.run(
+        shlex.split(command), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    lines = (line.rstrip() for line in done.stdout.splitlines())
     return "".join(f"{line}\n" for line in (f"$ {command}", *lines))
 
 
