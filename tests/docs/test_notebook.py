@@ -39,6 +39,12 @@ def test_no_cell_shows_an_error_a_warning_or_an_absolute_path(cell: dict[str, An
     assert not ABSOLUTE.search(written(cell))
 
 
+def test_its_links_lead_to_pages() -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", "\n".join(map(written, CELLS)))
+    assert links
+    assert not [link for link in links if not (PATH.parent / link).exists()]
+
+
 def test_an_absolute_path_is_told_from_a_relative_one() -> None:
     assert ABSOLUTE.search("read /home/ana/data")
     assert ABSOLUTE.search(r"read C:\data")

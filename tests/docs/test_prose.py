@@ -34,9 +34,7 @@ def test_no_sentence_has_more_than_25_words(name: str) -> None:
 
 
 def test_code_tables_pictures_and_addresses_are_no_words() -> None:
-    page = (
-        "# Title\n\nSee `camaudit run X`,\n[this page](a.md). Done!\n\n| a | b |\n\n```\nmake demo\n```\n- One\n"
-    )
+    page = "# Title\n\nSee `camaudit run X`,\n[this page](a.md). Done!\n\n| a | b |\n\n```\nmake demo\n```\n- One\n"
     assert [words(sentence) for sentence in sentences(page)] == [4, 1, 1]
 
 
