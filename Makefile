@@ -1,9 +1,13 @@
 # Every target sets up what it needs in .venv. Start with: make demo
+.DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test check dashboard bench bench-truth constraints clean
+.PHONY: help demo test check format docs dashboard bench bench-truth constraints clean
+
+help:  ## every target, with what it does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(READY)  ## plant shortcuts in drawn scenes, train, audit, show the findings beside the truth
 	$(BIN)/camaudit demo
@@ -16,6 +20,13 @@ check: $(READY)  ## lint, format, types, direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+format: $(READY)  ## put imports and lines of code in order
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+docs: $(READY)  ## rewrite the blocks of the pages that are made from code
+	$(BIN)/python -m tests.docs
 
 dashboard: $(READY)  ## the demo's findings, on http://127.0.0.1:8501
 	$(BIN)/camaudit dashboard data/runs/demo

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -61,43 +60,6 @@ def test_the_schema_has_every_column_of_the_tables(name: str, schema: Any, more:
     described = SCHEMA["$defs"][name]
     assert set(described["properties"]) == set(schema.names) | more
     assert set(described["required"]) == set(described["properties"])
-
-
-def field_tables() -> str:
-    """Every object of the schema as a table of docs/findings.md."""
-    whole = SCHEMA["properties"]
-    parts = {"The record": SCHEMA, "`run`": whole["run"], "`run.samples`": whole["run"]["properties"]["samples"]}
-    parts |= {"`rules`": whole["rules"], "Each of `classes`": SCHEMA["$defs"]["class"]}
-    parts |= {f"Each of `{name}s`": SCHEMA["$defs"][name] for name in ("claim", "target", "cause")}
-    return "\n".join(field_table(title, described) for title, described in parts.items())
-
-
-def field_table(title: str, described: dict[str, Any]) -> str:
-    rows = [f"| `{name}` | {kind_of(field)} | {meaning(field)} |" for name, field in described["properties"].items()]
-    head = [f"### {title}", "", described["description"], "", "| field | type | meaning |", "| --- | --- | --- |"]
-    return "\n".join([*head, *rows, ""])
-
-
-def kind_of(field: dict[str, Any]) -> str:
-    if "const" in field:
-        return str(field["const"])
-    if "enum" in field:
-        return ", ".join("null" if value is None else f"`{value}`" for value in field["enum"])
-    kinds = field["type"] if isinstance(field["type"], list) else [field["type"]]
-    shown = " or ".join(kinds)
-    bounds = (field.get("minimum"), field.get("maximum"))
-    return f"{shown}, {bounds[0]} to {bounds[1]}" if None not in bounds else shown
-
-
-def meaning(field: dict[str, Any]) -> str:
-    return field["description"]
-
-
-def test_the_page_of_findings_lists_every_field_as_the_schema_says() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "findings.md").read_text()
-    found = re.search(r"<!-- fields: begin -->\n(.*?)<!-- fields: end -->", page, re.DOTALL)
-    assert found is not None
-    assert found[1] == field_tables(), f"Put this between the marks:\n{field_tables()}"
 
 
 def test_claims_come_found_first_then_by_q_with_their_outcomes(record: dict[str, Any]) -> None:

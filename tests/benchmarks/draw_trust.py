@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/trust.md from a demo's run: python docs/images/draw_trust.py RUN SCENES MODEL."""
+"""Draw the pictures of docs/trust.md from a demo's run: python -m tests.benchmarks.draw_trust RUN SCENES MODEL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from audit.stats.intervals import wilson_interval
 from audit.store import Run
 from audit.views import upsample
 
-HERE = Path(__file__).parent
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SHIFTS = ((0.3, 0.0), (0.0, 0.55), (0.5, 0.35), (0.7, 0.75))
 """Places that the same heat is put at, as shares of the view."""
 PALE, RED = "#e3b5a6", "#a63a1f"
@@ -64,10 +64,10 @@ def draw_chance(run: Run, rows: Sequence[Any]) -> Figure:
 def draw_places(run: Run, targets: pd.DataFrame, name: str) -> Figure:
     """Mean heat off the object by part of the frame: of a class, and of the others."""
     figure, (axes,) = _figure(1, 2, 5, 2.9)
-    own = (targets["class"] == name).to_numpy()
-    means = [np.stack(targets["off_heat"][mask]).mean(axis=0).reshape(8, 8) for mask in (own, ~own)]
+    named = (targets["class"] == name).to_numpy()
+    means = [np.stack(targets["off_heat"][mask]).mean(axis=0).reshape(8, 8) for mask in (named, ~named)]
     most = max(mean.max() for mean in means)
-    for axis, mean, mask, title in zip(axes, means, (own, ~own), (name, "all other classes"), strict=True):
+    for axis, mean, mask, title in zip(axes, means, (named, ~named), (name, "all other classes"), strict=True):
         axis.imshow(mean, cmap="magma", vmin=0, vmax=most)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(f"{int(mask.sum())} images", fontsize=9)
@@ -119,8 +119,8 @@ def _targets(run: Run) -> pd.DataFrame:
 
 
 def _worst(targets: pd.DataFrame, name: str) -> Any:
-    own = targets[targets["class"] == name]
-    return own.assign(severity=own["p_high"] * (2 * own["probability"] - 1)).nlargest(1, "severity").iloc[0]
+    rows = targets[targets["class"] == name]
+    return rows.assign(severity=rows["p_high"] * (2 * rows["probability"] - 1)).nlargest(1, "severity").iloc[0]
 
 
 def _best(targets: pd.DataFrame, name: str) -> Any:
@@ -160,7 +160,7 @@ def _bare(axis: Axes) -> None:
 def _save(figure: Figure, name: str) -> None:
     drawn = BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
-    Image.open(drawn).convert("RGB").quantize(256).save(HERE / name, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(256).save(IMAGES / name, optimize=True)
 
 
 if __name__ == "__main__":
