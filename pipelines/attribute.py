@@ -23,12 +23,12 @@ from audit.store.layout import FEATURES, SAMPLES, TARGETS
 from audit.store.maps import Maps, empty_maps
 from audit.views import Fit, View
 from pipelines.ahead import map_ahead
-from pipelines.annotations import Annotation
+from audit.datasets.objects import Objects
 from pipelines.config import RunConfig
 from pipelines.score import Scorer, Targets
 
 QUARANTINED = "killed the worker that read it"
-Annotate = Callable[[Sample, tuple[int, int]], Annotation]
+Annotate = Callable[[Sample, tuple[int, int]], Objects]
 """From a sample and the (height, width) of its upright image to what is known of its objects."""
 _Item = TypeVar("_Item")
 
@@ -56,7 +56,7 @@ class Decoded:
     look: int | None = None
     reason: str | None = None
     transient: bool = False
-    known: Annotation | None = None
+    known: Objects | None = None
 
 
 @dataclass

@@ -12,7 +12,7 @@ from audit.findings.interventions import Region, at_input, widened
 from audit.metrics.faithfulness import Image, impute
 from audit.models import Classifier
 from audit.store import Run
-from pipelines.annotations import Annotation, read_annotation
+from audit.datasets.objects import Objects, read_objects
 from pipelines.inputs import Input, read_input
 
 BACKGROUNDS = 8
@@ -60,9 +60,9 @@ def choose_backgrounds(found: list[Background], class_id: int, sample: int, rng:
     return [able[place] for place in rng.permutation(len(able))[:BACKGROUNDS]]
 
 
-def known_objects(run: Run, found: Input) -> Annotation:
+def known_objects(run: Run, found: Input) -> Objects:
     """What is known of the objects of an image of a run."""
-    return read_annotation(found.sample, found.mask_kind, found.size, len(run.classes))
+    return read_objects(found.sample, found.mask_kind, found.size, len(run.classes))
 
 
 def _background(run: Run, classifier: Classifier, row: int, rng: np.random.Generator) -> Background | None:

@@ -24,14 +24,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from PIL import Image
 
 from audit.datasets import Manifest, Sample, Track
 from audit.datasets.cues import NEEDS_OBJECTS, Bounds, Cue, paint_cue
-from audit.errors import AuditError, ImageError, ManifestError, MaskError, TransientError
+from audit.datasets.objects import has_objects, read_objects
+from audit.errors import AuditError, ImageError, ManifestError, TransientError
 from audit.images import MAX_PIXELS, decode_image, read_bytes
-from audit.masks import read_mask
 from audit.store.files import write_atomically
 from audit.store.tables import write_table
 
@@ -128,7 +127,7 @@ def _refuse(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ManifestError(f"Expected a new or empty folder to write to, got {out}; choose another")
     kind = planting.cue.kind
-    if chosen and kind in NEEDS_OBJECTS and not any(_has_objects(samples[row]) for row in chosen):
+    if chosen and kind in NEEDS_OBJECTS and not any(has_objects(samples[row]) for row in chosen):
         raise ManifestError(
             f"Expected masks or boxes for the cue {kind}, which must leave the objects alone, found none; "
             "plant a watermark, a border or a tint"
@@ -150,11 +149,15 @@ def _plant_sample(row: int, sample: Sample, planting: Planting, manifest: Manife
     """Write one sample's image with the cue; what goes wrong with it becomes its reason."""
     try:
         image = decode_image(read_bytes(sample.image), sample.image, MAX_PIXELS)
-        objects = _objects(sample, manifest, image.shape[:2])
-    except (ImageError, MaskError, TransientError) as error:
+    except (ImageError, TransientError) as error:
         return _Planted(reason=str(error))
-    if objects is None and planting.cue.kind in NEEDS_OBJECTS:
+    height, width, _ = image.shape
+    known = read_objects(sample, manifest.mask_kind, (height, width), len(manifest.classes))
+    if known.reason is not None:
+        return _Planted(reason=known.reason)
+    if known.mask is None and planting.cue.kind in NEEDS_OBJECTS:
         return _Planted(reason="neither mask nor boxes")
+    objects = None if known.mask is None else known.mask != 0  # void may hide one
     painted = paint_cue(planting.cue, image, objects, _streams(planting, sample.id)[1])
     if painted is None:
         return _Planted(reason=NO_PLACE)
@@ -163,23 +166,6 @@ def _plant_sample(row: int, sample: Sample, planting: Planting, manifest: Manife
     picture = Image.fromarray(painted[0])
     write_atomically(out / name, lambda partial: picture.save(partial, format="PNG", compress_level=1))
     return _Planted(name, painted[1])
-
-
-def _has_objects(sample: Sample) -> bool:
-    return bool(sample.mask or sample.regions or sample.boxes)
-
-
-def _objects(sample: Sample, manifest: Manifest, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Pixels [H, W] of any object, or void; from the mask, else the boxes; None where neither is known."""
-    if sample.mask or sample.regions:
-        return np.asarray(read_mask(sample, manifest.mask_kind, size, len(manifest.classes)) != 0)
-    if not sample.boxes:
-        return None
-    objects = np.zeros(size, bool)
-    for box in sample.boxes:
-        rows = slice(max(int(box.y0), 0), max(int(np.ceil(box.y1)), 0))
-        objects[rows, max(int(box.x0), 0) : max(int(np.ceil(box.x1)), 0)] = True
-    return objects
 
 
 def _write(

@@ -18,7 +18,7 @@ from audit.store.layout import CELLS, CONTEXT, LEVELS
 from audit.store.quantised import Quantised
 from audit.views import View
 from pipelines.ahead import map_ahead
-from pipelines.annotations import Annotation, read_annotation
+from audit.datasets.objects import Objects, read_objects
 
 _AHEAD = 16
 _NUMBERS = ("area", "energy", "lift", "best_iou")
@@ -62,7 +62,7 @@ class Scorer:
         self._pooled: list[Confusion] = []
 
     def add(
-        self, row: int, size: tuple[int, int], view: View, known: Annotation, targets: Targets, maps: Any
+        self, row: int, size: tuple[int, int], view: View, known: Objects, targets: Targets, maps: Any
     ) -> Placed | None:
         """Score a sample's targets.
 
@@ -94,7 +94,7 @@ class Scorer:
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Columns of the tables."""
-        names = _begin(0, Targets(*(np.zeros(0, int),) * 2, *(np.zeros(0, bool),) * 2), Annotation())
+        names = _begin(0, Targets(*(np.zeros(0, int),) * 2, *(np.zeros(0, bool),) * 2), Objects())
         parts = self._scores or [names]
         context = list(zip(*self._context, strict=True)) or [()] * len(CONTEXT.names)
         pooled = Confusion.merge(self._pooled)
@@ -135,8 +135,8 @@ def score_samples(
     sizes = list(zip(sample_rows["height"], sample_rows["width"], strict=True))
     scorer, passing = Scorer(), set()
 
-    def read(place: int) -> Annotation:
-        return read_annotation(samples[place], mask_kind, sizes[place], class_count) if places[place] else Annotation()
+    def read(place: int) -> Objects:
+        return read_objects(samples[place], mask_kind, sizes[place], class_count) if places[place] else Objects()
 
     for place, known in enumerate(map_ahead(read, range(len(samples)), _AHEAD)):
         passing |= {first + place} if known.transient else set()
@@ -147,7 +147,7 @@ def score_samples(
     return scorer.tables(), passing
 
 
-def _begin(row: int, targets: Targets, known: Annotation) -> dict[str, NDArray[Any]]:
+def _begin(row: int, targets: Targets, known: Objects) -> dict[str, NDArray[Any]]:
     """Rows of the table `scores` for all targets of a sample, to be filled in where they can be scored."""
     count = len(targets.slots)
     missing = "bad_mask" if known.reason else "no_mask" if known.mask is None else "scored"

@@ -19,7 +19,7 @@ from audit.models import Execution, ModelSpec, load_classifier, weights_fingerpr
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
-from pipelines.annotations import read_annotation
+from audit.datasets.objects import read_objects
 from pipelines.attribute import Annotate, ShardMaps, attribute_samples
 from pipelines.config import RunConfig
 from pipelines.score import score_samples
@@ -173,7 +173,7 @@ def _teller() -> Callable[[int], None]:
 
 
 def _annotator(manifest: Manifest) -> Annotate:
-    return lambda sample, size: read_annotation(sample, manifest.mask_kind, size, len(manifest.classes))
+    return lambda sample, size: read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
 
 
 def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
