@@ -16,6 +16,7 @@ from audit.attribution import Attribution, Method, choose_targets
 from audit.attribution.features import activation_under
 from audit.attribution.targets import role_of
 from audit.datasets.manifest import Sample
+from audit.datasets.objects import Objects
 from audit.errors import ImageError, TransientError
 from audit.findings.grid import Placed
 from audit.images import decode_image, difference_hash, read_bytes
@@ -23,7 +24,6 @@ from audit.store.layout import FEATURES, SAMPLES, TARGETS
 from audit.store.maps import Maps, empty_maps
 from audit.views import Fit, View
 from pipelines.ahead import map_ahead
-from audit.datasets.objects import Objects
 from pipelines.config import RunConfig
 from pipelines.score import Scorer, Targets
 

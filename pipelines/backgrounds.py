@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audit.datasets.objects import Objects, read_objects
 from audit.errors import ImageError
 from audit.findings.interventions import Region, at_input, widened
 from audit.metrics.faithfulness import Image, impute
 from audit.models import Classifier
 from audit.store import Run
-from audit.datasets.objects import Objects, read_objects
 from pipelines.inputs import Input, read_input
 
 BACKGROUNDS = 8

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
+from audit.datasets.objects import Objects, read_objects
 from audit.findings.grid import Placed
 from audit.findings.null import shift_null
 from audit.findings.placement import by_cell, centre_energy, on_other_classes, peak_distance
@@ -18,7 +19,6 @@ from audit.store.layout import CELLS, CONTEXT, LEVELS
 from audit.store.quantised import Quantised
 from audit.views import View
 from pipelines.ahead import map_ahead
-from audit.datasets.objects import Objects, read_objects
 
 _AHEAD = 16
 _NUMBERS = ("area", "energy", "lift", "best_iou")

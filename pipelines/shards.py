@@ -14,12 +14,12 @@ from distributed import get_worker
 
 from audit.attribution import Method, make_method
 from audit.datasets.manifest import Manifest
+from audit.datasets.objects import read_objects
 from audit.errors import AuditError, ModelError
 from audit.models import Execution, ModelSpec, load_classifier, weights_fingerprint
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
-from audit.datasets.objects import read_objects
 from pipelines.attribute import Annotate, ShardMaps, attribute_samples
 from pipelines.config import RunConfig
 from pipelines.score import score_samples
