@@ -52,7 +52,7 @@ def compare_with_random(
     """
     config = run.record["config"]
     *_, (_, module) = randomise_from_top(classifier.module, classifier.example(), 2, seed)
-    method = make_method(config["method"], replace(classifier, module=module), options=config.get("options") or {})
+    method = make_method(config["method"], replace(classifier, module=module), options=config["options"])
     found: list[NDArray[np.float64]] = []
     with method as explain:
         for start in range(0, len(targets), batch_size):

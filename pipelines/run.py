@@ -27,7 +27,11 @@ from audit.store import Run, Shard
 from pipelines.attribute import encoding_of
 from pipelines.config import ClusterConfig, RunConfig, default_shard_size
 from pipelines.progress import SampleBar
-from pipelines.shards import PASSES, Report, Task, audit_shard, tried_path
+from pipelines.shards import PASSES, Finished, Stopped, Task, audit_shard, tried_path
+
+ShardEnd = Finished | Stopped
+ShardWork = Callable[[Shard], ShardEnd]
+"""What a worker does with a shard."""
 
 _QUEUED_PER_WORKER = 2
 
@@ -100,9 +104,9 @@ def pending(run: Run) -> list[Shard]:
 def submit_all(
     client: Client,
     shards: list[Shard],
-    work: Callable[[Shard], Report],
+    work: ShardWork,
     bar: SampleBar,
-    retry: Callable[[Shard, SampleBar], Callable[[Shard], Report] | None] | None = None,
+    retry: Callable[[Shard, SampleBar], ShardWork | None] | None = None,
 ) -> None:
     """Run `work` on every shard, a bounded number submitted at a time.
 
@@ -112,10 +116,10 @@ def submit_all(
     On KeyboardInterrupt the shards that run are waited for, the others dropped.
     """
     queue = iter(shards)
-    running: dict[Future[Report], Shard] = {}
+    running: dict[Future[ShardEnd], Shard] = {}
     completed = as_completed(loop=client.loop, raise_errors=False)
 
-    def submit(shard: Shard, job: Callable[[Shard], Report]) -> None:
+    def submit(shard: Shard, job: ShardWork) -> None:
         future = client.submit(job, shard, pure=False, key=f"shard-{shard.index:05d}-{next(_serial)}")
         running[future] = shard
         completed.add(future)
@@ -141,11 +145,11 @@ def submit_all(
 
 
 def _take(
-    future: Future[Report],
+    future: Future[ShardEnd],
     shard: Shard,
     bar: SampleBar,
-    retry: Callable[[Shard, SampleBar], Callable[[Shard], Report] | None] | None,
-) -> Callable[[Shard], Report] | None:
+    retry: Callable[[Shard, SampleBar], ShardWork | None] | None,
+) -> ShardWork | None:
     """Note a finished shard, or say what to do instead for one whose worker died."""
     if future.status == "cancelled":
         raise RunError("Lost the scheduler; what is finished is kept, run the same command again")
@@ -156,14 +160,14 @@ def _take(
         if isinstance(error, KilledWorker):
             raise RunError(f"Samples {shard.start} to {shard.stop - 1} keep killing their worker") from None
         raise RunError(_unexpected(error, future, shard))
-    report: Report = future.result()
-    if report.error:
-        raise RunError(report.error)
-    bar.advance(len(shard), report.failed)
+    end: ShardEnd = future.result()
+    if isinstance(end, Stopped):
+        raise RunError(end.reason)
+    bar.advance(len(shard), end.failed)
     return None
 
 
-def _unexpected(error: BaseException, future: Future[Report], shard: Shard) -> str:
+def _unexpected(error: BaseException, future: Future[ShardEnd], shard: Shard) -> str:
     """One line about an error that no sample's status covers, such as one raised by the model's own code."""
     last = traceback.extract_tb(future.traceback())[-1]
     reason = " ".join(str(error).split())[:300]
@@ -171,9 +175,7 @@ def _unexpected(error: BaseException, future: Future[Report], shard: Shard) -> s
     return f"Samples {shard.start} to {shard.stop - 1} stopped with {type(error).__name__}: {reason} ({where})"
 
 
-def _look_closer(
-    plan: Plan, guilty: dict[Shard, frozenset[int]], shard: Shard, bar: SampleBar
-) -> Callable[[Shard], Report]:
+def _look_closer(plan: Plan, guilty: dict[Shard, frozenset[int]], shard: Shard, bar: SampleBar) -> ShardWork:
     """Work for a shard that killed its workers: one sample at a time, without those already seen to kill.
 
     Args:
@@ -192,7 +194,7 @@ def _look_closer(
     return partial(audit_shard, replace(plan.task, compiled=False, careful=True, quarantined=guilty[shard]))
 
 
-def _drain(client: Client, running: dict[Future[Report], Shard], bar: SampleBar) -> None:
+def _drain(client: Client, running: dict[Future[ShardEnd], Shard], bar: SampleBar) -> None:
     """Wait for the shards that workers have begun, drop the others."""
     begun = {key for keys in client.processing().values() for key in keys}
     waited = [future for future in running if future.key in begun]
@@ -201,8 +203,9 @@ def _drain(client: Client, running: dict[Future[Report], Shard], bar: SampleBar)
         bar.note(f"interrupted: finishing {len(waited)} running shards (again Ctrl-C to drop them)")
         for future in as_completed(waited, loop=client.loop, raise_errors=False):
             shard = running[future]
-            if future.status == "finished" and not future.result().error:
-                bar.advance(len(shard), future.result().failed)
+            end = future.result() if future.status == "finished" else None
+            if isinstance(end, Finished):
+                bar.advance(len(shard), end.failed)
 
 
 def _with_shard_size(config: RunConfig, samples: int, explain: Method, slots: int) -> RunConfig:

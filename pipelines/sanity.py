@@ -18,13 +18,12 @@ from torch import Tensor
 from audit.attribution import check_method, make_method
 from audit.attribution.method import predicted
 from audit.attribution.sanity import randomise_from_top, rank_correlation, structural_similarity
+from audit.datasets.decoding import Readable, Unreadable, decode_sample
 from audit.datasets.manifest import Manifest
 from audit.errors import ModelError, RunError
-from audit.images import MAX_PIXELS
 from audit.models import Classifier
 from audit.store import Run, layout
 from audit.store.files import write_atomically, write_json
-from pipelines.attribute import decode_sample
 from pipelines.models import model_of_run
 from pipelines.progress import sample_bar, say
 from pipelines.report import console
@@ -144,22 +143,22 @@ def draw(record: Mapping[str, Any]) -> Figure:
 def _options(run: Run, method: str) -> dict[str, Any]:
     """The run's options for its own method, none for another."""
     config = run.record["config"]
-    return dict(config.get("options", {})) if method == config["method"] else {}
+    return dict(config["options"]) if method == config["method"] else {}
 
 
 def _images(run: Run, classifier: Classifier, count: int) -> Tensor:
     """Inputs [n, 3, H, W] of samples taken evenly over the run; unreadable ones are left out."""
-    rows = np.unique(np.linspace(0, run.samples - 1, count).round().astype(int))
-    fitted = [pixels for row in rows if (pixels := _pixels(run, int(row), classifier)) is not None]
+    rows = np.unique(np.linspace(0, run.samples - 1, count).round().astype(int)).tolist()
+    decoded = (_decoded(run, row, classifier) for row in rows)
+    fitted = [image.pixels for image in decoded if isinstance(image, Readable)]
     if not fitted:
         raise RunError(f"Expected readable images in {run.path}, found none among {len(rows)}; check the manifest")
     return classifier.preprocessing.normalise(np.stack(fitted))
 
 
-def _pixels(run: Run, row: int, classifier: Classifier) -> NDArray[np.uint8] | None:
+def _decoded(run: Run, row: int, classifier: Classifier) -> Readable | Unreadable:
     sample = next(iter(Manifest.open(run.path / layout.MANIFEST, row, row + 1)))
-    limit = run.record["config"].get("max_pixels", MAX_PIXELS)
-    return decode_sample(row, sample, classifier.preprocessing.fit, limit).pixels
+    return decode_sample(row, sample, classifier.preprocessing.fit, run.record["config"]["max_pixels"])
 
 
 def _compare(

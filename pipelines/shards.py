@@ -20,7 +20,7 @@ from audit.models import Execution, ModelSpec, load_classifier, weights_fingerpr
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
-from pipelines.attribute import Annotate, ShardMaps, attribute_samples
+from pipelines.attribute import ReadObjects, ShardMaps, attribute_samples
 from pipelines.config import RunConfig
 from pipelines.score import score_samples
 
@@ -49,16 +49,23 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a shard: its counts, or the error that stopped it."""
+class Finished:
+    """A shard is committed, with so many samples processed and failed."""
 
     shard: Shard
-    processed: int = 0
-    failed: int = 0
-    error: str | None = None
+    processed: int
+    failed: int
 
 
-def audit_shard(task: Task, shard: Shard) -> Report:
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Something that concerns the whole run stopped a shard; the reason is one line."""
+
+    shard: Shard
+    reason: str
+
+
+def audit_shard(task: Task, shard: Shard) -> Finished | Stopped:
     """Attribute, score and commit a shard. Failures that concern the whole run come back as values."""
     try:
         run = Run.open(task.run)
@@ -66,11 +73,11 @@ def audit_shard(task: Task, shard: Shard) -> Report:
         explain.progress = _teller()
         counts = _process(run, shard, task, explain)
     except (AuditError, OSError) as error:
-        return Report(shard, error=describe(error))
-    return Report(shard, counts["processed"], counts["failed"])
+        return Stopped(shard, describe(error))
+    return Finished(shard, counts["processed"], counts["failed"])
 
 
-def rescore_shard(run_path: str, shard: Shard) -> Report:
+def rescore_shard(run_path: str, shard: Shard) -> Finished | Stopped:
     """Score a shard's stored maps again and commit the scores."""
     try:
         run = Run.open(run_path)
@@ -80,8 +87,8 @@ def rescore_shard(run_path: str, shard: Shard) -> Report:
         counts = {name: entry[name] for name in ("processed", "failed", "seconds")}
         run.commit(shard, None, tables | {"samples": samples}, counts | {"transient": sum(samples["transient"])})
     except (AuditError, OSError) as error:
-        return Report(shard, error=describe(error))
-    return Report(shard, counts["processed"], counts["failed"])
+        return Stopped(shard, describe(error))
+    return Finished(shard, counts["processed"], counts["failed"])
 
 
 def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
@@ -131,14 +138,14 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, A
     began = time.perf_counter()
     manifest = run.manifest(shard)
     samples = list(manifest)
-    annotate = _annotator(manifest) if task.config.scored else None
+    objects = _objects_reader(manifest) if task.config.scored else None
     before = _noting(run, shard) if task.careful else None
     slots = run.record["slots"]
-    found = attribute_samples(samples, shard.start, explain, task.config, slots, annotate, before, task.quarantined)
-    tables: dict[str, Any] = {"samples": found.samples, "targets": found.targets, "features": found.features}
-    tables |= found.scorer.tables() if found.scorer else {}
-    counts = _counts(found) | {"seconds": round(time.perf_counter() - began, 3)}
-    run.commit(shard, found.maps, tables, counts)
+    maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
+    tables: dict[str, Any] = {"samples": maps.samples, "targets": maps.targets, "features": maps.features}
+    tables |= maps.scorer.tables() if maps.scorer else {}
+    counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3)}
+    run.commit(shard, maps.maps, tables, counts)
     if before is not None:
         tried_path(run, shard).unlink(missing_ok=True)
     return counts
@@ -172,7 +179,7 @@ def _teller() -> Callable[[int], None]:
     return tell
 
 
-def _annotator(manifest: Manifest) -> Annotate:
+def _objects_reader(manifest: Manifest) -> ReadObjects:
     return lambda sample, size: read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
 
 
@@ -185,10 +192,6 @@ def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
     return note
 
 
-def _counts(found: ShardMaps) -> dict[str, Any]:
-    failed = found.samples["status"].count("failed")
-    return {
-        "processed": len(found.maps) - failed,
-        "failed": failed,
-        "transient": sum(found.samples["transient"]),
-    }
+def _counts(maps: ShardMaps) -> dict[str, Any]:
+    failed = maps.samples["status"].count("failed")
+    return {"processed": len(maps.maps) - failed, "failed": failed, "transient": sum(maps.samples["transient"])}

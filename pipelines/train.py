@@ -12,15 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from audit.datasets.decoding import Readable, decode_sample
 from audit.datasets.manifest import Manifest, Track
 from audit.errors import ManifestError, ModelError
-from audit.images import MAX_PIXELS
 from audit.models import Classifier, Preprocessing, build_architecture, save_checkpoint
 from audit.models.sources import CHECKPOINT_FORMAT, load_state
 from audit.models.training import fit
 from audit.views import Fit
 from pipelines.ahead import map_ahead
-from pipelines.attribute import decode_sample
 from pipelines.progress import tracked
 
 _AHEAD = 64
@@ -137,11 +136,11 @@ def frame_images(manifest: Manifest, fit: Fit, store: Path, track: Track) -> tup
     shape = (len(manifest), fit.size, fit.size, 3)
     images = np.memmap(store, np.uint8, "w+", shape=shape)
     kept: list[int] = []
-    decoded = map_ahead(lambda item: decode_sample(item[0], item[1], fit, MAX_PIXELS), enumerate(manifest), _AHEAD)
-    for sample in track(decoded):
-        if sample.pixels is not None:
-            images[len(kept)] = sample.pixels
-            kept.append(sample.row)
+    decoded = map_ahead(lambda item: decode_sample(*item, fit), enumerate(manifest), _AHEAD)
+    for image in track(decoded):
+        if isinstance(image, Readable):
+            images[len(kept)] = image.pixels
+            kept.append(image.row)
     if not kept:
         raise ManifestError("Expected readable images, found none; check the manifest's root")
     return images[: len(kept)], kept

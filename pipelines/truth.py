@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from audit.datasets import read_voc
-from audit.datasets.manifest import Manifest
+from audit.datasets.decoding import Unreadable, decode_sample
+from audit.datasets.manifest import Manifest, Sample
 from audit.datasets.planted import PlantedSpec, read_truth
+from audit.errors import ImageError
 from audit.findings import misplacement, severity
 from audit.metrics import auroc
 from audit.models import Classifier, ModelSpec
 from audit.models.small import preprocessing
 from audit.store import Run
-from pipelines.attribute import decode_sample
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.progress import tracked
 from pipelines.report import class_table
@@ -173,13 +174,19 @@ def _centre_distance(maps: NDArray[np.floating]) -> NDArray[np.float64]:
 def _probabilities(classifier: Classifier, manifest: Manifest) -> dict[str, NDArray[np.float32]]:
     """Class probabilities [C] of every sample, by id."""
     samples = list(manifest)
-    found: dict[str, NDArray[np.float32]] = {}
-    fit = classifier.preprocessing.fit
+    probabilities: dict[str, NDArray[np.float32]] = {}
     for start_row in range(0, len(samples), _BATCH):
         batch = samples[start_row : start_row + _BATCH]
-        pixels = [decode_sample(0, sample, fit, 10**8).pixels for sample in batch]
-        images = classifier.preprocessing.normalise(np.stack([p for p in pixels if p is not None]))
+        pixels = np.stack([_pixels(classifier, sample) for sample in batch])
         with torch.inference_mode():
-            rows = classifier.probabilities(classifier.module(images)).numpy()
-        found |= {sample.id: row for sample, row in zip(batch, rows, strict=True)}
-    return found
+            outputs = classifier.module(classifier.preprocessing.normalise(pixels))
+            rows = classifier.probabilities(outputs).numpy()
+        probabilities |= {sample.id: row for sample, row in zip(batch, rows, strict=True)}
+    return probabilities
+
+
+def _pixels(classifier: Classifier, sample: Sample) -> NDArray[np.uint8]:
+    decoded = decode_sample(0, sample, classifier.preprocessing.fit)
+    if isinstance(decoded, Unreadable):
+        raise ImageError(decoded.reason)
+    return decoded.pixels

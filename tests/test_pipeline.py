@@ -30,7 +30,7 @@ from pipelines.attribute import attribute_samples, by_peak
 from pipelines.config import RunConfig, default_shard_size
 from pipelines.flag import flag
 from pipelines.run import Plan, prepare
-from pipelines.shards import audit_shard, rescore_shard
+from pipelines.shards import Finished, audit_shard, rescore_shard
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_scoring_stored_maps_again_gives_the_same_bytes(plan: Plan, tmp_path: Pa
     run = finished(tmp_path).run
     before = contents(run)
     for shard in run.shards:
-        assert rescore_shard(str(run.path), shard).error is None
+        assert isinstance(rescore_shard(str(run.path), shard), Finished)
     flag(run, Rules())
     assert contents(run) == before
 
@@ -143,7 +143,7 @@ def test_a_run_without_scores_has_none_and_can_be_scored_later(tmp_path: Path) -
     assert not any(plan.run.has_scores(shard) for shard in plan.run.shards)
     assert flag(plan.run, Rules())["mean_iou"] is None
     for shard in plan.run.shards:
-        assert rescore_shard(str(plan.run.path), shard).error is None
+        assert isinstance(rescore_shard(str(plan.run.path), shard), Finished)
     assert flag(plan.run, Rules())["mean_iou"] > 0
 
 

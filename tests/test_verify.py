@@ -24,6 +24,7 @@ from pipelines.config import RunConfig
 from pipelines.faithfulness import draw_targets
 from pipelines.random_weights import compare_with_random
 from pipelines.run import Plan, prepare
+from pipelines.shards import Finished
 from pipelines.suspects import _claimed, draw_suspects, with_files
 from pipelines.tried import Tried
 from pipelines.verify import Verification, intervene, verify, verify_run
@@ -103,7 +104,7 @@ def audited(folder: Path, annotated: str = "mask") -> Plan:
     spec = ModelSpec(f"{folder / 'model.py'}:build", layer="trunk", size=SIDE, mode="squash", mean=zero, std=one)
     config = RunConfig(shard_size=8, batch_size=8, roles=("label",))
     plan = prepare(str(manifest), str(folder / "run"), spec, config)
-    assert not any(report.error for report in audit_here(plan))
+    assert all(isinstance(end, Finished) for end in audit_here(plan))
     return plan
 
 
