@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from audit.datasets.objects import Objects
 from audit.findings.grid import Placed
 from audit.store.layout import FEATURES, SAMPLES, TARGETS
 from audit.store.maps import Maps, empty_maps
+from audit.store.tables import Column, Rows
 from pipelines.ahead import map_ahead
 from pipelines.config import RunConfig
-from pipelines.score import Scorer, Targets
+from pipelines.score import Explained, Scorer, Targets, score_sample
 
 QUARANTINED = "killed the worker that read it"
 ReadObjects = Callable[[Sample, tuple[int, int]], Objects]
@@ -38,7 +39,7 @@ class Prepared:
     objects: Objects
 
 
-@dataclass
+@dataclass(frozen=True)
 class ShardMaps:
     """Maps [n, K, h, w] of a shard, as the run keeps them, and its rows of tables.
 
@@ -47,10 +48,16 @@ class ShardMaps:
     """
 
     maps: Maps
-    samples: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in SAMPLES.names})
-    targets: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in TARGETS.names})
-    features: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in FEATURES.names})
+    samples: Rows = field(default_factory=lambda: Rows(SAMPLES))
+    targets: Rows = field(default_factory=lambda: Rows(TARGETS))
+    features: Rows = field(default_factory=lambda: Rows(FEATURES))
     scorer: Scorer | None = None
+
+    def tables(self) -> dict[str, dict[str, Column]]:
+        """Columns of all tables, by name."""
+        rows = {"samples": self.samples, "targets": self.targets, "features": self.features}
+        scores = self.scorer.result() if self.scorer is not None else {}
+        return {name: table.columns() for name, table in rows.items()} | scores
 
 
 def attribute_samples(
@@ -73,8 +80,8 @@ def attribute_samples(
         before: called with a row before it is touched; samples are then taken one by one, nothing ahead.
         quarantined: rows that are not touched.
     """
-    result = ShardMaps(empty_maps((len(samples), slots, *explain.grid), encoding_of(explain)))
-    result.scorer = Scorer() if read_objects else None
+    maps = empty_maps((len(samples), slots, *explain.grid), encoding_of(explain))
+    result = ShardMaps(maps, scorer=Scorer() if read_objects else None)
     fit = explain.classifier.preprocessing.fit
 
     def prepare(item: tuple[int, Sample]) -> Prepared | Unreadable:
@@ -93,7 +100,7 @@ def attribute_samples(
     ahead = 0 if before is not None else 2 * size
     for batch in _batches(map_ahead(prepare, items, ahead), size):
         for item in batch:
-            _add_sample(result.samples, item)
+            result.samples.add(**_sample_row(item))
         if prepared := [item for item in batch if isinstance(item, Prepared)]:
             _explain_batch(result, prepared, first_row, explain, config)
     return result
@@ -114,11 +121,12 @@ def _explain_batch(
     maps, peaks = by_peak(explained.maps)
     for place, prepared in enumerate(batch):
         result.maps[prepared.image.row - first_row] = maps[place]
-        first = len(result.targets["sample"])
-        _add_targets(result.targets, prepared.image, explained, place, peaks[place], explain, config.roles)
+        rows = _target_rows(prepared.image, explained, place, peaks[place], explain, config.roles)
+        result.targets.merge(rows)
         if result.scorer is not None:
-            targets = Targets.at(result.targets, range(first, len(result.targets["sample"])))
-            _score(result, result.scorer, prepared, targets, explained, place, first_row)
+            targets = Targets.at(rows.columns(), range(len(rows)))
+            activation = None if explained.activation is None else explained.activation[place].numpy()
+            _score(result, result.scorer, prepared, targets, activation, first_row)
 
 
 def _score(
@@ -126,24 +134,26 @@ def _score(
     scorer: Scorer,
     prepared: Prepared,
     targets: Targets,
-    explained: Attribution,
-    place: int,
+    activation: NDArray[np.float32] | None,
     first_row: int,
 ) -> None:
     """Score a sample from its maps as stored, and keep what lies under its heat off the object."""
     image, maps = prepared.image, result.maps[prepared.image.row - first_row]
-    placed = scorer.add(image.row, image.size, image.view, prepared.objects, targets, maps)
-    if placed is not None and explained.activation is not None:
-        _add_features(result.features, image.row, targets, placed, explained.activation[place].numpy())
+    scored = score_sample(Explained(image.row, image.size, image.view, prepared.objects, targets, maps))
+    scorer.add(scored)
+    if scored.placed is not None and activation is not None:
+        _add_features(result.features, image.row, targets, scored.placed, activation)
 
 
-def _add_features(
-    rows: dict[str, list[Any]], row: int, targets: Targets, placed: Placed, activation: NDArray[np.float32]
-) -> None:
+def _add_features(features: Rows, row: int, targets: Targets, placed: Placed, activation: NDArray[np.float32]) -> None:
     under = activation_under(activation, placed.off_heat_on((activation.shape[1], activation.shape[2])))
-    rows["sample"] += [row] * len(under)
-    rows["slot"] += targets.slots[targets.usable].tolist()
-    rows["under"] += [None if vector is None else vector.astype(np.float16) for vector in under]
+    features.extend(
+        {
+            "sample": [row] * len(under),
+            "slot": targets.slots[targets.usable].tolist(),
+            "under": [None if vector is None else vector.astype(np.float16) for vector in under],
+        }
+    )
 
 
 def encoding_of(explain: Method) -> str:
@@ -162,13 +172,12 @@ def by_peak(raw: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]
     return scaled.numpy(), peaks.numpy()
 
 
-def _add_sample(rows: dict[str, list[Any]], item: Prepared | Unreadable) -> None:
-    values = dict.fromkeys(SAMPLES.names) | (_failed(item) if isinstance(item, Unreadable) else _processed(item))
-    for name, column in rows.items():
-        column.append(values[name])
+def _sample_row(item: Prepared | Unreadable) -> dict[str, object]:
+    """A row of the table `samples`; what is not known of a sample that failed is null."""
+    return dict.fromkeys(SAMPLES.names) | (_failed(item) if isinstance(item, Unreadable) else _processed(item))
 
 
-def _failed(item: Unreadable) -> dict[str, Any]:
+def _failed(item: Unreadable) -> dict[str, object]:
     return {
         "sample": item.row,
         "id": item.sample.id,
@@ -178,7 +187,7 @@ def _failed(item: Unreadable) -> dict[str, Any]:
     }
 
 
-def _processed(prepared: Prepared) -> dict[str, Any]:
+def _processed(prepared: Prepared) -> dict[str, object]:
     image, (height, width) = prepared.image, prepared.image.size
     return {
         "sample": image.row,
@@ -193,34 +202,34 @@ def _processed(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _add_targets(
-    rows: dict[str, list[Any]],
+def _target_rows(
     image: Readable,
     explained: Attribution,
     place: int,
     peaks: NDArray[np.float32],
     explain: Method,
     roles: Sequence[str],
-) -> None:
+) -> Rows:
+    """Rows of the table `targets` of the image at a place of a batch."""
+    rows = Rows(TARGETS)
     logits, probabilities = explained.logits[place], explained.probabilities[place]
     for slot, class_id in enumerate(explained.class_ids[place].tolist()):
         if class_id < 0:
             continue
         rank = int((logits > logits[class_id]).sum())
-        values = {
-            "sample": image.row,
-            "slot": slot,
-            "class_id": class_id,
-            "class": explain.classifier.classes[class_id],
-            "role": role_of(class_id, image.sample.labels, rank, roles),
-            "rank": rank,
-            "logit": float(logits[class_id]),
-            "probability": float(probabilities[class_id]),
-            "peak": float(peaks[slot]),
-            "status": _status(explain, class_id, explained.maps[place, slot]),
-        }
-        for name, column in rows.items():
-            column.append(values[name])
+        rows.add(
+            sample=image.row,
+            slot=slot,
+            class_id=class_id,
+            role=role_of(class_id, image.sample.labels, rank, roles),
+            rank=rank,
+            logit=float(logits[class_id]),
+            probability=float(probabilities[class_id]),
+            peak=float(peaks[slot]),
+            status=_status(explain, class_id, explained.maps[place, slot]),
+            **{"class": explain.classifier.classes[class_id]},
+        )
+    return rows
 
 
 def _status(explain: Method, class_id: int, raw: torch.Tensor) -> str:

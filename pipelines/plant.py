@@ -32,7 +32,7 @@ from audit.datasets.objects import has_objects, read_objects
 from audit.errors import AuditError, ImageError, ManifestError, TransientError
 from audit.images import MAX_PIXELS, decode_image, read_bytes
 from audit.store.files import write_atomically
-from audit.store.tables import write_table
+from audit.store.tables import Rows, write_table
 
 PLANTED, TWINS, TRUTH = "planted.parquet", "twins.parquet", "truth.parquet"
 TRUTH_COLUMNS = pa.schema(
@@ -105,7 +105,7 @@ def plant(manifest: Manifest, planting: Planting, out: Path, track: Track = iter
             planted = dict(zip(track(chosen), done, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
-    if chosen and not any(one.image for one in planted.values()):
+    if chosen and not any(done.image for done in planted.values()):
         first = planted[chosen[0]].reason
         raise AuditError(f"Expected to plant the cue in {len(chosen)} images, could in none; the first: {first}")
     _write(manifest, samples, planted, planting, class_id, out)
@@ -177,29 +177,35 @@ def _write(
     out: Path,
 ) -> None:
     twins = [replace(sample, image=_absolute(sample.image), mask=_absolute(sample.mask)) for sample in samples]
-    images = {row: one.image for row, one in planted.items() if one.image}
+    images = {row: done.image for row, done in planted.items() if done.image}
     copies = (replace(twin, image=images.get(row, twin.image)) for row, twin in enumerate(twins))
     for name, listed in ((PLANTED, copies), (TWINS, iter(twins))):
         Manifest.from_samples(listed, manifest.classes, out, manifest.mask_kind).save(out / name)
-    rows = [_truth_row(sample, planted.get(row), planting, class_id) for row, sample in enumerate(samples)]
-    columns = zip(TRUTH_COLUMNS.names, zip(*rows, strict=True), strict=True)
-    write_table(out / TRUTH, dict(columns), TRUTH_COLUMNS)
+    truth = Rows(TRUTH_COLUMNS)
+    for row, sample in enumerate(samples):
+        truth.add(**_truth_row(sample, planted.get(row, _Planted()), planting, class_id))
+    write_table(out / TRUTH, truth.columns(), TRUTH_COLUMNS)
 
 
 def _absolute(path: str | None) -> Any:
     return path if path is None or "://" in path else os.path.abspath(path)
 
 
-def _truth_row(sample: Sample, one: _Planted | None, planting: Planting, class_id: int) -> tuple[Any, ...]:
-    one = one or _Planted()
-    name = planting.class_name if class_id in sample.labels else None
-    shown = one.image is not None
-    return sample.id, name, planting.cue.kind if shown else None, shown, *(one.box or (None,) * 4), one.reason
+def _truth_row(sample: Sample, done: _Planted, planting: Planting, class_id: int) -> dict[str, object]:
+    shown = done.image is not None
+    return {
+        "id": sample.id,
+        "class": planting.class_name if class_id in sample.labels else None,
+        "cue": planting.cue.kind if shown else None,
+        "planted": shown,
+        **dict(zip(("x0", "y0", "x1", "y1"), done.box or (None,) * 4, strict=True)),
+        "reason": done.reason,
+    }
 
 
 def _counts(samples: Sequence[Sample], planted: dict[int, _Planted], class_id: int) -> dict[str, int]:
-    shown = [class_id in samples[row].labels for row, one in planted.items() if one.image]
-    reasons = [one.reason for one in planted.values() if one.reason]
+    shown = [class_id in samples[row].labels for row, done in planted.items() if done.image]
+    reasons = [done.reason for done in planted.values() if done.reason]
     return {
         "samples": len(samples),
         "of_class": sum(class_id in sample.labels for sample in samples),

@@ -142,10 +142,8 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, A
     before = _noting(run, shard) if task.careful else None
     slots = run.record["slots"]
     maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
-    tables: dict[str, Any] = {"samples": maps.samples, "targets": maps.targets, "features": maps.features}
-    tables |= maps.scorer.tables() if maps.scorer else {}
     counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3)}
-    run.commit(shard, maps.maps, tables, counts)
+    run.commit(shard, maps.maps, maps.tables(), counts)
     if before is not None:
         tried_path(run, shard).unlink(missing_ok=True)
     return counts
@@ -193,5 +191,6 @@ def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
 
 
 def _counts(maps: ShardMaps) -> dict[str, Any]:
-    failed = maps.samples["status"].count("failed")
-    return {"processed": len(maps.maps) - failed, "failed": failed, "transient": sum(maps.samples["transient"])}
+    failed = sum(status == "failed" for status in maps.samples.column("status"))
+    transient = sum(maps.samples.column("transient"))
+    return {"processed": len(maps.samples) - failed, "failed": failed, "transient": transient}

@@ -167,7 +167,7 @@ def test_taking_samples_one_by_one_gives_the_same_statuses_and_maps(plan: Plan) 
             list(plan.run.manifest(shard)), shard.start, explain, CONFIG, 2, None, touched.append, frozenset({5})
         )
     assert touched == [4, 6, 7]
-    assert found.samples["status"] == ["processed", "failed", "processed", "processed"]
+    assert found.samples.column("status") == ["processed", "failed", "processed", "processed"]
     assert np.isnan(found.maps[1]).all()
     np.testing.assert_allclose(found.maps[[0, 2, 3]], plan.run.maps(4, 8)[[0, 2, 3]], atol=1e-3)
 
