@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -120,7 +121,7 @@ def _explainer(
     return make_method(method, classifier, execution, dict(options)).__enter__()
 
 
-def tried_path(run: Run, shard: Shard) -> Any:
+def tried_path(run: Run, shard: Shard) -> Path:
     """File in which a careful task notes the row it is about to touch."""
     return run.path / LEDGER / f"{shard.index:05d}.trying"
 

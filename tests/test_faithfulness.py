@@ -22,7 +22,7 @@ from audit.store import Run
 from audit.views import Fit
 from pipelines import cli
 from pipelines.faithfulness import MEASURES, Trial, draw_targets, measure_run
-from pipelines.run import Plan
+from pipelines.plan import Plan
 
 COUNT = 18
 

@@ -29,7 +29,7 @@ from pipelines.ahead import map_ahead
 from pipelines.attribute import attribute_samples, by_peak
 from pipelines.config import RunConfig, default_shard_size
 from pipelines.flag import flag
-from pipelines.run import Plan, prepare
+from pipelines.plan import Plan, prepare
 from pipelines.shards import Finished, audit_shard, rescore_shard
 
 

@@ -36,8 +36,8 @@ from audit.pictures import read_picture
 from audit.store import Run
 from audit.store.maps import shard_files
 from pipelines.config import RunConfig
+from pipelines.plan import Plan, prepare
 from pipelines.report import cost_line, maps_line, maps_record
-from pipelines.run import Plan, prepare
 from pipelines.shards import Finished, rescore_shard
 
 

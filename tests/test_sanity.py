@@ -31,7 +31,7 @@ from audit.attribution.sanity import (
 )
 from audit.models.small import build
 from audit.store import Run
-from pipelines.run import Plan
+from pipelines.plan import Plan
 from pipelines.sanity import SanityCheck, check_sanity
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)

@@ -22,8 +22,8 @@ from audit.store.tables import read_table, write_table
 from pipelines.backgrounds import choose_backgrounds, gather_backgrounds
 from pipelines.config import RunConfig
 from pipelines.faithfulness import draw_targets
+from pipelines.plan import Plan, prepare
 from pipelines.random_weights import compare_with_random
-from pipelines.run import Plan, prepare
 from pipelines.shards import Finished
 from pipelines.suspects import _claimed, draw_suspects, with_files
 from pipelines.tried import Tried

@@ -14,7 +14,7 @@ from audit.models import ModelSpec
 from audit.store import Run
 from pipelines.config import RunConfig
 from pipelines.flag import flag
-from pipelines.run import prepare
+from pipelines.plan import prepare
 from pipelines.shards import Finished, audit_shard
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -30,9 +30,10 @@ from audit.models import Execution, ModelSpec, load_classifier
 from audit.models.execution import Compiled, in_precision
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
-from pipelines.progress import sample_bar
-from pipelines.run import Plan, audit, prepare
+from pipelines.plan import Plan, prepare
+from pipelines.schedule import audit
 from pipelines.shards import Task, explainer
+from pipelines.terminal import TerminalProgress
 from tests.benchmarks.timing import Row, interleave, speed_row, timed
 
 IMAGES = 256
@@ -115,8 +116,7 @@ def audited(client: Client, plan: Callable[[], Plan]) -> Callable[[], float]:
 
 
 def _audit(plan: Plan, client: Client) -> None:
-    with sample_bar("auditing", IMAGES) as bar:
-        audit(plan, client, bar)
+    audit(plan, client, TerminalProgress())
     account = plan.run.account()
     assert account.processed == IMAGES, account
 

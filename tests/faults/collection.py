@@ -28,7 +28,8 @@ from audit.store import Run, layout
 from pipelines import cli
 from pipelines.config import RunConfig
 from pipelines.flag import flag
-from pipelines.run import Plan, pending, prepare
+from pipelines.plan import Plan, prepare
+from pipelines.schedule import pending
 from pipelines.shards import Finished, Stopped, audit_shard
 
 CLASSES = ("disc", "box", "bar")

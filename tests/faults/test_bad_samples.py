@@ -39,7 +39,8 @@ from faults.collection import (
     statuses,
     write_model,
 )
-from pipelines.run import pending, prepare
+from pipelines.plan import prepare
+from pipelines.schedule import pending
 from pipelines.shards import Finished, rescore_shard
 
 Writer = Callable[[Path], object]

@@ -23,7 +23,7 @@ from faults.collection import (
     resumed,
     write_model,
 )
-from pipelines.run import Plan, prepare
+from pipelines.plan import Plan, prepare
 from pipelines.shards import Stopped, audit_shard
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from faults.collection import account, audit_here, camaudit, contents, finished, planned, resumed
-from pipelines.run import pending
+from pipelines.schedule import pending
 from pipelines.shards import Finished, Stopped, audit_shard
 
 WRITES = {
