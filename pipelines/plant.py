@@ -26,11 +26,12 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from audit.datasets import Manifest, Sample, Track
+from audit.datasets import Manifest, Sample
 from audit.datasets.cues import NEEDS_OBJECTS, Bounds, Cue, paint_cue
 from audit.datasets.objects import has_objects, read_objects
 from audit.errors import AuditError, ImageError, ManifestError, TransientError
 from audit.images import MAX_PIXELS, decode_image, read_bytes
+from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically
 from audit.store.tables import Rows, write_table
 
@@ -82,7 +83,7 @@ class _Planted:
     reason: str | None = None
 
 
-def plant(manifest: Manifest, planting: Planting, out: Path, track: Track = iter) -> dict[str, int]:
+def plant(manifest: Manifest, planting: Planting, out: Path, progress: Progress = silent) -> dict[str, int]:
     """Write the copy.
 
     Returns:
@@ -102,7 +103,7 @@ def plant(manifest: Manifest, planting: Planting, out: Path, track: Track = iter
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(work, chosen, (samples[row] for row in chosen))
         try:
-            planted = dict(zip(track(chosen), done, strict=True))
+            planted = dict(zip(tracked(progress, "planting", chosen), done, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
     if chosen and not any(done.image for done in planted.values()):

@@ -6,7 +6,7 @@ as well does not come from what was learnt, but from where objects lie and from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from audit.findings.grid import Placed
 from audit.findings.null import shift_null
 from audit.metrics.faithfulness import bootstrap_means
 from audit.models import Classifier
+from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.files import write_json
 from pipelines.backgrounds import known_objects
@@ -38,14 +39,14 @@ def compare_with_random(
     targets: Sequence[Mapping[str, Any]],
     seed: int = 0,
     batch_size: int = 16,
-    progress: Callable[[int, int], None] = lambda _done, _failed: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Score targets by the run's maps and by those of its model with random weights; writes `report/null.json`.
 
     Args:
         targets: of `pipelines.faithfulness.draw_targets`. Those without a known object are left out.
         seed: of the weights and of the intervals.
-        progress: called with targets done, and unreadable ones among them.
+        progress: told of every batch of targets; the unreadable ones failed.
 
     Raises:
         RunError: none of the targets has an object that is known.
@@ -54,12 +55,12 @@ def compare_with_random(
     *_, (_, module) = randomise_from_top(classifier.module, classifier.example(), 2, seed)
     method = make_method(config["method"], replace(classifier, module=module), options=config["options"])
     found: list[NDArray[np.float64]] = []
-    with method as explain:
+    with method as explain, stretch(progress, "random weights", len(targets)):
         for start in range(0, len(targets), batch_size):
             batch = targets[start : start + batch_size]
             readable = [(target, one) for target in batch if (one := _read(run, classifier, target))]
             found += _both(run, explain, readable) if readable else []
-            progress(len(batch), len(batch) - len(readable))
+            progress(Advanced(len(batch), len(batch) - len(readable)))
     if not found:
         raise RunError(f"Expected targets with known objects in {run.path} to compare with random weights, found none")
     scored = [values for values in found if not np.isnan(values).any()]

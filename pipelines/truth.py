@@ -22,9 +22,9 @@ from audit.findings import misplacement, severity
 from audit.metrics import auroc
 from audit.models import Classifier, ModelSpec
 from audit.models.small import preprocessing
+from audit.progress import Progress, silent
 from audit.store import Run
 from pipelines.config import ClusterConfig, RunConfig
-from pipelines.progress import tracked
 from pipelines.report import class_table
 from pipelines.start import Request, start
 from pipelines.train import Training, train, use_all_cores
@@ -43,22 +43,29 @@ _SCORES = ["sample", "slot", "status", "area", "energy", "lift", "p_low", "p_hig
 
 
 def train_on_planted(
-    scenes: Path, spec: PlantedSpec, epochs: int, learning_rate: float = 4e-3, batch_size: int = 64
+    scenes: Path,
+    spec: PlantedSpec,
+    epochs: int,
+    learning_rate: float = 4e-3,
+    batch_size: int = 64,
+    progress: Progress = silent,
 ) -> Path:
     """Train a small network on the biased scenes of a drawn benchmark; returns its checkpoint, in the same folder."""
     model = scenes / "model.pt"
     use_all_cores()
     training = Training(_ARCH, preprocessing(spec.size), epochs, learning_rate, batch_size, spec.seed)
-    train(read_voc(scenes, split="train", track=tracked("indexing")), training, model)
+    train(read_voc(scenes, split="train", progress=progress), training, model, progress)
     return model
 
 
-def audit_planted(scenes: Path, model: Path, out: Path, cluster: ClusterConfig, shown: Shown = "val") -> Run:
+def audit_planted(
+    scenes: Path, model: Path, out: Path, cluster: ClusterConfig, shown: Shown = "val", progress: Progress = silent
+) -> Run:
     """Audit the labels of the test scenes."""
     manifest = scenes / ("test.parquet" if shown == "val" else f"{shown}.parquet")
-    read_voc(scenes, split=shown, track=tracked("indexing")).save(manifest)
+    read_voc(scenes, split=shown, progress=progress).save(manifest)
     config = RunConfig(roles=("label",), shard_size=100, batch_size=50)
-    start(Request(manifest, out, ModelSpec(str(model)), config, cluster, set_aside=True))
+    start(Request(manifest, out, ModelSpec(str(model)), config, cluster, set_aside=True), progress)
     return Run.open(out)
 
 

@@ -24,6 +24,7 @@ from pipelines.inputs import Input, class_probabilities, read_input
 from pipelines.progress import sample_bar
 from pipelines.random_weights import compare_with_random
 from pipelines.suspects import draw_suspects, with_files
+from pipelines.terminal import TerminalProgress
 from pipelines.tried import Tried
 
 Progress = Callable[[int, int], None]
@@ -76,8 +77,7 @@ def _objects_known(run: Run) -> bool:
 def _random_weights(run: Run, classifier: Classifier, asked: Verification) -> dict[str, Any]:
     targets = draw_targets(run, asked.sample, asked.seed, scored=True)
     try:
-        with sample_bar("random weights", len(targets)) as bar:
-            return compare_with_random(run, classifier, targets, asked.seed, asked.batch_size, bar.advance)
+        return compare_with_random(run, classifier, targets, asked.seed, asked.batch_size, TerminalProgress())
     except RunError as error:  # the interventions are written, and stand without it
         return {"says": str(error)}
 

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from audit.datasets.classes import preview
 from audit.datasets.folder import unique_ids
-from audit.datasets.manifest import Manifest, Sample, Track
+from audit.datasets.manifest import Manifest, Sample
 from audit.errors import ManifestError
+from audit.progress import Progress, silent, tracked
 
 _ROLES = {"image": ("image", "path"), "id": ("id",), "labels": ("labels", "label"), "mask": ("mask",)}
 _SEPARATOR = re.compile("[;|]")
@@ -31,7 +32,7 @@ def read_table(
     root: str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
     mask_kind: str = "index",
-    track: Track = iter,
+    progress: Progress = silent,
 ) -> Manifest:
     """Index the rows of a CSV or Parquet file. Cells are text and pass unchanged, whatever they hold.
 
@@ -44,7 +45,7 @@ def read_table(
         root: folder or URL prefix that the paths are relative to; default: the table's folder.
         classes: the class names; default: the distinct labels, sorted.
         mask_kind: one of `MASK_KINDS`.
-        track: shows progress over the rows.
+        progress: told of every row.
 
     Raises:
         ManifestError: not such a table, no path column or an empty path, or a label outside `classes`.
@@ -68,7 +69,7 @@ def read_table(
             mask=masks[row],
             attributes={name: values[row] for name, values in columns.items()},
         )
-        for row in track(range(count))
+        for row in tracked(progress, "indexing", range(count))
     )
     return Manifest.from_samples(samples, names, root=Path(path).parent if root is None else root, mask_kind=mask_kind)
 
