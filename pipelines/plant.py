@@ -137,8 +137,8 @@ def _refuse(
 
 def _streams(planting: Planting, id_: str) -> list[np.random.Generator]:
     """Independent streams of one sample: whether it gets the cue, and the cue."""
-    own = int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
-    return np.random.default_rng([planting.seed, own]).spawn(2)
+    key = int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
+    return np.random.default_rng([planting.seed, key]).spawn(2)
 
 
 def _is_chosen(sample: Sample, class_id: int, planting: Planting) -> bool:

@@ -37,7 +37,7 @@ class Task:
 
     Attributes:
         careful: take samples one by one and note each before it is touched, to find one that kills the worker.
-        quarantined: rows found so.
+        quarantined: rows that are left out, for they kill the worker.
     """
 
     run: str
@@ -115,9 +115,11 @@ def _explainer(
 ) -> Method:
     torch.set_num_threads(threads)
     classifier = load_classifier(spec, classes=classes)
-    found = weights_fingerprint(classifier.module)
-    if found != fingerprint:
-        raise ModelError(f"Expected the weights that the run began with ({fingerprint}), got {found} from {spec.model}")
+    loaded = weights_fingerprint(classifier.module)
+    if loaded != fingerprint:
+        raise ModelError(
+            f"Expected the weights that the run began with ({fingerprint}), got {loaded} from {spec.model}"
+        )
     return make_method(method, classifier, execution, dict(options)).__enter__()
 
 

@@ -75,12 +75,12 @@ def load_all_but_head(module: nn.Module, path: str) -> None:
     """
     state = load_state(path)
     state = state.get("state", state) if state.get("format") == CHECKPOINT_FORMAT else state
-    own = module.state_dict()
-    fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
-    layers = {name.rpartition(".")[0] for name in (own.keys() | state.keys()) - fitting}
+    fresh = module.state_dict()
+    fitting = {name for name in fresh.keys() & state.keys() if fresh[name].shape == state[name].shape}
+    layers = {name.rpartition(".")[0] for name in (fresh.keys() | state.keys()) - fitting}
     if len(layers) > 1:
         raise ModelError(f"Expected weights of {type(module).__name__}, its head aside, got others in {path}")
-    module.load_state_dict(own | {name: state[name] for name in fitting})
+    module.load_state_dict(fresh | {name: state[name] for name in fitting})
 
 
 def _fit_labels(
@@ -131,10 +131,10 @@ def default_preprocessing(size: int) -> Preprocessing:
 
 def _label_array(labels: Sequence[Sequence[int]], class_count: int, multi_label: bool) -> NDArray[np.generic]:
     if not multi_label:
-        return np.array([own[0] for own in labels], np.int64)
+        return np.array([class_ids[0] for class_ids in labels], np.int64)
     array = np.zeros((len(labels), class_count), np.float32)
-    for row, own in enumerate(labels):
-        array[row, list(own)] = 1
+    for row, class_ids in enumerate(labels):
+        array[row, list(class_ids)] = 1
     return array
 
 

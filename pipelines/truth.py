@@ -106,10 +106,10 @@ def reliance(run: Run, scenes: Path, classifier: Classifier, shown: Shown = "val
     with_cue = _probabilities(classifier, read_voc(scenes, split="val"))
     without = _probabilities(classifier, read_voc(scenes, split="twins"))
     ids = [classifier.classes.index(name) for name in truth["class"]]
-    own = [with_cue[name][class_id] for name, class_id in zip(truth["id"], ids, strict=True)]
+    cued = [with_cue[name][class_id] for name, class_id in zip(truth["id"], ids, strict=True)]
     twin = [without[name][class_id] for name, class_id in zip(truth["twin"], ids, strict=True)]
     right = [int(without[name].argmax()) == class_id for name, class_id in zip(truth["twin"], ids, strict=True)]
-    truth = truth.assign(reliance=np.subtract(own, twin), right_without_cue=right)
+    truth = truth.assign(reliance=np.subtract(cued, twin), right_without_cue=right)
     table: pd.DataFrame = truth.merge(_scored(run), on="audited", how="left")
     return table
 

@@ -146,12 +146,12 @@ def _number_labels(
 ) -> tuple[tuple[str, ...], LabelIds]:
     """Class names, and the class ids of every combination of labels that occurs."""
     combinations = set(labels)
-    found = sorted({label for combination in combinations for label in combination})
-    names = tuple(found if classes is None else classes)
+    labelled = sorted({label for combination in combinations for label in combination})
+    names = tuple(labelled if classes is None else classes)
     class_ids = {name: place for place, name in enumerate(names)}
-    unknown = [label for label in found if label not in class_ids]
-    if unknown and all(_INTEGER.fullmatch(label) for label in found):
-        class_ids, unknown = {label: int(label) for label in found}, []
+    unknown = [label for label in labelled if label not in class_ids]
+    if unknown and all(_INTEGER.fullmatch(label) for label in labelled):
+        class_ids, unknown = {label: int(label) for label in labelled}, []
     if unknown:
         raise ManifestError(f"Expected labels of {path} among {preview(names)}, got {unknown[0]!r}; correct it")
     return names, {combination: _ascending(combination, class_ids) for combination in combinations}

@@ -52,7 +52,7 @@ def file_stem(sample_id: str) -> str:
     >>> file_stem("dogs/../01 a")
     'dogs__%2E%2E__01%20a'
     """
-    name = _UNUSUAL.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), sample_id)
+    name = _UNUSUAL.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), sample_id)
     name = name.replace("/", "__")
     if len(name.encode()) <= _LONGEST:
         return name
