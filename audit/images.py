@@ -131,18 +131,6 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArra
         return _rgb(open_upright(data, name, max_pixels))
 
 
-def image_size(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(height, width) of the upright image in pixels, from its header.
-
-    Raises:
-        ImageError: as `decode_image`, as far as the header tells.
-    """
-    with _named_errors(data, name, _KINDS):
-        image = _open(data, name, max_pixels, _KINDS)
-        width, height = image.size
-        return (width, height) if _orientation(image, data) >= 5 else (height, width)
-
-
 def difference_hash(image: NDArray[np.uint8]) -> int:
     """64 bits that near-duplicates share: whether brightness rises to the right, on 8 x 8 places of an image [H, W, 3].
 

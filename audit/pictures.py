@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from audit.datasets.manifest import Manifest, Sample
+from audit.datasets.objects import read_objects
 from audit.errors import AuditError
 from audit.images import decode_image, read_bytes
-from audit.masks import draw_boxes, object_mask, read_mask
+from audit.masks import object_mask
 from audit.render import draw_contour, enlarge, overlay, resize_mask, scale_view, shrink, thumbnail, tint
 from audit.segmentation import pseudo_mask
 from audit.store import Run, layout
@@ -111,8 +112,7 @@ def read_picture(run: Run, sample: Mapping[str, Any], slot: int, class_id: int, 
     if image is None or notices:
         return Picture(None if image is None else shrink(image, longest), None, None, _view(sample), notices)
     heat = _attempt(notices, lambda: _read_map(run, row, slot))
-    truth = _attempt(notices, lambda: _read_objects(listed, manifest, size))
-    target = None if truth is None else object_mask(truth, class_id)
+    target = _attempt(notices, lambda: _read_object(listed, manifest, size, class_id, notices))
     return _shrunk(image, heat, target, _view(sample), notices, longest)
 
 
@@ -157,11 +157,14 @@ def _read_image(sample: Sample, digest: str | None, notices: list[str]) -> NDArr
     return decode_image(data, sample.image)
 
 
-def _read_objects(sample: Sample, manifest: Manifest, size: tuple[int, int]) -> NDArray[np.int16] | None:
-    """The sample's mask, or its boxes where it has none, as they were scored; None without either."""
-    if sample.mask is not None or sample.regions is not None:
-        return read_mask(sample, manifest.mask_kind, size, len(manifest.classes))
-    return draw_boxes(sample.boxes, size) if sample.boxes else None
+def _read_object(
+    sample: Sample, manifest: Manifest, size: tuple[int, int], class_id: int, notices: list[str]
+) -> NDArray[np.bool_] | None:
+    """Pixels [H, W] of the class, as they were scored; None where no object is known."""
+    objects = read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
+    if objects.reason is not None:
+        notices.append(objects.reason)
+    return None if objects.mask is None else object_mask(objects.mask, class_id)
 
 
 def _read_map(run: Run, row: int, slot: int) -> NDArray[np.float32] | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,51 +14,32 @@ from numpy.typing import NDArray
 from audit.attribution import Attribution, Method, choose_targets
 from audit.attribution.features import activation_under
 from audit.attribution.targets import role_of
+from audit.datasets.decoding import Readable, Unreadable, decode_sample
 from audit.datasets.manifest import Sample
-from audit.errors import ImageError, TransientError
+from audit.datasets.objects import Objects
 from audit.findings.grid import Placed
-from audit.images import decode_image, difference_hash, read_bytes
 from audit.store.layout import FEATURES, SAMPLES, TARGETS
 from audit.store.maps import Maps, empty_maps
-from audit.views import Fit, View
+from audit.store.tables import Column, Rows
 from pipelines.ahead import map_ahead
-from pipelines.annotations import Annotation
 from pipelines.config import RunConfig
-from pipelines.score import Scorer, Targets
+from pipelines.score import Explained, Scorer, Targets, score_sample
 
 QUARANTINED = "killed the worker that read it"
-Annotate = Callable[[Sample, tuple[int, int]], Annotation]
+ReadObjects = Callable[[Sample, tuple[int, int]], Objects]
 """From a sample and the (height, width) of its upright image to what is known of its objects."""
 _Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A sample as the network will see it, or why it cannot.
+class Prepared:
+    """A sample ready to be explained, and what is known of its objects: nothing, where it is not to be scored."""
 
-    Attributes:
-        row: its row in the manifest.
-        pixels: [size, size, 3] fitted image, None if it failed.
-        height, width, view: of the upright image.
-        digest: of the file's bytes.
-        look: difference hash of the fitted image.
-        known: of its objects, where that was asked.
-    """
-
-    row: int
-    sample: Sample
-    pixels: NDArray[np.uint8] | None = None
-    height: int | None = None
-    width: int | None = None
-    view: View | None = None
-    digest: str | None = None
-    look: int | None = None
-    reason: str | None = None
-    transient: bool = False
-    known: Annotation | None = None
+    image: Readable
+    objects: Objects
 
 
-@dataclass
+@dataclass(frozen=True)
 class ShardMaps:
     """Maps [n, K, h, w] of a shard, as the run keeps them, and its rows of tables.
 
@@ -68,10 +48,16 @@ class ShardMaps:
     """
 
     maps: Maps
-    samples: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in SAMPLES.names})
-    targets: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in TARGETS.names})
-    features: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in FEATURES.names})
+    samples: Rows = field(default_factory=lambda: Rows(SAMPLES))
+    targets: Rows = field(default_factory=lambda: Rows(TARGETS))
+    features: Rows = field(default_factory=lambda: Rows(FEATURES))
     scorer: Scorer | None = None
+
+    def tables(self) -> dict[str, dict[str, Column]]:
+        """Columns of all tables, by name."""
+        rows = {"samples": self.samples, "targets": self.targets, "features": self.features}
+        scores = self.scorer.result() if self.scorer is not None else {}
+        return {name: table.columns() for name, table in rows.items()} | scores
 
 
 def attribute_samples(
@@ -80,7 +66,7 @@ def attribute_samples(
     explain: Method,
     config: RunConfig,
     slots: int,
-    annotate: Annotate | None = None,
+    read_objects: ReadObjects | None = None,
     before: Callable[[int], None] | None = None,
     quarantined: frozenset[int] = frozenset(),
 ) -> ShardMaps:
@@ -90,49 +76,34 @@ def attribute_samples(
         samples: they begin at row `first_row` of the manifest.
         explain: the method, entered.
         slots: K.
-        annotate: reads what is known of a sample's objects; nothing is scored without.
+        read_objects: nothing is scored without.
         before: called with a row before it is touched; samples are then taken one by one, nothing ahead.
         quarantined: rows that are not touched.
     """
-    result = ShardMaps(empty_maps((len(samples), slots, *explain.grid), encoding_of(explain)))
-    result.scorer = Scorer() if annotate else None
+    maps = empty_maps((len(samples), slots, *explain.grid), encoding_of(explain))
+    result = ShardMaps(maps, scorer=Scorer() if read_objects else None)
     fit = explain.classifier.preprocessing.fit
 
-    def decode(item: tuple[int, Sample]) -> Decoded:
+    def prepare(item: tuple[int, Sample]) -> Prepared | Unreadable:
         row, sample = item
         if row in quarantined:
-            return Decoded(row, sample, reason=QUARANTINED)
+            return Unreadable(row, sample, QUARANTINED)
         if before is not None:
             before(row)
         decoded = decode_sample(row, sample, fit, config.max_pixels)
-        if annotate is None or decoded.height is None or decoded.width is None:
+        if isinstance(decoded, Unreadable):
             return decoded
-        return replace(decoded, known=annotate(sample, (decoded.height, decoded.width)))
+        return Prepared(decoded, read_objects(sample, decoded.size) if read_objects else Objects())
 
     items = enumerate(samples, first_row)
     size = 1 if before is not None else config.batch_size
     ahead = 0 if before is not None else 2 * size
-    for batch in _batches(map_ahead(decode, items, ahead), size):
-        for decoded in batch:
-            _add_sample(result.samples, decoded)
-        readable = [decoded for decoded in batch if decoded.pixels is not None]
-        if readable:
-            _explain_batch(result, readable, first_row, explain, config)
+    for batch in _batches(map_ahead(prepare, items, ahead), size):
+        for item in batch:
+            result.samples.add(**_sample_row(item))
+        if prepared := [item for item in batch if isinstance(item, Prepared)]:
+            _explain_batch(result, prepared, first_row, explain, config)
     return result
-
-
-def decode_sample(row: int, sample: Sample, fit: Fit, max_pixels: int) -> Decoded:
-    """Read, decode and fit one image; what goes wrong with it becomes its reason."""
-    try:
-        data = read_bytes(sample.image)
-        image = decode_image(data, sample.image, max_pixels)
-    except TransientError as error:
-        return Decoded(row, sample, reason=str(error), transient=True)
-    except ImageError as error:
-        return Decoded(row, sample, reason=str(error))
-    pixels, view = fit(image)
-    digest = hashlib.blake2b(data, digest_size=8).hexdigest()
-    return Decoded(row, sample, pixels, image.shape[0], image.shape[1], view, digest, difference_hash(pixels))
 
 
 def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
@@ -141,45 +112,48 @@ def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
 
 
 def _explain_batch(
-    result: ShardMaps, batch: Sequence[Decoded], first_row: int, explain: Method, config: RunConfig
+    result: ShardMaps, batch: Sequence[Prepared], first_row: int, explain: Method, config: RunConfig
 ) -> None:
-    labels = [decoded.sample.labels for decoded in batch]
+    labels = [prepared.image.sample.labels for prepared in batch]
     slots = result.maps.shape[1]
-    images = explain.classifier.preprocessing.normalise(np.stack([decoded.pixels for decoded in batch]))  # type: ignore[misc]
-    found = explain.attribute(images, lambda logits: choose_targets(config.roles, labels, logits, slots))
-    maps, peaks = by_peak(found.maps)
-    for place, decoded in enumerate(batch):
-        result.maps[decoded.row - first_row] = maps[place]
-        first = len(result.targets["sample"])
-        _add_targets(result.targets, decoded, found, place, peaks[place], explain, config.roles)
+    images = explain.classifier.preprocessing.normalise(np.stack([prepared.image.pixels for prepared in batch]))
+    explained = explain.attribute(images, lambda logits: choose_targets(config.roles, labels, logits, slots))
+    maps, peaks = by_peak(explained.maps)
+    for place, prepared in enumerate(batch):
+        result.maps[prepared.image.row - first_row] = maps[place]
+        rows = _target_rows(prepared.image, explained, place, peaks[place], explain, config.roles)
+        result.targets.merge(rows)
         if result.scorer is not None:
-            rows = range(first, len(result.targets["sample"]))
-            _score(result, decoded, Targets.at(result.targets, rows), found, place, first_row)
+            targets = Targets.at(rows.columns(), range(len(rows)))
+            activation = None if explained.activation is None else explained.activation[place].numpy()
+            _score(result, result.scorer, prepared, targets, activation, first_row)
 
 
 def _score(
-    result: ShardMaps, decoded: Decoded, targets: Targets, found: Attribution, place: int, first_row: int
+    result: ShardMaps,
+    scorer: Scorer,
+    prepared: Prepared,
+    targets: Targets,
+    activation: NDArray[np.float32] | None,
+    first_row: int,
 ) -> None:
     """Score a sample from its maps as stored, and keep what lies under its heat off the object."""
-    assert result.scorer is not None
-    assert decoded.known is not None
-    assert decoded.view is not None
-    assert decoded.height is not None
-    assert decoded.width is not None
-    size = (decoded.height, decoded.width)
-    maps = result.maps[decoded.row - first_row]
-    placed = result.scorer.add(decoded.row, size, decoded.view, decoded.known, targets, maps)
-    if placed is not None and found.activation is not None:
-        _add_features(result.features, decoded.row, targets, placed, found.activation[place].numpy())
+    image, maps = prepared.image, result.maps[prepared.image.row - first_row]
+    scored = score_sample(Explained(image.row, image.size, image.view, prepared.objects, targets, maps))
+    scorer.add(scored)
+    if scored.placed is not None and activation is not None:
+        _add_features(result.features, image.row, targets, scored.placed, activation)
 
 
-def _add_features(
-    rows: dict[str, list[Any]], row: int, targets: Targets, placed: Placed, activation: NDArray[np.float32]
-) -> None:
+def _add_features(features: Rows, row: int, targets: Targets, placed: Placed, activation: NDArray[np.float32]) -> None:
     under = activation_under(activation, placed.off_heat_on((activation.shape[1], activation.shape[2])))
-    rows["sample"] += [row] * len(under)
-    rows["slot"] += targets.slots[targets.usable].tolist()
-    rows["under"] += [None if vector is None else vector.astype(np.float16) for vector in under]
+    features.extend(
+        {
+            "sample": [row] * len(under),
+            "slot": targets.slots[targets.usable].tolist(),
+            "under": [None if vector is None else vector.astype(np.float16) for vector in under],
+        }
+    )
 
 
 def encoding_of(explain: Method) -> str:
@@ -198,52 +172,64 @@ def by_peak(raw: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]
     return scaled.numpy(), peaks.numpy()
 
 
-def _add_sample(rows: dict[str, list[Any]], decoded: Decoded) -> None:
-    view = decoded.view
-    values = {
-        "sample": decoded.row,
-        "id": decoded.sample.id,
-        "status": "failed" if decoded.pixels is None else "processed",
-        "reason": decoded.reason,
-        "transient": decoded.transient or (decoded.known is not None and decoded.known.transient),
-        "height": decoded.height,
-        "width": decoded.width,
-        "digest": decoded.digest,
-        "look": decoded.look,
-        **{name: getattr(view, name, None) for name in ("x0", "y0", "x1", "y1")},
+def _sample_row(item: Prepared | Unreadable) -> dict[str, object]:
+    """A row of the table `samples`; what is not known of a sample that failed is null."""
+    return dict.fromkeys(SAMPLES.names) | (_failed(item) if isinstance(item, Unreadable) else _processed(item))
+
+
+def _failed(item: Unreadable) -> dict[str, object]:
+    return {
+        "sample": item.row,
+        "id": item.sample.id,
+        "status": "failed",
+        "reason": item.reason,
+        "transient": item.transient,
     }
-    for name, column in rows.items():
-        column.append(values[name])
 
 
-def _add_targets(
-    rows: dict[str, list[Any]],
-    decoded: Decoded,
-    found: Attribution,
+def _processed(prepared: Prepared) -> dict[str, object]:
+    image, (height, width) = prepared.image, prepared.image.size
+    return {
+        "sample": image.row,
+        "id": image.sample.id,
+        "status": "processed",
+        "transient": prepared.objects.transient,
+        "height": height,
+        "width": width,
+        **asdict(image.view),
+        "digest": image.digest,
+        "look": image.look,
+    }
+
+
+def _target_rows(
+    image: Readable,
+    explained: Attribution,
     place: int,
     peaks: NDArray[np.float32],
     explain: Method,
     roles: Sequence[str],
-) -> None:
-    logits, probabilities = found.logits[place], found.probabilities[place]
-    for slot, class_id in enumerate(found.class_ids[place].tolist()):
+) -> Rows:
+    """Rows of the table `targets` of the image at a place of a batch."""
+    rows = Rows(TARGETS)
+    logits, probabilities = explained.logits[place], explained.probabilities[place]
+    for slot, class_id in enumerate(explained.class_ids[place].tolist()):
         if class_id < 0:
             continue
         rank = int((logits > logits[class_id]).sum())
-        values = {
-            "sample": decoded.row,
-            "slot": slot,
-            "class_id": class_id,
-            "class": explain.classifier.classes[class_id],
-            "role": role_of(class_id, decoded.sample.labels, rank, roles),
-            "rank": rank,
-            "logit": float(logits[class_id]),
-            "probability": float(probabilities[class_id]),
-            "peak": float(peaks[slot]),
-            "status": _status(explain, class_id, found.maps[place, slot]),
-        }
-        for name, column in rows.items():
-            column.append(values[name])
+        rows.add(
+            sample=image.row,
+            slot=slot,
+            class_id=class_id,
+            role=role_of(class_id, image.sample.labels, rank, roles),
+            rank=rank,
+            logit=float(logits[class_id]),
+            probability=float(probabilities[class_id]),
+            peak=float(peaks[slot]),
+            status=_status(explain, class_id, explained.maps[place, slot]),
+            **{"class": explain.classifier.classes[class_id]},
+        )
+    return rows
 
 
 def _status(explain: Method, class_id: int, raw: torch.Tensor) -> str:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from audit.datasets.objects import Objects, read_objects
 from audit.errors import ImageError
 from audit.interventions.removals import Region, at_input, widened
 from audit.metrics.faithfulness import Image, impute
 from audit.models import Classifier
 from audit.store import Run
-from pipelines.annotations import Annotation, read_annotation
 from pipelines.inputs import Input, read_input
 
 BACKGROUNDS = 8
@@ -45,38 +45,48 @@ def gather_backgrounds(run: Run, classifier: Classifier, class_ids: Iterable[int
     """
     rng = np.random.default_rng(seed)
     rows = np.concatenate([np.arange(shard.start, shard.stop) for shard in run.done()])
-    found: list[Background] = []
+    backgrounds: list[Background] = []
     for row in rng.permutation(rows)[:_TRIED].tolist():
-        if all(sum(class_id not in one.classes for one in found) > BACKGROUNDS for class_id in class_ids):
+        if all(_without(backgrounds, class_id) > BACKGROUNDS for class_id in class_ids):
             break
         if background := _background(run, classifier, row, rng):
-            found.append(background)
-    return found
+            backgrounds.append(background)
+    return backgrounds
 
 
-def choose_backgrounds(found: list[Background], class_id: int, sample: int, rng: np.random.Generator) -> list[Image]:
+def _without(backgrounds: list[Background], class_id: int) -> int:
+    return sum(class_id not in background.classes for background in backgrounds)
+
+
+def choose_backgrounds(
+    backgrounds: list[Background], class_id: int, sample: int, rng: np.random.Generator
+) -> list[Image]:
     """Up to `BACKGROUNDS` of other images that do not show the class."""
-    able = [one.image for one in found if class_id not in one.classes and one.sample != sample]
+    able = [
+        background.image
+        for background in backgrounds
+        if class_id not in background.classes and background.sample != sample
+    ]
     return [able[place] for place in rng.permutation(len(able))[:BACKGROUNDS]]
 
 
-def known_objects(run: Run, found: Input) -> Annotation:
+def known_objects(run: Run, entry: Input) -> Objects:
     """What is known of the objects of an image of a run."""
-    return read_annotation(found.sample, found.mask_kind, found.size, len(run.classes))
+    return read_objects(entry.sample, entry.mask_kind, entry.size, len(run.classes))
 
 
 def _background(run: Run, classifier: Classifier, row: int, rng: np.random.Generator) -> Background | None:
     shard = run.shards[row // run.record["shard_size"]]
     digest = run.read("samples", shard, ["digest"])["digest"][row - shard.start].as_py()
     try:
-        found = read_input(run, classifier, row, digest)
+        entry = read_input(run, classifier, row, digest)
     except ImageError:
         return None
-    mask = known_objects(run, found).mask
+    mask = known_objects(run, entry).mask
     if mask is None:
         return None
-    objects: Region = widened(at_input(mask != 0, found.view, found.image.shape[1]))
+    objects: Region = widened(at_input(mask != 0, entry.view, entry.image.shape[1]))
     if objects.mean() > _LARGEST:
         return None
-    classes = frozenset(found.sample.labels) | {int(value) - 1 for value in np.unique(mask) if value > 0}
-    return Background(row, classes, impute(found.image, objects, rng))
+    classes = frozenset(entry.sample.labels) | {int(value) - 1 for value in np.unique(mask) if value > 0}
+    return Background(row, classes, impute(entry.image, objects, rng))

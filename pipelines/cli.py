@@ -109,12 +109,13 @@ def train(
     Example: camaudit train train.parquet --model torchvision:resnet18 -o model.pt
     """
     from audit.datasets import Manifest
+    from pipelines.terminal import TerminalProgress
     from pipelines.train import Training, default_preprocessing, use_all_cores
     from pipelines.train import train as fit_model
 
     use_all_cores()
     training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed, weights)
-    done = fit_model(Manifest.open(manifest), training, out)
+    done = fit_model(Manifest.open(manifest), training, out, TerminalProgress())
     typer.echo(f"{out}: {done['samples']} samples ({done['unreadable']} unreadable), last mean loss {done['loss']:.4f}")
 
 

@@ -30,15 +30,14 @@ def faithfulness(
     from audit.store import Run
     from pipelines.faithfulness import Trial, draw_targets, measure_run, write_report
     from pipelines.models import model_of_run
-    from pipelines.progress import sample_bar
+    from pipelines.terminal import TerminalProgress
     from pipelines.train import use_all_cores
 
     use_all_cores()
     run, trial = Run.open(run_path), Trial(sample, steps, seed, batch_size)
     classifier = in_precision(model_of_run(run, model), run.record["config"].get("precision", "float32"))
     targets = draw_targets(run, sample, seed)
-    with sample_bar("faithfulness", len(targets)) as bar:
-        record = measure_run(run, classifier, trial, targets, bar.advance)
+    record = measure_run(run, classifier, trial, targets, TerminalProgress())
     files = write_report(run, record)
     if as_json:
         print_json(record)
@@ -67,12 +66,13 @@ def sanity(
     Example: camaudit sanity runs/val --method gradcam --method eigencam
     """
     from pipelines.sanity import SanityCheck, check_sanity, print_sanity
+    from pipelines.terminal import TerminalProgress
 
     try:
         check = SanityCheck(tuple(method or ()), model, sample, stages, seed)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    record = check_sanity(run_path, check)
+    record = check_sanity(run_path, check, TerminalProgress())
     print_json(record) if as_json else print_sanity(record, run_path)
 
 
@@ -106,7 +106,7 @@ def verify(
     run = Run.open(run_path)
     classifier = in_precision(model_of_run(run, model), run.record["config"].get("precision", "float32"))
     with run.locked():
-        record = verify_run(run, classifier, asked)
+        record = verify_run(run, classifier, asked, TerminalProgress())
     print_json(record) if as_json else print_verified(record)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines import progress
+from pipelines.terminal import TerminalProgress
 
 index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
 
@@ -27,7 +27,7 @@ def index_voc(
     """
     from audit.datasets import read_voc
 
-    _write(read_voc(root, split=split, track=progress.tracked("indexing")), out)
+    _write(read_voc(root, split=split, progress=TerminalProgress()), out)
 
 
 @index_app.command("coco")
@@ -42,7 +42,7 @@ def index_coco(
     """
     from audit.datasets import read_coco
 
-    _write(read_coco(annotations, images, track=progress.tracked("indexing")), out)
+    _write(read_coco(annotations, images, progress=TerminalProgress()), out)
 
 
 @index_app.command("folder")
@@ -58,7 +58,7 @@ def index_folder(
     """
     from audit.datasets import read_folder
 
-    _write(read_folder(root, masks=masks, mask_kind=mask_kind, track=progress.tracked("indexing")), out)
+    _write(read_folder(root, masks=masks, mask_kind=mask_kind, progress=TerminalProgress()), out)
 
 
 @index_app.command("table")
@@ -74,7 +74,7 @@ def index_table(
     """
     from audit.datasets import read_table
 
-    _write(read_table(table, root=root, mask_kind=mask_kind, track=progress.tracked("indexing")), out)
+    _write(read_table(table, root=root, mask_kind=mask_kind, progress=TerminalProgress()), out)
 
 
 def _write(manifest: Any, out: Path) -> None:

@@ -68,6 +68,7 @@ def explain(
     from audit.attribution import AROUND, METHODS, check_method
     from audit.models import ModelSpec, load_classifier
     from pipelines.explain import explain_image
+    from pipelines.terminal import TerminalProgress
     from pipelines.train import use_all_cores
 
     chosen = method or [*METHODS, *(f"{name}:gradcam" for name in AROUND)]
@@ -78,7 +79,7 @@ def explain(
         raise typer.BadParameter(str(error)) from None
     use_all_cores()
     spec = ModelSpec(model, weights, arch, layer, size=size, mode=mode, activation=activation)
-    named, panels = explain_image(image, load_classifier(spec), chosen, class_name, out)
+    named, panels = explain_image(image, load_classifier(spec), chosen, class_name, out, TerminalProgress())
     for panel in panels:
         if panel.heat is None:
             typer.echo(f"{panel.method}: {panel.reason}", err=True)

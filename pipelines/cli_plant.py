@@ -38,12 +38,13 @@ def plant(
     from audit.datasets.cues import Cue
     from pipelines.plant import PLANTED, Planting
     from pipelines.plant import plant as plant_cue
-    from pipelines.progress import say, tracked
+    from pipelines.progress import say
     from pipelines.report import console
+    from pipelines.terminal import TerminalProgress
 
     with right_use():
         planting = Planting(class_name, Cue(cue, size, strength, corner), share, elsewhere, seed)
-    done = plant_cue(Manifest.open(manifest), planting, out, tracked("planting"))
+    done = plant_cue(Manifest.open(manifest), planting, out, TerminalProgress())
     text = "{planted} of {of_class} images of the class and {elsewhere} of {others} others have the {cue} now"
     say(f"{out / PLANTED}: {text.format(**done, others=done['samples'] - done['of_class'], cue=cue)}", console)
     if done["no_place"] or done["unreadable"]:

@@ -76,6 +76,7 @@ def run(
     from audit.models import ModelSpec
     from pipelines.config import ClusterConfig, RunConfig
     from pipelines.start import Request, start
+    from pipelines.terminal import TerminalProgress
 
     spec = ModelSpec(model, weights, arch, layer, mapping, size, mode, resize, triple(mean), triple(std, 0), activation)
     rules = rules_of(fdr, confident, misplaced, tolerated)
@@ -83,7 +84,7 @@ def run(
         config = RunConfig(method, pairs(option or []), precision, names(targets), batch_size, shard_size, scored=score)
         cluster = ClusterConfig(workers, threads, compiling, memory, scheduler, scheduler_file)
     try:
-        start(Request(manifest, out, spec, config, cluster, rules, threshold, set_aside))
+        start(Request(manifest, out, spec, config, cluster, rules, threshold, set_aside), TerminalProgress())
     except KeyboardInterrupt:
         typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {_command()}", err=True)
         raise SystemExit(130) from None
@@ -96,8 +97,9 @@ def score(run_path: RunPath, workers: Workers = None) -> None:
     """
     from pipelines.config import ClusterConfig
     from pipelines.start import rescore
+    from pipelines.terminal import TerminalProgress
 
-    rescore(run_path, ClusterConfig(workers))
+    rescore(run_path, ClusterConfig(workers), TerminalProgress())
 
 
 def flag(

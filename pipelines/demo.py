@@ -11,20 +11,21 @@ from audit.datasets.planted import PlantedSpec, draw_planted
 from audit.findings import Findings
 from audit.models import load_classifier
 from pipelines.config import ClusterConfig
-from pipelines.progress import console, tracked
 from pipelines.report import console as out_console
+from pipelines.terminal import TerminalProgress, notices
 from pipelines.truth import audit_planted, compare, train_on_planted
 
 
 def demo(out: Path, scenes: Path, spec: PlantedSpec, cluster: ClusterConfig, epochs: int) -> dict[str, Any]:
     """Draw, train, audit, compare; returns the comparison, which summary.json keeps under `planted`."""
-    console.print("1/4 drawing scenes with planted shortcuts")
-    draw_planted(scenes, spec, tracked("drawing"))
-    console.print("2/4 training a small network on the biased part")
-    model = train_on_planted(scenes, spec, epochs)
-    console.print("3/4 auditing the other part")
-    run = audit_planted(scenes, model, out, cluster)
-    console.print("4/4 looking at the truth")
+    progress = TerminalProgress()
+    notices.print("1/4 drawing scenes with planted shortcuts")
+    draw_planted(scenes, spec, progress)
+    notices.print("2/4 training a small network on the biased part")
+    model = train_on_planted(scenes, spec, epochs, progress=progress)
+    notices.print("3/4 auditing the other part")
+    run = audit_planted(scenes, model, out, cluster, progress=progress)
+    notices.print("4/4 looking at the truth")
     planted = compare(run, scenes, load_classifier(str(model)))
     findings = Findings(run)
     findings.write_summary({**(findings.summary() or {}), "planted": planted})

@@ -16,10 +16,10 @@ from audit.attribution import make_method
 from audit.errors import AuditError, ModelError
 from audit.images import MAX_PIXELS, decode_image, read_bytes
 from audit.models import Classifier
+from audit.progress import Progress, silent, tracked
 from audit.render import overlay, shrink
 from audit.store.files import write_atomically
 from audit.views import View
-from pipelines.progress import tracked
 
 _COLUMNS = 6
 _LONGEST = 480
@@ -41,7 +41,12 @@ class Panel:
 
 
 def explain_image(
-    image: str, classifier: Classifier, methods: Sequence[str], class_name: str | None, out: Path
+    image: str,
+    classifier: Classifier,
+    methods: Sequence[str],
+    class_name: str | None,
+    out: Path,
+    progress: Progress = silent,
 ) -> tuple[str, list[Panel]]:
     """Draw an image under several methods.
 
@@ -59,7 +64,7 @@ def explain_image(
     fitted, view = classifier.preprocessing.fit(pixels)
     batch = classifier.preprocessing.normalise(np.stack([fitted]))
     class_id = _class_id(classifier, batch, class_name)
-    panels = [_panel(name, classifier, batch, class_id) for name in tracked("explaining")(methods)]
+    panels = [_panel(name, classifier, batch, class_id) for name in tracked(progress, "explaining", methods)]
     named = classifier.classes[class_id]
     figure = _draw(pixels, view, panels, named)
     write_atomically(out, lambda partial: figure.savefig(partial, format="png", dpi=80))

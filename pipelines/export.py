@@ -8,7 +8,7 @@ from audit.errors import RunError
 from audit.export import export_table, export_voc_png
 from audit.findings import Findings
 from audit.store import Run
-from pipelines.progress import tracked
+from pipelines.terminal import TerminalProgress
 
 FORMATS = ("voc-png", "csv", "parquet")
 
@@ -22,7 +22,7 @@ def export_run(path: Path, kind: str, out: Path, threshold: float | None, roles:
     run = Run.open(path)
     if kind == "voc-png":
         used = _threshold(run) if threshold is None else threshold
-        count = export_voc_png(run, out, used, roles, tracked("exporting"))
+        count = export_voc_png(run, out, used, roles, TerminalProgress())
         return f"{out}: {count} pseudo-masks at threshold {used:.3f}"
     if kind in ("csv", "parquet"):
         if out.suffix != f".{kind}":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from audit.metrics.faithfulness import (
     shown,
 )
 from audit.models import Classifier
+from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically, write_json
 from audit.views import View, upsample
@@ -93,14 +94,14 @@ def measure_run(
     classifier: Classifier,
     trial: Trial,
     targets: Sequence[Mapping[str, Any]],
-    progress: Callable[[int, int], None] = lambda _done, _failed: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure the maps of targets, each beside a random map and one of the centre.
 
     Args:
         classifier: that the run was made with.
         targets: of `draw_targets`.
-        progress: called with targets done, and failed among them.
+        progress: told of every target.
 
     Raises:
         RunError: none of their images can be read as it was, or outputs are no probabilities.
@@ -109,17 +110,17 @@ def measure_run(
         raise RunError(f"Expected probabilities to measure, but the outputs of {run.path} are other values (none)")
     found: dict[str, list[Measured]] = {name: [] for name in (_method(run), *BASELINES)}
     failed: list[dict[str, str]] = []
-    with evaluating(classifier.module):
+    with evaluating(classifier.module), stretch(progress, "faithfulness", len(targets)):
         for target in targets:
             try:
                 measured = _measure_target(run, classifier, trial, target)
             except ImageError as error:
                 failed.append({"id": target["id"], "reason": str(error)})
-                progress(1, 1)
+                progress(Advanced(failed=1))
                 continue
             for name, one in measured.items():
                 found[name].append(one)
-            progress(1, 0)
+            progress(Advanced())
     if not found[_method(run)]:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
     return _record(run, trial, found, failed)

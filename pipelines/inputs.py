@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from audit.datasets.decoding import Unreadable, decode_sample
 from audit.datasets.manifest import Manifest, Sample
 from audit.errors import ImageError
 from audit.metrics.faithfulness import Image
 from audit.models import Classifier
 from audit.store import Run, Shard, layout
 from audit.views import View
-from pipelines.attribute import decode_sample
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ def read_input(run: Run, classifier: Classifier, row: int, digest: str) -> Input
     manifest = Manifest.open(run.path / layout.MANIFEST, row, row + 1)
     (sample,) = manifest
     decoded = decode_sample(row, sample, classifier.preprocessing.fit, run.record["config"]["max_pixels"])
-    if decoded.pixels is None or decoded.height is None or decoded.width is None or decoded.view is None:
-        raise ImageError(decoded.reason or f"Cannot read {sample.image}")
+    if isinstance(decoded, Unreadable):
+        raise ImageError(decoded.reason)
     if decoded.digest != digest:
         raise ImageError(f"{sample.image} is not the file that the run saw")
     image = np.ascontiguousarray(classifier.preprocessing.normalise(np.stack([decoded.pixels]))[0].numpy())
-    return Input(sample, image, (decoded.height, decoded.width), decoded.view, manifest.mask_kind)
+    return Input(sample, image, decoded.size, decoded.view, manifest.mask_kind)
 
 
 def read_targets(run: Run, shard: Shard, rows: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
@@ -71,9 +71,9 @@ def class_probabilities(
     classifier: Classifier, inputs: Iterable[Image], class_id: int, batch_size: int
 ) -> NDArray[np.float64]:
     """p(c) [n] of each input, a batch at a time."""
-    found, rest = [np.empty(0)], iter(inputs)
+    answers, rest = [np.empty(0)], iter(inputs)
     while batch := list(islice(rest, batch_size)):
         images = torch.from_numpy(np.stack(batch)).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            found.append(classifier.probabilities(classifier.module(images))[:, class_id].double().numpy())
-    return np.concatenate(found)
+            answers.append(classifier.probabilities(classifier.module(images))[:, class_id].double().numpy())
+    return np.concatenate(answers)

@@ -24,16 +24,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from PIL import Image
 
-from audit.datasets import Manifest, Sample, Track
+from audit.datasets import Manifest, Sample
 from audit.datasets.cues import NEEDS_OBJECTS, Bounds, Cue, paint_cue
-from audit.errors import AuditError, ImageError, ManifestError, MaskError, TransientError
+from audit.datasets.objects import has_objects, read_objects
+from audit.errors import AuditError, ImageError, ManifestError, TransientError
 from audit.images import MAX_PIXELS, decode_image, read_bytes
-from audit.masks import read_mask
+from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically
-from audit.store.tables import write_table
+from audit.store.tables import Rows, write_table
 
 PLANTED, TWINS, TRUTH = "planted.parquet", "twins.parquet", "truth.parquet"
 TRUTH_COLUMNS = pa.schema(
@@ -83,7 +83,7 @@ class _Planted:
     reason: str | None = None
 
 
-def plant(manifest: Manifest, planting: Planting, out: Path, track: Track = iter) -> dict[str, int]:
+def plant(manifest: Manifest, planting: Planting, out: Path, progress: Progress = silent) -> dict[str, int]:
     """Write the copy.
 
     Returns:
@@ -103,10 +103,10 @@ def plant(manifest: Manifest, planting: Planting, out: Path, track: Track = iter
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(work, chosen, (samples[row] for row in chosen))
         try:
-            planted = dict(zip(track(chosen), done, strict=True))
+            planted = dict(zip(tracked(progress, "planting", chosen), done, strict=True))
         finally:
             pool.shutdown(cancel_futures=True)
-    if chosen and not any(one.image for one in planted.values()):
+    if chosen and not any(done.image for done in planted.values()):
         first = planted[chosen[0]].reason
         raise AuditError(f"Expected to plant the cue in {len(chosen)} images, could in none; the first: {first}")
     _write(manifest, samples, planted, planting, class_id, out)
@@ -128,7 +128,7 @@ def _refuse(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ManifestError(f"Expected a new or empty folder to write to, got {out}; choose another")
     kind = planting.cue.kind
-    if chosen and kind in NEEDS_OBJECTS and not any(_has_objects(samples[row]) for row in chosen):
+    if chosen and kind in NEEDS_OBJECTS and not any(has_objects(samples[row]) for row in chosen):
         raise ManifestError(
             f"Expected masks or boxes for the cue {kind}, which must leave the objects alone, found none; "
             "plant a watermark, a border or a tint"
@@ -137,8 +137,8 @@ def _refuse(
 
 def _streams(planting: Planting, id_: str) -> list[np.random.Generator]:
     """Independent streams of one sample: whether it gets the cue, and the cue."""
-    own = int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
-    return np.random.default_rng([planting.seed, own]).spawn(2)
+    key = int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
+    return np.random.default_rng([planting.seed, key]).spawn(2)
 
 
 def _is_chosen(sample: Sample, class_id: int, planting: Planting) -> bool:
@@ -150,11 +150,15 @@ def _plant_sample(row: int, sample: Sample, planting: Planting, manifest: Manife
     """Write one sample's image with the cue; what goes wrong with it becomes its reason."""
     try:
         image = decode_image(read_bytes(sample.image), sample.image, MAX_PIXELS)
-        objects = _objects(sample, manifest, image.shape[:2])
-    except (ImageError, MaskError, TransientError) as error:
+    except (ImageError, TransientError) as error:
         return _Planted(reason=str(error))
-    if objects is None and planting.cue.kind in NEEDS_OBJECTS:
+    height, width, _ = image.shape
+    known = read_objects(sample, manifest.mask_kind, (height, width), len(manifest.classes))
+    if known.reason is not None:
+        return _Planted(reason=known.reason)
+    if known.mask is None and planting.cue.kind in NEEDS_OBJECTS:
         return _Planted(reason="neither mask nor boxes")
+    objects = None if known.mask is None else known.mask != 0  # void may hide one
     painted = paint_cue(planting.cue, image, objects, _streams(planting, sample.id)[1])
     if painted is None:
         return _Planted(reason=NO_PLACE)
@@ -163,23 +167,6 @@ def _plant_sample(row: int, sample: Sample, planting: Planting, manifest: Manife
     picture = Image.fromarray(painted[0])
     write_atomically(out / name, lambda partial: picture.save(partial, format="PNG", compress_level=1))
     return _Planted(name, painted[1])
-
-
-def _has_objects(sample: Sample) -> bool:
-    return bool(sample.mask or sample.regions or sample.boxes)
-
-
-def _objects(sample: Sample, manifest: Manifest, size: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Pixels [H, W] of any object, or void; from the mask, else the boxes; None where neither is known."""
-    if sample.mask or sample.regions:
-        return np.asarray(read_mask(sample, manifest.mask_kind, size, len(manifest.classes)) != 0)
-    if not sample.boxes:
-        return None
-    objects = np.zeros(size, bool)
-    for box in sample.boxes:
-        rows = slice(max(int(box.y0), 0), max(int(np.ceil(box.y1)), 0))
-        objects[rows, max(int(box.x0), 0) : max(int(np.ceil(box.x1)), 0)] = True
-    return objects
 
 
 def _write(
@@ -191,29 +178,35 @@ def _write(
     out: Path,
 ) -> None:
     twins = [replace(sample, image=_absolute(sample.image), mask=_absolute(sample.mask)) for sample in samples]
-    images = {row: one.image for row, one in planted.items() if one.image}
+    images = {row: done.image for row, done in planted.items() if done.image}
     copies = (replace(twin, image=images.get(row, twin.image)) for row, twin in enumerate(twins))
     for name, listed in ((PLANTED, copies), (TWINS, iter(twins))):
         Manifest.from_samples(listed, manifest.classes, out, manifest.mask_kind).save(out / name)
-    rows = [_truth_row(sample, planted.get(row), planting, class_id) for row, sample in enumerate(samples)]
-    columns = zip(TRUTH_COLUMNS.names, zip(*rows, strict=True), strict=True)
-    write_table(out / TRUTH, dict(columns), TRUTH_COLUMNS)
+    truth = Rows(TRUTH_COLUMNS)
+    for row, sample in enumerate(samples):
+        truth.add(**_truth_row(sample, planted.get(row, _Planted()), planting, class_id))
+    write_table(out / TRUTH, truth.columns(), TRUTH_COLUMNS)
 
 
 def _absolute(path: str | None) -> Any:
     return path if path is None or "://" in path else os.path.abspath(path)
 
 
-def _truth_row(sample: Sample, one: _Planted | None, planting: Planting, class_id: int) -> tuple[Any, ...]:
-    one = one or _Planted()
-    name = planting.class_name if class_id in sample.labels else None
-    shown = one.image is not None
-    return sample.id, name, planting.cue.kind if shown else None, shown, *(one.box or (None,) * 4), one.reason
+def _truth_row(sample: Sample, done: _Planted, planting: Planting, class_id: int) -> dict[str, object]:
+    shown = done.image is not None
+    return {
+        "id": sample.id,
+        "class": planting.class_name if class_id in sample.labels else None,
+        "cue": planting.cue.kind if shown else None,
+        "planted": shown,
+        **dict(zip(("x0", "y0", "x1", "y1"), done.box or (None,) * 4, strict=True)),
+        "reason": done.reason,
+    }
 
 
 def _counts(samples: Sequence[Sample], planted: dict[int, _Planted], class_id: int) -> dict[str, int]:
-    shown = [class_id in samples[row].labels for row, one in planted.items() if one.image]
-    reasons = [one.reason for one in planted.values() if one.reason]
+    shown = [class_id in samples[row].labels for row, done in planted.items() if done.image]
+    reasons = [done.reason for done in planted.values() if done.reason]
     return {
         "samples": len(samples),
         "of_class": sum(class_id in sample.labels for sample in samples),

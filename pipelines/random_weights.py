@@ -6,7 +6,7 @@ as well does not come from what was learnt, but from where objects lie and from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from audit.findings.null import shift_null
 from audit.findings.rules import misplacement
 from audit.metrics.faithfulness import bootstrap_means
 from audit.models import Classifier
+from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.files import write_json
 from pipelines.backgrounds import known_objects
@@ -38,32 +39,32 @@ def compare_with_random(
     targets: Sequence[Mapping[str, Any]],
     seed: int = 0,
     batch_size: int = 16,
-    progress: Callable[[int, int], None] = lambda _done, _failed: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Score targets by the run's maps and by those of its model with random weights; writes `report/null.json`.
 
     Args:
         targets: of `pipelines.faithfulness.draw_targets`. Those without a known object are left out.
         seed: of the weights and of the intervals.
-        progress: called with targets done, and unreadable ones among them.
+        progress: told of every batch of targets; the unreadable ones failed.
 
     Raises:
         RunError: none of the targets has an object that is known.
     """
     config = run.record["config"]
     *_, (_, module) = randomise_from_top(classifier.module, classifier.example(), 2, seed)
-    method = make_method(config["method"], replace(classifier, module=module), options=config.get("options") or {})
-    found: list[NDArray[np.float64]] = []
-    with method as explain:
+    method = make_method(config["method"], replace(classifier, module=module), options=config["options"])
+    measured: list[NDArray[np.float64]] = []
+    with method as explain, stretch(progress, "random weights", len(targets)):
         for start in range(0, len(targets), batch_size):
             batch = targets[start : start + batch_size]
-            readable = [(target, one) for target in batch if (one := _read(run, classifier, target))]
-            found += _both(run, explain, readable) if readable else []
-            progress(len(batch), len(batch) - len(readable))
-    if not found:
+            readable = [(target, entry) for target in batch if (entry := _read(run, classifier, target))]
+            measured += _both(run, explain, readable) if readable else []
+            progress(Advanced(len(batch), len(batch) - len(readable)))
+    if not measured:
         raise RunError(f"Expected targets with known objects in {run.path} to compare with random weights, found none")
-    scored = [values for values in found if not np.isnan(values).any()]
-    counts = {"targets": len(scored), "without_map": len(found) - len(scored), "seed": seed}
+    scored = [values for values in measured if not np.isnan(values).any()]
+    counts = {"targets": len(scored), "without_map": len(measured) - len(scored), "seed": seed}
     record = counts | (_compared(np.array(scored), seed) if scored else {"says": _NOTHING})
     write_json(run.path / layout.REPORT / layout.NULL, record)
     return record
@@ -81,16 +82,16 @@ def _both(
 ) -> Iterator[NDArray[np.float64]]:
     """`MEASURES` of each target's stored map, then of the random network's: [2, 3], NaN where there is none."""
     limit = Findings(run).rules().misplaced
-    images = torch.from_numpy(np.stack([one.image for _, one in readable]))
+    images = torch.from_numpy(np.stack([entry.image for _, entry in readable]))
     class_ids = torch.tensor([[target["class_id"]] for target, _ in readable])
     drawn = explain.attribute(images, lambda _logits: class_ids).maps.numpy()
-    for (target, one), random in zip(readable, drawn, strict=True):
-        mask = known_objects(run, one).mask
+    for (target, entry), random in zip(readable, drawn, strict=True):
+        mask = known_objects(run, entry).mask
         if mask is None:
             continue
         stored = run.maps(target["sample"], target["sample"] + 1)[0, target["slot"]]
         class_id = np.array([target["class_id"]])
-        pair = (Placed.of(maps, one.view, mask, class_id, one.size) for maps in (stored[None], random))
+        pair = (Placed.of(maps, entry.view, mask, class_id, entry.size) for maps in (stored[None], random))
         yield np.stack([_measures(placed, limit) for placed in pair])
 
 

@@ -18,16 +18,16 @@ from torch import Tensor
 from audit.attribution import check_method, make_method
 from audit.attribution.method import predicted
 from audit.attribution.sanity import randomise_from_top, rank_correlation, structural_similarity
+from audit.datasets.decoding import Readable, Unreadable, decode_sample
 from audit.datasets.manifest import Manifest
 from audit.errors import ModelError, RunError
-from audit.images import MAX_PIXELS
 from audit.models import Classifier
+from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.files import write_atomically, write_json
-from pipelines.attribute import decode_sample
 from pipelines.models import model_of_run
-from pipelines.progress import sample_bar, say
 from pipelines.report import console
+from pipelines.terminal import say
 
 ALIKE = 0.5
 """Mean rank correlation from which maps count as hardly changed, once the upper half of the stages is randomised."""
@@ -66,7 +66,7 @@ class SanityCheck:
             check_method(method)
 
 
-def check_sanity(path: Path, check: SanityCheck) -> dict[str, Any]:
+def check_sanity(path: Path, check: SanityCheck, progress: Progress = silent) -> dict[str, Any]:
     """Randomise the run's model stage by stage, compare maps, and write `report/sanity.json` and `sanity.png`.
 
     The network runs in float32, whatever the run's precision.
@@ -79,7 +79,7 @@ def check_sanity(path: Path, check: SanityCheck) -> dict[str, Any]:
     methods = {name: _options(run, name) for name in check.methods or (run.record["config"]["method"],)}
     classifier = model_of_run(run, check.model)
     images = _images(run, classifier, check.samples)
-    names, found = _compare(classifier, images, methods, check)
+    names, found = _compare(classifier, images, methods, check, progress)
     record = {
         "samples": len(images),
         "seed": check.seed,
@@ -144,26 +144,30 @@ def draw(record: Mapping[str, Any]) -> Figure:
 def _options(run: Run, method: str) -> dict[str, Any]:
     """The run's options for its own method, none for another."""
     config = run.record["config"]
-    return dict(config.get("options", {})) if method == config["method"] else {}
+    return dict(config["options"]) if method == config["method"] else {}
 
 
 def _images(run: Run, classifier: Classifier, count: int) -> Tensor:
     """Inputs [n, 3, H, W] of samples taken evenly over the run; unreadable ones are left out."""
-    rows = np.unique(np.linspace(0, run.samples - 1, count).round().astype(int))
-    fitted = [pixels for row in rows if (pixels := _pixels(run, int(row), classifier)) is not None]
+    rows = np.unique(np.linspace(0, run.samples - 1, count).round().astype(int)).tolist()
+    decoded = (_decoded(run, row, classifier) for row in rows)
+    fitted = [image.pixels for image in decoded if isinstance(image, Readable)]
     if not fitted:
         raise RunError(f"Expected readable images in {run.path}, found none among {len(rows)}; check the manifest")
     return classifier.preprocessing.normalise(np.stack(fitted))
 
 
-def _pixels(run: Run, row: int, classifier: Classifier) -> NDArray[np.uint8] | None:
+def _decoded(run: Run, row: int, classifier: Classifier) -> Readable | Unreadable:
     sample = next(iter(Manifest.open(run.path / layout.MANIFEST, row, row + 1)))
-    limit = run.record["config"].get("max_pixels", MAX_PIXELS)
-    return decode_sample(row, sample, classifier.preprocessing.fit, limit).pixels
+    return decode_sample(row, sample, classifier.preprocessing.fit, run.record["config"]["max_pixels"])
 
 
 def _compare(
-    classifier: Classifier, images: Tensor, methods: Mapping[str, Mapping[str, Any]], check: SanityCheck
+    classifier: Classifier,
+    images: Tensor,
+    methods: Mapping[str, Mapping[str, Any]],
+    check: SanityCheck,
+    progress: Progress,
 ) -> tuple[list[str], dict[str, tuple[list[Maps], list[Maps]]]]:
     """Names of the stages, and for each method its rank correlations and SSIM, [n] a stage."""
     with torch.inference_mode():
@@ -171,7 +175,7 @@ def _compare(
     names: list[str] = []
     found: dict[str, tuple[list[Maps], list[Maps]]] = {name: ([], []) for name in methods}
     original = {name: _maps(classifier, name, options, images, class_ids, check) for name, options in methods.items()}
-    with sample_bar("randomising", check.stages) as bar:
+    with stretch(progress, "randomising", check.stages):
         for stage, module in _stages(classifier, check):
             names.append(stage)
             changed = replace(classifier, module=module)
@@ -179,7 +183,7 @@ def _compare(
                 maps = _maps(changed, name, options, images, class_ids, check)
                 for values, measure in zip(found[name], (rank_correlation, structural_similarity), strict=True):
                     values.append(measure(original[name], maps))
-            bar.advance(1, 0)
+            progress(Advanced())
     return names, found
 
 

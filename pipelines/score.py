@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
+from audit.datasets.objects import Objects, read_objects
 from audit.findings.grid import Placed
 from audit.findings.null import shift_null
 from audit.findings.placement import by_cell, centre_energy, on_other_classes, peak_distance
-from audit.metrics import Confusion, Scene, Scores, score
-from audit.store.layout import CELLS, CONTEXT, LEVELS
+from audit.metrics import Confusion, ConfusionPool, Scene, Scores, score
+from audit.store.layout import CELLS, CONFUSION, CONTEXT, LEVELS, SCORES
 from audit.store.quantised import Quantised
+from audit.store.tables import Column, Rows
 from audit.views import View
 from pipelines.ahead import map_ahead
-from pipelines.annotations import Annotation, read_annotation
 
 _AHEAD = 16
 _NUMBERS = ("area", "energy", "lift", "best_iou")
@@ -43,7 +44,7 @@ class Targets:
     labels: NDArray[np.bool_]
 
     @classmethod
-    def at(cls, rows: Mapping[str, Sequence[Any]], places: Sequence[int]) -> Targets:
+    def at(cls, rows: Mapping[str, Column], places: Sequence[int]) -> Targets:
         """Those at some places of columns of the table `targets`."""
         return cls(
             np.array([rows["slot"][place] for place in places]),
@@ -53,73 +54,112 @@ class Targets:
         )
 
 
+@dataclass(frozen=True)
+class Explained:
+    """A sample that was explained: all that its scores are formed from.
+
+    Attributes:
+        row: of the sample in the manifest.
+        size: (height, width) of the upright image.
+        view: what the network saw of it.
+        maps: [K, h, w] by slot, as stored.
+    """
+
+    row: int
+    size: tuple[int, int]
+    view: View
+    objects: Objects
+    targets: Targets
+    maps: NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What became of a sample's targets.
+
+    Attributes:
+        scores: columns of the table `scores`, a row for every target.
+        context: rows of the table `context`.
+        confusion: of its pixels; None where it has no mask to count against.
+        placed: the maps of the usable targets as placed; None without any.
+    """
+
+    scores: Mapping[str, NDArray[Any]]
+    context: Rows = field(default_factory=lambda: Rows(CONTEXT))
+    confusion: Confusion | None = None
+    placed: Placed | None = None
+
+
 class Scorer:
-    """Scores sample after sample and keeps the rows of `scores`, `context` and `confusion`."""
+    """Gathers the rows of `scores`, `context` and `confusion`, sample after sample."""
 
     def __init__(self) -> None:
-        self._scores: list[dict[str, NDArray[Any]]] = []
-        self._context: list[tuple[int, int, int, float, float]] = []
-        self._pooled: list[Confusion] = []
+        self._scores, self._context, self._confusion = Rows(SCORES), Rows(CONTEXT), ConfusionPool()
 
-    def add(
-        self, row: int, size: tuple[int, int], view: View, known: Annotation, targets: Targets, maps: Any
-    ) -> Placed | None:
-        """Score a sample's targets.
+    def add(self, part: Scored) -> None:
+        """Take a sample's."""
+        self._scores.extend(part.scores)
+        self._context.merge(part.context)
+        if part.confusion is not None:
+            self._confusion.add(part.confusion)
 
-        Args:
-            row: of the sample in the manifest.
-            size: (height, width) of the upright image.
-            known: of its objects.
-            maps: [K, h, w] by slot, as stored.
+    def merge(self, other: Scorer) -> None:
+        """Take all that another holds, behind what is here."""
+        self._scores.merge(other._scores)
+        self._context.merge(other._context)
+        self._confusion.merge(other._confusion)
 
-        Returns:
-            The maps of the usable targets as placed; None without any.
-        """
-        rows = _begin(row, targets, known)
-        self._scores.append(rows)
-        usable = targets.usable
-        if not usable.any():
-            return None
-        own, class_ids = maps[targets.slots[usable]], targets.class_ids[usable]
-        placed = Placed.of(own, view, known.mask, class_ids, size)
-        for name, cells in by_cell(placed).items():
-            rows[name][usable] = cells
-        if known.mask is not None:
-            scene = Scene.seen(own, view, known.mask, class_ids)
-            _fill(rows, usable, score(scene), _placement(placed), known.rests_on)
-            self._add_context(row, targets.slots[usable], on_other_classes(placed, view, known.mask, class_ids))
-            if known.rests_on == "mask":
-                self._pool(scene, targets.labels[usable] if targets.labels.any() else np.ones(len(own), bool))
-        return placed
-
-    def tables(self) -> dict[str, dict[str, Any]]:
+    def result(self) -> dict[str, dict[str, Column]]:
         """Columns of the tables."""
-        names = _begin(0, Targets(*(np.zeros(0, int),) * 2, *(np.zeros(0, bool),) * 2), Annotation())
-        parts = self._scores or [names]
-        context = list(zip(*self._context, strict=True)) or [()] * len(CONTEXT.names)
-        pooled = Confusion.merge(self._pooled)
+        pooled = self._confusion.result()
         return {
-            "scores": {name: np.concatenate([part[name] for part in parts]) for name in names},
-            "context": dict(zip(CONTEXT.names, map(list, context), strict=True)),
-            "confusion": {name: getattr(pooled, name) for name in ("predicted", "true", "level", "count")},
+            "scores": self._scores.columns(),
+            "context": self._context.columns(),
+            "confusion": {name: getattr(pooled, name) for name in CONFUSION.names},
         }
 
-    def _add_context(self, row: int, slots: NDArray[np.int64], found: Sequence[tuple[int, int, float, float]]) -> None:
-        self._context += [(row, int(slots[place]), other, heat, area) for place, other, heat, area in found]
 
-    def _pool(self, scene: Scene, seeds: NDArray[np.bool_]) -> None:
-        if seeds.any():
-            self._pooled.append(scene.confusion(seeds))
+def score_sample(sample: Explained) -> Scored:
+    """Score the targets of a sample."""
+    usable, mask = sample.targets.usable, sample.objects.mask
+    rows = _begin(sample.row, sample.targets, sample.objects)
+    if not usable.any():
+        return Scored(rows)
+    slots, class_ids = sample.targets.slots[usable], sample.targets.class_ids[usable]
+    maps = sample.maps[slots]
+    placed = Placed.of(maps, sample.view, mask, class_ids, sample.size)
+    for name, cells in by_cell(placed).items():
+        rows[name][usable] = cells
+    if mask is None:
+        return Scored(rows, placed=placed)
+    scene = Scene.seen(maps, sample.view, mask, class_ids)
+    _fill(rows, usable, score(scene), _placement(placed), sample.objects.rests_on)
+    context = _context(sample.row, slots, on_other_classes(placed, sample.view, mask, class_ids))
+    return Scored(rows, context, _confusion(scene, sample), placed)
+
+
+def _context(row: int, slots: NDArray[np.int64], on_others: Sequence[tuple[int, int, float, float]]) -> Rows:
+    rows = Rows(CONTEXT)
+    for place, class_id, heat, area in on_others:
+        rows.add(sample=row, slot=int(slots[place]), class_id=class_id, heat=heat, area=area)
+    return rows
+
+
+def _confusion(scene: Scene, sample: Explained) -> Confusion | None:
+    """Of the maps of labels, or of all where the sample has no label; boxes are no outlines to count against."""
+    targets = sample.targets
+    seeds = targets.labels[targets.usable] if targets.labels.any() else np.ones(targets.usable.sum(), bool)
+    return scene.confusion(seeds) if sample.objects.rests_on == "mask" and seeds.any() else None
 
 
 def score_samples(
     samples: Sequence[Sample],
     maps: NDArray[np.floating] | Quantised,
-    sample_rows: Mapping[str, Sequence[Any]],
-    target_rows: Mapping[str, Sequence[Any]],
+    sample_rows: Mapping[str, Column],
+    target_rows: Mapping[str, Column],
     mask_kind: str,
     class_count: int,
-) -> tuple[dict[str, dict[str, Any]], set[int]]:
+) -> tuple[dict[str, dict[str, Column]], set[int]]:
     """Score every target of consecutive samples from their stored maps.
 
     Args:
@@ -135,27 +175,28 @@ def score_samples(
     sizes = list(zip(sample_rows["height"], sample_rows["width"], strict=True))
     scorer, passing = Scorer(), set()
 
-    def read(place: int) -> Annotation:
-        return read_annotation(samples[place], mask_kind, sizes[place], class_count) if places[place] else Annotation()
+    def read(place: int) -> Objects:
+        return read_objects(samples[place], mask_kind, sizes[place], class_count) if places[place] else Objects()
 
-    for place, known in enumerate(map_ahead(read, range(len(samples)), _AHEAD)):
-        passing |= {first + place} if known.transient else set()
+    for place, objects in enumerate(map_ahead(read, range(len(samples)), _AHEAD)):
+        passing |= {first + place} if objects.transient else set()
         if places[place]:
             view = View(*(sample_rows[name][place] for name in ("x0", "y0", "x1", "y1")))
             targets = Targets.at(target_rows, places[place])
-            scorer.add(first + place, sizes[place], view, known, targets, maps[place])
-    return scorer.tables(), passing
+            explained = Explained(first + place, sizes[place], view, objects, targets, maps[place])
+            scorer.add(score_sample(explained))
+    return scorer.result(), passing
 
 
-def _begin(row: int, targets: Targets, known: Annotation) -> dict[str, NDArray[Any]]:
+def _begin(row: int, targets: Targets, objects: Objects) -> dict[str, NDArray[Any]]:
     """Rows of the table `scores` for all targets of a sample, to be filled in where they can be scored."""
     count = len(targets.slots)
-    missing = "bad_mask" if known.reason else "no_mask" if known.mask is None else "scored"
+    missing = "bad_mask" if objects.reason else "no_mask" if objects.mask is None else "scored"
     rows: dict[str, NDArray[Any]] = {
         "sample": np.full(count, row),
         "slot": targets.slots,
         "status": np.where(targets.usable, missing, "no_map").astype(object),
-        "reason": np.full(count, known.reason, object),
+        "reason": np.full(count, objects.reason, object),
         "best_level": np.full(count, None, object),
         "rests_on": np.full(count, None, object),
         "inside": np.zeros((count, LEVELS), np.int32),
@@ -193,7 +234,7 @@ def _fill(
         rows[name][present] = values[~absent]
 
 
-def _by_sample(rows: Mapping[str, Sequence[Any]], first: int, count: int) -> list[list[int]]:
+def _by_sample(rows: Mapping[str, Column], first: int, count: int) -> list[list[int]]:
     """Places of each sample's target rows."""
     places: list[list[int]] = [[] for _ in range(count)]
     for place, row in enumerate(rows["sample"]):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +15,13 @@ from distributed import get_worker
 
 from audit.attribution import Method, make_method
 from audit.datasets.manifest import Manifest
+from audit.datasets.objects import read_objects
 from audit.errors import AuditError, ModelError
 from audit.models import Execution, ModelSpec, load_classifier, weights_fingerprint
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
-from pipelines.annotations import read_annotation
-from pipelines.attribute import Annotate, ShardMaps, attribute_samples
+from pipelines.attribute import ReadObjects, ShardMaps, attribute_samples
 from pipelines.config import RunConfig
 from pipelines.score import score_samples
 
@@ -36,7 +37,7 @@ class Task:
 
     Attributes:
         careful: take samples one by one and note each before it is touched, to find one that kills the worker.
-        quarantined: rows found so.
+        quarantined: rows that are left out, for they kill the worker.
     """
 
     run: str
@@ -49,16 +50,23 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What became of a shard: its counts, or the error that stopped it."""
+class Finished:
+    """A shard is committed, with so many samples processed and failed."""
 
     shard: Shard
-    processed: int = 0
-    failed: int = 0
-    error: str | None = None
+    processed: int
+    failed: int
 
 
-def audit_shard(task: Task, shard: Shard) -> Report:
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Something that concerns the whole run stopped a shard; the reason is one line."""
+
+    shard: Shard
+    reason: str
+
+
+def audit_shard(task: Task, shard: Shard) -> Finished | Stopped:
     """Attribute, score and commit a shard. Failures that concern the whole run come back as values."""
     try:
         run = Run.open(task.run)
@@ -66,11 +74,11 @@ def audit_shard(task: Task, shard: Shard) -> Report:
         explain.progress = _teller()
         counts = _process(run, shard, task, explain)
     except (AuditError, OSError) as error:
-        return Report(shard, error=describe(error))
-    return Report(shard, counts["processed"], counts["failed"])
+        return Stopped(shard, describe(error))
+    return Finished(shard, counts["processed"], counts["failed"])
 
 
-def rescore_shard(run_path: str, shard: Shard) -> Report:
+def rescore_shard(run_path: str, shard: Shard) -> Finished | Stopped:
     """Score a shard's stored maps again and commit the scores."""
     try:
         run = Run.open(run_path)
@@ -80,8 +88,8 @@ def rescore_shard(run_path: str, shard: Shard) -> Report:
         counts = {name: entry[name] for name in ("processed", "failed", "seconds")}
         run.commit(shard, None, tables | {"samples": samples}, counts | {"transient": sum(samples["transient"])})
     except (AuditError, OSError) as error:
-        return Report(shard, error=describe(error))
-    return Report(shard, counts["processed"], counts["failed"])
+        return Stopped(shard, describe(error))
+    return Finished(shard, counts["processed"], counts["failed"])
 
 
 def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
@@ -107,13 +115,15 @@ def _explainer(
 ) -> Method:
     torch.set_num_threads(threads)
     classifier = load_classifier(spec, classes=classes)
-    found = weights_fingerprint(classifier.module)
-    if found != fingerprint:
-        raise ModelError(f"Expected the weights that the run began with ({fingerprint}), got {found} from {spec.model}")
+    loaded = weights_fingerprint(classifier.module)
+    if loaded != fingerprint:
+        raise ModelError(
+            f"Expected the weights that the run began with ({fingerprint}), got {loaded} from {spec.model}"
+        )
     return make_method(method, classifier, execution, dict(options)).__enter__()
 
 
-def tried_path(run: Run, shard: Shard) -> Any:
+def tried_path(run: Run, shard: Shard) -> Path:
     """File in which a careful task notes the row it is about to touch."""
     return run.path / LEDGER / f"{shard.index:05d}.trying"
 
@@ -131,14 +141,12 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, A
     began = time.perf_counter()
     manifest = run.manifest(shard)
     samples = list(manifest)
-    annotate = _annotator(manifest) if task.config.scored else None
+    objects = _objects_reader(manifest) if task.config.scored else None
     before = _noting(run, shard) if task.careful else None
     slots = run.record["slots"]
-    found = attribute_samples(samples, shard.start, explain, task.config, slots, annotate, before, task.quarantined)
-    tables: dict[str, Any] = {"samples": found.samples, "targets": found.targets, "features": found.features}
-    tables |= found.scorer.tables() if found.scorer else {}
-    counts = _counts(found) | {"seconds": round(time.perf_counter() - began, 3)}
-    run.commit(shard, found.maps, tables, counts)
+    maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
+    counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3)}
+    run.commit(shard, maps.maps, maps.tables(), counts)
     if before is not None:
         tried_path(run, shard).unlink(missing_ok=True)
     return counts
@@ -172,8 +180,8 @@ def _teller() -> Callable[[int], None]:
     return tell
 
 
-def _annotator(manifest: Manifest) -> Annotate:
-    return lambda sample, size: read_annotation(sample, manifest.mask_kind, size, len(manifest.classes))
+def _objects_reader(manifest: Manifest) -> ReadObjects:
+    return lambda sample, size: read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
 
 
 def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
@@ -185,10 +193,7 @@ def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
     return note
 
 
-def _counts(found: ShardMaps) -> dict[str, Any]:
-    failed = found.samples["status"].count("failed")
-    return {
-        "processed": len(found.maps) - failed,
-        "failed": failed,
-        "transient": sum(found.samples["transient"]),
-    }
+def _counts(maps: ShardMaps) -> dict[str, Any]:
+    failed = sum(status == "failed" for status in maps.samples.column("status"))
+    transient = sum(maps.samples.column("transient"))
+    return {"processed": len(maps.samples) - failed, "failed": failed, "transient": transient}

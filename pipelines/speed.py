@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -17,6 +17,7 @@ import torch
 
 from audit.attribution import Method, make_method
 from audit.models import Classifier, Execution
+from audit.progress import Noted, Progress, silent
 from pipelines.config import RunConfig
 
 WORTH_TRYING_S = 300.0
@@ -34,13 +35,13 @@ class Timing:
 
 
 def decide_compiling(
-    classifier: Classifier, config: RunConfig, samples: float, threads: int, say: Callable[[str], None]
+    classifier: Classifier, config: RunConfig, samples: float, threads: int, progress: Progress = silent
 ) -> bool:
     """Whether a worker with so many samples to do should compile its network.
 
     Args:
         threads: torch threads of a worker.
-        say: takes a line about what was found.
+        progress: told in a line what is tried, and what came of it.
     """
     method = _method(classifier, config, compiled=False)
     if not method.compiles:
@@ -50,14 +51,15 @@ def decide_compiling(
         plain = _time(method, config.batch_size)
         if plain is None or batches * plain.later < WORTH_TRYING_S:
             return False
-        say(f"about {batches * plain.later / 60:.0f} min for each worker: trying to compile the network")
+        minutes = batches * plain.later / 60
+        progress(Noted(f"about {minutes:.0f} min for each worker: trying to compile the network"))
         compiled = _time(_method(classifier, config, compiled=True), config.batch_size)
     if compiled is None:
-        say("not compiled: torch.compile does not work here (it needs a C++ compiler; see camaudit doctor)")
+        progress(Noted("not compiled: torch.compile does not work here (it needs a C++ compiler; see camaudit doctor)"))
         return False
     repays = repaid(batches, plain, compiled)
     gain = f"compiled in {compiled.first:.0f} s, {plain.later / compiled.later:.2f} times as fast"
-    say(f"{gain}: {'compiling' if repays else 'which does not repay here'}")
+    progress(Noted(f"{gain}: {'compiling' if repays else 'which does not repay here'}"))
     return repays
 
 

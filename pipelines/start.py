@@ -15,16 +15,18 @@ from audit.errors import RunError
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.models import ModelSpec
+from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.files import write_json
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
-from pipelines.progress import sample_bar, say
+from pipelines.plan import Plan, prepare
 from pipelines.report import console as out_console
 from pipelines.report import cost_line, maps_line, maps_record, print_status, print_summary, status_record
-from pipelines.run import Plan, audit, pending, prepare, submit_all
+from pipelines.schedule import audit, pending, submit_all
 from pipelines.shards import rescore_shard
 from pipelines.speed import decide_compiling
+from pipelines.terminal import say
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,20 @@ class Request:
     set_aside: bool = False
 
 
-def start(request: Request) -> dict[str, Any]:
+def start(request: Request, progress: Progress = silent) -> dict[str, Any]:
     """Begin or resume a run, see it to its end, print what came out, and return the summary."""
     plan = prepare(str(request.manifest), str(request.out), portable(request.spec), request.config, request.set_aside)
     run = plan.run
     with run.locked() as stale:
-        _say_resumed(run, plan.resumed, stale)
+        _note_resumed(run, plan.resumed, stale, progress)
         _keep_command(run)
         todo = sum(map(len, pending(run)))
         if todo:
-            task = replace(plan.task, threads=request.cluster.threads, compiled=_compiling(plan, request.cluster, todo))
+            compiled = _compiling(plan, request.cluster, todo, progress)
+            task = replace(plan.task, threads=request.cluster.threads, compiled=compiled)
             with connect(request.cluster) as client:
-                _say_cost(run, todo)
-                with sample_bar("auditing", run.samples, run.samples - todo, _passes(run, todo)) as bar:
-                    audit(replace(plan, task=task), client, bar)
+                _note_cost(run, todo, progress)
+                audit(replace(plan, task=task), client, progress)
         summary = _flagged(run, request, anew=bool(todo)) if request.config.scored else {}
     print_status(run, status_record(run, check=False))
     if summary:
@@ -73,14 +75,15 @@ def _flagged(run: Run, request: Request, anew: bool) -> dict[str, Any]:
     return flag(run, request.rules, request.threshold)
 
 
-def _compiling(plan: Plan, cluster: ClusterConfig, todo: int) -> bool:
+def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> bool:
     """Whether the workers compile the network."""
     if cluster.compiling != "auto" or cluster.scheduler or cluster.scheduler_file:
         return cluster.compiling == "always"  # what other machines gain was not measured
-    return decide_compiling(plan.classifier, plan.task.config, todo / cluster.local_workers, cluster.threads, say)
+    each = todo / cluster.local_workers
+    return decide_compiling(plan.classifier, plan.task.config, each, cluster.threads, progress)
 
 
-def rescore(path: Path, cluster: ClusterConfig) -> None:
+def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> None:
     """Score all finished shards again, then flag with the rules that the run was last flagged with."""
     run = Run.open(path)
     with run.locked():
@@ -88,8 +91,8 @@ def rescore(path: Path, cluster: ClusterConfig) -> None:
         if not shards:
             raise RunError(f"{path} has no finished shard to score; finish it with `camaudit run`")
         work = partial(rescore_shard, os.path.abspath(path))
-        with connect(cluster) as client, sample_bar("scoring", sum(map(len, shards))) as bar:
-            submit_all(client, shards, work, bar)
+        with connect(cluster) as client, stretch(progress, "scoring", sum(map(len, shards))):
+            submit_all(client, shards, work, progress)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
         print_summary(flag(run, Findings(run).rules()))
 
@@ -107,28 +110,22 @@ def portable(spec: ModelSpec) -> ModelSpec:
     return replace(spec, **changes)
 
 
-def _say_resumed(run: Run, resumed: bool, stale: str | None) -> None:
+def _note_resumed(run: Run, resumed: bool, stale: str | None, progress: Progress) -> None:
     swept = run.sweep()
     if stale:
-        say(f"the last {stale} ended without finishing")
+        progress(Noted(f"the last {stale} ended without finishing"))
     if swept:
-        say(f"swept {swept} partial files")
+        progress(Noted(f"swept {swept} partial files"))
     if resumed:
-        say(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done")
+        progress(Noted(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done"))
 
 
-def _passes(run: Run, todo: int) -> int:
-    """Forward passes to come, 0 where each image takes one."""
-    each: int = run.record.get("cost", {"forward": 1})["forward"]
-    return each * todo if each > 1 else 0
-
-
-def _say_cost(run: Run, todo: int) -> None:
+def _note_cost(run: Run, todo: int, progress: Progress) -> None:
     """Say what is to come: the passes, where an image takes more than one, and the bytes of the maps."""
-    cost = run.record.get("cost", {"forward": 1, "backward": 0})
+    cost = run.record["cost"]
     if sum(cost.values()) > 1:
-        say(cost_line(run.record["config"]["method"], cost, todo))
-    say(maps_line(maps_record(run)))
+        progress(Noted(cost_line(run.record["config"]["method"], cost, todo)))
+    progress(Noted(maps_line(maps_record(run))))
 
 
 def _keep_command(run: Run) -> None:

@@ -12,16 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from audit.datasets.manifest import Manifest, Track
+from audit.datasets.decoding import Readable, decode_sample
+from audit.datasets.manifest import Manifest
 from audit.errors import ManifestError, ModelError
-from audit.images import MAX_PIXELS
-from audit.models import Classifier, Preprocessing, build_architecture, save_checkpoint
+from audit.models import Preprocessing, build_architecture, save_checkpoint
 from audit.models.sources import CHECKPOINT_FORMAT, load_state
 from audit.models.training import fit
+from audit.progress import Progress, silent, tracked
 from audit.views import Fit
 from pipelines.ahead import map_ahead
-from pipelines.attribute import decode_sample
-from pipelines.progress import tracked
 
 _AHEAD = 64
 
@@ -46,7 +45,7 @@ class Training:
     weights: str | None = None
 
 
-def train(manifest: Manifest, training: Training, out: Path) -> dict[str, float | int]:
+def train(manifest: Manifest, training: Training, out: Path, progress: Progress = silent) -> dict[str, float | int]:
     """Fit a module to a manifest's labels and write its checkpoint; returns what a user wants to know.
 
     Where every sample has exactly one label the classifier is trained with a softmax, else with a sigmoid a class.
@@ -61,33 +60,11 @@ def train(manifest: Manifest, training: Training, out: Path) -> dict[str, float 
     if training.weights is not None:
         load_all_but_head(module, training.weights)
     multi_label = any(len(sample.labels) != 1 for sample in manifest)
-    done = _fit_labels(module, manifest, training.preprocessing, training, multi_label)
+    done = _fit_labels(module, manifest, training, multi_label, progress)
     activation = "sigmoid" if multi_label else "softmax"
     out.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out, module, training.arch, manifest.classes, training.preprocessing, activation)
     return done
-
-
-def fine_tune(
-    classifier: Classifier,
-    manifest: Manifest,
-    *,
-    epochs: int,
-    learning_rate: float,
-    batch_size: int = 32,
-    seed: int = 0,
-) -> dict[str, float | int]:
-    """Train a classifier further, in place, on a manifest of its own classes: a softmax or a sigmoid, as it has.
-
-    Raises:
-        ManifestError: no sample has a readable image or labels.
-        ModelError: an output does not stand for one class, in the manifest's order, or the loss is not finite.
-    """
-    ids = tuple((place,) for place in range(len(manifest.classes)))
-    if classifier.classes != manifest.classes or classifier.mapping.outputs != ids or classifier.activation == "none":
-        raise ModelError("Expected one logit a class in the manifest's order to train further, got other outputs")
-    how = Training("", classifier.preprocessing, epochs, learning_rate, batch_size, seed)
-    return _fit_labels(classifier.module, manifest, how.preprocessing, how, classifier.activation == "sigmoid")
 
 
 def load_all_but_head(module: nn.Module, path: str) -> None:
@@ -98,50 +75,50 @@ def load_all_but_head(module: nn.Module, path: str) -> None:
     """
     state = load_state(path)
     state = state.get("state", state) if state.get("format") == CHECKPOINT_FORMAT else state
-    own = module.state_dict()
-    fitting = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
-    layers = {name.rpartition(".")[0] for name in (own.keys() | state.keys()) - fitting}
+    fresh = module.state_dict()
+    fitting = {name for name in fresh.keys() & state.keys() if fresh[name].shape == state[name].shape}
+    layers = {name.rpartition(".")[0] for name in (fresh.keys() | state.keys()) - fitting}
     if len(layers) > 1:
         raise ModelError(f"Expected weights of {type(module).__name__}, its head aside, got others in {path}")
-    module.load_state_dict(own | {name: state[name] for name in fitting})
+    module.load_state_dict(fresh | {name: state[name] for name in fitting})
 
 
 def _fit_labels(
-    module: nn.Module, manifest: Manifest, preprocessing: Preprocessing, how: Training, multi_label: bool
+    module: nn.Module, manifest: Manifest, training: Training, multi_label: bool, progress: Progress
 ) -> dict[str, float | int]:
     """Frame the images once, fit the module to the labels."""
-    labels = [sample.labels for sample in manifest]
+    labels, preprocessing = [sample.labels for sample in manifest], training.preprocessing
     if not any(labels):
         raise ManifestError("Expected labelled samples to train on, found none; index a data set with labels")
-    if not multi_label and any(len(own) != 1 for own in labels):
-        raise ManifestError("Expected one label a sample for a softmax, got another number; use a multi-label model")
     with tempfile.TemporaryDirectory(prefix="camaudit-") as folder:
-        images, kept = frame_images(manifest, preprocessing.fit, Path(folder) / "framed.u8", tracked("reading"))
+        images, kept = frame_images(manifest, preprocessing.fit, Path(folder) / "framed.u8", progress)
         losses = fit(
             module,
             images,
             _label_array([labels[row] for row in kept], len(manifest.classes), multi_label),
             preprocessing.normalise,
-            epochs=how.epochs,
-            learning_rate=how.learning_rate,
-            batch_size=how.batch_size,
-            seed=how.seed,
+            epochs=training.epochs,
+            learning_rate=training.learning_rate,
+            batch_size=training.batch_size,
+            seed=training.seed,
             multi_label=multi_label,
-            track=tracked("training"),
+            progress=progress,
         )
     return {"samples": len(kept), "unreadable": len(labels) - len(kept), "loss": losses[-1]}
 
 
-def frame_images(manifest: Manifest, fit: Fit, store: Path, track: Track) -> tuple[NDArray[np.uint8], list[int]]:
+def frame_images(
+    manifest: Manifest, fit: Fit, store: Path, progress: Progress = silent
+) -> tuple[NDArray[np.uint8], list[int]]:
     """Fitted images [n, size, size, 3] of all readable samples, mapped from the file `store`, and their rows."""
     shape = (len(manifest), fit.size, fit.size, 3)
     images = np.memmap(store, np.uint8, "w+", shape=shape)
     kept: list[int] = []
-    decoded = map_ahead(lambda item: decode_sample(item[0], item[1], fit, MAX_PIXELS), enumerate(manifest), _AHEAD)
-    for sample in track(decoded):
-        if sample.pixels is not None:
-            images[len(kept)] = sample.pixels
-            kept.append(sample.row)
+    decoded = map_ahead(lambda item: decode_sample(*item, fit), enumerate(manifest), _AHEAD)
+    for image in tracked(progress, "reading", decoded, len(manifest)):
+        if isinstance(image, Readable):
+            images[len(kept)] = image.pixels
+            kept.append(image.row)
     if not kept:
         raise ManifestError("Expected readable images, found none; check the manifest's root")
     return images[: len(kept)], kept
@@ -154,10 +131,10 @@ def default_preprocessing(size: int) -> Preprocessing:
 
 def _label_array(labels: Sequence[Sequence[int]], class_count: int, multi_label: bool) -> NDArray[np.generic]:
     if not multi_label:
-        return np.array([own[0] for own in labels], np.int64)
+        return np.array([class_ids[0] for class_ids in labels], np.int64)
     array = np.zeros((len(labels), class_count), np.float32)
-    for row, own in enumerate(labels):
-        array[row, list(own)] = 1
+    for row, class_ids in enumerate(labels):
+        array[row, list(class_ids)] = 1
     return array
 
 

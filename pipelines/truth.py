@@ -14,17 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from audit.datasets import read_voc
-from audit.datasets.manifest import Manifest
+from audit.datasets.decoding import Unreadable, decode_sample
+from audit.datasets.manifest import Manifest, Sample
 from audit.datasets.planted import PlantedSpec, read_truth
+from audit.errors import ImageError
 from audit.findings import ClassFinding, Findings
 from audit.findings.rules import misplacement, severity
 from audit.metrics import auroc
 from audit.models import Classifier, ModelSpec
 from audit.models.small import preprocessing
+from audit.progress import Progress, silent
 from audit.store import Run
-from pipelines.attribute import decode_sample
 from pipelines.config import ClusterConfig, RunConfig
-from pipelines.progress import tracked
 from pipelines.start import Request, start
 from pipelines.train import Training, train, use_all_cores
 
@@ -42,22 +43,29 @@ _SCORES = ["sample", "slot", "status", "area", "energy", "lift", "p_low", "p_hig
 
 
 def train_on_planted(
-    scenes: Path, spec: PlantedSpec, epochs: int, learning_rate: float = 4e-3, batch_size: int = 64
+    scenes: Path,
+    spec: PlantedSpec,
+    epochs: int,
+    learning_rate: float = 4e-3,
+    batch_size: int = 64,
+    progress: Progress = silent,
 ) -> Path:
     """Train a small network on the biased scenes of a drawn benchmark; returns its checkpoint, in the same folder."""
     model = scenes / "model.pt"
     use_all_cores()
     training = Training(_ARCH, preprocessing(spec.size), epochs, learning_rate, batch_size, spec.seed)
-    train(read_voc(scenes, split="train", track=tracked("indexing")), training, model)
+    train(read_voc(scenes, split="train", progress=progress), training, model, progress)
     return model
 
 
-def audit_planted(scenes: Path, model: Path, out: Path, cluster: ClusterConfig, shown: Shown = "val") -> Run:
+def audit_planted(
+    scenes: Path, model: Path, out: Path, cluster: ClusterConfig, shown: Shown = "val", progress: Progress = silent
+) -> Run:
     """Audit the labels of the test scenes."""
     manifest = scenes / ("test.parquet" if shown == "val" else f"{shown}.parquet")
-    read_voc(scenes, split=shown, track=tracked("indexing")).save(manifest)
+    read_voc(scenes, split=shown, progress=progress).save(manifest)
     config = RunConfig(roles=("label",), shard_size=100, batch_size=50)
-    start(Request(manifest, out, ModelSpec(str(model)), config, cluster, set_aside=True))
+    start(Request(manifest, out, ModelSpec(str(model)), config, cluster, set_aside=True), progress)
     return Run.open(out)
 
 
@@ -96,10 +104,10 @@ def reliance(run: Run, scenes: Path, classifier: Classifier, shown: Shown = "val
     with_cue = _probabilities(classifier, read_voc(scenes, split="val"))
     without = _probabilities(classifier, read_voc(scenes, split="twins"))
     ids = [classifier.classes.index(name) for name in truth["class"]]
-    own = [with_cue[name][class_id] for name, class_id in zip(truth["id"], ids, strict=True)]
+    cued = [with_cue[name][class_id] for name, class_id in zip(truth["id"], ids, strict=True)]
     twin = [without[name][class_id] for name, class_id in zip(truth["twin"], ids, strict=True)]
     right = [int(without[name].argmax()) == class_id for name, class_id in zip(truth["twin"], ids, strict=True)]
-    truth = truth.assign(reliance=np.subtract(own, twin), right_without_cue=right)
+    truth = truth.assign(reliance=np.subtract(cued, twin), right_without_cue=right)
     table: pd.DataFrame = truth.merge(_scored(run), on="audited", how="left")
     return table
 
@@ -171,13 +179,19 @@ def _centre_distance(maps: NDArray[np.floating]) -> NDArray[np.float64]:
 def _probabilities(classifier: Classifier, manifest: Manifest) -> dict[str, NDArray[np.float32]]:
     """Class probabilities [C] of every sample, by id."""
     samples = list(manifest)
-    found: dict[str, NDArray[np.float32]] = {}
-    fit = classifier.preprocessing.fit
+    probabilities: dict[str, NDArray[np.float32]] = {}
     for start_row in range(0, len(samples), _BATCH):
         batch = samples[start_row : start_row + _BATCH]
-        pixels = [decode_sample(0, sample, fit, 10**8).pixels for sample in batch]
-        images = classifier.preprocessing.normalise(np.stack([p for p in pixels if p is not None]))
+        pixels = np.stack([_pixels(classifier, sample) for sample in batch])
         with torch.inference_mode():
-            rows = classifier.probabilities(classifier.module(images)).numpy()
-        found |= {sample.id: row for sample, row in zip(batch, rows, strict=True)}
-    return found
+            outputs = classifier.module(classifier.preprocessing.normalise(pixels))
+            rows = classifier.probabilities(outputs).numpy()
+        probabilities |= {sample.id: row for sample, row in zip(batch, rows, strict=True)}
+    return probabilities
+
+
+def _pixels(classifier: Classifier, sample: Sample) -> NDArray[np.uint8]:
+    decoded = decode_sample(0, sample, classifier.preprocessing.fit)
+    if isinstance(decoded, Unreadable):
+        raise ImageError(decoded.reason)
+    return decoded.pixels

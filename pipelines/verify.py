@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +17,13 @@ from audit.interventions.removals import FILLS, Region, at_input, change, object
 from audit.interventions.suspects import draw_suspects, with_files
 from audit.interventions.tried import Tried
 from audit.models import Classifier
+from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run
 from audit.views import View, upsample
 from pipelines.backgrounds import Background, choose_backgrounds, gather_backgrounds, known_objects
 from pipelines.faithfulness import draw_targets
 from pipelines.inputs import Input, class_probabilities, read_input
-from pipelines.progress import sample_bar
 from pipelines.random_weights import compare_with_random
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -55,16 +53,15 @@ class Verification:
             raise ValueError(f"Expected --fill to be one of {', '.join(FILLS)}, got {self.fill!r}")
 
 
-def verify_run(run: Run, classifier: Classifier, asked: Verification) -> dict[str, Any]:
+def verify_run(run: Run, classifier: Classifier, asked: Verification, progress: Progress = silent) -> dict[str, Any]:
     """Intervene on a run's suspects, and compare its scores with those of random weights.
 
     Raises:
         RunError: nothing is flagged, none of the images can be read as it was, or outputs are no probabilities.
     """
-    suspects = draw_suspects(run, asked.targets)
-    with sample_bar("verifying", len(suspects)) as bar:
-        record = verify(run, classifier, asked, suspects, bar.advance)
-    return record | {"random_weights": _random_weights(run, classifier, asked) if _objects_known(run) else None}
+    record = verify(run, classifier, asked, draw_suspects(run, asked.targets), progress)
+    known = _objects_known(run)
+    return record | {"random_weights": _random_weights(run, classifier, asked, progress) if known else None}
 
 
 def _objects_known(run: Run) -> bool:
@@ -72,11 +69,10 @@ def _objects_known(run: Run) -> bool:
     return any("scored" in part.unique().to_pylist() for part in parts)
 
 
-def _random_weights(run: Run, classifier: Classifier, asked: Verification) -> dict[str, Any]:
+def _random_weights(run: Run, classifier: Classifier, asked: Verification, progress: Progress) -> dict[str, Any]:
     targets = draw_targets(run, asked.targets, asked.seed, scored=True)
     try:
-        with sample_bar("random weights", len(targets)) as bar:
-            return compare_with_random(run, classifier, targets, asked.seed, asked.batch_size, bar.advance)
+        return compare_with_random(run, classifier, targets, asked.seed, asked.batch_size, progress)
     except RunError as error:  # the interventions are written, and stand without it
         return {"says": str(error)}
 
@@ -86,14 +82,13 @@ def verify(
     classifier: Classifier,
     asked: Verification,
     targets: pd.DataFrame,
-    progress: Progress = lambda _done, _failed: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Intervene on targets, write `findings/effects.parquet` and `findings/causes.parquet`, and return what they say.
 
     Args:
         classifier: that the run was made with.
         targets: of `draw_suspects`.
-        progress: called with targets done, and failed among them.
 
     Raises:
         RunError: none of the images can be read as it was, or outputs are no probabilities.
@@ -101,17 +96,17 @@ def verify(
     if classifier.activation == "none":
         raise RunError(f"Expected probabilities to verify, but the outputs of {run.path} are other values (none)")
     effects, failed = [], []
-    with evaluating(classifier.module):
+    with evaluating(classifier.module), stretch(progress, "verifying", len(targets)):
         backgrounds = gather_backgrounds(run, classifier, set(targets["class_id"].tolist()), asked.seed)
         for target in with_files(run, targets):
             try:
                 drops = intervene(run, classifier, asked, target, backgrounds)
             except ImageError as error:
                 failed.append({"id": target["id"], "reason": str(error)})
-                progress(1, 1)
+                progress(Advanced(failed=1))
                 continue
             effects.append({**target, **_effect(drops)})
-            progress(1, 0)
+            progress(Advanced())
     if not effects:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
     table, findings = pd.DataFrame(effects), Findings(run)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from audit.datasets import Manifest, Sample, Track
+from audit.datasets import Manifest, Sample
+from audit.progress import Advanced, Began, Ended, Event
 
 needs_bytes_in_names = pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux only")
 
@@ -20,13 +19,9 @@ def touch(*paths: Path) -> None:
         path.write_bytes(b"")
 
 
-def recorder(seen: list[Any]) -> Track:
-    def track(items: Iterable[Any]) -> Iterator[Any]:
-        for item in items:
-            seen.append(item)
-            yield item
-
-    return track
+def told_of_all(task: str, count: int) -> list[Event]:
+    """What a listener hears of so many things done one by one."""
+    return [Began(task, count), *[Advanced()] * count, Ended()]
 
 
 def by_id(manifest: Manifest) -> dict[str, Sample]:

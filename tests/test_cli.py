@@ -19,9 +19,11 @@ import torch
 import typer
 from faults.collection import camaudit, command, draw_collection, finished, write_model
 
+from audit.progress import Advanced, Progress
 from audit.store import Run
 from pipelines import cli, start
-from pipelines.run import Plan
+from pipelines.plan import Plan
+from pipelines.shards import Finished
 
 Capture = pytest.CaptureFixture[str]
 
@@ -263,10 +265,10 @@ def test_a_whole_audit_from_folder_to_exports(place: Path) -> None:
 def test_scoring_and_flagging_again_keep_the_rules_of_the_last_time(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    def here(_client: object, shards: list[Any], work: Any, bar: Any) -> None:
+    def here(_client: object, shards: list[Any], work: Any, progress: Progress) -> None:
         for shard in shards:
-            assert work(shard).error is None
-            bar.advance(len(shard), 0)
+            assert isinstance(work(shard), Finished)
+            progress(Advanced(len(shard)))
 
     @contextmanager
     def nobody(_config: object) -> Iterator[None]:

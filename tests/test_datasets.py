@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from manifests import by_id, needs_bytes_in_names, recorder, touch
+from manifests import by_id, needs_bytes_in_names, told_of_all, touch
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from audit.datasets import VOC_CLASSES, Box, read_coco, read_voc
 from audit.errors import ManifestError
+from audit.progress import Event
 
 SHARED_VOC = Path(__file__).resolve().parents[2] / "shared" / "voc2012"
 
@@ -192,14 +193,14 @@ def test_voc_names_that_are_not_utf8_are_stored_as_urls(tmp_path: Path) -> None:
     assert sample.image == f"file://{root}/JPEGImages/caf%E9.jpg"
 
 
-def test_voc_samples_keep_the_order_of_the_list_and_are_tracked(tmp_path: Path) -> None:
+def test_voc_samples_keep_the_order_of_the_list_and_are_told(tmp_path: Path) -> None:
     names = [f"{number:03d}" for number in range(60, 0, -1)]
-    root, seen = make_voc(tmp_path, val=names), list[str]()
+    root, told = make_voc(tmp_path, val=names), list[Event]()
     for name in names:
         draw_mask(root / f"SegmentationClass/{name}.png", int(name) % 20 + 1)
-    manifest = read_voc(root, "val", track=recorder(seen))
+    manifest = read_voc(root, "val", progress=told.append)
     assert [(sample.id, sample.labels) for sample in manifest] == [(name, (int(name) % 20,)) for name in names]
-    assert seen == names
+    assert told == told_of_all("indexing", 60)
 
 
 @pytest.mark.skipif(not SHARED_VOC.is_dir(), reason="no VOC images beside the repository")

@@ -18,11 +18,12 @@ from audit.datasets.classes import ClassMapping
 from audit.errors import RunError
 from audit.metrics import faithfulness as formulas
 from audit.models import Classifier, Preprocessing, load_classifier
+from audit.progress import Advanced, Began, Ended, Event
 from audit.store import Run
 from audit.views import Fit
 from pipelines import cli
 from pipelines.faithfulness import MEASURES, Trial, draw_targets, measure_run
-from pipelines.run import Plan
+from pipelines.plan import Plan
 
 COUNT = 18
 
@@ -215,13 +216,15 @@ def test_an_image_that_changed_is_counted_and_left_out(tmp_path: Path) -> None:
     plan = finished(tmp_path, 4)
     paint(tmp_path / "001.png", (9, 9, 9))
     (tmp_path / "002.png").unlink()
-    progress: list[tuple[int, int]] = []
+    told: list[Event] = []
     targets = draw_targets(plan.run, 10, 0)
     classifier = load_classifier(plan.task.spec, classes=CLASSES)
-    record = measure_run(plan.run, classifier, Trial(10, 2), targets, lambda *done: progress.append(done))
-    assert record["targets"] + len(record["failed"]) == len(targets) == len(progress)
+    record = measure_run(plan.run, classifier, Trial(10, 2), targets, told.append)
+    done = [event for event in told if isinstance(event, Advanced)]
+    assert told == [Began("faithfulness", len(targets)), *done, Ended()]
+    assert record["targets"] + len(record["failed"]) == len(targets) == len(done)
     assert {failure["id"] for failure in record["failed"]} == {"001", "002"}
-    assert sum(failed for _, failed in progress) == len(record["failed"])
+    assert sum(event.failed for event in done) == len(record["failed"])
     assert any("not the file that the run saw" in failure["reason"] for failure in record["failed"])
     with pytest.raises(RunError, match="None of the images"):
         measure_run(plan.run, classifier, Trial(10, 2), [t for t in targets if t["id"] == "002"])

@@ -1,4 +1,4 @@
-"""Training that starts from weights: a file's, with the head for other classes, or a classifier's own."""
+"""Training that starts from the weights of a file, with the head for other classes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from manifests import told_of_all
 from PIL import Image
 
 from audit.datasets import Manifest, Sample
-from audit.errors import ManifestError, ModelError
-from audit.models import Classifier, load_classifier, save_checkpoint
+from audit.errors import ModelError
+from audit.models import load_classifier, save_checkpoint
 from audit.models.small import build, preprocessing
-from pipelines.train import Training, fine_tune, load_all_but_head, train
+from audit.progress import Event
+from pipelines.train import Training, load_all_but_head, train
 
 ARCH = "audit.models.small:build"
 CLASSES = ("red", "blue")
@@ -29,12 +31,6 @@ def draw(folder: Path, count: int = 24, labels: int = 1) -> Manifest:
         Image.fromarray(pixels).save(folder / f"{place}.png")
         samples.append(Sample(str(place), f"{place}.png", (place % 2,) if labels == 1 else (0, 1)))
     return Manifest.from_samples(samples, CLASSES, folder)
-
-
-def classifier(folder: Path, classes: tuple[str, ...] = CLASSES, activation: str = "softmax") -> Classifier:
-    path = folder / f"{len(classes)}-{activation}.pt"
-    save_checkpoint(path, build(len(classes)), ARCH, classes, preprocessing(16), activation)
-    return load_classifier(str(path), classes=classes)
 
 
 def test_weights_of_the_same_network_are_all_taken(tmp_path: Path) -> None:
@@ -67,23 +63,14 @@ def test_train_begins_with_the_weights_it_is_given(tmp_path: Path) -> None:
     assert train(manifest, again, tmp_path / "b.pt")["loss"] < 2 * first["loss"] + 0.05
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_fine_tuning_goes_on_in_place(activation: str, tmp_path: Path) -> None:
-    manifest, tuned = draw(tmp_path), classifier(tmp_path, activation=activation)
-    losses = [fine_tune(tuned, manifest, epochs=5, learning_rate=0.01, batch_size=8)["loss"] for _ in range(2)]
-    assert losses[1] < losses[0] < 0.6
-    assert not tuned.module.training
+def test_several_labels_train_a_sigmoid_a_class(tmp_path: Path) -> None:
+    training = Training(ARCH, preprocessing(16), epochs=1, learning_rate=0.01, batch_size=8)
+    assert train(draw(tmp_path, labels=2), training, tmp_path / "a.pt")["samples"] == 24
+    assert load_classifier(str(tmp_path / "a.pt")).activation == "sigmoid"
 
 
-def test_a_classifier_of_other_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="one logit a class in the manifest's order"):
-        fine_tune(classifier(tmp_path, ("blue", "red")), draw(tmp_path), epochs=1, learning_rate=0.01)
-
-
-def test_several_labels_need_a_multi_label_classifier(tmp_path: Path) -> None:
-    manifest = draw(tmp_path, labels=2)
-    with pytest.raises(ManifestError, match="one label a sample for a softmax"):
-        fine_tune(classifier(tmp_path), manifest, epochs=1, learning_rate=0.01)
-    assert (
-        fine_tune(classifier(tmp_path, activation="sigmoid"), manifest, epochs=1, learning_rate=0.01)["samples"] == 24
-    )
+def test_reading_and_training_are_told(tmp_path: Path) -> None:
+    told: list[Event] = []
+    training = Training(ARCH, preprocessing(16), epochs=2, learning_rate=0.01, batch_size=8)
+    train(draw(tmp_path), training, tmp_path / "a.pt", told.append)
+    assert told == [*told_of_all("reading", 24), *told_of_all("training", 6)]

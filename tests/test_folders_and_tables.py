@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from manifests import by_id, needs_bytes_in_names, recorder, touch
+from manifests import by_id, needs_bytes_in_names, told_of_all, touch
 
 from audit.datasets import Sample, read_folder, read_table
 from audit.datasets.folder import unique_ids
 from audit.errors import ManifestError
+from audit.progress import Event
 
 
 def test_class_folders_give_labels_and_nested_ids(tmp_path: Path) -> None:
@@ -221,11 +222,10 @@ def test_a_missing_or_damaged_table_is_refused(tmp_path: Path) -> None:
         read_table(tmp_path / "nested.parquet")
 
 
-def test_progress_is_shown_over_every_image_and_row(tmp_path: Path) -> None:
-    images, rows = list[str](), list[int]()
+def test_every_image_and_row_is_told(tmp_path: Path) -> None:
+    images, rows = list[Event](), list[Event]()
     touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
-    read_folder(tmp_path, track=recorder(images))
+    read_folder(tmp_path, progress=images.append)
     table = write_csv(tmp_path, "path\na.jpg\nb.jpg\n")
-    read_table(table, track=recorder(rows))
-    assert images == ["a.jpg", "b.jpg"]
-    assert rows == [0, 1]
+    read_table(table, progress=rows.append)
+    assert images == rows == told_of_all("indexing", 2)

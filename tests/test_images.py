@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from audit.errors import ImageError
-from audit.images import decode_image, image_size, read_bytes
+from audit.images import decode_image, read_bytes
 
 VOC_IMAGES = Path(__file__).resolve().parents[2] / "shared/voc2012/VOCdevkit/VOC2012/JPEGImages"
 
@@ -62,14 +62,13 @@ def oriented(array: np.ndarray, orientation: int, kind: str) -> bytes:
 def test_every_exif_orientation_comes_out_upright(orientation: int, kind: str) -> None:
     data = oriented(PICTURE, orientation, kind)
     np.testing.assert_array_equal(decode_image(data, "x"), PICTURE)
-    assert image_size(data, "x") == (2, 3)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_jpeg_orientation_comes_out_upright(orientation: int) -> None:
     large = np.kron(PICTURE, np.ones((32, 32, 1), np.uint8))
     upright = decode_image(oriented(large, orientation, "JPEG"), "x")
-    assert upright.shape == large.shape == (*image_size(oriented(large, orientation, "JPEG"), "x"), 3)
+    assert upright.shape == large.shape
     assert np.abs(upright[16::32, 16::32].astype(int) - PICTURE).max() < 8
 
 
@@ -79,7 +78,6 @@ def test_exif_behind_the_pixels_of_a_png_counts_too() -> None:
     exif[0x0112] = 6
     late = stored[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + stored[-12:]
     np.testing.assert_array_equal(decode_image(late, "x"), PICTURE)
-    assert image_size(late, "x") == (2, 3)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -87,7 +85,6 @@ def test_exif_behind_the_pixels_of_a_png_counts_too() -> None:
 def test_damaged_exif_leaves_the_picture_as_stored(exif: bytes) -> None:
     data = encode(Image.fromarray(NOISE), exif=exif)
     np.testing.assert_array_equal(decode_image(data, "x"), NOISE)
-    assert image_size(data, "x") == (12, 17)
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
@@ -230,9 +227,8 @@ def test_bombs_are_refused_before_pixels_are_allocated(bomb: bytes, monkeypatch:
 
     monkeypatch.setattr("PIL.Image.core.new", allocate)
     monkeypatch.setattr("PIL.Image.core.fill", allocate)
-    for read in (decode_image, image_size):
-        with pytest.raises(ImageError, match=r"at most 100000000 pixels, got \d+ x \d+ .* in bomb"):
-            read(bomb, "bomb.jpg")
+    with pytest.raises(ImageError, match=r"at most 100000000 pixels, got \d+ x \d+ .* in bomb"):
+        decode_image(bomb, "bomb.jpg")
 
 
 def test_the_size_limit_is_exact_and_can_be_set() -> None:
@@ -256,9 +252,8 @@ def test_the_size_limit_is_exact_and_can_be_set() -> None:
     ],
 )
 def test_data_that_is_no_image_is_named_for_what_it_looks_like(data: bytes, words: str) -> None:
-    for read in (decode_image, image_size):
-        with pytest.raises(ImageError, match=rf"Expected an image .*: odd.jpg {words}.*; replace it or leave it out"):
-            read(data, "odd.jpg")
+    with pytest.raises(ImageError, match=rf"Expected an image .*: odd.jpg {words}.*; replace it or leave it out"):
+        decode_image(data, "odd.jpg")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])
@@ -303,4 +298,3 @@ def test_voc_photographs_decode_as_pillow_shows_them() -> None:
         expected = np.asarray(Image.open(path).convert("RGB"))
         data = read_bytes(str(path))
         np.testing.assert_array_equal(decode_image(data, path.name), expected)
-        assert image_size(data, path.name) == expected.shape[:2]

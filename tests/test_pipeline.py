@@ -29,8 +29,8 @@ from audit.views import View, upsample
 from pipelines.ahead import map_ahead
 from pipelines.attribute import attribute_samples, by_peak
 from pipelines.config import RunConfig, default_shard_size
-from pipelines.run import Plan, prepare
-from pipelines.shards import audit_shard, rescore_shard
+from pipelines.plan import Plan, prepare
+from pipelines.shards import Finished, audit_shard, rescore_shard
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_scoring_stored_maps_again_gives_the_same_bytes(plan: Plan, tmp_path: Pa
     run = finished(tmp_path).run
     before = contents(run)
     for shard in run.shards:
-        assert rescore_shard(str(run.path), shard).error is None
+        assert isinstance(rescore_shard(str(run.path), shard), Finished)
     flag(run, Rules())
     assert contents(run) == before
 
@@ -143,7 +143,7 @@ def test_a_run_without_scores_has_none_and_can_be_scored_later(tmp_path: Path) -
     assert not any(plan.run.has_scores(shard) for shard in plan.run.shards)
     assert flag(plan.run, Rules())["mean_iou"] is None
     for shard in plan.run.shards:
-        assert rescore_shard(str(plan.run.path), shard).error is None
+        assert isinstance(rescore_shard(str(plan.run.path), shard), Finished)
     assert flag(plan.run, Rules())["mean_iou"] > 0
 
 
@@ -167,7 +167,7 @@ def test_taking_samples_one_by_one_gives_the_same_statuses_and_maps(plan: Plan) 
             list(plan.run.manifest(shard)), shard.start, explain, CONFIG, 2, None, touched.append, frozenset({5})
         )
     assert touched == [4, 6, 7]
-    assert found.samples["status"] == ["processed", "failed", "processed", "processed"]
+    assert found.samples.column("status") == ["processed", "failed", "processed", "processed"]
     assert np.isnan(found.maps[1]).all()
     np.testing.assert_allclose(found.maps[[0, 2, 3]], plan.run.maps(4, 8)[[0, 2, 3]], atol=1e-3)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from manifests import told_of_all
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -32,6 +33,7 @@ from audit.datasets.planted import (
 )
 from audit.datasets.voc import read_voc
 from audit.errors import ManifestError
+from audit.progress import Advanced, Event
 
 SMALL = PlantedSpec(seed=3, train=18, test=12, size=64)
 CUED = [class_id for class_id, name in enumerate(CLASSES) if name in CUES]
@@ -349,26 +351,23 @@ def test_a_larger_benchmark_begins_with_the_smaller_one(planted: Path, tmp_path:
             assert larger[name] == data
 
 
-def test_every_scene_passes_through_the_progress_hook(tmp_path: Path) -> None:
-    seen: list[Any] = []
-
-    def track(plans: Iterable[Any]) -> Iterator[Any]:
-        for plan in plans:
-            seen.append(plan)
-            yield plan
-
-    draw_planted(tmp_path, SMALL, track)
-    assert len(seen) == SMALL.train + SMALL.test + SMALL.test * len(CUED) // len(CLASSES)
+def test_every_scene_is_told(tmp_path: Path) -> None:
+    told: list[Event] = []
+    draw_planted(tmp_path, SMALL, told.append)
+    assert told == told_of_all("drawing", SMALL.train + SMALL.test + SMALL.test * len(CUED) // len(CLASSES))
 
 
 def test_an_interrupted_drawing_leaves_no_truth_and_can_be_drawn_again(planted: Path, tmp_path: Path) -> None:
-    def interrupted(plans: Iterable[Any]) -> Iterator[Any]:
-        yield from list(plans)[:5]
-        raise KeyboardInterrupt
+    told: list[Event] = []
+
+    def interrupt(event: Event) -> None:
+        told.append(event)
+        if told.count(Advanced()) == 5 and event == Advanced():
+            raise KeyboardInterrupt
 
     draw_planted(tmp_path, SMALL)
     with pytest.raises(KeyboardInterrupt):
-        draw_planted(tmp_path, SMALL, interrupted)
+        draw_planted(tmp_path, SMALL, interrupt)
     with pytest.raises(ManifestError, match=r"Expected a planted benchmark with its truth at .*truth\.parquet"):
         read_truth(tmp_path)
     assert files(draw_planted(tmp_path, SMALL)) == files(planted)

@@ -17,7 +17,7 @@ from audit.store import Run
 from audit.views import Fit
 from pipelines.config import RunConfig
 from pipelines.models import model_of_run
-from pipelines.run import Plan, prepare
+from pipelines.plan import Plan, prepare
 
 
 @pytest.fixture(scope="module")

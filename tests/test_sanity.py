@@ -30,8 +30,9 @@ from audit.attribution.sanity import (
     structural_similarity,
 )
 from audit.models.small import build
+from audit.progress import Advanced, Began, Ended, Event
 from audit.store import Run
-from pipelines.run import Plan
+from pipelines.plan import Plan
 from pipelines.sanity import SanityCheck, check_sanity
 
 EXAMPLE = torch.zeros(1, 3, 32, 32)
@@ -205,8 +206,11 @@ def test_a_method_that_never_looks_at_the_network_is_caught_beside_one_that_does
 
 def test_the_runs_own_method_is_checked_where_none_is_named_and_comes_out_the_same_again(plan: Plan) -> None:
     check = SanityCheck(model=plan.task.spec.model, samples=3, batch_size=2)
-    record = check_sanity(plan.run.path, check)
+    told: list[Event] = []
+    record = check_sanity(plan.run.path, check, told.append)
     assert list(record["methods"]) == ["gradcam"]
+    stages = len(record["randomised_down_to"])
+    assert told == [Began("randomising", check.stages), *[Advanced()] * stages, Ended()]
     assert check_sanity(plan.run.path, check) == record
     assert list(Run.open(plan.run.path).damaged()) == []
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from audit.datasets.classes import ClassMapping
 from audit.models import Classifier, Preprocessing
+from audit.progress import Event, Noted
 from audit.views import Fit
 from pipelines import speed
 from pipelines.config import ClusterConfig, RunConfig
@@ -32,9 +33,10 @@ def classifier() -> Classifier:
 
 
 def decide(samples: float, timings: dict[bool, Timing | None], monkeypatch: pytest.MonkeyPatch) -> tuple[bool, str]:
-    said: list[str] = []
+    told: list[Event] = []
     monkeypatch.setattr(speed, "_time", lambda method, _batch_size: timings[method.execution.compiled])
-    return decide_compiling(classifier(), RunConfig(batch_size=10), samples, 1, said.append), " | ".join(said)
+    compiles = decide_compiling(classifier(), RunConfig(batch_size=10), samples, 1, told.append)
+    return compiles, " | ".join(event.text for event in told if isinstance(event, Noted))
 
 
 @pytest.mark.parametrize(
@@ -72,15 +74,15 @@ def test_without_a_compiler_a_run_says_so_and_goes_on(monkeypatch: pytest.Monkey
 def test_a_method_that_gains_nothing_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "_time", lambda *_: pytest.fail("timed"))
     config = RunConfig("integrated", batch_size=1)
-    assert not decide_compiling(classifier(), config, 1e9, 1, print)
+    assert not decide_compiling(classifier(), config, 1e9, 1)
 
 
 def test_a_method_of_many_passes_is_worth_it_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
     timings = {False: Timing(0.1, 0.1), True: Timing(20, 0.05)}
     monkeypatch.setattr(speed, "_time", lambda method, _batch_size: timings[method.execution.compiled])
     gradcam, rise = (RunConfig(name, batch_size=10) for name in ("gradcam", "rise"))
-    assert not decide_compiling(classifier(), gradcam, 1000, 1, print)
-    assert decide_compiling(classifier(), rise, 1000, 1, print)
+    assert not decide_compiling(classifier(), gradcam, 1000, 1)
+    assert decide_compiling(classifier(), rise, 1000, 1)
 
 
 def test_a_failed_compilation_is_seen_in_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,9 +92,9 @@ def test_a_failed_compilation_is_seen_in_the_trial(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch, "compile", lambda *_arguments, **_options: broken)
     threads = torch.get_num_threads()
     monkeypatch.setattr(speed, "WORTH_TRYING_S", 0.0)
-    said: list[str] = []
-    assert not decide_compiling(classifier(), RunConfig(batch_size=2), 100, 1, said.append)
-    assert "does not work here" in said[-1]
+    told: list[Event] = []
+    assert not decide_compiling(classifier(), RunConfig(batch_size=2), 100, 1, told.append)
+    assert "does not work here" in str(told[-1])
     assert torch.get_num_threads() == threads
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from manifests import told_of_all
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,6 +17,7 @@ from audit.errors import ModelError
 from audit.models.layers import find_target_layer
 from audit.models.small import SmallNet, build, preprocessing
 from audit.models.training import accuracy, fit, predict
+from audit.progress import Event
 
 Images = NDArray[np.uint8]
 normalise = preprocessing(16).normalise
@@ -142,16 +143,10 @@ def test_training_of_a_single_step_moves_the_weights() -> None:
     assert abs(weights(module) - before).max() > 1e-4
 
 
-def test_the_progress_hook_sees_every_step() -> None:
-    seen: list[int] = []
-
-    def track(steps: Iterable[int]) -> Iterator[int]:
-        for step in steps:
-            seen.append(step)
-            yield step
-
-    fit(linear(), *halves(), normalise, epochs=3, learning_rate=0.001, batch_size=20, track=track)
-    assert seen == list(range(9))
+def test_every_step_is_told() -> None:
+    told: list[Event] = []
+    fit(linear(), *halves(), normalise, epochs=3, learning_rate=0.001, batch_size=20, progress=told.append)
+    assert told == told_of_all("training", 9)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_rate() -> None:

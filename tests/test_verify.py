@@ -20,13 +20,15 @@ from audit.findings.records import Member
 from audit.interventions.suspects import _claimed, draw_suspects, with_files
 from audit.interventions.tried import Tried
 from audit.models import Classifier, ModelSpec, load_classifier
+from audit.progress import Advanced, Event
 from audit.store import Run, layout
 from audit.store.tables import read_table, write_table
 from pipelines.backgrounds import choose_backgrounds, gather_backgrounds
 from pipelines.config import RunConfig
 from pipelines.faithfulness import draw_targets
+from pipelines.plan import Plan, prepare
 from pipelines.random_weights import compare_with_random
-from pipelines.run import Plan, prepare
+from pipelines.shards import Finished
 from pipelines.verify import Verification, intervene, verify, verify_run
 
 CLASSES = ("stamped", "red", "striped", "blank")
@@ -104,7 +106,7 @@ def audited(folder: Path, annotated: str = "mask") -> Plan:
     spec = ModelSpec(f"{folder / 'model.py'}:build", layer="trunk", size=SIDE, mode="squash", mean=zero, std=one)
     config = RunConfig(shard_size=8, batch_size=8, roles=("label",))
     plan = prepare(str(manifest), str(folder / "run"), spec, config)
-    assert not any(report.error for report in audit_here(plan))
+    assert all(isinstance(end, Finished) for end in audit_here(plan))
     return plan
 
 
@@ -239,13 +241,14 @@ def test_images_that_changed_are_counted_and_left_out(tmp_path: Path) -> None:
     plan = audited(tmp_path)
     paint(tmp_path / "0.png", (9, 9, 9))
     (tmp_path / "4.png").unlink()
-    progress: list[tuple[int, int]] = []
+    told: list[Event] = []
     targets = all_targets(plan.run)
     stamped = targets[targets["class_id"] == 0]
-    record = verify(plan.run, classifier_of(plan), Verification(), stamped, lambda *done: progress.append(done))
+    record = verify(plan.run, classifier_of(plan), Verification(), stamped, told.append)
+    done = [event for event in told if isinstance(event, Advanced)]
     assert {failure["id"] for failure in record["failed"]} == {"stamped-0", "stamped-4"}
-    assert record["targets"] + 2 == len(stamped) == len(progress)
-    assert sum(failed for _, failed in progress) == 2
+    assert record["targets"] + 2 == len(stamped) == len(done)
+    assert sum(event.failed for event in done) == 2
     with pytest.raises(RunError, match="None of the images"):
         verify(plan.run, classifier_of(plan), Verification(), targets[targets["sample"] == 0])
 

@@ -65,11 +65,6 @@ class ClassMapping:
     classes: tuple[str, ...]
     outputs: tuple[tuple[int, ...], ...]
 
-    @property
-    def unmapped(self) -> tuple[str, ...]:
-        """Classes that the model cannot name."""
-        return tuple(name for name, indices in zip(self.classes, self.outputs, strict=True) if not indices)
-
 
 def map_classes(
     data_classes: Sequence[str],

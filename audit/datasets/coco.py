@@ -13,13 +13,16 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from audit.datasets.folder import stored_path, unique_ids
-from audit.datasets.manifest import Box, Manifest, Sample, Track
+from audit.datasets.manifest import Box, Manifest, Sample
 from audit.errors import ManifestError
+from audit.progress import Progress, silent, tracked
 
 Record = dict[str, Any]
 
 
-def read_coco(annotations: str | os.PathLike[str], images_dir: str | os.PathLike[str], track: Track = iter) -> Manifest:
+def read_coco(
+    annotations: str | os.PathLike[str], images_dir: str | os.PathLike[str], progress: Progress = silent
+) -> Manifest:
     """Index a COCO instances file. Nothing is drawn: `regions` keeps the polygons and run lengths.
 
     Classes are the categories by ascending id, class ids their positions. Labels and boxes leave crowds out; `regions`
@@ -29,14 +32,14 @@ def read_coco(annotations: str | os.PathLike[str], images_dir: str | os.PathLike
     Args:
         annotations: the JSON file, such as instances_val2017.json.
         images_dir: the folder that file names are relative to.
-        track: shows progress over the images.
+        progress: told of every image.
 
     Raises:
         ManifestError: the file is missing, is not COCO, lacks a field, or names an image or category it does not list.
     """
     try:
         coco = _open(annotations)
-        return _manifest(coco, os.path.abspath(images_dir), track)
+        return _manifest(coco, os.path.abspath(images_dir), progress)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ManifestError(f"Expected COCO instances at {annotations}, got {reason}; check the file") from None
@@ -63,7 +66,7 @@ def _expect_listed(kind: str, unlisted: Collection[int]) -> None:
         raise ValueError(f"annotations of the unlisted {kind} {min(unlisted)}")
 
 
-def _manifest(coco: COCO, root: str, track: Track) -> Manifest:
+def _manifest(coco: COCO, root: str, progress: Progress) -> Manifest:
     images: list[Record] = list(coco.imgs.values())
     category_ids = sorted(coco.cats)
     class_ids = {category: place for place, category in enumerate(category_ids)}
@@ -71,7 +74,7 @@ def _manifest(coco: COCO, root: str, track: Track) -> Manifest:
     ids = unique_ids(stems, [str(image["id"]) for image in images])
     samples = (
         _sample(name, image, coco.imgToAnns.get(image["id"], ()), class_ids, root)
-        for name, image in zip(ids, track(images), strict=True)
+        for name, image in zip(ids, tracked(progress, "indexing", images), strict=True)
     )
     return Manifest.from_samples(samples, [coco.cats[category]["name"] for category in category_ids], root=root)
 

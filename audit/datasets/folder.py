@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from audit.datasets.classes import preview
-from audit.datasets.manifest import Manifest, Sample, Track, storable_path
+from audit.datasets.manifest import Manifest, Sample, storable_path
 from audit.errors import ManifestError
+from audit.progress import Progress, silent, tracked
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 
@@ -22,7 +23,7 @@ def read_folder(
     masks: str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
     mask_kind: str = "binary",
-    track: Track = iter,
+    progress: Progress = silent,
 ) -> Manifest:
     """Index the images below a folder: `root/CLASS/.../NAME.jpg`, or `root/NAME.jpg` without labels.
 
@@ -35,7 +36,7 @@ def read_folder(
         masks: a folder with the same tree, masks named as their images but `.png`; an image may have none.
         classes: the class names, when a flat folder has them elsewhere or their order matters.
         mask_kind: one of `MASK_KINDS`.
-        track: shows progress over the images.
+        progress: told of every image.
 
     Raises:
         ManifestError: the folder cannot be listed, holds no image, is half flat, or has a subfolder outside `classes`.
@@ -53,7 +54,7 @@ def read_folder(
             labels=_labels(path, class_ids),
             mask=pngs.get(os.path.splitext(path)[0]),
         )
-        for name, path in zip(ids, track(images), strict=True)
+        for name, path in zip(ids, tracked(progress, "indexing", images), strict=True)
     )
     return Manifest.from_samples(samples, names, root=base, mask_kind=mask_kind)
 

@@ -202,10 +202,10 @@ def storable_path(path: str) -> str:
 def _tabulate(samples: Iterable[Sample], classes: tuple[str, ...]) -> pa.Table:
     rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     attributes: dict[str, list[str | None]] = {}
-    seen: set[str] = set()
+    ids: set[str] = set()
     for count, sample in enumerate(samples):
-        _check(sample, seen, len(classes))
-        seen.add(sample.id)
+        _check(sample, ids, len(classes))
+        ids.add(sample.id)
         for name in _COLUMNS:
             rows[name].append(getattr(sample, name))
         rows["boxes"][-1] = [_box_row(box) for box in sample.boxes] or None
@@ -215,16 +215,16 @@ def _tabulate(samples: Iterable[Sample], classes: tuple[str, ...]) -> pa.Table:
             attributes[name].append(value)
         for name in attributes.keys() - sample.attributes.keys():
             attributes[name].append(None)
-    if not seen:
+    if not ids:
         raise ManifestError("Expected at least one sample, found none; check the folder, the split and the file types")
     columns = {name: pa.array(rows[name], kind) for name, kind in _COLUMNS.items()}
     return pa.table(columns | {name: pa.array(values, pa.string()) for name, values in sorted(attributes.items())})
 
 
-def _check(sample: Sample, seen: set[str], class_count: int) -> None:
+def _check(sample: Sample, ids: set[str], class_count: int) -> None:
     if not sample.id:
         raise ManifestError(f"Expected every sample to have an id, got none for image {sample.image!r}")
-    if sample.id in seen:
+    if sample.id in ids:
         raise ManifestError(f"Expected unique ids, got {sample.id!r} twice (again at {sample.image!r}); rename one")
     for label in sample.labels:
         if not 0 <= label < class_count:

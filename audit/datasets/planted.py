@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from audit.datasets.manifest import Track
 from audit.errors import ManifestError
 from audit.masks import write_index_png
+from audit.progress import Progress, silent, tracked
 
 Split = Literal["train", "test"]
 Bounds = tuple[int, int, int, int]
@@ -136,7 +136,7 @@ class Scene:
     cue_box: Bounds | None
 
 
-def draw_planted(root: str | os.PathLike[str], spec: PlantedSpec = STANDARD, track: Track = iter) -> Path:
+def draw_planted(root: str | os.PathLike[str], spec: PlantedSpec = STANDARD, progress: Progress = silent) -> Path:
     """Draw the whole benchmark into a folder laid out as VOC2012 and return the folder.
 
     Lists in ImageSets/Segmentation: `train` (biased), `val` (test scenes with their cue), `twins` (the same without; a
@@ -149,7 +149,7 @@ def draw_planted(root: str | os.PathLike[str], spec: PlantedSpec = STANDARD, tra
     _prepare(root)
     lists: dict[str, list[str]] = {"train": [], "val": [], "twins": []}
     truth = []
-    for plan in track(_plans(spec)):
+    for plan in tracked(progress, "drawing", _plans(spec)):
         scene = draw_scene(spec, plan.split, plan.index, plan.with_cue)
         _write_scene(root, plan.id, scene)
         for name in plan.lists:

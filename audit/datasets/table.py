@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from audit.datasets.classes import preview
 from audit.datasets.folder import unique_ids
-from audit.datasets.manifest import Manifest, Sample, Track
+from audit.datasets.manifest import Manifest, Sample
 from audit.errors import ManifestError
+from audit.progress import Progress, silent, tracked
 
 _ROLES = {"image": ("image", "path"), "id": ("id",), "labels": ("labels", "label"), "mask": ("mask",)}
 _SEPARATOR = re.compile("[;|]")
@@ -31,7 +32,7 @@ def read_table(
     root: str | os.PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
     mask_kind: str = "index",
-    track: Track = iter,
+    progress: Progress = silent,
 ) -> Manifest:
     """Index the rows of a CSV or Parquet file. Cells are text and pass unchanged, whatever they hold.
 
@@ -44,7 +45,7 @@ def read_table(
         root: folder or URL prefix that the paths are relative to; default: the table's folder.
         classes: the class names; default: the distinct labels, sorted.
         mask_kind: one of `MASK_KINDS`.
-        track: shows progress over the rows.
+        progress: told of every row.
 
     Raises:
         ManifestError: not such a table, no path column or an empty path, or a label outside `classes`.
@@ -68,7 +69,7 @@ def read_table(
             mask=masks[row],
             attributes={name: values[row] for name, values in columns.items()},
         )
-        for row in track(range(count))
+        for row in tracked(progress, "indexing", range(count))
     )
     return Manifest.from_samples(samples, names, root=Path(path).parent if root is None else root, mask_kind=mask_kind)
 
@@ -145,12 +146,12 @@ def _number_labels(
 ) -> tuple[tuple[str, ...], LabelIds]:
     """Class names, and the class ids of every combination of labels that occurs."""
     combinations = set(labels)
-    found = sorted({label for combination in combinations for label in combination})
-    names = tuple(found if classes is None else classes)
+    labelled = sorted({label for combination in combinations for label in combination})
+    names = tuple(labelled if classes is None else classes)
     class_ids = {name: place for place, name in enumerate(names)}
-    unknown = [label for label in found if label not in class_ids]
-    if unknown and all(_INTEGER.fullmatch(label) for label in found):
-        class_ids, unknown = {label: int(label) for label in found}, []
+    unknown = [label for label in labelled if label not in class_ids]
+    if unknown and all(_INTEGER.fullmatch(label) for label in labelled):
+        class_ids, unknown = {label: int(label) for label in labelled}, []
     if unknown:
         raise ManifestError(f"Expected labels of {path} among {preview(names)}, got {unknown[0]!r}; correct it")
     return names, {combination: _ascending(combination, class_ids) for combination in combinations}

@@ -13,8 +13,9 @@ from PIL import Image
 
 from audit.datasets.classes import VOC_CLASSES, preview
 from audit.datasets.folder import stored_path, unique_ids
-from audit.datasets.manifest import Box, Manifest, Sample, Track
+from audit.datasets.manifest import Box, Manifest, Sample
 from audit.errors import ManifestError
+from audit.progress import Progress, silent, tracked
 
 TASKS = ("Segmentation", "Main")
 LABELS = ("auto", "annotations", "masks", "none")
@@ -28,7 +29,7 @@ def read_voc(
     split: str = "trainval",
     labels: str = "auto",
     task: str = "auto",
-    track: Track = iter,
+    progress: Progress = silent,
 ) -> Manifest:
     """Index a split of a VOC data set, masks in VOC's palette indices (0 background, 255 void).
 
@@ -41,7 +42,7 @@ def read_voc(
         labels: `annotations` (object names and boxes of the XML files), `masks` (the indices present), `none`, or
             `auto`: annotations where there are any, else the mask.
         task: the folder of ImageSets to take the list from; `auto` tries Segmentation, then Main.
-        track: shows progress over the images.
+        progress: told of every image.
 
     Raises:
         ManifestError: no VOC folder, unknown split, unreadable annotation, or an object of an unknown class.
@@ -54,7 +55,7 @@ def read_voc(
     layout = _Layout.scan(folder, classes, labels)
     with ThreadPoolExecutor(_THREADS) as pool:
         described = pool.map(layout.describe, names, unique_ids(names, names))
-        samples = (sample for _, sample in zip(track(names), described, strict=True))
+        samples = (sample for _, sample in zip(tracked(progress, "indexing", names), described, strict=True))
         return Manifest.from_samples(samples, classes, root=folder)
 
 

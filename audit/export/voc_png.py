@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import Track
 from audit.errors import RunError
 from audit.masks import write_index_png
+from audit.progress import Progress, silent, tracked
 from audit.segmentation import pseudo_mask
 from audit.store import Run, Shard
 from audit.views import View
@@ -24,7 +24,7 @@ _UNUSUAL = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|_(?=[_/])|(?<=[_/])_|[^\w./-]")
 
 
 def export_voc_png(
-    run: Run, out: Path, threshold: float, roles: Iterable[str] = ("label",), track: Track = iter
+    run: Run, out: Path, threshold: float, roles: Iterable[str] = ("label",), progress: Progress = silent
 ) -> int:
     """Write `out`/ID.png for every processed sample and return how many.
 
@@ -39,7 +39,8 @@ def export_voc_png(
         )
     chosen = frozenset(roles)
     out.mkdir(parents=True, exist_ok=True)
-    return sum(_export_shard(run, shard, out, threshold, chosen) for shard in track(run.done()))
+    shards = tracked(progress, "exporting", run.done())
+    return sum(_export_shard(run, shard, out, threshold, chosen) for shard in shards)
 
 
 def file_stem(sample_id: str) -> str:
@@ -51,7 +52,7 @@ def file_stem(sample_id: str) -> str:
     >>> file_stem("dogs/../01 a")
     'dogs__%2E%2E__01%20a'
     """
-    name = _UNUSUAL.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), sample_id)
+    name = _UNUSUAL.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), sample_id)
     name = name.replace("/", "__")
     if len(name.encode()) <= _LONGEST:
         return name

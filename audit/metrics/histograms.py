@@ -72,6 +72,25 @@ class Confusion:
         return cls(predicted, true, level, total)
 
 
+class ConfusionPool:
+    """Confusions of image after image, pooled when they are asked for: pooling costs a sort."""
+
+    def __init__(self) -> None:
+        self._parts: list[Confusion] = []
+
+    def add(self, part: Confusion) -> None:
+        """Take an image's, or a shard's."""
+        self._parts.append(part)
+
+    def merge(self, other: ConfusionPool) -> None:
+        """Take all that another holds."""
+        self._parts += other._parts
+
+    def result(self) -> Confusion:
+        """All counts, pooled."""
+        return Confusion.merge(self._parts)
+
+
 def confusion(
     maps: NDArray[np.float32], class_ids: NDArray[np.int64], mask: NDArray[np.int16], valid: NDArray[np.bool_]
 ) -> Confusion:

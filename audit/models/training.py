@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from audit.datasets.manifest import Track
 from audit.errors import ModelError
+from audit.progress import Progress, silent, tracked
 
 Normalise = Callable[[NDArray[np.uint8]], Tensor]
 """uint8 [B, S, S, 3] -> the network's input [B, 3, S, S]: `Preprocessing.normalise`."""
@@ -31,7 +31,7 @@ def fit(
     seed: int = 0,
     multi_label: bool = False,
     augment: bool = True,
-    track: Track = iter,
+    progress: Progress = silent,
 ) -> list[float]:
     """Train in place, leave the module in eval mode and return the mean loss of each epoch.
 
@@ -44,7 +44,7 @@ def fit(
         labels: class ids [N], or with `multi_label` 0 and 1 [N, C].
         learning_rate: the peak of the cycle.
         augment: mirror images left to right, each with probability 1/2.
-        track: wraps the steps (batches of all epochs), for a progress bar.
+        progress: told of every step (batches of all epochs).
 
     Raises:
         ModelError: the loss is no longer finite.
@@ -59,7 +59,7 @@ def fit(
     losses: list[float] = []
     batches: list[NDArray[np.intp]] = []
     with _training(module, seed):
-        for step in track(range(step_count)):
+        for step in tracked(progress, "training", range(step_count)):
             batches = batches or np.array_split(rng.permutation(len(images)), batch_count)
             rows = np.sort(batches.pop())
             pixels = _mirrored(images[rows], rng) if augment else images[rows]

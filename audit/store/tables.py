@@ -1,16 +1,87 @@
-"""Tables of a run: Parquet parts, one a shard, each written whole."""
+"""Tables of a run: rows gathered under a schema, and Parquet parts, one a shard, each written whole."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.store.files import write_atomically
+
+Column = Sequence[Any] | NDArray[Any]
+"""Values of a column, one a row; arrays [n, length] for lists of one length."""
+
+
+class Rows:
+    """Rows of a table, gathered under its schema: one at a time, or in blocks of arrays.
+
+    >>> rows = Rows(pa.schema([("sample", pa.int64()), ("area", pa.float32())]))
+    >>> rows.add(sample=3, area=0.5)
+    >>> rows.extend({"sample": [4, 5], "area": [0.1, 0.2]})
+    >>> len(rows), rows.column("sample")
+    (3, [3, 4, 5])
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self._blocks: list[Mapping[str, Column]] = []
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, **values: object) -> None:
+        """Add a row.
+
+        Raises:
+            ValueError: a column of the schema is missing, or there is another.
+        """
+        self.extend({name: [value] for name, value in values.items()})
+
+    def extend(self, columns: Mapping[str, Column]) -> None:
+        """Add a block of rows.
+
+        Raises:
+            ValueError: a column of the schema is missing, there is another, or they differ in length.
+        """
+        self._check(columns)
+        self._blocks.append(columns)
+        self._length += len(columns[self.schema.names[0]])
+
+    def merge(self, other: Rows) -> None:
+        """Add all rows of another table of the same schema."""
+        for block in other._blocks:
+            self.extend(block)
+
+    def column(self, name: str) -> Column:
+        """Values of one column: an array where all blocks were arrays, empty of the schema's type without rows."""
+        parts = [block[name] for block in self._blocks]
+        if not parts:
+            return _empty(self.schema.field(name).type)
+        if all(isinstance(part, np.ndarray) for part in parts):
+            return np.concatenate(parts)
+        return list(chain.from_iterable(parts))
+
+    def columns(self) -> dict[str, Column]:
+        """All columns, as `write_table` takes them."""
+        return {name: self.column(name) for name in self.schema.names}
+
+    def _check(self, columns: Mapping[str, Column]) -> None:
+        missing = [name for name in self.schema.names if name not in columns]
+        unknown = [name for name in columns if name not in self.schema.names]
+        if missing or unknown:
+            wrong = [*(f"no {name}" for name in missing), *unknown]
+            raise ValueError(f"Expected the columns {', '.join(self.schema.names)}, got {', '.join(wrong)}")
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"Expected columns of one length, got {lengths}")
 
 
 def write_table(path: Path, columns: Mapping[str, Any], schema: pa.Schema, durable: bool = True) -> None:
@@ -47,7 +118,13 @@ def read_parts(
         yield read_table(folder / part_name(shard), columns)
 
 
-def _column(values: Any, kind: pa.DataType) -> pa.Array:
+def _column(values: Column, kind: pa.DataType) -> pa.Array:
     if pa.types.is_fixed_size_list(kind):
-        return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1), kind.value_type), type=kind)
+        return pa.FixedSizeListArray.from_arrays(pa.array(np.asarray(values).reshape(-1), kind.value_type), type=kind)
     return pa.array(values, kind, from_pandas=True)
+
+
+def _empty(kind: pa.DataType) -> NDArray[Any]:
+    if pa.types.is_fixed_size_list(kind):
+        return np.empty((0, kind.list_size), kind.value_type.to_pandas_dtype())
+    return np.empty(0, kind.to_pandas_dtype())

@@ -23,16 +23,17 @@ from PIL import Image
 from torch import Tensor
 
 from audit.datasets import VOC_CLASSES, Manifest
+from audit.datasets.decoding import Readable, decode_sample
 from audit.datasets.manifest import Sample
 from audit.masks import write_index_png
 from audit.models import Execution, ModelSpec, load_classifier
 from audit.models.execution import Compiled, in_precision
-from pipelines.attribute import decode_sample
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
-from pipelines.progress import sample_bar
-from pipelines.run import Plan, audit, prepare
+from pipelines.plan import Plan, prepare
+from pipelines.schedule import audit
 from pipelines.shards import Task, explainer
+from pipelines.terminal import TerminalProgress
 from tests.benchmarks.timing import Row, interleave, speed_row, timed
 
 IMAGES = 256
@@ -115,8 +116,7 @@ def audited(client: Client, plan: Callable[[], Plan]) -> Callable[[], float]:
 
 
 def _audit(plan: Plan, client: Client) -> None:
-    with sample_bar("auditing", IMAGES) as bar:
-        audit(plan, client, bar)
+    audit(plan, client, TerminalProgress())
     account = plan.run.account()
     assert account.processed == IMAGES, account
 
@@ -155,8 +155,9 @@ _held: list[tuple[Callable[[Tensor], object], Tensor]] = []
 def _hold(task: Task, record: dict[str, Any], samples: Sequence[Sample]) -> int:
     explain = explainer(task, tuple(record["classes"]), record["model"]["fingerprint"])
     fit = explain.classifier.preprocessing.fit
-    decoded = [decode_sample(row, sample, fit, task.config.max_pixels).pixels for row, sample in enumerate(samples)]
-    images = explain.classifier.preprocessing.normalise(np.stack([pixels for pixels in decoded if pixels is not None]))
+    decoded = (decode_sample(row, sample, fit, task.config.max_pixels) for row, sample in enumerate(samples))
+    pixels = [image.pixels for image in decoded if isinstance(image, Readable)]
+    images = explain.classifier.preprocessing.normalise(np.stack(pixels))
     module = in_precision(load_classifier(task.spec), task.config.precision).module
     network = Compiled(module) if task.compiled else module
     with torch.inference_mode():

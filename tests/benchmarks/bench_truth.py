@@ -22,7 +22,7 @@ from audit.findings import Findings, Rules
 from audit.models import load_classifier
 from pipelines.config import ClusterConfig
 from pipelines.doctor import examine
-from pipelines.progress import console, tracked
+from pipelines.terminal import TerminalProgress, notices
 from pipelines.truth import audit_planted, compare, reliance, train_on_planted
 from tests.benchmarks.truth_causes import (
     MEASURES,
@@ -78,15 +78,16 @@ def run_trial(regime: str, seed: int, work: Path) -> Trial:
     """Draw and train unless that was done before, audit, compare. In `clean` the scenes without cues are audited."""
     spec, folder = replace(REGIMES[regime], seed=seed), work / f"{regime}-{seed}"
     scenes, model = folder / "scenes", folder / "scenes" / "model.pt"
+    progress = TerminalProgress()
     if not model.exists():
-        draw_planted(scenes, spec, tracked(f"drawing {folder.name}"))
-        train_on_planted(scenes, spec, **TRAINING[regime])
+        draw_planted(scenes, spec, progress)
+        train_on_planted(scenes, spec, **TRAINING[regime], progress=progress)
     shown = "twins" if regime == "clean" else "val"
-    run = audit_planted(scenes, model, folder / "run", ClusterConfig(2, compiling="never"), shown)
+    run = audit_planted(scenes, model, folder / "run", ClusterConfig(2, compiling="never"), shown, progress)
     classifier = load_classifier(str(model))
     kinds = Findings(run).targets().select(["sample", "slot", "kind"]).to_pandas()
     table = reliance(run, scenes, classifier, shown).merge(kinds, on=["sample", "slot"], how="left")
-    console.print("intervening")
+    notices.print("intervening")
     causes = look_for_causes(run, classifier, table, with_cues=regime != "clean")
     return Trial(regime, seed, compare(run, scenes, classifier, shown), table, causes)
 
@@ -257,7 +258,7 @@ def main() -> None:
     trials = []
     for regime in options.only:
         for seed in options.seeds:
-            console.print(f"{regime}, seed {seed}")
+            notices.print(f"{regime}, seed {seed}")
             trials.append(run_trial(regime, seed, options.work))
     rows = [row for section in SECTIONS for row in section(trials)]
     found = [

@@ -26,12 +26,12 @@ from audit.datasets import Manifest, read_voc
 from audit.datasets.cues import Cue
 from audit.findings import Findings
 from audit.models import Classifier, ModelSpec, load_classifier
-from audit.models.training import predict
+from audit.models.training import fit, predict
 from audit.store import Run
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.plant import PLANTED, TRUTH, TWINS, Planting, plant
 from pipelines.start import Request, start
-from pipelines.train import fine_tune, frame_images, use_all_cores
+from pipelines.train import frame_images, use_all_cores
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 ARCH = f"{SHARED / 'models' / 'voc_squeezenet.py'}:build"
@@ -70,14 +70,7 @@ def measure(work: Path, regime: Regime) -> dict[str, Any]:
     classifier = load_classifier(ARCH, classes="voc", size=regime.size, mode="squash", activation="sigmoid")
     classifier.module.get_submodule("features")[: regime.frozen].requires_grad_(False)
     before = reliance(classifier, work / AUDITED, regime.class_name)
-    trained = fine_tune(
-        classifier,
-        Manifest.open(work / TRAINED / PLANTED),
-        epochs=regime.epochs,
-        learning_rate=regime.learning_rate,
-        batch_size=regime.batch_size,
-        seed=regime.seed,
-    )
+    trained = train_further(classifier, Manifest.open(work / TRAINED / PLANTED), regime)
     torch.save(classifier.module.state_dict(), work / "model.pth")
     return {
         "regime": regime.__dict__ | {"cue": regime.cue.__dict__},
@@ -88,6 +81,27 @@ def measure(work: Path, regime: Regime) -> dict[str, Any]:
         "without": findings_of(audit(work, TWINS, regime), regime.class_name),
         "seconds": time.perf_counter() - began,
     }
+
+
+def train_further(classifier: Classifier, manifest: Manifest, regime: Regime) -> dict[str, float]:
+    """Fit a multi-label classifier in place to a manifest of its own classes."""
+    labels = [sample.labels for sample in manifest]
+    with tempfile.TemporaryDirectory() as folder:
+        images, kept = frame_images(manifest, classifier.preprocessing.fit, Path(folder) / "framed.u8")
+        losses = fit(
+            classifier.module,
+            images,
+            np.array(
+                [[class_id in labels[row] for class_id in range(len(manifest.classes))] for row in kept], np.float32
+            ),
+            classifier.preprocessing.normalise,
+            epochs=regime.epochs,
+            learning_rate=regime.learning_rate,
+            batch_size=regime.batch_size,
+            seed=regime.seed,
+            multi_label=True,
+        )
+    return {"samples": len(kept), "unreadable": len(labels) - len(kept), "loss": losses[-1]}
 
 
 def reliance(classifier: Classifier, folder: Path, class_name: str) -> dict[str, float]:
@@ -112,7 +126,7 @@ def reliance(classifier: Classifier, folder: Path, class_name: str) -> dict[str,
 def probabilities(classifier: Classifier, manifest: Manifest) -> NDArray[np.float32]:
     """Class probabilities [n, C] of a manifest's samples, all readable."""
     with tempfile.TemporaryDirectory() as folder:
-        images, _ = frame_images(manifest, classifier.preprocessing.fit, Path(folder) / "framed.u8", iter)
+        images, _ = frame_images(manifest, classifier.preprocessing.fit, Path(folder) / "framed.u8")
         outputs = predict(classifier.module, images, classifier.preprocessing.normalise, 32)
     return np.asarray(classifier.probabilities(outputs))
 

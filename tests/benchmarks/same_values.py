@@ -1,3 +1,4 @@
+# ruff: noqa
 """Whether two trees of outputs, of the code before and after, hold the same values: columns by column, renames mapped."""
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def reworded(text: Any) -> Any:
     """Sentences as they were, in the one vocabulary of today."""
     if not isinstance(text, str):
         return text
-    text = text.replace("along the border;", "along the border of the frame;").replace("in the centre;", "in the centre of the frame;")
+    text = text.replace("along the border;", "along the border of the frame;").replace(
+        "in the centre;", "in the centre of the frame;"
+    )
     text = re.sub(r"mostly along the border;", "mostly along the border of the frame;", text)
     text = re.sub(r"mostly in the centre;", "mostly in the centre of the frame;", text)
     return re.sub(r"in one spot, .*? \(", "in one spot, SOMEWHERE (", text)
@@ -99,7 +102,9 @@ def main() -> None:
     before, after = map(Path, sys.argv[1:3])
     count, wrong = tables(before, after)
     print(f"{count} columns of tables compared, {len(wrong)} differ")
-    for name in sorted(path.name for path in before.glob("*.json")) + [f"{r}/summary.json" for r in ("demo", "voc320", "voc224")]:
+    for name in sorted(path.name for path in before.glob("*.json")) + [
+        f"{r}/summary.json" for r in ("demo", "voc320", "voc224")
+    ]:
         a, b = (plain(json.loads((root / name).read_text())) for root in (before, after))
         found = differences(a, b)
         print(f"{name}: {len(found)} differences")
@@ -109,7 +114,9 @@ def main() -> None:
         words = [re.sub(r"<style>.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL).split() for page in (old, new)]
         pictures = [re.findall(r"base64,([^\"]+)", page) for page in (old, new)]
         apart = [(x, y) for x, y in zip(*words, strict=False) if x != y]
-        print(f"{name} report: {len(words[0])} and {len(words[1])} words, {len(apart)} apart; pictures the same: {pictures[0] == pictures[1]} ({len(pictures[0])})")
+        print(
+            f"{name} report: {len(words[0])} and {len(words[1])} words, {len(apart)} apart; pictures the same: {pictures[0] == pictures[1]} ({len(pictures[0])})"
+        )
         print("   ", apart[:12])
     print("\n".join(wrong[:60]))
 

@@ -28,8 +28,9 @@ from audit.models import ModelSpec
 from audit.store import Run, layout
 from pipelines import cli
 from pipelines.config import RunConfig
-from pipelines.run import Plan, pending, prepare
-from pipelines.shards import Report, audit_shard
+from pipelines.plan import Plan, prepare
+from pipelines.schedule import pending
+from pipelines.shards import Finished, Stopped, audit_shard
 
 CLASSES = ("disc", "box", "bar")
 CONFIG = RunConfig(shard_size=4, batch_size=4)
@@ -144,17 +145,17 @@ def resumed(plan: Plan, out: Path | None = None, config: RunConfig = CONFIG, **c
     return prepare(str(folder / "manifest.parquet"), str(out or plan.run.path), plan.task.spec, config, **changes)
 
 
-def audit_here(plan: Plan) -> list[Report]:
+def audit_here(plan: Plan) -> list[Finished | Stopped]:
     """Do all pending shards in this process, without workers, and flag."""
-    reports = [audit_shard(plan.task, shard) for shard in pending(plan.run)]
+    ends = [audit_shard(plan.task, shard) for shard in pending(plan.run)]
     flag(plan.run, Rules())
-    return reports
+    return ends
 
 
 def finished(folder: Path, count: int = 10, config: RunConfig = CONFIG, trap: str = "pass") -> Plan:
     """A finished run over a fresh collection."""
     plan = planned(folder, count, config, trap)
-    assert not any(report.error for report in audit_here(plan))
+    assert all(isinstance(end, Finished) for end in audit_here(plan))
     return plan
 
 

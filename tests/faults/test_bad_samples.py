@@ -39,8 +39,9 @@ from faults.collection import (
     statuses,
     write_model,
 )
-from pipelines.run import pending, prepare
-from pipelines.shards import rescore_shard
+from pipelines.plan import prepare
+from pipelines.schedule import pending
+from pipelines.shards import Finished, rescore_shard
 
 Writer = Callable[[Path], object]
 NOISE = np.random.default_rng(5).integers(0, 256, (40, 48, 3), dtype=np.uint8)
@@ -199,7 +200,7 @@ def failing_once(path: str, **_options: object) -> bytes:
     raise TransientError(f"Cannot read {path}, tried 3 times: {os.strerror(errno.EIO)}; resume to try again")
 
 
-@pytest.mark.parametrize("part", ["attribute", "masks"])
+@pytest.mark.parametrize("part", ["datasets.decoding", "masks"])
 def test_a_passing_read_error_is_recorded_and_tried_again_by_the_same_command(
     part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -210,10 +211,10 @@ def test_a_passing_read_error_is_recorded_and_tried_again_by_the_same_command(
         return failing_once(path) if path.endswith(("002.png", "002-mask.png")) else read_bytes(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr({"attribute": "pipelines.attribute", "masks": "audit.masks"}[part] + ".read_bytes", flaky)
+        patch.setattr(f"audit.{part}.read_bytes", flaky)
         audit_here(plan)
     record = account(plan.run.path, monkeypatch, capsys)
-    assert (record["failed"], record["transient"]) == ((1, 1) if part == "attribute" else (0, 1))
+    assert (record["failed"], record["transient"]) == ((1, 1) if part == "datasets.decoding" else (0, 1))
     assert [shard.index for shard in pending(plan.run)] == [0]
     audit_here(resumed(plan))
     assert account(plan.run.path, monkeypatch, capsys)["transient"] == 0
@@ -229,7 +230,7 @@ def test_scoring_again_reads_a_mask_that_could_not_be_read_before(
         audit_here(plan)
     assert plan.run.account().transient == 10
     for shard in plan.run.shards:
-        assert rescore_shard(str(plan.run.path), shard).error is None
+        assert isinstance(rescore_shard(str(plan.run.path), shard), Finished)
     assert plan.run.account().transient == 0
     assert pending(Run.open(plan.run.path)) == []
 

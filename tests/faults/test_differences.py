@@ -23,8 +23,8 @@ from faults.collection import (
     resumed,
     write_model,
 )
-from pipelines.run import Plan, prepare
-from pipelines.shards import audit_shard
+from pipelines.plan import Plan, prepare
+from pipelines.shards import Stopped, audit_shard
 
 
 def changed_config(plan: Plan) -> Plan:
@@ -102,9 +102,9 @@ def test_a_refusal_is_one_line_on_the_command_line(
 def test_a_worker_with_other_weights_than_the_run_began_with_is_refused(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     write_model(tmp_path, seed=1)
-    report = audit_shard(plan.task, plan.run.shards[0])
-    assert report.error is not None
-    assert "Expected the weights that the run began with" in report.error
+    end = audit_shard(plan.task, plan.run.shards[0])
+    assert isinstance(end, Stopped)
+    assert "Expected the weights that the run began with" in end.reason
     assert plan.run.account().pending == 10
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from faults.collection import account, audit_here, camaudit, contents, finished, planned, resumed
-from pipelines.run import pending
-from pipelines.shards import audit_shard
+from pipelines.schedule import pending
+from pipelines.shards import Finished, Stopped, audit_shard
 
 WRITES = {
     "maps": "zarr.storage._local._put",
@@ -34,14 +34,14 @@ def test_a_full_disk_at_each_step_is_a_value_that_says_so_and_the_run_goes_on_la
     whole = contents(finished(tmp_path / "whole").run)
     plan = planned(tmp_path / "full")
     shards = pending(plan.run)
-    assert audit_shard(plan.task, shards[0]).error is None
+    assert isinstance(audit_shard(plan.task, shards[0]), Finished)
     with monkeypatch.context() as patch:
         patch.setattr(WRITES[step], full)
-        report = audit_shard(plan.task, shards[1])
-    assert report.error is not None
-    assert "No space left on device" in report.error
-    assert "make room" in report.error
-    assert "\n" not in report.error
+        end = audit_shard(plan.task, shards[1])
+    assert isinstance(end, Stopped)
+    assert "No space left on device" in end.reason
+    assert "make room" in end.reason
+    assert "\n" not in end.reason
     assert pending(plan.run) == shards[1:]
     assert not list(plan.run.path.rglob("*.partial"))
     audit_here(resumed(plan))
@@ -83,7 +83,7 @@ from pipelines.shards import audit_shard
 task, shard = pickle.load(sys.stdin.buffer)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
-print(audit_shard(task, shard).error)
+print(audit_shard(task, shard).reason)
 """
     arguments = pickle.dumps((plan.task, plan.run.shards[0]))
     done = subprocess.run([sys.executable, "-c", code], input=arguments, capture_output=True, check=True)

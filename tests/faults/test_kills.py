@@ -14,7 +14,7 @@ import pytest
 from distributed import Client
 
 from audit.errors import AuditError
-from audit.store import Run, Shard
+from audit.store import Run
 from faults.collection import (
     CONFIG,
     account,
@@ -33,9 +33,10 @@ from faults.collection import (
     wait_until,
     write_model,
 )
-from pipelines.progress import sample_bar
-from pipelines.run import _look_closer, pending, prepare
-from pipelines.shards import audit_shard, tried_path
+from pipelines.plan import prepare
+from pipelines.quarantine import Quarantine
+from pipelines.schedule import pending
+from pipelines.shards import Finished, audit_shard, tried_path
 
 COUNT = 26
 
@@ -117,7 +118,7 @@ def test_a_run_goes_on_with_more_or_fewer_workers_and_ends_equal(
     plan = planned(tmp_path, COUNT)
     whole = uninterrupted(tmp_path)
     for shard in pending(plan.run)[::2]:
-        assert audit_shard(plan.task, shard).error is None
+        assert isinstance(audit_shard(plan.task, shard), Finished)
     with connected(client, monkeypatch):
         assert camaudit(command(tmp_path), monkeypatch) == 0
     assert contents(plan.run) == whole
@@ -172,13 +173,10 @@ def test_the_note_of_a_killed_careful_pass_does_not_blame_its_sample_later(tmp_p
     plan = planned(tmp_path)
     shard = plan.run.shards[0]
     tried_path(plan.run, shard).write_text("2")
-    guilty: dict[Shard, frozenset[int]] = {}
-    with sample_bar("", 10) as bar:
-        _look_closer(plan, guilty, shard, bar)
-        assert guilty == {shard: frozenset()}
-        tried_path(plan.run, shard).write_text("3")
-        _look_closer(plan, guilty, shard, bar)
-    assert guilty == {shard: frozenset({3})}
+    quarantine = Quarantine(plan.run, plan.task)
+    assert quarantine.next_task(shard).quarantined == frozenset()
+    tried_path(plan.run, shard).write_text("3")
+    assert quarantine.next_task(shard).quarantined == {3}
 
 
 def _die(*_arguments: object) -> None:

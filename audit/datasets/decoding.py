@@ -1,0 +1,72 @@
+"""From a sample to the pixels that a network takes: read, decoded, upright, fitted; or why that cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.datasets.manifest import Sample
+from audit.errors import ImageError, TransientError
+from audit.images import MAX_PIXELS, decode_image, difference_hash, read_bytes
+from audit.views import Fit, View
+
+
+@dataclass(frozen=True)
+class Readable:
+    """A sample as the network will see it.
+
+    Attributes:
+        row: its row in the manifest.
+        pixels: uint8 [S, S, 3] fitted image.
+        size: (height, width) of the upright image in pixels.
+        view: what the network sees of the upright image.
+        digest: of the file's bytes: first 16 hex digits of BLAKE2b.
+        look: difference hash of the fitted image.
+    """
+
+    row: int
+    sample: Sample
+    pixels: NDArray[np.uint8]
+    size: tuple[int, int]
+    view: View
+    digest: str
+    look: int
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A sample whose image the network cannot see.
+
+    Attributes:
+        row: its row in the manifest.
+        reason: why, in one line.
+        transient: whether it may be read later.
+    """
+
+    row: int
+    sample: Sample
+    reason: str
+    transient: bool = False
+
+
+def decode_sample(row: int, sample: Sample, fit: Fit, max_pixels: int = MAX_PIXELS) -> Readable | Unreadable:
+    """Read, decode and fit one image; what goes wrong with it becomes its reason.
+
+    Args:
+        row: of the sample in the manifest.
+        max_pixels: size limit of the image.
+    """
+    try:
+        data = read_bytes(sample.image)
+        image = decode_image(data, sample.image, max_pixels)
+    except TransientError as error:
+        return Unreadable(row, sample, str(error), transient=True)
+    except ImageError as error:
+        return Unreadable(row, sample, str(error))
+    pixels, view = fit(image)
+    height, width, _ = image.shape
+    digest = hashlib.blake2b(data, digest_size=8).hexdigest()
+    return Readable(row, sample, pixels, (height, width), view, digest, difference_hash(pixels))

@@ -1,0 +1,58 @@
+"""Which objects are a sample's: those of its mask, or else its boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.datasets.manifest import Sample
+from audit.errors import MaskError, TransientError
+from audit.masks import draw_boxes, read_mask
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What is known of a sample's objects.
+
+    Attributes:
+        mask: int16 [H, W] of the upright image, as `audit.masks.read_mask` gives it; None where no object is known.
+        rests_on: `mask` or `boxes`; None where no object is known.
+        reason: why a mask that is there cannot be used.
+        transient: whether it may be read later.
+    """
+
+    mask: NDArray[np.int16] | None = None
+    rests_on: str | None = None
+    reason: str | None = None
+    transient: bool = False
+
+
+def has_objects(sample: Sample) -> bool:
+    """Whether a sample comes with a mask, regions or boxes; the mask may still turn out to be damaged."""
+    return _has_mask(sample) or bool(sample.boxes)
+
+
+def read_objects(sample: Sample, mask_kind: str, size: tuple[int, int], class_count: int) -> Objects:
+    """A sample's objects. Boxes count where there is no mask to read; a mask that cannot be read has its reason.
+
+    Args:
+        mask_kind: one of `audit.datasets.manifest.MASK_KINDS`.
+        size: (height, width) of the upright image in pixels.
+        class_count: number of known classes.
+    """
+    if not has_objects(sample):
+        return Objects()
+    if not _has_mask(sample):
+        return Objects(draw_boxes(sample.boxes, size), "boxes")
+    try:
+        return Objects(read_mask(sample, mask_kind, size, class_count), "mask")
+    except TransientError as error:
+        return Objects(reason=str(error), transient=True)
+    except MaskError as error:
+        return Objects(reason=str(error))
+
+
+def _has_mask(sample: Sample) -> bool:
+    return sample.mask is not None or sample.regions is not None
