@@ -3,50 +3,47 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from audit.datasets.planted import PlantedSpec, draw_planted
 from audit.models import load_classifier
+from audit.progress import Noted, Progress, silent, tracked
 from audit.store import layout
 from audit.store.files import write_json
+from pipelines.account import status_record
 from pipelines.config import ClusterConfig
-from pipelines.progress import console, tracked
-from pipelines.report import console as out_console
+from pipelines.start import Finished
 from pipelines.truth import audit_planted, compare, train_on_planted
 
 
-def demo(out: Path, scenes: Path, spec: PlantedSpec, cluster: ClusterConfig, epochs: int) -> dict[str, Any]:
-    """Draw, train, audit, compare; returns the comparison, which summary.json keeps under `planted`."""
-    console.print("1/4 drawing scenes with planted shortcuts")
-    draw_planted(scenes, spec, tracked("drawing"))
-    console.print("2/4 training a small network on the biased part")
+@dataclass(frozen=True)
+class Demonstration:
+    """The audit of the planted scenes, and the truth about them.
+
+    Attributes:
+        audited: the finished run.
+        planted: findings beside the truth, of `pipelines.truth.compare`; summary.json keeps it under `planted`.
+    """
+
+    audited: Finished
+    planted: dict[str, Any]
+
+
+def demo(
+    out: Path, scenes: Path, spec: PlantedSpec, cluster: ClusterConfig, epochs: int, progress: Progress = silent
+) -> Demonstration:
+    """Draw, train, audit, compare."""
+    progress(Noted("1/4 drawing scenes with planted shortcuts"))
+    draw_planted(scenes, spec, partial(tracked, progress, "drawing"))
+    progress(Noted("2/4 training a small network on the biased part"))
     model = train_on_planted(scenes, spec, epochs)
-    console.print("3/4 auditing the other part")
-    run = audit_planted(scenes, model, out, cluster)
-    console.print("4/4 looking at the truth")
+    progress(Noted("3/4 auditing the other part"))
+    run = audit_planted(scenes, model, out, cluster, progress=progress)
+    progress(Noted("4/4 looking at the truth"))
     planted = compare(run, scenes, load_classifier(str(model)))
-    summary = json.loads((run.path / layout.SUMMARY).read_text())
-    write_json(run.path / layout.SUMMARY, {**summary, "planted": planted})
-    print_comparison(planted)
-    out_console.print(f"\nbrowse it: camaudit dashboard {out}", highlight=False)
-    return planted
-
-
-def print_comparison(planted: dict[str, Any]) -> None:
-    """Print the findings beside the truth."""
-    table = Table(title="Findings beside the truth")
-    for name in ("class", "planted cue", "relies on it", "accuracy without", "off object", "finding"):
-        table.add_column(
-            name, justify="right" if name in ("relies on it", "accuracy without", "off object") else "left"
-        )
-    for row in planted["classes"]:
-        numbers = [f"{row[name]:.2f}" for name in ("relies", "accuracy_without_cue", "off_object")]
-        table.add_row(row["class"], row["cue"] or "-", *numbers, "finding" if row["finding"] else "-")
-    out_console.print(table)
-    ranked = ", ".join(f"{name} {value:.3f}" for name, value in planted["auroc"].items() if value is not None)
-    out_console.print(f"AUROC against reliance: {ranked}", highlight=False)
-    if planted["void"]:
-        out_console.print("void: a class without a cue was not learnt; train longer")
+    summary = json.loads((run.path / layout.SUMMARY).read_text()) | {"planted": planted}
+    write_json(run.path / layout.SUMMARY, summary)
+    return Demonstration(Finished(run, status_record(run, check=False), summary), planted)

@@ -1,4 +1,4 @@
-"""The run as a whole: lock, sweep, attribute and score what is pending, flag, report."""
+"""The run as a whole: lock, sweep, attribute and score what is pending, flag, give account."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from audit.errors import RunError
 from audit.export import read_rules
 from audit.findings import Rules
 from audit.models import ModelSpec
+from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
 from audit.store.files import write_json
+from pipelines.account import cost_line, maps_line, maps_record, status_record
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.flag import flag
-from pipelines.progress import sample_bar, say
-from pipelines.report import console as out_console
-from pipelines.report import cost_line, maps_line, maps_record, print_status, print_summary, status_record
+from pipelines.progress import sample_bar
 from pipelines.run import Plan, audit, pending, prepare, submit_all
 from pipelines.shards import rescore_shard
 from pipelines.speed import decide_compiling
@@ -42,26 +42,43 @@ class Request:
     set_aside: bool = False
 
 
-def start(request: Request) -> dict[str, Any]:
-    """Begin or resume a run, see it to its end, print what came out, and return the summary."""
+@dataclass(frozen=True)
+class Finished:
+    """A run that was seen to its end, and what there is to tell of it.
+
+    Attributes:
+        run: as it lies on disk.
+        status: its account, of `pipelines.account.status_record`.
+        summary: counts, curve, threshold and findings in short; empty where nothing was scored.
+    """
+
+    run: Run
+    status: dict[str, Any]
+    summary: dict[str, Any]
+
+
+def start(request: Request, progress: Progress = silent) -> Finished:
+    """Begin or resume a run and see it to its end."""
     plan = prepare(str(request.manifest), str(request.out), portable(request.spec), request.config, request.set_aside)
     run = plan.run
     with run.locked() as stale:
-        _say_resumed(run, plan.resumed, stale)
+        _tell_resumed(run, plan.resumed, stale, progress)
         _keep_command(run)
         todo = sum(map(len, pending(run)))
         if todo:
-            task = replace(plan.task, threads=request.cluster.threads, compiled=_compiling(plan, request.cluster, todo))
-            with connect(request.cluster) as client:
-                _say_cost(run, todo)
-                with sample_bar("auditing", run.samples, run.samples - todo, _passes(run, todo)) as bar:
-                    audit(replace(plan, task=task), client, bar)
+            _audit_pending(plan, request.cluster, todo, progress)
         summary = _flagged(run, request, anew=bool(todo)) if request.config.scored else {}
-    print_status(run, status_record(run, check=False))
-    if summary:
-        print_summary(summary)
-        say(f"next: camaudit findings {run.path}; camaudit dashboard {run.path}", out_console)
-    return summary
+    return Finished(run, status_record(run, check=False), summary)
+
+
+def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> None:
+    """Attribute and score the samples to do, on workers."""
+    run = plan.run
+    task = replace(plan.task, threads=cluster.threads, compiled=_compiling(plan, cluster, todo, progress))
+    with connect(cluster) as client:
+        _tell_cost(run, todo, progress)
+        with sample_bar("auditing", run.samples, run.samples - todo, _passes(run, todo)) as bar:
+            audit(replace(plan, task=task), client, bar)
 
 
 def _flagged(run: Run, request: Request, anew: bool) -> dict[str, Any]:
@@ -74,14 +91,17 @@ def _flagged(run: Run, request: Request, anew: bool) -> dict[str, Any]:
     return flag(run, request.rules, request.threshold)
 
 
-def _compiling(plan: Plan, cluster: ClusterConfig, todo: int) -> bool:
+def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> bool:
     """Whether the workers compile the network."""
     if cluster.compiling != "auto" or cluster.scheduler or cluster.scheduler_file:
         return cluster.compiling == "always"  # what other machines gain was not measured
-    return decide_compiling(plan.classifier, plan.task.config, todo / cluster.local_workers, cluster.threads, say)
+    share = todo / cluster.local_workers
+    return decide_compiling(
+        plan.classifier, plan.task.config, share, cluster.threads, lambda text: progress(Noted(text))
+    )
 
 
-def rescore(path: Path, cluster: ClusterConfig) -> None:
+def rescore(path: Path, cluster: ClusterConfig) -> Finished:
     """Score all finished shards again, then flag with the rules that the run was last flagged with."""
     run = Run.open(path)
     with run.locked():
@@ -92,7 +112,8 @@ def rescore(path: Path, cluster: ClusterConfig) -> None:
         with connect(cluster) as client, sample_bar("scoring", sum(map(len, shards))) as bar:
             submit_all(client, shards, work, bar)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
-        print_summary(flag(run, read_rules(run)))
+        summary = flag(run, read_rules(run))
+    return Finished(run, status_record(run, check=False), summary)
 
 
 def portable(spec: ModelSpec) -> ModelSpec:
@@ -108,14 +129,14 @@ def portable(spec: ModelSpec) -> ModelSpec:
     return replace(spec, **changes)
 
 
-def _say_resumed(run: Run, resumed: bool, stale: str | None) -> None:
+def _tell_resumed(run: Run, resumed: bool, stale: str | None, progress: Progress) -> None:
     swept = run.sweep()
     if stale:
-        say(f"the last {stale} ended without finishing")
+        progress(Noted(f"the last {stale} ended without finishing"))
     if swept:
-        say(f"swept {swept} partial files")
+        progress(Noted(f"swept {swept} partial files"))
     if resumed:
-        say(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done")
+        progress(Noted(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done"))
 
 
 def _passes(run: Run, todo: int) -> int:
@@ -124,12 +145,12 @@ def _passes(run: Run, todo: int) -> int:
     return each * todo if each > 1 else 0
 
 
-def _say_cost(run: Run, todo: int) -> None:
-    """Say what is to come: the passes, where an image takes more than one, and the bytes of the maps."""
+def _tell_cost(run: Run, todo: int, progress: Progress) -> None:
+    """Tell what is to come: the passes, where an image takes more than one, and the bytes of the maps."""
     cost = run.record.get("cost", {"forward": 1, "backward": 0})
     if sum(cost.values()) > 1:
-        say(cost_line(run.record["config"]["method"], cost, todo))
-    say(maps_line(maps_record(run)))
+        progress(Noted(cost_line(run.record["config"]["method"], cost, todo)))
+    progress(Noted(maps_line(maps_record(run))))
 
 
 def _keep_command(run: Run) -> None:

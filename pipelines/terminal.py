@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, assert_never
 
 from rich.console import Console
@@ -11,14 +13,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from audit.progress import Advanced, Began, Ended, Event, Noted, Passed
+from audit.progress import Advanced, Began, Ended, Event, Noted, Passed, tracked
 
-_PIPE_WIDTH = 120
+_TERMINAL_WIDTH, _PIPE_WIDTH = 80, 120
 
 notices = Console(stderr=True)
 """Where bars and notices go."""
-results = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
-"""Where results go."""
+
+
+def columns() -> int:
+    """Characters that a line of results has room for: what `COLUMNS` says, else the terminal's, else a pipe's 120."""
+    unknown = _TERMINAL_WIDTH if sys.stdout.isatty() else _PIPE_WIDTH
+    return shutil.get_terminal_size((unknown, 24)).columns
+
+
+def results(width: int | None = None) -> Console:
+    """Where results go, lines as wide as `columns` unless told."""
+    return Console(width=width or columns())
 
 
 def say(text: str, to: Console = notices) -> None:
@@ -26,11 +37,20 @@ def say(text: str, to: Console = notices) -> None:
     to.print(Text(text), soft_wrap=True)
 
 
-class TerminalProgress:
-    """Draws a bar for each stretch of work, with rate, failures and remaining time; prints notes above it."""
+def watched(task: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    """A bar over what the library's readers and writers iterate; it goes when they are done."""
+    return partial(tracked, TerminalProgress(transient=True), task)
 
-    def __init__(self, console: Console = notices) -> None:
-        self._console = console
+
+class TerminalProgress:
+    """Draws a bar for each stretch of work, with rate, failures and remaining time; prints notes above it.
+
+    Args:
+        transient: whether a bar goes when its stretch is over.
+    """
+
+    def __init__(self, console: Console = notices, transient: bool = False) -> None:
+        self._console, self._transient = console, transient
         self._bars: _RatedBars | None = None
         self._task = TaskID(0)
         self._failed = self._made = self._passes = 0
@@ -54,7 +74,7 @@ class TerminalProgress:
     def _begin(self, event: Began) -> None:
         self._end()
         self._failed, self._made, self._passes = 0, 0, event.passes
-        self._bars = _RatedBars(*_COLUMNS, console=self._console)
+        self._bars = _RatedBars(*_COLUMNS, console=self._console, transient=self._transient)
         self._bars.start()
         self._task = self._bars.add_task(
             event.task, total=event.total, completed=event.done, rate="", failed="", passes=""

@@ -20,13 +20,15 @@ from audit.findings import misplacement, severity
 from audit.metrics import auroc
 from audit.models import Classifier, ModelSpec
 from audit.models.small import preprocessing
+from audit.progress import Progress, silent
 from audit.store import Run
+from pipelines.asked import Training
 from pipelines.attribute import decode_sample
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.progress import tracked
 from pipelines.report import class_table
 from pipelines.start import Request, start
-from pipelines.train import Training, train, use_all_cores
+from pipelines.train import train, use_all_cores
 
 RELIES = 0.5
 """A model relies on a cue in a scene if the cue raises the class's probability by at least this much."""
@@ -52,13 +54,14 @@ def train_on_planted(
     return model
 
 
-def audit_planted(scenes: Path, model: Path, out: Path, cluster: ClusterConfig, shown: Shown = "val") -> Run:
+def audit_planted(
+    scenes: Path, model: Path, out: Path, cluster: ClusterConfig, shown: Shown = "val", progress: Progress = silent
+) -> Run:
     """Audit the labels of the test scenes."""
     manifest = scenes / ("test.parquet" if shown == "val" else f"{shown}.parquet")
     read_voc(scenes, split=shown, track=tracked("indexing")).save(manifest)
     config = RunConfig(roles=("label",), shard_size=100, batch_size=50)
-    start(Request(manifest, out, ModelSpec(str(model)), config, cluster, set_aside=True))
-    return Run.open(out)
+    return start(Request(manifest, out, ModelSpec(str(model)), config, cluster, set_aside=True), progress).run
 
 
 def compare(run: Run, scenes: Path, classifier: Classifier, shown: Shown = "val") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import pandas as pd
 from audit.attribution.taps import evaluating
 from audit.errors import ImageError, RunError
 from audit.findings.causes import Drops, cause, outcome
-from audit.findings.interventions import FILLS, Region, at_input, change, object_with_rim, widened
+from audit.findings.interventions import Region, at_input, change, object_with_rim, widened
 from audit.models import Classifier
 from audit.store import Run, layout
 from audit.store.tables import read_table, write_table
 from audit.views import View, upsample
+from pipelines.asked import Verification
 from pipelines.backgrounds import Background, choose_backgrounds, gather_backgrounds, known_objects
 from pipelines.faithfulness import draw_targets
 from pipelines.inputs import Input, class_probabilities, read_input
@@ -27,33 +28,6 @@ from pipelines.suspects import draw_suspects, with_files
 from pipelines.tried import Tried
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What is asked.
-
-    Raises:
-        ValueError: a value that cannot be.
-
-    Attributes:
-        sample: flagged targets to intervene on.
-        fill: what takes the place of a region, one of `audit.findings.interventions.FILLS`.
-        seed: of regions, backgrounds and intervals.
-        batch_size: images a forward pass.
-    """
-
-    sample: int = 200
-    fill: str = "inpaint"
-    seed: int = 0
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        for name in ("sample", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
-        if self.fill not in FILLS:
-            raise ValueError(f"Expected --fill to be one of {', '.join(FILLS)}, got {self.fill!r}")
 
 
 def verify_run(run: Run, classifier: Classifier, asked: Verification) -> dict[str, Any]:

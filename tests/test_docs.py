@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipelines.cli import app
-from pipelines.cli_methods import method_rows
+from pipelines.cli.methods import method_rows
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -19,10 +19,11 @@ BLOCK = re.compile(r"(<!-- verbs: begin -->\n).*?(<!-- verbs: end -->)", re.DOTA
 
 
 def verb_table() -> str:
-    """Every verb with the first line of its help, as README's table."""
+    """Every verb with the first line of its help, in the order of work, as README's table."""
     command = typer.main.get_command(app)
     assert isinstance(command, TyperGroup)
-    rows = [f"| `{name}` | {verb.get_short_help_str(200)} |" for name, verb in sorted(command.commands.items())]
+    verbs = [(name, command.commands[name]) for name in command.list_commands(typer.Context(command))]
+    rows = [f"| `{name}` | {verb.get_short_help_str(200)} |" for name, verb in verbs]
     return "\n".join(["| verb | what it does |", "| --- | --- |", *rows, ""])
 
 

@@ -35,8 +35,8 @@ from audit.models import load_classifier
 from audit.pictures import read_picture
 from audit.store import Run
 from audit.store.maps import shard_files
+from pipelines.account import cost_line, maps_line, maps_record
 from pipelines.config import RunConfig
-from pipelines.report import cost_line, maps_line, maps_record
 from pipelines.run import Plan, prepare
 from pipelines.shards import rescore_shard
 

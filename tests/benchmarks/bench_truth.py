@@ -21,8 +21,8 @@ from audit.datasets.planted import REGIMES, draw_planted
 from audit.export.tables import read_findings
 from audit.findings import Rules
 from audit.models import load_classifier
+from pipelines.cli.doctor import examine
 from pipelines.config import ClusterConfig
-from pipelines.doctor import examine
 from pipelines.progress import console, tracked
 from pipelines.truth import audit_planted, compare, reliance, train_on_planted
 from tests.benchmarks.truth_causes import (

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines import progress
+from pipelines.cli.groups import Verb
+from pipelines.cli.printing import line
+from pipelines.terminal import watched
 
 index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
 
@@ -15,7 +17,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Manifest
 MaskKind = Literal["index", "binary"]
 
 
-@index_app.command("voc")
+@index_app.command("voc", cls=Verb)
 def index_voc(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="A VOCdevkit or a VOC2012 folder.")],
     out: Out,
@@ -27,10 +29,10 @@ def index_voc(
     """
     from audit.datasets import read_voc
 
-    _write(read_voc(root, split=split, track=progress.tracked("indexing")), out)
+    _write(read_voc(root, split=split, track=watched("indexing")), out)
 
 
-@index_app.command("coco")
+@index_app.command("coco", cls=Verb)
 def index_coco(
     annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="instances_*.json")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")],
@@ -42,10 +44,10 @@ def index_coco(
     """
     from audit.datasets import read_coco
 
-    _write(read_coco(annotations, images, track=progress.tracked("indexing")), out)
+    _write(read_coco(annotations, images, track=watched("indexing")), out)
 
 
-@index_app.command("folder")
+@index_app.command("folder", cls=Verb)
 def index_folder(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Class subfolders, or images beside one another.")],
     out: Out,
@@ -58,25 +60,27 @@ def index_folder(
     """
     from audit.datasets import read_folder
 
-    _write(read_folder(root, masks=masks, mask_kind=mask_kind, track=progress.tracked("indexing")), out)
+    _write(read_folder(root, masks=masks, mask_kind=mask_kind, track=watched("indexing")), out)
 
 
-@index_app.command("table")
+@index_app.command("table", cls=Verb)
 def index_table(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet with a column `path`.")],
     out: Out,
     root: Annotated[str | None, typer.Option(help="Folder or URL of the paths. [default: the table's]")] = None,
     mask_kind: Annotated[MaskKind, typer.Option(help="index: as in PASCAL VOC.")] = "index",
 ) -> None:
-    """Index a table: columns path, labels, mask; every other column is an attribute.
+    """Index a table with columns path, labels, mask.
+
+    Every other column is an attribute.
 
     Example: camaudit index table photos.csv --root s3://bucket/photos -o photos.parquet
     """
     from audit.datasets import read_table
 
-    _write(read_table(table, root=root, mask_kind=mask_kind, track=progress.tracked("indexing")), out)
+    _write(read_table(table, root=root, mask_kind=mask_kind, track=watched("indexing")), out)
 
 
 def _write(manifest: Any, out: Path) -> None:
     manifest.save(out)
-    typer.echo(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
+    line(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
