@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pipelines.start import Finished
 
 _SENTENCE = 300
-_BASELINE_RANKS = {"random": 1, "centre": 2}
 _MOST_CLASSES = 20
 
 
@@ -218,11 +217,12 @@ def print_faithfulness(record: Mapping[str, Any], wide: bool = False) -> None:
     from pipelines.faithfulness import MEASURES
 
     method = record["method"]
+    ranks = {"centre": 3, "random": 2, f"{method}\nless random": 1}
     maps = record["measures"] | {f"{method}\nless random": record["less_random"][method]}
     columns = [
         words("measure", (f"{measure}\n({better})" for measure, better in MEASURES.items())),
         *(
-            numbers(name, (_interval(means[measure]) for measure in MEASURES), _BASELINE_RANKS.get(name, 0))
+            numbers(name, (_interval(means[measure]) for measure in MEASURES), ranks.get(name, 0))
             for name, means in maps.items()
         ),
     ]
@@ -297,11 +297,12 @@ def _change(measure: Mapping[str, Any]) -> str:
 def print_demonstration(shown: Demonstration, wide: bool = False) -> None:
     """Print the demo's run, and its findings beside the truth."""
     print_finished(shown.audited)
-    _print_truth(shown.planted, wide)
+    print_truth(shown.planted, wide)
     line(f"\nbrowse it: camaudit dashboard {shown.audited.run.path}")
 
 
-def _print_truth(planted: Mapping[str, Any], wide: bool) -> None:
+def print_truth(planted: Mapping[str, Any], wide: bool = False) -> None:
+    """Print what a planted benchmark's audit found beside what was planted."""
     rows = planted["classes"]
     columns = [
         named("class", (row["class"] for row in rows)),
