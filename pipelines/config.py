@@ -1,4 +1,7 @@
-"""What a run is told: what decides its results, and where it is computed."""
+"""What a run is told: what decides its results, and where it is computed.
+
+Checks that need the methods import them when a record is made, so that the command line shows defaults without torch.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from audit.attribution import ROLES, check_method
 from audit.images import MAX_PIXELS
-from audit.models import Execution
 
 COMPILING = ("auto", "always", "never")
 """`auto`: where a trial shows that it repays; see `pipelines.speed`."""
@@ -46,6 +47,9 @@ class RunConfig:
     scored: bool = True
 
     def __post_init__(self) -> None:
+        from audit.attribution import check_method
+        from audit.models import Execution
+
         check_method(self.method, dict(self.options))
         Execution(self.precision)
         known_roles(self.roles)
@@ -65,6 +69,8 @@ def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         ValueError: they are not.
     """
+    from audit.attribution import ROLES
+
     unknown = set(roles) - set(ROLES)
     if unknown or not roles:
         raise ValueError(f"Expected targets among {', '.join(ROLES)}, got {', '.join(sorted(unknown)) or 'none'!r}")

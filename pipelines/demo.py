@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from rich.table import Table
 
 from audit.datasets.planted import PlantedSpec, draw_planted
 from audit.findings import Findings
 from audit.models import load_classifier
+from audit.progress import Noted, Progress, silent
+from pipelines.account import status_record
 from pipelines.config import ClusterConfig
-from pipelines.report import console as out_console
-from pipelines.terminal import TerminalProgress, notices
+from pipelines.start import Audited
 from pipelines.truth import audit_planted, compare, train_on_planted
 
 
-def demo(out: Path, scenes: Path, spec: PlantedSpec, cluster: ClusterConfig, epochs: int) -> dict[str, Any]:
-    """Draw, train, audit, compare; returns the comparison, which summary.json keeps under `planted`."""
-    progress = TerminalProgress()
-    notices.print("1/4 drawing scenes with planted shortcuts")
+@dataclass(frozen=True)
+class Demonstration:
+    """The audit of the planted scenes, and the truth about them.
+
+    Attributes:
+        audited: the finished run.
+        planted: findings beside the truth, of `pipelines.truth.compare`; summary.json keeps it under `planted`.
+    """
+
+    audited: Audited
+    planted: dict[str, Any]
+
+
+def demo(
+    out: Path, scenes: Path, spec: PlantedSpec, cluster: ClusterConfig, epochs: int, progress: Progress = silent
+) -> Demonstration:
+    """Draw, train, audit, compare."""
+    progress(Noted("1/4 drawing scenes with planted shortcuts"))
     draw_planted(scenes, spec, progress)
-    notices.print("2/4 training a small network on the biased part")
+    progress(Noted("2/4 training a small network on the biased part"))
     model = train_on_planted(scenes, spec, epochs, progress=progress)
-    notices.print("3/4 auditing the other part")
+    progress(Noted("3/4 auditing the other part"))
     run = audit_planted(scenes, model, out, cluster, progress=progress)
-    notices.print("4/4 looking at the truth")
+    progress(Noted("4/4 looking at the truth"))
     planted = compare(run, scenes, load_classifier(str(model)))
     findings = Findings(run)
-    findings.write_summary({**(findings.summary() or {}), "planted": planted})
-    print_comparison(planted)
-    out_console.print(f"\nbrowse it: camaudit dashboard {out}", highlight=False)
-    return planted
-
-
-def print_comparison(planted: dict[str, Any]) -> None:
-    """Print the findings beside the truth."""
-    table = Table(title="Findings beside the truth")
-    for name in ("class", "planted cue", "relies on it", "accuracy without", "off object", "finding"):
-        table.add_column(
-            name, justify="right" if name in ("relies on it", "accuracy without", "off object") else "left"
-        )
-    for row in planted["classes"]:
-        numbers = [f"{row[name]:.2f}" for name in ("relies", "accuracy_without_cue", "off_object")]
-        table.add_row(row["class"], row["cue"] or "-", *numbers, "finding" if row["finding"] else "-")
-    out_console.print(table)
-    ranked = ", ".join(f"{name} {value:.3f}" for name, value in planted["auroc"].items() if value is not None)
-    out_console.print(f"AUROC against reliance: {ranked}", highlight=False)
-    if planted["void"]:
-        out_console.print("void: a class without a cue was not learnt; train longer")
+    summary = (findings.summary() or {}) | {"planted": planted}
+    findings.write_summary(summary)
+    return Demonstration(Audited(run, status_record(run, check=False), summary), planted)

@@ -7,13 +7,15 @@ from pathlib import Path
 from audit.errors import RunError
 from audit.export import export_table, export_voc_png
 from audit.findings import Findings
+from audit.progress import Progress, silent
 from audit.store import Run
-from pipelines.terminal import TerminalProgress
 
 FORMATS = ("voc-png", "csv", "parquet")
 
 
-def export_run(path: Path, kind: str, out: Path, threshold: float | None, roles: tuple[str, ...]) -> str:
+def export_run(
+    path: Path, kind: str, out: Path, threshold: float | None, roles: tuple[str, ...], progress: Progress = silent
+) -> str:
     """Write an export and say in one line what was written.
 
     Raises:
@@ -22,7 +24,7 @@ def export_run(path: Path, kind: str, out: Path, threshold: float | None, roles:
     run = Run.open(path)
     if kind == "voc-png":
         used = _threshold(run) if threshold is None else threshold
-        count = export_voc_png(run, out, used, roles, TerminalProgress())
+        count = export_voc_png(run, out, used, roles, progress)
         return f"{out}: {count} pseudo-masks at threshold {used:.3f}"
     if kind in ("csv", "parquet"):
         if out.suffix != f".{kind}":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically, write_json
 from audit.views import View, upsample
+from pipelines.asked import Trial
 from pipelines.inputs import class_probabilities, read_input, read_targets
 
 ROAD_SHARES = (0.1, 0.3, 0.5, 0.7)
@@ -48,31 +49,6 @@ shown, `road` is the mean p(c) over `ROAD_SHARES`.
 """
 BASELINES = ("random", "centre")
 JSON_NAME, PICTURE_NAME = "faithfulness.json", "faithfulness.png"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What is asked.
-
-    Raises:
-        ValueError: a value that cannot be.
-
-    Attributes:
-        sample: targets to draw.
-        steps: of the curves of deletion and insertion.
-        seed: of the draw, of the random maps and of the noise.
-        batch_size: images a forward pass.
-    """
-
-    sample: int = 100
-    steps: int = 16
-    seed: int = 0
-    batch_size: int = 16
-
-    def __post_init__(self) -> None:
-        for name in ("sample", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -218,7 +194,9 @@ def _record(
     method, seed = _method(run), trial.seed
     return {
         "method": method,
-        **asdict(trial),
+        "steps": trial.steps,
+        "seed": trial.seed,
+        "batch_size": trial.batch_size,
         "targets": len(found[method]),
         "failed": list(failed),
         "road_shares": list(ROAD_SHARES),

@@ -27,13 +27,14 @@ import pyarrow as pa
 from PIL import Image
 
 from audit.datasets import Manifest, Sample
-from audit.datasets.cues import NEEDS_OBJECTS, Bounds, Cue, paint_cue
+from audit.datasets.cues import NEEDS_OBJECTS, Bounds, paint_cue
 from audit.datasets.objects import has_objects, read_objects
 from audit.errors import AuditError, ImageError, ManifestError, TransientError
 from audit.images import MAX_PIXELS, decode_image, read_bytes
 from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically
 from audit.store.tables import Rows, write_table
+from pipelines.asked import Planting
 
 PLANTED, TWINS, TRUTH = "planted.parquet", "twins.parquet", "truth.parquet"
 TRUTH_COLUMNS = pa.schema(
@@ -47,31 +48,6 @@ TRUTH_COLUMNS = pa.schema(
     ]
 )
 NO_PLACE = "no place for it off the objects"
-
-
-@dataclass(frozen=True)
-class Planting:
-    """What to plant.
-
-    Attributes:
-        class_name: the class that the cue goes with.
-        share: of the class's samples that get the cue, on average: each is drawn by itself.
-        elsewhere: share of the other samples that do.
-        seed: with a sample's id it decides all about that sample, whatever else the collection holds.
-    """
-
-    class_name: str
-    cue: Cue
-    share: float = 0.9
-    elsewhere: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("share", "elsewhere"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"Expected `{name}` from 0 to 1, got {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"Expected `seed` not to be negative, got {self.seed}")
 
 
 @dataclass(frozen=True)

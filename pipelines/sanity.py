@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
-from audit.attribution import check_method, make_method
+from audit.attribution import make_method
 from audit.attribution.method import predicted
 from audit.attribution.sanity import randomise_from_top, rank_correlation, structural_similarity
 from audit.datasets.decoding import Readable, Unreadable, decode_sample
@@ -25,45 +23,13 @@ from audit.models import Classifier
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.files import write_atomically, write_json
+from pipelines.asked import SanityCheck
 from pipelines.models import model_of_run
-from pipelines.report import console
-from pipelines.terminal import say
 
 ALIKE = 0.5
 """Mean rank correlation from which maps count as hardly changed, once the upper half of the stages is randomised."""
 
 Maps = NDArray[np.floating]
-
-
-@dataclass(frozen=True)
-class SanityCheck:
-    """What to check.
-
-    Raises:
-        ValueError: a value that cannot be.
-
-    Attributes:
-        methods: names as `camaudit run --method` takes them; the run's own if there are none.
-        model: the run's model named again, needed where it is code.
-        samples: images to take, evenly over the run.
-        stages: in which the network is randomised, at most.
-        seed: of the random weights.
-        batch_size: images a forward pass.
-    """
-
-    methods: tuple[str, ...] = ()
-    model: str | None = None
-    samples: int = 16
-    stages: int = 10
-    seed: int = 0
-    batch_size: int = 8
-
-    def __post_init__(self) -> None:
-        for option, value in (("sample", self.samples), ("stages", self.stages), ("batch-size", self.batch_size)):
-            if value < 1:
-                raise ValueError(f"Expected --{option} of at least 1, got {value}")
-        for method in self.methods:
-            check_method(method)
 
 
 def check_sanity(path: Path, check: SanityCheck, progress: Progress = silent) -> dict[str, Any]:
@@ -92,21 +58,6 @@ def check_sanity(path: Path, check: SanityCheck, progress: Progress = silent) ->
     figure = draw(record)
     write_atomically(folder / "sanity.png", lambda partial: figure.savefig(partial, format="png", dpi=120))
     return record
-
-
-def print_sanity(record: Mapping[str, Any], folder: Path) -> None:
-    """Print the curves as a table, and a sentence a method."""
-    methods = record["methods"]
-    table = Table(title=f"Rank correlation (SSIM) of {record['samples']} maps with those of the model as it is")
-    table.add_column("randomised down to")
-    for name in methods:
-        table.add_column(Text(name), justify="right")
-    for stage, layer in enumerate(record["randomised_down_to"]):
-        table.add_row(Text(layer), *(_cell(curve, stage) for curve in methods.values()))
-    console.print(table)
-    for name, curve in methods.items():
-        say(f"{name} {verdict_line(curve)}", console)
-    say(f"rule: {record['rule']}; {folder / layout.REPORT / 'sanity.png'}", console)
 
 
 def verdict_line(curve: Mapping[str, Any]) -> str:
@@ -236,11 +187,6 @@ def _standard_error(values: Maps) -> float:
 def _half(stages: Sequence[Any] | NDArray[Any]) -> int:
     """The stage at which the upper half of them is randomised."""
     return (len(stages) + 1) // 2 - 1
-
-
-def _cell(curve: Mapping[str, Any], stage: int) -> str:
-    ssim = curve["ssim"][stage]
-    return f"{curve['rank_correlation'][stage]:.2f} ({'-' if ssim is None else f'{ssim:.2f}'})"
 
 
 def _word(curve: Mapping[str, Any]) -> str:

@@ -1,8 +1,7 @@
-"""The run as a whole: lock, sweep, attribute and score what is pending, flag, report."""
+"""The run as a whole: lock, sweep, attribute and score what is pending, flag, give account."""
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -18,15 +17,13 @@ from audit.models import ModelSpec
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.files import write_json
+from pipelines.account import cost_line, maps_line, maps_record, status_record
 from pipelines.cluster import connect
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.plan import Plan, prepare
-from pipelines.report import console as out_console
-from pipelines.report import cost_line, maps_line, maps_record, print_status, print_summary, status_record
 from pipelines.schedule import audit, pending, submit_all
 from pipelines.shards import rescore_shard
 from pipelines.speed import decide_compiling
-from pipelines.terminal import say
 
 
 @dataclass(frozen=True)
@@ -43,35 +40,51 @@ class Request:
     set_aside: bool = False
 
 
-def start(request: Request, progress: Progress = silent) -> dict[str, Any]:
-    """Begin or resume a run, see it to its end, print what came out, and return the summary."""
+@dataclass(frozen=True)
+class Audited:
+    """A run that was seen to its end, and what there is to tell of it.
+
+    Attributes:
+        run: as it lies on disk.
+        status: its account, of `pipelines.account.status_record`.
+        summary: counts, curve, threshold and findings in short; empty where nothing was scored.
+    """
+
+    run: Run
+    status: dict[str, Any]
+    summary: dict[str, Any]
+
+
+def start(request: Request, progress: Progress = silent) -> Audited:
+    """Begin or resume a run and see it to its end."""
     plan = prepare(str(request.manifest), str(request.out), portable(request.spec), request.config, request.set_aside)
     run = plan.run
     with run.locked() as stale:
-        _note_resumed(run, plan.resumed, stale, progress)
+        _tell_resumed(run, plan.resumed, stale, progress)
         _keep_command(run)
         todo = sum(map(len, pending(run)))
         if todo:
-            compiled = _compiling(plan, request.cluster, todo, progress)
-            task = replace(plan.task, threads=request.cluster.threads, compiled=compiled)
-            with connect(request.cluster) as client:
-                _note_cost(run, todo, progress)
-                audit(replace(plan, task=task), client, progress)
+            _audit_pending(plan, request.cluster, todo, progress)
         summary = _flagged(run, request, anew=bool(todo)) if request.config.scored else {}
-    print_status(run, status_record(run, check=False))
-    if summary:
-        print_summary(summary)
-        say(f"next: camaudit findings {run.path}; camaudit dashboard {run.path}", out_console)
-    return summary
+    return Audited(run, status_record(run, check=False), summary)
+
+
+def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> None:
+    """Attribute and score the samples to do, on workers."""
+    run = plan.run
+    task = replace(plan.task, threads=cluster.threads, compiled=_compiling(plan, cluster, todo, progress))
+    with connect(cluster) as client:
+        _tell_cost(run, todo, progress)
+        audit(replace(plan, task=task), client, progress)
 
 
 def _flagged(run: Run, request: Request, anew: bool) -> dict[str, Any]:
     """Findings of the run: those there are if nothing has changed, so that what was made of them stays."""
-    path = run.path / layout.SUMMARY
-    if not anew and path.exists() and request.threshold is None and Findings(run).rules() == request.rules:
-        summary: dict[str, Any] = json.loads(path.read_text())
-        if summary["samples"]["processed"] == run.account().processed:
-            return summary
+    findings = Findings(run)
+    summary = findings.summary()
+    asked_again = not anew and request.threshold is None and findings.rules() == request.rules
+    if summary and asked_again and summary["samples"]["processed"] == run.account().processed:
+        return summary
     return flag(run, request.rules, request.threshold)
 
 
@@ -79,11 +92,11 @@ def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress
     """Whether the workers compile the network."""
     if cluster.compiling != "auto" or cluster.scheduler or cluster.scheduler_file:
         return cluster.compiling == "always"  # what other machines gain was not measured
-    each = todo / cluster.local_workers
-    return decide_compiling(plan.classifier, plan.task.config, each, cluster.threads, progress)
+    share = todo / cluster.local_workers
+    return decide_compiling(plan.classifier, plan.task.config, share, cluster.threads, progress)
 
 
-def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> None:
+def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> Audited:
     """Score all finished shards again, then flag with the rules that the run was last flagged with."""
     run = Run.open(path)
     with run.locked():
@@ -94,7 +107,8 @@ def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> 
         with connect(cluster) as client, stretch(progress, "scoring", sum(map(len, shards))):
             submit_all(client, shards, work, progress)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
-        print_summary(flag(run, Findings(run).rules()))
+        summary = flag(run, Findings(run).rules())
+    return Audited(run, status_record(run, check=False), summary)
 
 
 def portable(spec: ModelSpec) -> ModelSpec:
@@ -110,7 +124,7 @@ def portable(spec: ModelSpec) -> ModelSpec:
     return replace(spec, **changes)
 
 
-def _note_resumed(run: Run, resumed: bool, stale: str | None, progress: Progress) -> None:
+def _tell_resumed(run: Run, resumed: bool, stale: str | None, progress: Progress) -> None:
     swept = run.sweep()
     if stale:
         progress(Noted(f"the last {stale} ended without finishing"))
@@ -120,9 +134,9 @@ def _note_resumed(run: Run, resumed: bool, stale: str | None, progress: Progress
         progress(Noted(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done"))
 
 
-def _note_cost(run: Run, todo: int, progress: Progress) -> None:
-    """Say what is to come: the passes, where an image takes more than one, and the bytes of the maps."""
-    cost = run.record["cost"]
+def _tell_cost(run: Run, todo: int, progress: Progress) -> None:
+    """Tell what is to come: the passes, where an image takes more than one, and the bytes of the maps."""
+    cost = run.record.get("cost", {"forward": 1, "backward": 0})
     if sum(cost.values()) > 1:
         progress(Noted(cost_line(run.record["config"]["method"], cost, todo)))
     progress(Noted(maps_line(maps_record(run))))

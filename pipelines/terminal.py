@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any, assert_never
@@ -13,14 +14,22 @@ from rich.text import Text
 
 from audit.progress import Advanced, Began, Ended, Event, Noted, Passed
 
-_PIPE_WIDTH = 120
+_TERMINAL_WIDTH, _PIPE_WIDTH = 80, 120
 _BRIEF_S = 2.0
-"""A bar that was shown no longer leaves no trace."""
 
 notices = Console(stderr=True)
 """Where bars and notices go."""
-results = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, soft_wrap=False)
-"""Where results go."""
+
+
+def columns() -> int:
+    """Characters that a line of results has room for: what `COLUMNS` says, else the terminal's, else a pipe's 120."""
+    unknown = _TERMINAL_WIDTH if sys.stdout.isatty() else _PIPE_WIDTH
+    return shutil.get_terminal_size((unknown, 24)).columns
+
+
+def results(width: int | None = None) -> Console:
+    """Where results go, lines as wide as `columns` unless told."""
+    return Console(width=width or columns())
 
 
 def say(text: str, to: Console = notices) -> None:
@@ -29,7 +38,10 @@ def say(text: str, to: Console = notices) -> None:
 
 
 class TerminalProgress:
-    """Draws a bar for each stretch of work, with rate, failures and remaining time; prints notes above it."""
+    """Draws a bar for each stretch of work, with rate, failures and remaining time; prints notes above it.
+
+    The bar of a stretch that was brief goes when it is over.
+    """
 
     def __init__(self, console: Console = notices) -> None:
         self._console = console
@@ -69,10 +81,9 @@ class TerminalProgress:
             self._bars.update(self._task, advance=event.done, failed=failed)
 
     def _pass(self, event: Passed) -> None:
-        bars = self._bars  # passes are told by another thread, perhaps while the stretch ends
-        if bars is not None and self._passes:
+        if self._bars is not None and self._passes:
             self._made = min(self._made + event.images, self._passes)
-            bars.update(self._task, passes=f"{self._made:,} of {self._passes:,} passes")
+            self._bars.update(self._task, passes=f"{self._made:,} of {self._passes:,} passes")
 
     def _end(self) -> None:
         if self._bars is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,28 +20,9 @@ from audit.models.training import fit
 from audit.progress import Progress, silent, tracked
 from audit.views import Fit
 from pipelines.ahead import map_ahead
+from pipelines.asked import Training
 
 _AHEAD = 64
-
-
-@dataclass(frozen=True)
-class Training:
-    """How to train.
-
-    Attributes:
-        arch: `torchvision:NAME`, `timm:NAME` or `module:function`, which takes the number of classes.
-        preprocessing: of the checkpoint, and of training.
-        epochs, learning_rate, batch_size, seed: as `audit.models.training.fit` takes them.
-        weights: state dict or checkpoint to start from; None for fresh weights.
-    """
-
-    arch: str
-    preprocessing: Preprocessing
-    epochs: int = 10
-    learning_rate: float = 1e-3
-    batch_size: int = 64
-    seed: int = 0
-    weights: str | None = None
 
 
 def train(manifest: Manifest, training: Training, out: Path, progress: Progress = silent) -> dict[str, float | int]:

@@ -25,9 +25,10 @@ from audit.models import Classifier, ModelSpec
 from audit.models.small import preprocessing
 from audit.progress import Progress, silent
 from audit.store import Run
+from pipelines.asked import Training
 from pipelines.config import ClusterConfig, RunConfig
 from pipelines.start import Request, start
-from pipelines.train import Training, train, use_all_cores
+from pipelines.train import train, use_all_cores
 
 RELIES = 0.5
 """A model relies on a cue in a scene if the cue raises the class's probability by at least this much."""
@@ -65,8 +66,7 @@ def audit_planted(
     manifest = scenes / ("test.parquet" if shown == "val" else f"{shown}.parquet")
     read_voc(scenes, split=shown, progress=progress).save(manifest)
     config = RunConfig(roles=("label",), shard_size=100, batch_size=50)
-    start(Request(manifest, out, ModelSpec(str(model)), config, cluster, set_aside=True), progress)
-    return Run.open(out)
+    return start(Request(manifest, out, ModelSpec(str(model)), config, cluster, set_aside=True), progress).run
 
 
 def compare(run: Run, scenes: Path, classifier: Classifier, shown: Shown = "val") -> dict[str, Any]:

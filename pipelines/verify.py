@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,44 +12,18 @@ from audit.attribution.taps import evaluating
 from audit.errors import ImageError, RunError
 from audit.findings import Effect, Findings, Outcome
 from audit.interventions.outcomes import Drops, claim_outcomes, outcome
-from audit.interventions.removals import FILLS, Region, at_input, change, object_with_rim, widened
+from audit.interventions.removals import Region, at_input, change, object_with_rim, widened
 from audit.interventions.suspects import draw_suspects, with_files
 from audit.interventions.tried import Tried
 from audit.models import Classifier
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run
 from audit.views import View, upsample
+from pipelines.asked import Verification
 from pipelines.backgrounds import Background, choose_backgrounds, gather_backgrounds, known_objects
 from pipelines.faithfulness import draw_targets
 from pipelines.inputs import Input, class_probabilities, read_input
 from pipelines.random_weights import compare_with_random
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What is asked.
-
-    Raises:
-        ValueError: a value that cannot be.
-
-    Attributes:
-        targets: flagged targets to intervene on.
-        fill: what takes the place of a region, one of `audit.interventions.removals.FILLS`.
-        seed: of regions, backgrounds and intervals.
-        batch_size: images a forward pass.
-    """
-
-    targets: int = 200
-    fill: str = "inpaint"
-    seed: int = 0
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        for name in ("targets", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {getattr(self, name)}")
-        if self.fill not in FILLS:
-            raise ValueError(f"Expected --fill to be one of {', '.join(FILLS)}, got {self.fill!r}")
 
 
 def verify_run(run: Run, classifier: Classifier, asked: Verification, progress: Progress = silent) -> dict[str, Any]:

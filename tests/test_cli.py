@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,16 @@ import torch
 import typer
 from faults.collection import camaudit, command, draw_collection, finished, write_model
 
+from audit.datasets.cues import Cue
+from audit.datasets.planted import PlantedSpec
+from audit.findings import Rules
+from audit.models import ModelSpec
 from audit.progress import Advanced, Progress
 from audit.store import Run
 from pipelines import cli, start
+from pipelines.asked import Planting, Training, Trial, Verification
+from pipelines.cli.main import VERBS as IN_ORDER
+from pipelines.config import ClusterConfig, RunConfig
 from pipelines.plan import Plan
 from pipelines.shards import Finished
 
@@ -68,6 +77,106 @@ def test_every_option_has_help() -> None:
         if option.param_type_name == "option" and not option.help
     ]
     assert without == []
+
+
+def test_a_dash_and_an_h_ask_for_help_everywhere(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    for verb in [(), ("index",), *VERBS]:
+        shown = []
+        for asked in ("--help", "-h"):
+            assert camaudit([*verb, asked], monkeypatch) == 0
+            shown.append(capsys.readouterr().out)
+        assert shown[0] == shown[1]
+        assert "-h, --help" in shown[0]
+
+
+def test_help_lists_the_verbs_in_the_order_of_work_each_with_its_line_uncut(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert camaudit(["--help"], monkeypatch) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == ["index", *(verb.__name__ for verb in IN_ORDER)]
+    assert all(line.endswith((".", "?")) and not line.endswith("...") for line in listed)
+
+
+@pytest.mark.parametrize("asked", ["--version", "-V"])
+def test_the_version_is_that_of_the_package(asked: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    named = re.search(r'^version = "(.+)"$', project, re.MULTILINE)
+    assert named is not None
+    assert camaudit([asked], monkeypatch) == 0
+    assert capsys.readouterr().out == f"camaudit {named[1]}\n"
+
+
+def test_the_shell_completes_verbs_and_options(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("_CAMAUDIT_COMPLETE", "complete_bash")
+    for typed, expected in (("camaudit ver", "verify"), ("camaudit run --schedul", "--scheduler\n--scheduler-file")):
+        monkeypatch.setenv("COMP_WORDS", typed)
+        monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+        assert camaudit([], monkeypatch) == 0
+        assert capsys.readouterr().out.strip() == expected
+
+
+def test_help_loads_nothing_that_works() -> None:
+    """Neither what computes nor what reads tables, so that help and completion come at once."""
+    heavy = {"torch", "scipy", "pandas", "pyarrow", "zarr", "distributed"}
+    show = f"import atexit, sys; atexit.register(lambda: print(*{heavy} & set(sys.modules), file=sys.stderr))"
+    code = f"{show}; sys.argv = ['camaudit', '--help']; from pipelines.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == ""
+
+
+RECORDS = {
+    "run": (RunConfig, ClusterConfig, Rules),
+    "flag": (Rules,),
+    "verify": (Verification,),
+    "faithfulness": (Trial,),
+    "plant": (Planting, Cue),
+    "train": (Training,),
+    "demo": (PlantedSpec,),
+}
+
+
+@pytest.mark.parametrize("verb", RECORDS)
+def test_defaults_of_options_are_those_of_the_records(verb: str) -> None:
+    defaults = {option.name: option.default for option in VERBS[(verb,)].params}
+    of_records = {field.name: field.default for record in RECORDS[verb] for field in fields(record)}
+    shared = {name for name, default in of_records.items() if name in defaults and default is not MISSING}
+    assert shared
+    for name in shared:
+        given = defaults[name]() if callable(defaults[name]) else defaults[name]
+        assert given == of_records[name]
+
+
+def test_the_options_of_run_are_grouped_and_every_group_becomes_its_record(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert camaudit(["run", "--help"], monkeypatch) == 0
+    headings = re.findall(r"^(\w+):$", capsys.readouterr().out, re.MULTILINE)
+    assert headings == ["Arguments", "Options", "Model", "Attribution", "Cluster", "Findings"]
+    requests: list[start.Request] = []
+
+    def refuse(request: start.Request, _progress: object) -> None:
+        requests.append(request)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(start, "start", refuse)
+    asked = ["run", "m.parquet", "-o", "out", "--model", "x:y", "--fit", "crop", "--std", "1,2,3", "--set-aside"]
+    asked += ["--method", "rise", "--option", "masks=8", "--targets", "label", "--no-score", "--batch-size", "3"]
+    asked += ["--workers", "5", "--compile", "never", "--level", "0.2", "--threshold", "0.4"]
+    assert camaudit(asked, monkeypatch) == 130
+    assert requests == [
+        start.Request(
+            Path("m.parquet"),
+            Path("out"),
+            ModelSpec("x:y", mode="crop", std=(1, 2, 3)),
+            RunConfig("rise", (("masks", 8),), roles=("label",), batch_size=3, scored=False),
+            ClusterConfig(5, compiling="never"),
+            Rules(level=0.2),
+            0.4,
+            True,
+        )
+    ]
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ from audit.models import load_classifier
 from audit.pictures import read_picture
 from audit.store import Run
 from audit.store.maps import shard_files
+from pipelines.account import cost_line, maps_line, maps_record
 from pipelines.config import RunConfig
 from pipelines.plan import Plan, prepare
-from pipelines.report import cost_line, maps_line, maps_record
 from pipelines.shards import Finished, rescore_shard
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.doctor import examine
+from pipelines.cli.doctor import examine
 from tests.benchmarks import (
     bench_agreement,
     bench_attribution,

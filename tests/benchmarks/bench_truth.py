@@ -20,8 +20,8 @@ import pandas as pd
 from audit.datasets.planted import REGIMES, draw_planted
 from audit.findings import Findings, Rules
 from audit.models import load_classifier
+from pipelines.cli.doctor import examine
 from pipelines.config import ClusterConfig
-from pipelines.doctor import examine
 from pipelines.terminal import TerminalProgress, notices
 from pipelines.truth import audit_planted, compare, reliance, train_on_planted
 from tests.benchmarks.truth_causes import (

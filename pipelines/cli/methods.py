@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli_options import Json, print_json
+from pipelines.cli.options import Arch, Json, Mode, Size, Weights, right_use
+from pipelines.cli.printing import line, print_json, print_methods
 
 
 def methods(as_json: Json = False) -> None:
@@ -19,12 +20,7 @@ def methods(as_json: Json = False) -> None:
     Example: camaudit methods
     """
     rows = method_rows()
-    if as_json:
-        print_json(rows)
-        return
-    for row in rows:
-        cost = f"forward passes: {row['forward_passes']}; backward passes: {row['backward_passes']}"
-        typer.echo(f"{row['name']}\n    {row['description']} ({row['paper']})\n    {cost}; maps: {row['maps']}")
+    print_json(rows) if as_json else print_methods(rows)
 
 
 def method_rows() -> list[dict[str, Any]]:
@@ -54,11 +50,11 @@ def explain(
     out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="PNG to write.")] = Path("explained.png"),
     class_name: Annotated[str | None, typer.Option("--class", help="What to explain. [default: predicted]")] = None,
     method: Annotated[list[str] | None, typer.Option(help="May be given several times. [default: all]")] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")] = None,
-    arch: Annotated[str | None, typer.Option(help="Architecture of a bare state dict PATH.pt.")] = None,
+    weights: Weights = None,
+    arch: Arch = None,
     layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a grid]")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the input, pixels.")] = None,
-    mode: Annotated[str | None, typer.Option("--fit", help="squash, crop or letterbox.")] = None,
+    size: Size = None,
+    mode: Mode = None,
     activation: Annotated[str | None, typer.Option(help="softmax, sigmoid or none.")] = None,
 ) -> None:
     """Draw one image under one method, several, or all.
@@ -72,15 +68,13 @@ def explain(
     from pipelines.train import use_all_cores
 
     chosen = method or [*METHODS, *(f"{name}:gradcam" for name in AROUND)]
-    try:
+    with right_use():
         for name in chosen:
             check_method(name)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
     use_all_cores()
     spec = ModelSpec(model, weights, arch, layer, size=size, mode=mode, activation=activation)
     named, panels = explain_image(image, load_classifier(spec), chosen, class_name, out, TerminalProgress())
     for panel in panels:
         if panel.heat is None:
             typer.echo(f"{panel.method}: {panel.reason}", err=True)
-    typer.echo(f"{out}: {named} under {sum(panel.heat is not None for panel in panels)} methods")
+    line(f"{out}: {named} under {sum(panel.heat is not None for panel in panels)} methods")

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pipelines.cli.groups import Verb
+from pipelines.cli.printing import line
 from pipelines.terminal import TerminalProgress
 
 index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
@@ -15,7 +17,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Manifest
 MaskKind = Literal["index", "binary"]
 
 
-@index_app.command("voc")
+@index_app.command("voc", cls=Verb)
 def index_voc(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="A VOCdevkit or a VOC2012 folder.")],
     out: Out,
@@ -30,7 +32,7 @@ def index_voc(
     _write(read_voc(root, split=split, progress=TerminalProgress()), out)
 
 
-@index_app.command("coco")
+@index_app.command("coco", cls=Verb)
 def index_coco(
     annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="instances_*.json")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")],
@@ -45,7 +47,7 @@ def index_coco(
     _write(read_coco(annotations, images, progress=TerminalProgress()), out)
 
 
-@index_app.command("folder")
+@index_app.command("folder", cls=Verb)
 def index_folder(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Class subfolders, or images beside one another.")],
     out: Out,
@@ -61,14 +63,16 @@ def index_folder(
     _write(read_folder(root, masks=masks, mask_kind=mask_kind, progress=TerminalProgress()), out)
 
 
-@index_app.command("table")
+@index_app.command("table", cls=Verb)
 def index_table(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet with a column `path`.")],
     out: Out,
     root: Annotated[str | None, typer.Option(help="Folder or URL of the paths. [default: the table's]")] = None,
     mask_kind: Annotated[MaskKind, typer.Option(help="index: as in PASCAL VOC.")] = "index",
 ) -> None:
-    """Index a table: columns path, labels, mask; every other column is an attribute.
+    """Index a table with columns path, labels, mask.
+
+    Every other column is an attribute.
 
     Example: camaudit index table photos.csv --root s3://bucket/photos -o photos.parquet
     """
@@ -79,4 +83,4 @@ def index_table(
 
 def _write(manifest: Any, out: Path) -> None:
     manifest.save(out)
-    typer.echo(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
+    line(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,33 +14,53 @@ import typer
 
 
 def share(value: float | None) -> float | None:
+    """The value, refused outside 0..1."""
     if value is not None and not 0 <= value <= 1:
         raise typer.BadParameter(f"Expected a number from 0 to 1, got {value}")
     return value
 
 
+@dataclass(frozen=True)
+class DefaultOf:
+    """The default of a record's field; the record is loaded when that is asked for, so that other verbs stay quick.
+
+    >>> str(DefaultOf("audit.findings:Rules", "fdr"))
+    '0.05'
+
+    Attributes:
+        record: a dataclass, as `module:name`.
+        field: of the record.
+    """
+
+    record: str
+    field: str
+
+    def __call__(self) -> Any:
+        """The default, where the option was not given."""
+        module, _, name = self.record.partition(":")
+        record = getattr(import_module(module), name)
+        return next(field.default for field in fields(record) if field.name == self.field)
+
+    def __str__(self) -> str:
+        """As help shows it."""
+        return str(self())
+
+
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Fdr = Annotated[float, typer.Option(help="False discovery rate of findings.")]
-Confident = Annotated[float, typer.Option(help="Probability from which a class counts as named with confidence.")]
-Misplaced = Annotated[
-    float, typer.Option(help="Misplacement (chance times what is missing to the best place) that makes a finding.")
+ManifestPath = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="Samples and classes, as camaudit index wrote them.")
 ]
-Tolerated = Annotated[float, typer.Option(help="Share of a class's targets that may look off the object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wide = Annotated[bool, typer.Option("--wide", help="Print every column, whatever the width.")]
+Weights = Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")]
+Arch = Annotated[str | None, typer.Option(help="Architecture of a bare state dict PATH.pt.")]
+Size = Annotated[int | None, typer.Option(help="Side of the input, pixels.")]
+Mode = Annotated[str | None, typer.Option("--fit", help="squash, crop or letterbox.")]
+ModelAgain = Annotated[str | None, typer.Option(help="The run's model, named again if it is code or has moved.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of the local cluster. [default: one a core]")]
-
-
 Threshold = Annotated[
     float | None, typer.Option(callback=share, help="Threshold of pseudo-masks, 0..1. [default: best mean IoU]")
 ]
-
-
-def rules_of(fdr: float, confident: float, misplaced: float, tolerated: float) -> Any:
-    """`audit.findings.Rules`, with wrong values as wrong use."""
-    from audit.findings import Rules
-
-    with right_use():
-        return Rules(fdr, confident, misplaced, tolerated)
 
 
 @contextmanager
@@ -58,13 +79,13 @@ def names(text: str) -> tuple[str, ...]:
 
 def pairs(texts: Iterable[str]) -> tuple[tuple[str, Any], ...]:
     """NAME=VALUE as pairs; values that read as numbers are numbers."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals or name in found:
+        if not equals or name in values:
             raise typer.BadParameter(f"Expected --option as name=value, each name once, got {text!r}")
-        found[name] = _number_or_text(value)
-    return tuple(sorted(found.items()))
+        values[name] = _number_or_text(value)
+    return tuple(sorted(values.items()))
 
 
 def _number_or_text(text: str) -> int | float | str:
@@ -76,7 +97,7 @@ def _number_or_text(text: str) -> int | float | str:
     return text
 
 
-def triple(text: str | None, above: float = -math.inf) -> Any:
+def triple(text: str | None, above: float = -math.inf) -> tuple[float, float, float] | None:
     """`0.1,0.2,0.3` as three numbers above a bound; None for None."""
     if text is None:
         return None
@@ -88,8 +109,3 @@ def triple(text: str | None, above: float = -math.inf) -> Any:
         least = " above 0" if above == 0 else ""
         raise typer.BadParameter(f"Expected three numbers{least} as 0.485,0.456,0.406, got {text!r}")
     return numbers
-
-
-def print_json(record: Any) -> None:
-    """Print a record, indented."""
-    typer.echo(json.dumps(record, indent=1, default=str))

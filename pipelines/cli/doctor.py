@@ -1,4 +1,4 @@
-"""What this machine has."""
+"""The verb that says what this machine has."""
 
 from __future__ import annotations
 
@@ -7,12 +7,26 @@ import platform
 import shutil
 from importlib.metadata import version
 
-import psutil
-import torch
+from pipelines.cli.options import Json
+from pipelines.cli.printing import print_json, print_pairs
+
+
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has: versions, cores, memory, GPU.
+
+    And whether there is a compiler, and a browser for the tests.
+
+    Example: camaudit doctor
+    """
+    record = examine()
+    print_json(record) if as_json else print_pairs(record)
 
 
 def examine() -> dict[str, str]:
     """Versions, cores, memory, GPU and compiler, by name."""
+    import psutil
+    import torch
+
     packages = ("torch", "torchvision", "dask", "zarr", "pandas", "scikit-image", "pycocotools", "streamlit")
     return {
         "python": platform.python_version(),

@@ -1,0 +1,63 @@
+"""The account of a run: its samples, what failed, what its maps take, and what is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from audit.store import Run, Shard, layout
+from audit.store.maps import ENCODINGS, maps_size
+from audit.wording import size
+
+
+def status_record(run: Run, check: bool) -> dict[str, Any]:
+    """The account of a run, what failed first, and, with `check`, which artefacts are not what was committed."""
+    account = run.account()
+    record: dict[str, Any] = asdict(account)
+    record["adds_up"] = account.processed + account.failed + account.pending == account.samples
+    if check:
+        record["damaged"] = [{"shard": shard.index, "file": name} for shard, name in run.damaged()]
+    readable = not record.get("damaged")
+    record["maps"] = maps_record(run)
+    record["failures"] = [{"id": name, "reason": reason} for name, reason in run.failures(5)] if readable else []
+    return record
+
+
+def maps_record(run: Run) -> dict[str, Any]:
+    """What a run's maps take: bytes of a sample and of all before compression, and bytes on disk so far."""
+    return {
+        "shape": [run.record["slots"], *run.record["grid"]],
+        "encoding": run.encoding,
+        "bytes_a_sample": run.sample_bytes,
+        "bytes_in_all": run.sample_bytes * run.samples,
+        "bytes_on_disk": maps_size(run.path / layout.MAPS),
+    }
+
+
+def maps_line(maps: Mapping[str, Any]) -> str:
+    """A maps record in words."""
+    shape, bits = " x ".join(map(str, maps["shape"])), ENCODINGS[maps["encoding"]]
+    each, total, disk = (size(maps[f"bytes_{name}"]) for name in ("a_sample", "in_all", "on_disk"))
+    return f"maps: {shape} at {bits} bits, {each} a sample, {total} in all, compressed on disk {disk} so far"
+
+
+def cost_line(method: str, cost: Mapping[str, int], samples: int) -> str:
+    """What so many samples cost at the most, in words: a sample may have fewer targets than slots.
+
+    >>> cost_line("rise", {"forward": 501, "backward": 0}, 280)
+    'rise: 501 forward passes an image, 140,280 in all'
+    """
+    names = [name for name in ("forward", "backward") if cost[name]]
+    each = " and ".join(f"{cost[name]} {name}" for name in names)
+    total = " and ".join(f"{cost[name] * samples:,}" for name in names)
+    return f"{method}: {each} passes an image, {total} in all"
+
+
+def withdraw_damaged(run: Run) -> list[tuple[Shard, str]]:
+    """Take damaged shards back out of the ledger; returns them, each with the file that is damaged."""
+    with run.locked():
+        damaged = list(run.damaged())
+        for shard, _ in damaged:
+            run.withdraw(shard)
+    return damaged

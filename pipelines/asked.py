@@ -1,0 +1,145 @@
+"""What checks, planting and training are asked: records that need neither torch nor tables, so that all can take them.
+
+The command line shows their defaults in its help, without loading what does the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from audit.datasets.cues import Cue
+    from audit.models import Preprocessing
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `pipelines.verify` is asked.
+
+    Raises:
+        ValueError: a value that cannot be.
+
+    Attributes:
+        targets: flagged targets to intervene on.
+        fill: what takes the place of a region, one of `audit.interventions.removals.FILLS`.
+        seed: of regions, backgrounds and intervals.
+        batch_size: images a forward pass.
+    """
+
+    targets: int = 200
+    fill: str = "inpaint"
+    seed: int = 0
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        from audit.interventions.removals import FILLS
+
+        _refuse_none(targets=self.targets, batch_size=self.batch_size)
+        if self.fill not in FILLS:
+            raise ValueError(f"Expected --fill to be one of {', '.join(FILLS)}, got {self.fill!r}")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What `pipelines.faithfulness` is asked.
+
+    Raises:
+        ValueError: a value that cannot be.
+
+    Attributes:
+        targets: targets to draw.
+        steps: of the curves of deletion and insertion.
+        seed: of the draw, of the random maps and of the noise.
+        batch_size: images a forward pass.
+    """
+
+    targets: int = 100
+    steps: int = 16
+    seed: int = 0
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        _refuse_none(targets=self.targets, steps=self.steps, batch_size=self.batch_size)
+
+
+@dataclass(frozen=True)
+class SanityCheck:
+    """What `pipelines.sanity` is asked.
+
+    Raises:
+        ValueError: a value that cannot be.
+
+    Attributes:
+        methods: names as `camaudit run --method` takes them; the run's own if there are none.
+        model: the run's model named again, needed where it is code.
+        samples: images to take, evenly over the run.
+        stages: in which the network is randomised, at most.
+        seed: of the random weights.
+        batch_size: images a forward pass.
+    """
+
+    methods: tuple[str, ...] = ()
+    model: str | None = None
+    samples: int = 16
+    stages: int = 10
+    seed: int = 0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        from audit.attribution import check_method
+
+        _refuse_none(sample=self.samples, stages=self.stages, batch_size=self.batch_size)
+        for method in self.methods:
+            check_method(method)
+
+
+@dataclass(frozen=True)
+class Planting:
+    """What `pipelines.plant` is asked.
+
+    Attributes:
+        class_name: the class that the cue goes with.
+        share: of the class's samples that get the cue, on average: each is drawn by itself.
+        elsewhere: share of the other samples that do.
+        seed: with a sample's id it decides all about that sample, whatever else the collection holds.
+    """
+
+    class_name: str
+    cue: Cue
+    share: float = 0.9
+    elsewhere: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("share", "elsewhere"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"Expected `{name}` from 0 to 1, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"Expected `seed` not to be negative, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `pipelines.train` is asked.
+
+    Attributes:
+        arch: `torchvision:NAME`, `timm:NAME` or `module:function`, which takes the number of classes.
+        preprocessing: of the checkpoint, and of training.
+        epochs, learning_rate, batch_size, seed: as `audit.models.training.fit` takes them.
+        weights: state dict or checkpoint to start from; None for fresh weights.
+    """
+
+    arch: str
+    preprocessing: Preprocessing
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    seed: int = 0
+    weights: str | None = None
+
+
+def _refuse_none(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {count}")

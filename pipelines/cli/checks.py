@@ -1,0 +1,134 @@
+"""Verbs that hold findings, methods and maps against the network itself: verify, sanity, faithfulness."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipelines.asked import SanityCheck, Trial, Verification
+from pipelines.cli.options import Json, ModelAgain, RunPath, Wide, right_use
+from pipelines.cli.printing import line, print_faithfulness, print_json, print_sanity, print_verified
+from pipelines.terminal import TerminalProgress
+
+if TYPE_CHECKING:
+    from audit.models import Classifier
+    from audit.store import Run
+
+
+def verify(
+    run_path: RunPath,
+    targets: Annotated[
+        int, typer.Option(min=1, help="Flagged targets to intervene on, and random ones to compare.")
+    ] = Verification.targets,
+    model: ModelAgain = None,
+    fill: Annotated[
+        str, typer.Option(help="What takes a region's place: inpaint, blur, mean or patch.")
+    ] = Verification.fill,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of regions, backgrounds, random weights and intervals.")
+    ] = Verification.seed,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = Verification.batch_size,
+    wide: Wide = False,
+    as_json: Json = False,
+) -> None:
+    """Change the images and ask the model again: is it the cause?
+
+    The background, the hot region and the object are taken away. For flagged targets, most severe first, beside
+    controls that are not flagged; and the scores of a network with random weights. Writes findings/effects.parquet,
+    findings/causes.parquet and report/null.json.
+
+    Example: camaudit verify data/runs/demo --targets 50
+    """
+    with right_use():
+        asked = Verification(targets, fill, seed, batch_size)
+    record = _verify(run_path, model, asked)
+    print_json(record) if as_json else print_verified(record, wide)
+
+
+def sanity(
+    run_path: RunPath,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method to check; may be given several times. [default: the run's]")
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Images, taken evenly over the run.")] = SanityCheck.samples,
+    model: Annotated[
+        str | None, typer.Option(help="The run's model named again; needed where it is code, as FILE.py:function.")
+    ] = SanityCheck.model,
+    stages: Annotated[
+        int, typer.Option(help="Steps in which the network is randomised, at most.")
+    ] = SanityCheck.stages,
+    seed: Annotated[int, typer.Option(help="Of the random weights.")] = SanityCheck.seed,
+    wide: Wide = False,
+    as_json: Json = False,
+) -> None:
+    """Randomise the model's layers: do a method's maps change?
+
+    From the output down. A method whose maps hardly change does not explain the model. After Adebayo et al. (2018).
+    Writes RUN/report/sanity.json and sanity.png.
+
+    Example: camaudit sanity runs/val --method gradcam --method eigencam
+    """
+    with right_use():
+        check = SanityCheck(tuple(method or ()), model, sample, stages, seed)
+
+    from audit.store import layout
+    from pipelines.sanity import check_sanity
+
+    record = check_sanity(run_path, check, TerminalProgress())
+    print_json(record) if as_json else print_sanity(record, run_path / layout.REPORT / "sanity.png", wide)
+
+
+def faithfulness(
+    run_path: RunPath,
+    targets: Annotated[int, typer.Option(min=1, help="Targets to draw.")] = Trial.targets,
+    model: ModelAgain = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the curves.")] = Trial.steps,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw, the random maps and the noise.")] = Trial.seed,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = Trial.batch_size,
+    wide: Wide = False,
+    as_json: Json = False,
+) -> None:
+    """Measure whether a run's maps are right about the network.
+
+    By deletion, insertion, average drop and ROAD, beside a random map and one of the centre, with 95 % intervals;
+    writes report/faithfulness.json and .png.
+
+    Example: camaudit faithfulness data/runs/demo --targets 50
+    """
+    record, files = _measure(run_path, model, Trial(targets, steps, seed, batch_size))
+    if as_json:
+        print_json(record)
+    else:
+        print_faithfulness(record, wide)
+        line(f"{files[0]} and {files[1].name}")
+
+
+def _verify(run_path: Path, model: str | None, asked: Verification) -> dict[str, Any]:
+    from pipelines.verify import verify_run
+
+    run, classifier = _opened(run_path, model)
+    with run.locked():
+        return verify_run(run, classifier, asked, TerminalProgress())
+
+
+def _measure(run_path: Path, model: str | None, trial: Trial) -> tuple[dict[str, Any], tuple[Path, Path]]:
+    from pipelines.faithfulness import draw_targets, measure_run, write_report
+
+    run, classifier = _opened(run_path, model)
+    targets = draw_targets(run, trial.targets, trial.seed)
+    record = measure_run(run, classifier, trial, targets, TerminalProgress())
+    return record, write_report(run, record)
+
+
+def _opened(run_path: Path, model: str | None) -> tuple[Run, Classifier]:
+    """A run, and its model in the run's precision, on every core."""
+    from audit.models.execution import in_precision
+    from audit.store import Run
+    from pipelines.models import model_of_run
+    from pipelines.train import use_all_cores
+
+    use_all_cores()
+    run = Run.open(run_path)
+    return run, in_precision(model_of_run(run, model), run.record["config"]["precision"])

@@ -1,0 +1,215 @@
+"""Options that belong together, each group a class that becomes one record, and headings for them in `--help`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from copy import copy
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+from pipelines.cli.options import (
+    Arch,
+    DefaultOf,
+    Mode,
+    Size,
+    Threshold,
+    Weights,
+    Workers,
+    names,
+    pairs,
+    right_use,
+    triple,
+)
+from pipelines.config import ClusterConfig, RunConfig
+
+if TYPE_CHECKING:
+    from audit.findings import Rules
+    from audit.models import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, and how images go into it."""
+
+    heading: ClassVar[str] = "Model"
+
+    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME, PATH.pt, module:function, FILE.py:function")]
+    weights: Weights = None
+    arch: Arch = None
+    layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a spatial output]")] = None
+    mapping: Annotated[str | None, typer.Option(help="JSON or CSV from the data set's classes to the model's.")] = None
+    size: Size = None
+    mode: Mode = None
+    resize: Annotated[int | None, typer.Option(help="For crop: length of the shorter side before.")] = None
+    mean: Annotated[str | None, typer.Option(help="Normalisation, three numbers as 0.485,0.456,0.406")] = None
+    std: Annotated[str | None, typer.Option(help="Normalisation, three numbers.")] = None
+    activation: Annotated[
+        str | None, typer.Option(help="softmax; sigmoid for a multi-label model; none: outputs as they are.")
+    ] = None
+
+    def spec(self) -> ModelSpec:
+        """The model that they name."""
+        from audit.models import ModelSpec
+
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return ModelSpec(**values | {"mean": triple(self.mean), "std": triple(self.std, 0)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributionOptions:
+    """How maps are made: what decides a run's results, beside model and manifest."""
+
+    heading: ClassVar[str] = "Attribution"
+
+    method: Annotated[str, typer.Option(help="Attribution method; camaudit methods lists them.")] = RunConfig.method
+    option: Annotated[
+        list[str] | None, typer.Option(help="Of the method, as samples=8; may be given several times.")
+    ] = None
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = RunConfig.precision
+    targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = ",".join(RunConfig.roles)
+    batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = RunConfig.batch_size
+    shard_size: Annotated[
+        int | None, typer.Option(help="Samples a shard, the unit of work and of resume. [default: by number and cost]")
+    ] = RunConfig.shard_size
+    score: Annotated[bool, typer.Option(help="Score maps against masks.")] = RunConfig.scored
+
+    def config(self) -> RunConfig:
+        """What they ask of a run."""
+        with right_use():
+            return RunConfig(
+                self.method,
+                pairs(self.option or []),
+                self.precision,
+                names(self.targets),
+                self.batch_size,
+                self.shard_size,
+                scored=self.score,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """Where a run is computed."""
+
+    heading: ClassVar[str] = "Cluster"
+
+    workers: Workers = ClusterConfig.workers
+    threads: Annotated[int, typer.Option(help="torch threads a worker.")] = ClusterConfig.threads
+    compiling: Annotated[str, typer.Option("--compile", help="always, never, or auto: where a long run repays it.")] = (
+        ClusterConfig.compiling
+    )
+    memory: Annotated[str | None, typer.Option(help="Memory limit of a local worker, as 4GB.")] = ClusterConfig.memory
+    scheduler: Annotated[str | None, typer.Option(help="Address of an existing Dask scheduler.")] = (
+        ClusterConfig.scheduler
+    )
+    scheduler_file: Annotated[str | None, typer.Option(help="Connection file of an existing scheduler.")] = (
+        ClusterConfig.scheduler_file
+    )
+
+    def config(self) -> ClusterConfig:
+        """The cluster that they name."""
+        with right_use():
+            return ClusterConfig(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+_RULES = "audit.findings:Rules"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindingsOptions:
+    """What counts as a finding."""
+
+    heading: ClassVar[str] = "Findings"
+
+    fdr: Annotated[
+        float, typer.Option(default_factory=DefaultOf(_RULES, "fdr"), help="False discovery rate of findings.")
+    ]
+    confident: Annotated[
+        float,
+        typer.Option(
+            default_factory=DefaultOf(_RULES, "confident"),
+            help="Probability from which a class counts as named with confidence.",
+        ),
+    ]
+    misplaced: Annotated[
+        float,
+        typer.Option(
+            default_factory=DefaultOf(_RULES, "misplaced"),
+            help="Misplacement (chance times what is missing to the best place) that makes a finding.",
+        ),
+    ]
+    tolerated: Annotated[
+        float,
+        typer.Option(
+            default_factory=DefaultOf(_RULES, "tolerated"),
+            help="Share of a class's targets that may look off the object.",
+        ),
+    ]
+    threshold: Threshold = None
+
+    def rules(self) -> Rules:
+        """The rules that they set."""
+        from audit.findings import Rules
+
+        with right_use():
+            return Rules(self.fdr, self.confident, self.misplaced, self.tolerated)
+
+
+def spread(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb whose parameters that are groups are given as the options of the groups."""
+    hints = get_type_hints(verb, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+
+    @wraps(verb)
+    def call(**values: Any) -> None:
+        for name, kind in groups.items():
+            values[name] = kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+        verb(**values)
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(verb).parameters.values():
+        kind = hints[parameter.name]
+        parameters += _parameters(kind) if is_dataclass(kind) else [_keyword(parameter.replace(annotation=kind))]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return call
+
+
+def _parameters(group: Any) -> list[inspect.Parameter]:
+    """A group's options as parameters, each with the group's heading."""
+    hints = get_type_hints(group, include_extras=True)
+    return [_parameter(field, hints[field.name], group.heading) for field in fields(group)]
+
+
+def _parameter(field: Field[Any], hint: Any, heading: str) -> inspect.Parameter:
+    kind, option = hint.__origin__, copy(hint.__metadata__[0])
+    option.rich_help_panel = heading
+    default = inspect.Parameter.empty if field.default is MISSING else field.default
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
+
+
+def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+class Verb(TyperCommand):
+    """A command whose help has a section for each group of options."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, then options of no group, then each group's."""
+        sections: dict[str, list[Any]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            line = parameter.get_help_record(ctx)
+            if line is not None:
+                sections.setdefault(getattr(parameter, "rich_help_panel", None) or usual, []).append(line)
+        for heading, lines in sections.items():
+            if lines:
+                with formatter.section(heading):
+                    formatter.write_dl(lines)

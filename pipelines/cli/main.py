@@ -1,0 +1,99 @@
+"""The app: its verbs in the order of work, and how failures end it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from audit.errors import AuditError
+from pipelines.cli.checks import faithfulness, sanity, verify
+from pipelines.cli.compare import compare
+from pipelines.cli.doctor import doctor
+from pipelines.cli.findings import dashboard, export, findings, report
+from pipelines.cli.groups import Verb
+from pipelines.cli.index import index_app
+from pipelines.cli.methods import explain, methods
+from pipelines.cli.plant import demo, fetch, plant, train
+from pipelines.cli.run import flag, repair, run, score, status
+
+VERBS = (
+    *(fetch, run, status, repair, score, flag),
+    *(findings, report, dashboard, export),
+    *(explain, methods, verify, sanity, faithfulness, compare),
+    *(plant, train, demo, doctor),
+)
+"""In the order of work; `index` goes before them."""
+
+
+class InOrderOfWork(TyperGroup):
+    """The verbs; without this, those with verbs of their own would come last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the verbs."""
+        return sorted(super().list_commands(ctx), key=lambda name: name != "index")
+
+
+app = typer.Typer(
+    cls=InOrderOfWork,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Does the classifier look at the object when it names it? Audits image collections.",
+)
+app.add_typer(index_app, name="index")
+for verb in VERBS:
+    app.command(cls=Verb)(verb)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"camaudit {version('camaudit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def camaudit(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What goes before a verb."""
+
+
+_WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
+"""What every wrong use of the command line raises."""
+
+
+def main() -> None:
+    """Run the command line; user-facing failures are one line."""
+    try:
+        raise SystemExit(app(prog_name="camaudit", standalone_mode=False))
+    except _WRONG_USE as error:
+        _fail_wrong_use(error)
+    except AuditError as error:
+        _fail(str(error))
+    except OSError as error:
+        from pipelines.shards import describe
+
+        _fail(describe(error))
+
+
+def _fail_wrong_use(error: Any) -> NoReturn:
+    """One line, or the help where nothing was asked."""
+    message = error.format_message()
+    if "\n" in message:
+        error.show()
+    else:
+        path = error.ctx.command_path if error.ctx else "camaudit"
+        typer.echo(f"{path}: {message.rstrip('.')}; see: {path} --help", err=True)
+    raise SystemExit(2)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"camaudit: {message}", err=True)
+    raise SystemExit(1)

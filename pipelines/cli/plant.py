@@ -1,0 +1,143 @@
+"""Verbs that bring or make images, models and truth: fetch, plant, train, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.asked import Planting, Training
+from pipelines.cli.options import DefaultOf, ManifestPath, Wide, right_use
+from pipelines.cli.printing import line, print_demonstration, print_planted, print_trained
+from pipelines.config import ClusterConfig
+from pipelines.terminal import TerminalProgress
+
+_CUE = "audit.datasets.cues:Cue"
+
+
+def fetch(
+    dataset: Annotated[str, typer.Argument(help="voc2012")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR")],
+) -> None:
+    """Download a data set through torchvision.
+
+    Example: camaudit fetch voc2012 data
+    """
+    if dataset != "voc2012":
+        raise typer.BadParameter(f"Expected voc2012, got {dataset!r}")
+    _download_voc(folder)
+    line(f"{folder / 'VOCdevkit'}: index it with: camaudit index voc {folder / 'VOCdevkit'} -o voc.parquet")
+
+
+def _download_voc(folder: Path) -> None:
+    from torchvision.datasets import VOCSegmentation
+
+    from audit.errors import AuditError
+
+    try:
+        VOCSegmentation(str(folder), year="2012", image_set="trainval", download=True)
+    except (OSError, RuntimeError) as error:
+        raise AuditError(f"Cannot download VOC 2012 to {folder}: {error}") from None
+
+
+def plant(
+    manifest: ManifestPath,
+    class_name: Annotated[str, typer.Option("--class", help="Class that the cue goes with.")],
+    cue: Annotated[str, typer.Option(help="watermark, border, tint, texture or sticker.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the copy.")],
+    *,
+    share: Annotated[float, typer.Option(help="Share of the class's images that get the cue.")] = Planting.share,
+    elsewhere: Annotated[float, typer.Option(help="Share of all other images that get it.")] = Planting.elsewhere,
+    seed: Annotated[int, typer.Option(help="Of which images, and of the cue in each.")] = Planting.seed,
+    size: Annotated[
+        float,
+        typer.Option(
+            default_factory=DefaultOf(_CUE, "size"), help="Side of the cue as a share of the image's shorter side."
+        ),
+    ],
+    strength: Annotated[
+        float | None,
+        typer.Option(help="Opacity, 0..1. [default: watermark 0.8, border 1, tint 0.3, texture 0.2, sticker 1]"),
+    ] = None,
+    corner: Annotated[
+        str,
+        typer.Option(
+            default_factory=DefaultOf(_CUE, "corner"),
+            help="Of a watermark: bottom-right, bottom-left, top-right or top-left.",
+        ),
+    ],
+) -> None:
+    """Plant a cue in a copy of a collection, beside its twin.
+
+    To see whether the audit finds it. Plant in the training images with --share 0.9 and train on planted.parquet of
+    the folder; plant in the test images with --share 1 and run on planted.parquet and on twins.parquet, the same
+    without. No known object is ever covered.
+
+    Example: camaudit plant train.parquet --class horse --cue watermark -o data/horses
+    """
+    from audit.datasets import Manifest
+    from audit.datasets.cues import Cue
+    from pipelines.plant import PLANTED
+    from pipelines.plant import plant as plant_cue
+
+    with right_use():
+        planting = Planting(class_name, Cue(cue, size, strength, corner), share, elsewhere, seed)
+    counts = plant_cue(Manifest.open(manifest), planting, out, TerminalProgress())
+    print_planted(out / PLANTED, cue, counts)
+
+
+def train(
+    manifest: ManifestPath,
+    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME or module:function of a class count")],
+    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Checkpoint to write.")],
+    size: Annotated[int, typer.Option(min=1, help="Side of the input, pixels.")] = 224,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the samples.")] = Training.epochs,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = Training.learning_rate,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = Training.batch_size,
+    seed: Annotated[int, typer.Option(help="Of weights and order.")] = Training.seed,
+    weights: Annotated[
+        str | None, typer.Option(help="State dict or checkpoint to start from; its head may have other classes.")
+    ] = Training.weights,
+) -> None:
+    """Train a classifier on the labels of a manifest.
+
+    Softmax where every sample has one label, else multi-label.
+
+    Example: camaudit train train.parquet --model torchvision:resnet18 -o model.pt
+    """
+    from audit.datasets import Manifest
+    from pipelines.train import default_preprocessing, use_all_cores
+    from pipelines.train import train as fit_model
+
+    use_all_cores()
+    training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed, weights)
+    print_trained(out, fit_model(Manifest.open(manifest), training, out, TerminalProgress()))
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run.")] = Path("data/runs/demo"),
+    scenes: Annotated[Path, typer.Option(help="Folder of the scenes.")] = Path("data/planted"),
+    *,
+    seed: Annotated[
+        int,
+        typer.Option(
+            default_factory=DefaultOf("audit.datasets.planted:PlantedSpec", "seed"), help="Everything follows from it."
+        ),
+    ],
+    workers: Annotated[int, typer.Option(min=1, help="Processes of the local cluster.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training scenes.")] = 8,
+    wide: Wide = False,
+) -> None:
+    """Plant shortcuts, train, audit: findings beside the truth.
+
+    Scenes are drawn, a small network is trained on them, and its audit is shown beside what was planted.
+
+    Example: camaudit demo
+    """
+    from audit.datasets.planted import PlantedSpec
+    from pipelines.demo import demo as run_demo
+
+    with right_use():
+        spec = PlantedSpec(seed=seed)
+    print_demonstration(run_demo(out, scenes, spec, ClusterConfig(workers), epochs, TerminalProgress()), wide)

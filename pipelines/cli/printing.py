@@ -1,0 +1,332 @@
+"""All that verbs print: tables and sentences for people, JSON for programs. They go to standard output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from audit.wording import decimal, shorten
+from pipelines.cli.tables import named, numbers, print_table, whole, words
+from pipelines.terminal import results, say
+
+if TYPE_CHECKING:
+    from audit.findings import Claim, ClassFinding, Findings
+    from pipelines.demo import Demonstration
+    from pipelines.start import Audited
+
+_SENTENCE = 300
+_MOST_CLASSES = 20
+
+
+def line(text: str) -> None:
+    """Print a line of results."""
+    say(text, results())
+
+
+def print_json(record: Any) -> None:
+    """Print a record, indented."""
+    typer.echo(json.dumps(record, indent=1, default=str))
+
+
+def print_pairs(record: Mapping[str, str]) -> None:
+    """Print names and values, one pair a line."""
+    for name, value in record.items():
+        line(f"{name:<14}{value}")
+
+
+def as_written(key: str) -> str:
+    """A claim's key with its parts as people wrote them.
+
+    >>> as_written("spot:n01%3A cat:x 88-100 %25")
+    'spot:n01: cat:x 88-100 %'
+    """
+    return key.replace("%3A", ":").replace("%25", "%")
+
+
+def print_audited(audited: Audited) -> None:
+    """Print the account of a run, its figures, and what to do next."""
+    path = audited.run.path
+    print_status(path, audited.status)
+    if audited.summary:
+        print_summary(audited.summary)
+        line(f"next: camaudit findings {path}; camaudit dashboard {path}")
+
+
+def print_status(path: Path, record: Mapping[str, Any]) -> None:
+    """Print a status record of the run at `path`."""
+    from pipelines.account import maps_line
+
+    line(
+        f"{record['processed']} processed + {record['failed']} failed + {record['pending']} pending "
+        f"= {record['samples']} samples   ({record['shards_done']} of {record['shards']} shards)"
+    )
+    line(f"  {maps_line(record['maps'])}")
+    for failure in record["failures"]:
+        line(f"  failed {whole(failure['id'])}: {failure['reason']}")
+    if record["transient"]:
+        line(f"  {record['transient']} failures that may pass: run the same command again")
+    for damage in record.get("damaged", []):
+        line(f"  damaged: {damage['file']}; recompute it: camaudit repair {path}")
+    if "damaged" in record and not record["damaged"]:
+        line("  every committed file is as it was written")
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print the figures of a flagged run in a few lines."""
+    counts = ", ".join(f"{number} {kind}" for kind, number in summary["findings"].items())
+    line(f"findings: {counts} of {summary['scores'].get('scored', 0)} scored targets")
+    if summary["mean_iou"] is not None:
+        line(f"mean IoU {summary['mean_iou']:.3f} at threshold {summary['threshold']:.3f}")
+    if summary["scores"].get("scored"):
+        line(_means_line(summary["means"]))
+    claims = ", ".join(f"{number} {kind}" for kind, number in summary.get("claims", {}).items() if number)
+    line(f"claims found: {claims or 'none'}")
+    line(f"classes off the object: {', '.join(map(whole, summary['classes_off_object'])) or 'none'}")
+
+
+def _means_line(values: Mapping[str, float | None]) -> str:
+    means = {name: decimal(value) for name, value in values.items()}
+    return (
+        f"pointing {means['hit']} (centre {means['centre_hit']}), within 15 px {means['hit_15px']} "
+        f"(centre {means['centre_hit_15px']}), energy {means['energy']} (centre {means['centre_energy']}), "
+        f"area {means['area']}"
+    )
+
+
+def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
+    """Print the class table, the claims found, and the most severe findings.
+
+    Args:
+        most: claims, and findings about targets, to print.
+        wide: print every column.
+    """
+    targets = findings.targets()
+    _print_classes(findings.classes(), wide)
+    _print_claims(findings.standing_claims(), most)
+    _print_targets(targets.slice(0, most).to_pylist(), targets.num_rows, wide)
+
+
+def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:
+    columns = [
+        named("class", (row.class_name for row in rows)),
+        numbers("targets", (row.targets for row in rows), rank=4),
+        numbers("confident", (row.confident for row in rows), rank=2),
+        numbers("off object", (row.off_object for row in rows), rank=1),
+        numbers("share [95 %]", map(_share, rows)),
+        numbers("energy", (decimal(row.energy) for row in rows), rank=5),
+        numbers("area", (decimal(row.area) for row in rows), rank=6),
+        numbers("lift", (decimal(row.lift) for row in rows), rank=7),
+        numbers("q", (f"{row.q:.3g}" for row in rows), rank=3),
+        words("", ("finding" if row.is_finding else "" for row in rows)),
+    ]
+    title = "Classes: how often the heat of a confidently named target is off the object"
+    print_table(title, columns, wide)
+
+
+def _share(row: ClassFinding) -> str:
+    if not row.confident:
+        return "-"
+    return f"{row.share:.2f} [{row.share_low:.2f}, {row.share_high:.2f}]"
+
+
+def _print_claims(claims: Sequence[Claim], most: int) -> None:
+    """The claims found as sentences, most certain first, with what interventions made of them."""
+    line(f"{len(claims)} claims found" + (f"; the first {most}:" if len(claims) > most else ""))
+    for claim in claims[:most]:
+        q = "" if claim.q is None else f", q {claim.q:.2g}"
+        line(f"  {shorten(claim.says, _SENTENCE)} ({claim.outcome}{q}, rests on {claim.rests_on})")
+
+
+def _print_targets(rows: Sequence[Mapping[str, Any]], total: int, wide: bool) -> None:
+    columns = [
+        numbers("severity", (f"{row['severity']:.3f}" for row in rows)),
+        words("kind", (row["kind"] for row in rows), rank=1),
+        named("sample", (row["id"] for row in rows)),
+        named("class", (row["class"] for row in rows)),
+        words("role", (row["role"] for row in rows), rank=5),
+        numbers("probability", (decimal(row["probability"]) for row in rows), rank=3),
+        numbers("energy", (decimal(row["energy"]) for row in rows), rank=4),
+        numbers("area", (decimal(row["area"]) for row in rows), rank=6),
+        numbers("chance", (decimal(row["chance"]) for row in rows), rank=2),
+        numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=7),
+    ]
+    title = f"The {len(rows)} most severe of {total} findings"
+    print_table(title, columns, wide)
+
+
+def print_verified(record: Mapping[str, Any], wide: bool = False) -> None:
+    """Print the outcomes of flagged targets and controls, a sentence a finding, and one about random weights."""
+    from audit.findings.records import OUTCOMES
+
+    arms = record["outcomes"]
+    columns = [
+        words("targets", arms),
+        *(
+            numbers(name, (outcomes.get(name, 0) for outcomes in arms.values()), rank)
+            for rank, name in enumerate(OUTCOMES)
+        ),
+    ]
+    title = f"Interventions on {record['targets']} targets, {len(record['failed'])} unreadable"
+    print_table(title, columns, wide)
+    for cause in record["causes"]:
+        line(f"{as_written(cause['claim_id'])} {cause['outcome']}: {cause['says']}")
+    if record["random_weights"]:
+        line(record["random_weights"]["says"])
+
+
+def print_sanity(record: Mapping[str, Any], picture: Path, wide: bool = False) -> None:
+    """Print the curves as a table, and a sentence a method."""
+    from pipelines.sanity import verdict_line
+
+    methods = record["methods"]
+    stages = record["randomised_down_to"]
+    columns = [
+        named("randomised down to", stages),
+        *(
+            numbers(name, (_similarity(curve, stage) for stage in range(len(stages))), rank)
+            for rank, (name, curve) in enumerate(methods.items())
+        ),
+    ]
+    title = f"Rank correlation (SSIM) of {record['samples']} maps with those of the model as it is"
+    print_table(title, columns, wide)
+    for name, curve in methods.items():
+        line(f"{name} {verdict_line(curve)}")
+    line(f"rule: {record['rule']}; {picture}")
+
+
+def _similarity(curve: Mapping[str, Any], stage: int) -> str:
+    ssim = curve["ssim"][stage]
+    return f"{curve['rank_correlation'][stage]:.2f} ({'-' if ssim is None else f'{ssim:.2f}'})"
+
+
+def print_faithfulness(record: Mapping[str, Any], wide: bool = False) -> None:
+    """Print the measures of each map, and how the run's method differs from a random map on the same targets."""
+    from pipelines.faithfulness import MEASURES
+
+    method = record["method"]
+    ranks = {"centre": 3, "random": 2, f"{method}\nless random": 1}
+    maps = record["measures"] | {f"{method}\nless random": record["less_random"][method]}
+    columns = [
+        words("measure", (f"{measure}\n({better})" for measure, better in MEASURES.items())),
+        *(
+            numbers(name, (_interval(means[measure]) for measure in MEASURES), ranks.get(name, 0))
+            for name, means in maps.items()
+        ),
+    ]
+    title = f"Faithfulness on {record['targets']} targets, {len(record['failed'])} unreadable [95 %]"
+    print_table(title, columns, wide)
+
+
+def _interval(mean: Mapping[str, float]) -> str:
+    return f"{mean['mean']:.3f}\n[{mean['low']:.3f}, {mean['high']:.3f}]"
+
+
+def print_comparison(record: Mapping[str, Any], most: int, wide: bool = False) -> None:
+    """Print what changed from run A to run B: the whole, the classes, and the findings gone and new."""
+    for name in ("samples", "targets"):
+        counts = record[name]
+        changed = f" ({counts['changed']} of them with another file)" if counts.get("changed") else ""
+        line(f"{name}: {counts['both']} in both{changed}, {counts['only_a']} in A only, {counts['only_b']} in B only")
+    line(f"what differs: {'; '.join(map(shorten, record['differs'])) or 'nothing'}")
+    _print_changed_measures(record, wide)
+    if record["classes"]:
+        _print_changed_classes(record["classes"], wide)
+    for name in ("gone", "new"):
+        _print_changed_findings(record, name, most)
+
+
+def _print_changed_measures(record: Mapping[str, Any], wide: bool) -> None:
+    flips, measures = record["flips"], record["measures"].values()
+    columns = [
+        words("measure", (name.replace("_", " ") for name in record["measures"])),
+        numbers("pairs", (measure["pairs"] for measure in measures), rank=2),
+        numbers("A", (decimal(measure["a"]) for measure in measures), rank=1),
+        numbers("B", (decimal(measure["b"]) for measure in measures), rank=1),
+        numbers("difference [95 %]", map(_change, measures)),
+    ]
+    title = f"B less A; off the object {flips['worse']} images more, {flips['better']} fewer, p {flips['p']:.3g}"
+    print_table(title, columns, wide)
+
+
+def _print_changed_classes(rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
+    shown = rows[:_MOST_CLASSES]
+    off = [row["measures"]["off_object"] for row in shown]
+    columns = [
+        named("class", (row["class"] for row in shown)),
+        numbers("off object A", (decimal(share["a"]) for share in off), rank=2),
+        numbers("B", (decimal(share["b"]) for share in off), rank=2),
+        numbers("difference [95 %]", map(_change, off)),
+        numbers("more", (row["worse"] for row in shown), rank=3),
+        numbers("fewer", (row["better"] for row in shown), rank=3),
+        numbers("q", (f"{row['q']:.3g}" for row in shown), rank=1),
+        numbers("energy [95 %]", (_change(row["measures"]["energy"]) for row in shown), rank=4),
+    ]
+    title = f"Classes, {len(shown)} of {len(rows)}: what changed most first"
+    print_table(title, columns, wide)
+
+
+def _print_changed_findings(record: Mapping[str, Any], name: str, most: int) -> None:
+    targets, classes = record["findings"][name], record["class_findings"][name]
+    claims = (record["claims"] or {name: []})[name]
+    line(f"{name}: {len(targets)} targets, {len(classes)} classes, {len(claims)} claims")
+    for text in (*map(whole, classes), *(row["says"] or as_written(row["claim_id"]) for row in claims)):
+        line(f"  {text}")
+    for row in targets[:most]:
+        line(f"  {whole(row['id'])}: {whole(row['class'])}, severity {decimal(row['severity'])}")
+
+
+def _change(measure: Mapping[str, Any]) -> str:
+    if measure["difference"] is None:
+        return "-"
+    return f"{measure['difference']:+.3f} [{measure['low']:+.3f}, {measure['high']:+.3f}]"
+
+
+def print_demonstration(shown: Demonstration, wide: bool = False) -> None:
+    """Print the demo's run, and its findings beside the truth."""
+    print_audited(shown.audited)
+    print_truth(shown.planted, wide)
+    line(f"\nbrowse it: camaudit dashboard {shown.audited.run.path}")
+
+
+def print_truth(planted: Mapping[str, Any], wide: bool = False) -> None:
+    """Print what a planted benchmark's audit found beside what was planted."""
+    rows = planted["classes"]
+    columns = [
+        named("class", (row["class"] for row in rows)),
+        words("planted cue", (row["cue"] or "-" for row in rows)),
+        numbers("relies on it", (f"{row['relies']:.2f}" for row in rows), rank=2),
+        numbers("accuracy\nwithout", (f"{row['accuracy_without_cue']:.2f}" for row in rows), rank=3),
+        numbers("off object", (f"{row['off_object']:.2f}" for row in rows), rank=1),
+        words("finding", ("finding" if row["finding"] else "-" for row in rows)),
+    ]
+    print_table("Findings beside the truth", columns, wide)
+    ranked = ", ".join(f"{name} {value:.3f}" for name, value in planted["auroc"].items() if value is not None)
+    line(f"AUROC against reliance: {ranked}")
+    if planted["void"]:
+        line("void: a class without a cue was not learnt; train longer")
+
+
+def print_methods(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the methods, each with its cost."""
+    for row in rows:
+        line(f"{row['name']}\n    {row['description']} ({row['paper']})")
+        cost = f"forward passes: {row['forward_passes']}; backward passes: {row['backward_passes']}"
+        line(f"    {cost}; maps: {row['maps']}")
+
+
+def print_planted(manifest: Path, cue: str, counts: Mapping[str, int]) -> None:
+    """Print how many images have the cue now, and which were left as they were."""
+    text = "{planted} of {of_class} images of the class and {elsewhere} of {others} others have the {cue} now"
+    line(f"{manifest}: {text.format(**counts, others=counts['samples'] - counts['of_class'], cue=cue)}")
+    if counts["no_place"] or counts["unreadable"]:
+        line(f"left as they were: {counts['no_place']} without a free place, {counts['unreadable']} unreadable")
+
+
+def print_trained(checkpoint: Path, record: Mapping[str, float]) -> None:
+    """Print on how many samples a model was trained, and with what loss it ended."""
+    samples, unreadable = record["samples"], record["unreadable"]
+    line(f"{checkpoint}: {samples} samples ({unreadable} unreadable), last mean loss {record['loss']:.4f}")
