@@ -16,7 +16,6 @@ from audit.metrics.faithfulness import (
     Image,
     area_under,
     blurred,
-    bootstrap_means,
     centre_map,
     drop,
     exchange,
@@ -28,6 +27,7 @@ from audit.metrics.faithfulness import (
 )
 from audit.models import Classifier
 from audit.progress import Advanced, Progress, silent, stretch
+from audit.stats.resampling import bootstrap_means
 from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically, write_json
 from audit.views import View, upsample

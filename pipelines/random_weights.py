@@ -21,9 +21,9 @@ from audit.findings import Findings
 from audit.findings.grid import Placed
 from audit.findings.null import shift_null
 from audit.findings.rules import misplacement
-from audit.metrics.faithfulness import bootstrap_means
 from audit.models import Classifier
 from audit.progress import Advanced, Progress, silent, stretch
+from audit.stats.resampling import bootstrap_means
 from audit.store import Run, layout
 from audit.store.files import write_json
 from pipelines.backgrounds import known_objects

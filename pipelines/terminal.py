@@ -81,9 +81,10 @@ class TerminalProgress:
             self._bars.update(self._task, advance=event.done, failed=failed)
 
     def _pass(self, event: Passed) -> None:
-        if self._bars is not None and self._passes:
+        bars = self._bars  # passes are told by another thread, perhaps while the stretch ends
+        if bars is not None and self._passes:
             self._made = min(self._made + event.images, self._passes)
-            self._bars.update(self._task, passes=f"{self._made:,} of {self._passes:,} passes")
+            bars.update(self._task, passes=f"{self._made:,} of {self._passes:,} passes")
 
     def _end(self) -> None:
         if self._bars is not None:

@@ -18,10 +18,10 @@ from audit.datasets import Manifest
 from audit.datasets.manifest import Sample
 from audit.errors import RunError
 from audit.export import export_table, export_voc_png
-from audit.export.voc_png import file_stem
 from audit.findings import Findings
 from audit.masks import voc_palette
 from audit.store import Run, layout
+from audit.store.files import file_stem
 from audit.store.tables import write_table
 from audit.views import View, upsample
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,10 @@ from audit.masks import write_index_png
 from audit.progress import Progress, silent, tracked
 from audit.segmentation import pseudo_mask
 from audit.store import Run, Shard
+from audit.store.files import file_stem
 from audit.views import View
 
 _MOST_CLASSES = 254
-_LONGEST = 200
-_UNUSUAL = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|_(?=[_/])|(?<=[_/])_|[^\w./-]")
 
 
 def export_voc_png(
@@ -41,22 +38,6 @@ def export_voc_png(
     out.mkdir(parents=True, exist_ok=True)
     shards = tracked(progress, "exporting", run.done())
     return sum(_export_shard(run, shard, out, threshold, chosen) for shard in shards)
-
-
-def file_stem(sample_id: str) -> str:
-    """A sample's id as a file name that stays in its folder and that no other id has.
-
-    `/` becomes `__`, unusual characters (and underscores that could be taken for a `/`) `%XX`; what is too long for a
-    file name is cut and ends in a hash of the id.
-
-    >>> file_stem("dogs/../01 a")
-    'dogs__%2E%2E__01%20a'
-    """
-    name = _UNUSUAL.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), sample_id)
-    name = name.replace("/", "__")
-    if len(name.encode()) <= _LONGEST:
-        return name
-    return name.encode()[:_LONGEST].decode(errors="ignore") + "-" + sha256(sample_id.encode()).hexdigest()[:16]
 
 
 def _export_shard(run: Run, shard: Shard, out: Path, threshold: float, roles: frozenset[str]) -> int:

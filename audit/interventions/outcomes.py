@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from audit.findings import Findings, Outcome
 from audit.findings.claims.registry import kind_of
 from audit.interventions.tried import Tried
-from audit.metrics.faithfulness import bootstrap_means
+from audit.stats.resampling import bootstrap_means
 
 CAUSAL = 0.4
 """Reliance from which the background is the cause."""

@@ -126,18 +126,3 @@ def centre_map(grid: tuple[int, int]) -> NDArray[np.float32]:
     y, x = (np.abs((np.arange(length) + 0.5) / length - 0.5) for length in grid)
     distance = np.hypot(y[:, None], x)
     return np.asarray(1 - distance / np.hypot(0.5, 0.5), np.float32)
-
-
-def bootstrap_means(values: NDArray[np.floating], seed: int = 0, draws: int = 2000) -> list[dict[str, float]]:
-    """Mean of each column of values [n, m], with `low` and `high` of its 95 % interval.
-
-    The interval is that of the means of rows drawn again with repeats (Efron's percentiles); all columns share the
-    draws, so that a difference of columns may be given as a column of differences.
-    """
-    rng = np.random.default_rng(seed)
-    means = np.stack([values[rng.integers(0, len(values), len(values))].mean(axis=0) for _ in range(draws)])
-    # A mean of equal values may differ from them by rounding.
-    mean = values.mean(axis=0)
-    low, high = np.percentile(means, (2.5, 97.5), axis=0)
-    columns = zip(mean.tolist(), np.minimum(low, mean).tolist(), np.maximum(high, mean).tolist(), strict=True)
-    return [{"mean": m, "low": lo, "high": hi} for m, lo, hi in columns]

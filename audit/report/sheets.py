@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from audit.export.voc_png import file_stem
 from audit.findings import Claim, Findings
 from audit.findings.claims.clusters import SHEET
 from audit.findings.claims.registry import kind_of
@@ -17,7 +16,7 @@ from audit.pictures import CHANGED, read_target
 from audit.progress import Progress, silent, tracked
 from audit.render import contact_sheet, thumbnail
 from audit.store import Run, layout
-from audit.store.files import write_atomically
+from audit.store.files import file_stem, write_atomically
 
 THUMBNAIL = (120, 160)
 """Height and width, pixels."""

@@ -54,6 +54,21 @@ def difference_interval(
     return _interval(_ratio(one[:, 1:], one[:, :1]) - _ratio(other[:, 1:], other[:, :1]))
 
 
+def bootstrap_means(values: NDArray[np.floating], seed: int = 0, draws: int = 2000) -> list[dict[str, float]]:
+    """Mean of each column of values [n, m], with `low` and `high` of its 95 % interval.
+
+    The interval is that of the means of rows drawn again with repeats (Efron's percentiles); all columns share the
+    draws, so that a difference of columns may be given as a column of differences.
+    """
+    rng = np.random.default_rng(seed)
+    means = np.stack([values[rng.integers(0, len(values), len(values))].mean(axis=0) for _ in range(draws)])
+    # A mean of equal values may differ from them by rounding.
+    mean = values.mean(axis=0)
+    low, high = np.percentile(means, (2.5, 97.5), axis=0)
+    columns = zip(mean.tolist(), np.minimum(low, mean).tolist(), np.maximum(high, mean).tolist(), strict=True)
+    return [{"mean": m, "low": lo, "high": hi} for m, lo, hi in columns]
+
+
 def resampled_sums(
     values: NDArray[np.floating], image: NDArray[np.integer], draws: int = DRAWS, seed: int = 0
 ) -> NDArray[np.float64]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
+_LONGEST = 200
+_UNUSUAL = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|_(?=[_/])|(?<=[_/])_|[^\w./-]")
 ABSENT = "absent"
 """Stands for the digest of a file that does not exist."""
 
@@ -48,3 +51,19 @@ def sweep_partials(root: Path) -> int:
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)
+
+
+def file_stem(sample_id: str) -> str:
+    """A sample's id as a file name that stays in its folder and that no other id has.
+
+    `/` becomes `__`, unusual characters (and underscores that could be taken for a `/`) `%XX`; what is too long for a
+    file name is cut and ends in a hash of the id.
+
+    >>> file_stem("dogs/../01 a")
+    'dogs__%2E%2E__01%20a'
+    """
+    name = _UNUSUAL.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), sample_id)
+    name = name.replace("/", "__")
+    if len(name.encode()) <= _LONGEST:
+        return name
+    return name.encode()[:_LONGEST].decode(errors="ignore") + "-" + hashlib.sha256(sample_id.encode()).hexdigest()[:16]

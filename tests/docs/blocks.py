@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
+from pipelines.cli_methods import method_rows
 from typer.core import TyperGroup
 
 from pipelines.cli import app
-from pipelines.cli_methods import method_rows
 
 ROOT = Path(__file__).parents[2]
 
