@@ -12,7 +12,7 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.wording import plain
-from dashboards.components import keep_choices, open_context, set_pages
+from dashboards.state import keep_choices, open_context, set_pages
 from dashboards.views import findings, overview, sample
 
 VIEWS = {"overview": overview.show, "findings": findings.show, "sample": sample.show}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `pipelines.verify` is asked.
+    """What `pipelines.experiments.verify` is asked.
 
     Raises:
         ValueError: a value that cannot be.
@@ -42,7 +42,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Trial:
-    """What `pipelines.faithfulness` is asked.
+    """What `pipelines.experiments.faithfulness` is asked.
 
     Raises:
         ValueError: a value that cannot be.
@@ -65,7 +65,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """What `pipelines.sanity` is asked.
+    """What `pipelines.experiments.sanity` is asked.
 
     Raises:
         ValueError: a value that cannot be.
@@ -96,7 +96,7 @@ class SanityCheck:
 
 @dataclass(frozen=True)
 class Planting:
-    """What `pipelines.plant` is asked.
+    """What `pipelines.planted.plant` is asked.
 
     Attributes:
         class_name: the class that the cue goes with.
@@ -121,7 +121,7 @@ class Planting:
 
 @dataclass(frozen=True)
 class Training:
-    """What `pipelines.train` is asked.
+    """What `pipelines.planted.train` is asked.
 
     Attributes:
         arch: `torchvision:NAME`, `timm:NAME` or `module:function`, which takes the number of classes.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
 from audit.errors import MaskError, TransientError
-from audit.masks import draw_boxes, read_mask
+from audit.images.masks import draw_boxes, read_mask
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Objects:
     """What is known of a sample's objects.
 
     Attributes:
-        mask: int16 [H, W] of the upright image, as `audit.masks.read_mask` gives it; None where no object is known.
+        mask: int16 [H, W] of the upright image, as `audit.images.masks.read_mask` gives it; None where no object is
+            known.
         rests_on: `mask` or `boxes`; None where no object is known.
         reason: why a mask that is there cannot be used.
         transient: whether it may be read later.

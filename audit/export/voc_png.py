@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import RunError
-from audit.masks import write_index_png
+from audit.images.masks import write_index_png
+from audit.images.views import View
 from audit.progress import Progress, silent, tracked
 from audit.segmentation import pseudo_mask
 from audit.store import Run, Shard
 from audit.store.files import file_stem
-from audit.views import View
 
 _MOST_CLASSES = 254
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from audit.datasets.manifest import Manifest, attribute_names
 from audit.errors import RunError
 from audit.findings.evidence import Evidence
-from audit.metrics import Confusion
 from audit.progress import Progress, silent, tracked
+from audit.scores import Confusion
 from audit.store import Run, Shard, layout
 
 _CELLS = ("off_heat", "off_area")

@@ -21,12 +21,12 @@ from audit.findings.detector import detect
 from audit.findings.evidence import Evidence, Features
 from audit.findings.findings import Findings
 from audit.findings.gather import Gathered, gather
-from audit.findings.null import SHIFTS
 from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity
 from audit.findings.sentences import explain_targets
-from audit.metrics import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.progress import Progress, silent
+from audit.scores import Confusion, class_iou_curves, iou_curve, mean_iou_curve
+from audit.scores.shift_null import SHIFTS
 from audit.stats.multiplicity import q_of_counts
 from audit.store import Run, Shard, layout
 

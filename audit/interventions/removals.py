@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
+from audit.images.masks import VOID
+from audit.images.views import View
 from audit.interventions.outcomes import Drops
-from audit.masks import VOID
-from audit.metrics.faithfulness import Image, impute
-from audit.views import View
+from audit.scores.faithfulness import Image, impute
 
 Region = NDArray[np.bool_]
 """[S, S] pixels of the network's input."""

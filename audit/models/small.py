@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from audit.images.views import Fit
 from audit.models.classifier import Preprocessing
-from audit.views import Fit
 
 _CHANNELS = (16, 24, 48, 48, 64, 64, 96)
 _STRIDES = (2, 1, 2, 1, 2, 1, 1)

@@ -12,14 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Manifest
+from audit.drawing.pixels import shrink
+from audit.drawing.targets import Picture as Seen
+from audit.drawing.targets import jpeg_bytes, read_target
 from audit.findings import Claim, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Evidence
 from audit.findings.findings import ShardEvidence
-from audit.pictures import Picture as Seen
-from audit.pictures import jpeg_bytes, read_target
 from audit.progress import Progress, silent, tracked
-from audit.render import shrink
 from audit.report.examples import Examples
 from audit.report.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
 from audit.report.limits import checks_of, limits_of

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from audit.drawing.pixels import contact_sheet, thumbnail
+from audit.drawing.targets import CHANGED, read_target
 from audit.findings import Claim, Findings
 from audit.findings.claims.clusters import SHEET
 from audit.findings.claims.registry import kind_of
-from audit.pictures import CHANGED, read_target
 from audit.progress import Progress, silent, tracked
-from audit.render import contact_sheet, thumbnail
 from audit.store import Run, layout
 from audit.store.files import file_stem, write_atomically
 

@@ -1,5 +1,5 @@
 """Pseudo-masks from maps."""
 
-from audit.segmentation.threshold import pseudo_mask
+from audit.segmentation.thresholds import pseudo_mask
 
 __all__ = ["pseudo_mask"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from audit.review import DECISIONS, Verdict
+from audit.store.verdicts import DECISIONS, Verdict
 from audit.wording import shorten
-from dashboards.components import ALL, Context, chosen_filters, decision_badge, go, kept, show_notices, small_picture
-from dashboards.queries import PAGE, SORTS, Filters
+from dashboards.state import ALL, Context, chosen_filters, decision_badge, go, kept, show_notices, small_picture
+from dashboards.tables import PAGE, SORTS, Filters
 
 COLUMNS = 4
 _PAGE = "page of findings"

@@ -13,7 +13,7 @@ from audit.findings import Claim, ClassFinding
 from audit.findings.claims.registry import kind_of
 from audit.store import layout
 from audit.wording import plain, shorten
-from dashboards.components import Context, choose, go, show_notices
+from dashboards.state import Context, choose, go, show_notices
 
 MOST_CLASSES = 30
 MOST_CLAIMS = 40

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from audit.metrics import iou_curve
-from audit.pictures import Picture
-from audit.review import DECISIONS, Verdict
+from audit.drawing.targets import Picture
+from audit.scores import iou_curve
 from audit.store.layout import LEVELS
+from audit.store.verdicts import DECISIONS, Verdict
 from audit.wording import plain, shorten
-from dashboards.components import (
+from dashboards.state import (
     Context,
     choice,
     chosen_filters,
@@ -23,7 +23,7 @@ from dashboards.components import (
     picture,
     show_notices,
 )
-from dashboards.queries import Filters
+from dashboards.tables import Filters
 
 _LABELS = {"confirmed": "Confirm off-object", "rejected": "Reject", "unsure": "Unsure"}
 SENTENCE = 600

@@ -74,7 +74,7 @@ def sanity(
         check = SanityCheck(tuple(method or ()), model, sample, stages, seed)
 
     from audit.store import layout
-    from pipelines.sanity import check_sanity
+    from pipelines.experiments.sanity import check_sanity
 
     record = check_sanity(run_path, check, TerminalProgress())
     print_json(record) if as_json else print_sanity(record, run_path / layout.REPORT / "sanity.png", wide)
@@ -106,7 +106,7 @@ def faithfulness(
 
 
 def _verify(run_path: Path, model: str | None, asked: Verification) -> dict[str, Any]:
-    from pipelines.verify import verify_run
+    from pipelines.experiments.verify import verify_run
 
     run, classifier = _opened(run_path, model)
     with run.locked():
@@ -114,7 +114,7 @@ def _verify(run_path: Path, model: str | None, asked: Verification) -> dict[str,
 
 
 def _measure(run_path: Path, model: str | None, trial: Trial) -> tuple[dict[str, Any], tuple[Path, Path]]:
-    from pipelines.faithfulness import draw_targets, measure_run, write_report
+    from pipelines.experiments.faithfulness import draw_targets, measure_run, write_report
 
     run, classifier = _opened(run_path, model)
     targets = draw_targets(run, trial.targets, trial.seed)
@@ -126,8 +126,8 @@ def _opened(run_path: Path, model: str | None) -> tuple[Run, Classifier]:
     """A run, and its model in the run's precision, on every core."""
     from audit.models.execution import in_precision
     from audit.store import Run
-    from pipelines.models import model_of_run
-    from pipelines.train import use_all_cores
+    from pipelines.experiments.model import model_of_run
+    from pipelines.planted.train import use_all_cores
 
     use_all_cores()
     run = Run.open(run_path)

@@ -112,8 +112,8 @@ def export(
 
     Example: camaudit export runs/val --format voc-png -o masks
     """
-    from pipelines.config import known_roles
-    from pipelines.export import export_run
+    from audit.export.formats import export_run
+    from pipelines.run.config import known_roles
 
     with right_use():
         chosen = known_roles(names(roles))

@@ -25,7 +25,7 @@ from pipelines.cli.options import (
     right_use,
     triple,
 )
-from pipelines.config import ClusterConfig, RunConfig
+from pipelines.run.config import ClusterConfig, RunConfig
 
 if TYPE_CHECKING:
     from audit.findings import Rules

@@ -78,7 +78,7 @@ def main() -> None:
     except AuditError as error:
         _fail(str(error))
     except OSError as error:
-        from pipelines.shards import describe
+        from pipelines.run.shard import describe
 
         _fail(describe(error))
 

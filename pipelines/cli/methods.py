@@ -63,9 +63,9 @@ def explain(
     """
     from audit.attribution import AROUND, METHODS, check_method
     from audit.models import ModelSpec, load_classifier
-    from pipelines.explain import explain_image
+    from pipelines.experiments.explain import explain_image
+    from pipelines.planted.train import use_all_cores
     from pipelines.terminal import TerminalProgress
-    from pipelines.train import use_all_cores
 
     chosen = method or [*METHODS, *(f"{name}:gradcam" for name in AROUND)]
     with right_use():

@@ -10,7 +10,7 @@ import typer
 from pipelines.asked import Planting, Training
 from pipelines.cli.options import DefaultOf, ManifestPath, Wide, right_use
 from pipelines.cli.printing import line, print_demonstration, print_planted, print_trained
-from pipelines.config import ClusterConfig
+from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
 
 _CUE = "audit.datasets.cues:Cue"
@@ -78,8 +78,8 @@ def plant(
     """
     from audit.datasets import Manifest
     from audit.datasets.cues import Cue
-    from pipelines.plant import PLANTED
-    from pipelines.plant import plant as plant_cue
+    from pipelines.planted.plant import PLANTED
+    from pipelines.planted.plant import plant as plant_cue
 
     with right_use():
         planting = Planting(class_name, Cue(cue, size, strength, corner), share, elsewhere, seed)
@@ -107,8 +107,8 @@ def train(
     Example: camaudit train train.parquet --model torchvision:resnet18 -o model.pt
     """
     from audit.datasets import Manifest
-    from pipelines.train import default_preprocessing, use_all_cores
-    from pipelines.train import train as fit_model
+    from pipelines.planted.train import default_preprocessing, use_all_cores
+    from pipelines.planted.train import train as fit_model
 
     use_all_cores()
     training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed, weights)
@@ -136,7 +136,7 @@ def demo(
     Example: camaudit demo
     """
     from audit.datasets.planted import PlantedSpec
-    from pipelines.demo import demo as run_demo
+    from pipelines.planted.demo import demo as run_demo
 
     with right_use():
         spec = PlantedSpec(seed=seed)

@@ -15,8 +15,8 @@ from pipelines.terminal import results, say
 
 if TYPE_CHECKING:
     from audit.findings import Claim, ClassFinding, Findings
-    from pipelines.demo import Demonstration
-    from pipelines.start import Audited
+    from pipelines.planted.demo import Demonstration
+    from pipelines.run.start import Audited
 
 _SENTENCE = 300
 _MOST_CLASSES = 20
@@ -58,7 +58,7 @@ def print_audited(audited: Audited) -> None:
 
 def print_status(path: Path, record: Mapping[str, Any]) -> None:
     """Print a status record of the run at `path`."""
-    from pipelines.account import maps_line
+    from pipelines.run.account import maps_line
 
     line(
         f"{record['processed']} processed + {record['failed']} failed + {record['pending']} pending "
@@ -180,7 +180,7 @@ def print_verified(record: Mapping[str, Any], wide: bool = False) -> None:
 
 def print_sanity(record: Mapping[str, Any], picture: Path, wide: bool = False) -> None:
     """Print the curves as a table, and a sentence a method."""
-    from pipelines.sanity import verdict_line
+    from pipelines.experiments.sanity import verdict_line
 
     methods = record["methods"]
     stages = record["randomised_down_to"]
@@ -205,7 +205,7 @@ def _similarity(curve: Mapping[str, Any], stage: int) -> str:
 
 def print_faithfulness(record: Mapping[str, Any], wide: bool = False) -> None:
     """Print the measures of each map, and how the run's method differs from a random map on the same targets."""
-    from pipelines.faithfulness import MEASURES
+    from pipelines.experiments.faithfulness import MEASURES
 
     method = record["method"]
     ranks = {"centre": 3, "random": 2, f"{method}\nless random": 1}

@@ -12,7 +12,7 @@ import typer
 from pipelines.cli.groups import AttributionOptions, ClusterOptions, FindingsOptions, ModelOptions, spread
 from pipelines.cli.options import Json, ManifestPath, RunPath, Workers
 from pipelines.cli.printing import line, print_audited, print_json, print_status, print_summary
-from pipelines.config import ClusterConfig
+from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
 
 
@@ -32,7 +32,7 @@ def run(
     """
     spec, rules, config, where = model.spec(), findings.rules(), attribution.config(), cluster.config()
 
-    from pipelines.start import Request, start
+    from pipelines.run.start import Request, start
 
     request = Request(manifest, out, spec, config, where, rules, findings.threshold, set_aside)
     try:
@@ -52,7 +52,7 @@ def status(
     Example: camaudit status runs/val --check
     """
     from audit.store import Run
-    from pipelines.account import status_record
+    from pipelines.run.account import status_record
 
     record = status_record(Run.open(run_path), check)
     print_json(record) if as_json else print_status(run_path, record)
@@ -68,7 +68,7 @@ def repair(run_path: RunPath) -> None:
     Example: camaudit repair runs/val
     """
     from audit.store import Run
-    from pipelines.account import withdraw_damaged
+    from pipelines.run.account import withdraw_damaged
 
     opened = Run.open(run_path)
     damaged = withdraw_damaged(opened)
@@ -83,7 +83,7 @@ def score(run_path: RunPath, workers: Workers = None) -> None:
 
     Example: camaudit score runs/val
     """
-    from pipelines.start import rescore
+    from pipelines.run.start import rescore
 
     print_summary(rescore(run_path, ClusterConfig(workers), TerminalProgress()).summary)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audit.attribution import make_method
-from audit.images import decode_image
+from audit.images.reading import decode_image
 from audit.models import Classifier, load_classifier
 from tests.benchmarks.timing import Row
 

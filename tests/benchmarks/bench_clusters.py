@@ -16,7 +16,7 @@ from audit.findings.claims.clusters import cluster_claims
 from audit.findings.evidence import Evidence, Features
 from tests.benchmarks.bench_findings import FDR, forget_peak, memory_mb
 from tests.benchmarks.timing import Row, apart
-from tests.made_evidence import draw_evidence
+from tests.support.made_evidence import draw_evidence
 
 TARGETS = 1_000_000
 CLASSES = (20, 1000)

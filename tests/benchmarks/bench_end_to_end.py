@@ -25,14 +25,14 @@ from torch import Tensor
 from audit.datasets import VOC_CLASSES, Manifest
 from audit.datasets.decoding import Readable, decode_sample
 from audit.datasets.manifest import Sample
-from audit.masks import write_index_png
+from audit.images.masks import write_index_png
 from audit.models import Execution, ModelSpec, load_classifier
 from audit.models.execution import Compiled, in_precision
-from pipelines.cluster import connect
-from pipelines.config import ClusterConfig, RunConfig
-from pipelines.plan import Plan, prepare
-from pipelines.schedule import audit
-from pipelines.shards import Task, explainer
+from pipelines.run.cluster import connect
+from pipelines.run.config import ClusterConfig, RunConfig
+from pipelines.run.plan import Plan, prepare
+from pipelines.run.schedule import audit
+from pipelines.run.shard import Task, explainer
 from pipelines.terminal import TerminalProgress
 from tests.benchmarks.timing import Row, interleave, speed_row, timed
 

@@ -17,7 +17,7 @@ from audit.findings.claims.registry import KINDS, all_claims
 from audit.findings.claims.votes import count_votes
 from audit.findings.evidence import Evidence
 from tests.benchmarks.timing import Row, apart
-from tests.made_evidence import CELLS, draw_evidence, material, plant_heat
+from tests.support.made_evidence import CELLS, draw_evidence, material, plant_heat
 
 TARGETS = 1_000_000
 CLASSES = 1000

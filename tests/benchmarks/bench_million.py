@@ -16,7 +16,7 @@ from audit.findings.judge import flag
 from audit.store import Run
 from tests.benchmarks.bench_findings import memory_mb
 from tests.benchmarks.timing import Row, apart
-from tests.drawn_run import CLASSES, MARKED, draw_run
+from tests.support.drawn_run import CLASSES, MARKED, draw_run
 
 TARGETS = 1_000_000
 

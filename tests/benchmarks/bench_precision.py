@@ -19,9 +19,9 @@ from audit.datasets import read_voc
 from audit.datasets.planted import PlantedSpec
 from audit.models import ModelSpec
 from audit.store import Run
-from pipelines.config import ClusterConfig, RunConfig
-from pipelines.demo import demo
-from pipelines.start import Request, start
+from pipelines.planted.demo import demo
+from pipelines.run.config import ClusterConfig, RunConfig
+from pipelines.run.start import Request, start
 from tests.benchmarks.timing import Row
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"

@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from audit.attribution import GradCAM
 from audit.datasets import VOC_CLASSES
 from audit.datasets.manifest import Sample
-from audit.findings.grid import Placed
-from audit.findings.null import shift_null
-from audit.images import decode_image, read_bytes
-from audit.masks import read_mask
-from audit.metrics import Scene, score
+from audit.images.masks import read_mask
+from audit.images.reading import decode_image, read_bytes
+from audit.images.views import View
 from audit.models import Execution, load_classifier
+from audit.scores import Scene, score
+from audit.scores.placed import Placed
+from audit.scores.shift_null import shift_null
 from audit.store.maps import create_maps, write_maps
-from audit.views import View
-from pipelines.attribute import by_peak
+from pipelines.run.attribute import by_peak
 from tests.benchmarks.bench_end_to_end import draw_collection
 from tests.benchmarks.timing import Row, apart
 

@@ -21,9 +21,9 @@ from audit.datasets.planted import REGIMES, draw_planted
 from audit.findings import Findings, Rules
 from audit.models import load_classifier
 from pipelines.cli.doctor import examine
-from pipelines.config import ClusterConfig
+from pipelines.planted.truth import audit_planted, compare, reliance, train_on_planted
+from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress, notices
-from pipelines.truth import audit_planted, compare, reliance, train_on_planted
 from tests.benchmarks.truth_causes import (
     MEASURES,
     WAYS,
@@ -48,8 +48,8 @@ class Trial:
     """One regime with one seed.
 
     Attributes:
-        found: what `pipelines.truth.compare` returns.
-        table: what `pipelines.truth.reliance` returns, with `kind`, the kind of the target's finding or None.
+        found: what `pipelines.planted.truth.compare` returns.
+        table: what `pipelines.planted.truth.reliance` returns, with `kind`, the kind of the target's finding or None.
         causes: claims, interventions and clusters beside the truth.
     """
 

@@ -28,19 +28,19 @@ from audit.datasets import read_table
 from audit.datasets.cues import Cue, paint_cue
 from audit.datasets.planted import CLASSES as SHAPES
 from audit.datasets.planted import PlantedSpec, Split, draw_scene
+from audit.drawing.pixels import overlay
 from audit.findings import Claim, Findings, Rules
 from audit.findings.evidence import Evidence
 from audit.findings.gather import gather
 from audit.findings.judge import judge
-from audit.images import decode_image, read_bytes
+from audit.images.reading import decode_image, read_bytes
+from audit.images.views import View
 from audit.models import ModelSpec
 from audit.models.small import preprocessing
-from audit.render import overlay
 from audit.store import Run
-from audit.views import View
-from pipelines.config import ClusterConfig, RunConfig
-from pipelines.start import Request, start
-from pipelines.train import Training, train
+from pipelines.planted.train import Training, train
+from pipelines.run.config import ClusterConfig, RunConfig
+from pipelines.run.start import Request, start
 
 ARCH = "audit.models.small:build"
 USUAL = {"disc": "north", "ring": "south", "bar": None, "star": None}

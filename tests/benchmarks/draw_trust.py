@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from audit.datasets.planted import read_truth
-from audit.images import decode_image, read_bytes
+from audit.drawing.pixels import draw_contour, enlarge, overlay
+from audit.drawing.targets import Picture, read_picture
+from audit.images.reading import decode_image, read_bytes
+from audit.images.views import upsample
 from audit.models import Classifier, load_classifier
-from audit.pictures import Picture, read_picture
-from audit.render import draw_contour, enlarge, overlay
 from audit.stats.intervals import wilson_interval
 from audit.store import Run
-from audit.views import upsample
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SHIFTS = ((0.3, 0.0), (0.0, 0.55), (0.5, 0.35), (0.7, 0.75))

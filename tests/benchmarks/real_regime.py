@@ -28,10 +28,10 @@ from audit.findings import Findings
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.models.training import fit, predict
 from audit.store import Run
-from pipelines.config import ClusterConfig, RunConfig
-from pipelines.plant import PLANTED, TRUTH, TWINS, Planting, plant
-from pipelines.start import Request, start
-from pipelines.train import frame_images, use_all_cores
+from pipelines.planted.plant import PLANTED, TRUTH, TWINS, Planting, plant
+from pipelines.planted.train import frame_images, use_all_cores
+from pipelines.run.config import ClusterConfig, RunConfig
+from pipelines.run.start import Request, start
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 ARCH = f"{SHARED / 'models' / 'voc_squeezenet.py'}:build"

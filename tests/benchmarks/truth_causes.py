@@ -11,12 +11,12 @@ import pandas as pd
 
 from audit.errors import RunError
 from audit.findings import Claim, Findings
-from audit.metrics import auroc
 from audit.models import Classifier
+from audit.scores import auroc
 from audit.store import Run, layout
 from audit.store.tables import read_table
-from pipelines.truth import RELIES
-from pipelines.verify import Verification, verify, verify_run
+from pipelines.experiments.verify import Verification, verify, verify_run
+from pipelines.planted.truth import RELIES
 from tests.benchmarks.spray import COUNTS, Purity, best_purity, spray
 
 _MEASURES = ("reliance", "background", "hot")
@@ -42,7 +42,7 @@ class Causes:
 
 
 def look_for_causes(run: Run, classifier: Classifier, table: pd.DataFrame, with_cues: bool) -> Causes:
-    """Verify a run, and hold what comes out against the reliance that `pipelines.truth.reliance` measured."""
+    """Verify a run, and hold what comes out against the reliance that `pipelines.planted.truth.reliance` measured."""
     truth = table[[*_KEYS, "class", "cue", "reliance"]].rename(columns={"reliance": "reliance_true"})
     cued = table[table["cue"].notna() & table["probability"].notna()] if with_cues else table.iloc[:0]
     effects = _effects_on(run, classifier, cued).merge(truth.drop(columns="class"), on=_KEYS)

@@ -27,10 +27,10 @@ from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.store import Run, layout
 from pipelines import cli
-from pipelines.config import RunConfig
-from pipelines.plan import Plan, prepare
-from pipelines.schedule import pending
-from pipelines.shards import Finished, Stopped, audit_shard
+from pipelines.run.config import RunConfig
+from pipelines.run.plan import Plan, prepare
+from pipelines.run.schedule import pending
+from pipelines.run.shard import Finished, Stopped, audit_shard
 
 CLASSES = ("disc", "box", "bar")
 CONFIG = RunConfig(shard_size=4, batch_size=4)
@@ -211,7 +211,7 @@ def connected(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         yield client
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.start.connect", connect)
+        patch.setattr("pipelines.run.start.connect", connect)
         yield
 
 

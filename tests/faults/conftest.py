@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from distributed import Client
 
-from pipelines.cluster import connect
-from pipelines.config import ClusterConfig
+from pipelines.run.cluster import connect
+from pipelines.run.config import ClusterConfig
 
 
 @pytest.fixture(scope="session")

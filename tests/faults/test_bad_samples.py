@@ -18,7 +18,7 @@ from PIL import Image
 from audit.datasets import read_folder
 from audit.datasets.manifest import Manifest, Sample
 from audit.errors import ManifestError, TransientError
-from audit.images import read_bytes
+from audit.images.reading import read_bytes
 from audit.store import Run
 from faults.collection import (
     BAD,
@@ -39,9 +39,9 @@ from faults.collection import (
     statuses,
     write_model,
 )
-from pipelines.plan import prepare
-from pipelines.schedule import pending
-from pipelines.shards import Finished, rescore_shard
+from pipelines.run.plan import prepare
+from pipelines.run.schedule import pending
+from pipelines.run.shard import Finished, rescore_shard
 
 Writer = Callable[[Path], object]
 NOISE = np.random.default_rng(5).integers(0, 256, (40, 48, 3), dtype=np.uint8)
@@ -226,7 +226,7 @@ def test_scoring_again_reads_a_mask_that_could_not_be_read_before(
 ) -> None:
     plan = planned(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("audit.masks.read_bytes", failing_once)
+        patch.setattr("audit.images.masks.read_bytes", failing_once)
         audit_here(plan)
     assert plan.run.account().transient == 10
     for shard in plan.run.shards:

@@ -14,7 +14,7 @@ from audit.errors import RunError
 from audit.store import Run
 from audit.store.maps import shard_file
 from faults.collection import account, audit_here, camaudit, contents, finished, resumed
-from pipelines.plan import Plan
+from pipelines.run.plan import Plan
 
 PARTS = ("samples", "targets", "scores", "confusion")
 

@@ -23,8 +23,8 @@ from faults.collection import (
     resumed,
     write_model,
 )
-from pipelines.plan import Plan, prepare
-from pipelines.shards import Stopped, audit_shard
+from pipelines.run.plan import Plan, prepare
+from pipelines.run.shard import Stopped, audit_shard
 
 
 def changed_config(plan: Plan) -> Plan:

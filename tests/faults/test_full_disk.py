@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from faults.collection import account, audit_here, camaudit, contents, finished, planned, resumed
-from pipelines.schedule import pending
-from pipelines.shards import Finished, Stopped, audit_shard
+from pipelines.run.schedule import pending
+from pipelines.run.shard import Finished, Stopped, audit_shard
 
 WRITES = {
     "maps": "zarr.storage._local._put",
@@ -54,7 +54,7 @@ def test_a_full_disk_ends_the_command_with_one_line_and_exit_1(
     plan = finished(tmp_path)
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.flag.write_json", full)
+        patch.setattr("audit.findings.findings.write_json", full)
         assert camaudit(["flag", str(plan.run.path)], monkeypatch) == 1
     message = capsys.readouterr().err
     assert message.startswith("camaudit: No space left on device")
@@ -79,7 +79,7 @@ def test_a_real_limit_on_file_sizes_ends_a_shard_with_one_line(tmp_path: Path) -
     plan = planned(tmp_path)
     code = """
 import pickle, resource, signal, sys
-from pipelines.shards import audit_shard
+from pipelines.run.shard import audit_shard
 task, shard = pickle.load(sys.stdin.buffer)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))

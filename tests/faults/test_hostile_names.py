@@ -16,7 +16,7 @@ from audit.datasets.manifest import Manifest, Sample, storable_path
 from audit.errors import ManifestError
 from audit.store.files import file_stem
 from faults.collection import CONFIG, account, audit_here, camaudit, draw_sample, save, write_model
-from pipelines.plan import Plan, prepare
+from pipelines.run.plan import Plan, prepare
 
 LABELS = ("<script>alert(1)</script>", "=cmd|' /C calc'!A0", "L" * 4096)
 IDS = (

@@ -26,7 +26,7 @@ from faults.collection import (
     wait_until,
     write_model,
 )
-from pipelines.plan import prepare
+from pipelines.run.plan import prepare
 
 
 def test_ctrl_c_ends_a_run_soon_with_130_and_the_command_that_completes_it_to_equal_results(

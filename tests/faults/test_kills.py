@@ -33,10 +33,10 @@ from faults.collection import (
     wait_until,
     write_model,
 )
-from pipelines.plan import prepare
-from pipelines.quarantine import Quarantine
-from pipelines.schedule import pending
-from pipelines.shards import Finished, audit_shard, tried_path
+from pipelines.run.plan import prepare
+from pipelines.run.quarantine import Quarantine
+from pipelines.run.schedule import pending
+from pipelines.run.shard import Finished, audit_shard, tried_path
 
 COUNT = 26
 

@@ -15,7 +15,7 @@ from audit.errors import RunError
 from audit.store import Run
 from audit.store.maps import write_maps
 from faults.collection import camaudit, command, connected, planned
-from pipelines.plan import Plan
+from pipelines.run.plan import Plan
 
 HOLD = """
 import sys, time

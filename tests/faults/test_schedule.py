@@ -13,8 +13,8 @@ from audit.errors import RunError
 from audit.progress import Advanced, Began, Ended, Event
 from audit.store import Shard
 from faults.collection import CONFIG, finished, planned
-from pipelines.schedule import audit, pending, submit_all
-from pipelines.shards import Finished, Stopped, audit_shard, rescore_shard
+from pipelines.run.schedule import audit, pending, submit_all
+from pipelines.run.shard import Finished, Stopped, audit_shard, rescore_shard
 
 
 def test_a_run_tells_its_samples_as_their_shards_are_finished(client: Client, tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ from faults.collection import (
     wait_until,
     write_model,
 )
-from pipelines.cluster import connect
-from pipelines.config import ClusterConfig
-from pipelines.shards import _explainer
+from pipelines.run.cluster import connect
+from pipelines.run.config import ClusterConfig
+from pipelines.run.shard import _explainer
 
 
 def allow_deaths(client: Client, count: int) -> int:

@@ -1,0 +1,190 @@
+"""A target's image, map and object at the size of a screen, checked against what the run saw."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+
+from audit.datasets.manifest import Manifest, Sample
+from audit.datasets.objects import read_objects
+from audit.drawing.pixels import draw_contour, enlarge, overlay, resize_mask, scale_view, shrink, thumbnail, tint
+from audit.errors import AuditError
+from audit.images.masks import object_mask
+from audit.images.reading import decode_image, read_bytes
+from audit.images.views import View
+from audit.segmentation import pseudo_mask
+from audit.store import Run, layout
+
+LONGEST = 900
+"""Longer side of pictures on the sample's page, pixels."""
+SHORTEST = 480
+"""Images whose longer side has at most half as many pixels are enlarged."""
+THUMBNAIL = (240, 320)
+"""Height and width, pixels."""
+CHANGED = "The image file is not the one that the run read: it has changed since. Its map is not shown."
+
+_Read = TypeVar("_Read")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A target to look at. What could not be read is None and has a notice.
+
+    Attributes:
+        image: [H, W, 3] upright, shrunk to the screen.
+        heat: [h, w] the map on its view, 1 at the peak.
+        target: [H, W] pixels of the object.
+        view: where the map lies, in pixels of `image`.
+        notices: what is missing and why, a line each.
+    """
+
+    image: NDArray[np.uint8] | None
+    heat: NDArray[np.float32] | None
+    target: NDArray[np.bool_] | None
+    view: View
+    notices: list[str] = field(default_factory=list)
+
+    def with_contour(self, picture: NDArray[np.uint8], wanted: bool = True) -> NDArray[np.uint8]:
+        """A picture of this size with the object's contour, if it is wanted and known; small ones are enlarged."""
+        factor = max(SHORTEST // max(picture.shape[:2]), 1)
+        large = enlarge(picture, factor)
+        return draw_contour(large, enlarge(self.target, factor)) if wanted and self.target is not None else large
+
+    def overlay(self, opacity: float) -> NDArray[np.uint8] | None:
+        """The map over the image."""
+        if self.image is None or self.heat is None:
+            return None
+        return overlay(self.image, self.heat, self.view, opacity)
+
+    def mask_at(self, threshold: float) -> NDArray[np.bool_] | None:
+        """The pseudo-mask [H, W] of this target alone."""
+        if self.image is None or self.heat is None:
+            return None
+        # Threshold 0 keeps all that was seen, also where a map is negative, as the counts do.
+        least = threshold if threshold > 0 else -np.inf
+        mask: NDArray[np.bool_] = (
+            pseudo_mask(self.heat[None], np.zeros(1, np.int64), self.view, self.image.shape[:2], least) > 0
+        )
+        return mask
+
+    def tinted(self, threshold: float) -> NDArray[np.uint8] | None:
+        """The image with the pseudo-mask laid over it."""
+        mask = self.mask_at(threshold)
+        return None if mask is None or self.image is None else tint(self.image, mask)
+
+
+def read_target(run: Run, sample: int, slot: int, longest: int = LONGEST) -> tuple[Picture, str]:
+    """What there is to see of a target, and its name: its class in its sample.
+
+    Raises:
+        RunError: the run's tables are damaged.
+    """
+    shard = run.shards[sample // run.record["shard_size"]]
+    of_sample = pc.field("sample") == sample
+    row = run.read("samples", shard).filter(of_sample).to_pylist()[0]
+    columns = ["sample", "slot", "class_id", "class"]
+    target = run.read("targets", shard, columns).filter(of_sample & (pc.field("slot") == slot)).to_pylist()[0]
+    return read_picture(run, row, slot, target["class_id"], longest), f"{target['class']} in {row['id']}"
+
+
+def read_picture(run: Run, sample: Mapping[str, Any], slot: int, class_id: int, longest: int = LONGEST) -> Picture:
+    """Read what there is to see of a target; nothing raises.
+
+    Args:
+        sample: a row of the table `samples`, processed.
+        slot, class_id: of the target.
+    """
+    notices: list[str] = []
+    row, size = int(sample["sample"]), (int(sample["height"]), int(sample["width"]))
+    entry = _attempt(notices, lambda: _entry(run, row))
+    if entry is None:
+        return Picture(None, None, None, _view(sample), notices)
+    manifest, listed = entry
+    image = _attempt(notices, lambda: _read_image(listed, sample["digest"], notices))
+    if image is None or notices:
+        return Picture(None if image is None else shrink(image, longest), None, None, _view(sample), notices)
+    heat = _attempt(notices, lambda: _read_map(run, row, slot))
+    target = _attempt(notices, lambda: _read_object(listed, manifest, size, class_id, notices))
+    return _shrunk(image, heat, target, _view(sample), notices, longest)
+
+
+def thumbnail_jpeg(run: Run, sample: Mapping[str, Any], slot: int, class_id: int) -> tuple[bytes, list[str]]:
+    """A target's overlay with the object's contour, as JPEG, and what is amiss with it."""
+    picture = read_picture(run, sample, slot, class_id, longest=2 * max(THUMBNAIL))
+    if picture.image is None:
+        return blank_jpeg(), picture.notices
+    small = thumbnail(picture.image, picture.heat, picture.view, picture.target, THUMBNAIL)
+    return jpeg_bytes(small), picture.notices
+
+
+def blank_jpeg() -> bytes:
+    """A thumbnail of nothing."""
+    return jpeg_bytes(np.full((*THUMBNAIL, 3), 225, np.uint8))
+
+
+def jpeg_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    """An image [H, W, 3] as a JPEG file."""
+    data = BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=88)
+    return data.getvalue()
+
+
+def _attempt(notices: list[str], read: Callable[[], _Read]) -> _Read | None:
+    try:
+        return read()
+    except AuditError as error:
+        notices.append(str(error))
+        return None
+
+
+def _entry(run: Run, row: int) -> tuple[Manifest, Sample]:
+    manifest = Manifest.open(run.path / layout.MANIFEST, row, row + 1)
+    return manifest, next(iter(manifest))
+
+
+def _read_image(sample: Sample, digest: str | None, notices: list[str]) -> NDArray[np.uint8]:
+    data = read_bytes(sample.image, attempts=1)
+    if hashlib.blake2b(data, digest_size=8).hexdigest() != digest:
+        notices.append(CHANGED)
+    return decode_image(data, sample.image)
+
+
+def _read_object(
+    sample: Sample, manifest: Manifest, size: tuple[int, int], class_id: int, notices: list[str]
+) -> NDArray[np.bool_] | None:
+    """Pixels [H, W] of the class, as they were scored; None where no object is known."""
+    objects = read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
+    if objects.reason is not None:
+        notices.append(objects.reason)
+    return None if objects.mask is None else object_mask(objects.mask, class_id)
+
+
+def _read_map(run: Run, row: int, slot: int) -> NDArray[np.float32] | None:
+    heat: NDArray[np.float32] = run.maps(row, row + 1)[0, slot].astype(np.float32)
+    return heat if np.isfinite(heat).all() else None
+
+
+def _view(sample: Mapping[str, Any]) -> View:
+    return View(*(float(sample[name]) for name in ("x0", "y0", "x1", "y1")))
+
+
+def _shrunk(
+    image: NDArray[np.uint8],
+    heat: NDArray[np.float32] | None,
+    target: NDArray[np.bool_] | None,
+    view: View,
+    notices: list[str],
+    longest: int,
+) -> Picture:
+    small = shrink(image, longest)
+    height, width = small.shape[:2]
+    scaled = scale_view(view, width / image.shape[1], height / image.shape[0])
+    return Picture(small, heat, None if target is None else resize_mask(target, height, width), scaled, notices)

@@ -1,0 +1,112 @@
+"""Maps and objects on one grid of 32 x 32 cells over the view: fine enough for shares of heat, few enough for FFTs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.images.views import View, interpolation_matrix
+
+GRID = 32
+
+
+@dataclass(frozen=True)
+class Placed:
+    """K maps of an image and the objects of their classes.
+
+    Attributes:
+        heat: [K, G, G], not negative.
+        objects: [K, G, G] share of each cell that the class covers; 0 where no object is known.
+        valid: [G, G] share of each cell that counts: within the image and not void.
+        frame: y0, x0, y1, x1 of the image within the view, in cells.
+    """
+
+    heat: NDArray[np.float32]
+    objects: NDArray[np.float32]
+    valid: NDArray[np.float32]
+    frame: tuple[float, float, float, float]
+
+    @classmethod
+    def of(
+        cls,
+        maps: NDArray[np.floating],
+        view: View,
+        mask: NDArray[np.int16] | None,
+        class_ids: NDArray[np.int64],
+        size: tuple[int, int],
+    ) -> Placed:
+        """Place maps.
+
+        Args:
+            maps: [K, h, w] on the view; negative values count as none.
+            view: where they lie in the upright image.
+            mask: [H, W] of the upright image; 0 background, i + 1 class i, -1 void. None where no object is known.
+            class_ids: [K] class of each map.
+            size: (H, W).
+        """
+        seen = np.zeros(size, np.int16) if mask is None else mask
+        objects, valid = coverage(view, seen, class_ids)
+        return cls(heat_on_grid(maps), objects, valid, _frame(view, size))
+
+    @property
+    def off(self) -> NDArray[np.float32]:
+        """[K, G, G] share of each cell that counts and is not the object's."""
+        return self.valid - self.objects
+
+    @property
+    def total(self) -> NDArray[np.float32]:
+        """[K] heat on all that counts."""
+        return np.tensordot(self.heat, self.valid, 2)
+
+    def off_heat_on(self, grid: tuple[int, int]) -> NDArray[np.float32]:
+        """Heat off the object on another grid over the view [K, h, w]."""
+        down, across = (cell_shares(0, GRID, 0, GRID, cells) for cells in grid)
+        found: NDArray[np.float32] = down @ (self.heat * self.off) @ across.T
+        return found
+
+
+def coverage(
+    view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Share of each cell of the view's grid that each class covers [K, G, G], and that counts at all [G, G].
+
+    What the view holds beyond the image (padding) does not count.
+    """
+    rows, columns = view.inside(*mask.shape)
+    seen = mask[rows, columns]
+    down = cell_shares(view.y0, view.y1, rows.start, rows.stop)
+    across = cell_shares(view.x0, view.x1, columns.start, columns.stop)
+    objects = (seen == (class_ids + 1)[:, None, None]).astype(np.float32)
+    return down @ objects @ across.T, down @ (seen >= 0).astype(np.float32) @ across.T
+
+
+def heat_on_grid(maps: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Maps [K, h, w] -> heat [K, G, G], not negative: bilinear, or the mean over each cell where maps are finer."""
+    h, w = maps.shape[-2:]
+    if min(h, w) > GRID:
+        heat = np.maximum(maps.astype(np.float32), 0)
+        means: NDArray[np.float32] = cell_shares(0, h, 0, h) @ heat @ cell_shares(0, w, 0, w).T
+        return means
+    down = interpolation_matrix(h, 0.0, float(GRID), 0, GRID)
+    across = interpolation_matrix(w, 0.0, float(GRID), 0, GRID)
+    on_grid: NDArray[np.float32] = down @ maps.astype(np.float32) @ across.T
+    return np.maximum(on_grid, 0)
+
+
+def cell_shares(low: float, high: float, start: int, stop: int, cells: int = GRID) -> NDArray[np.float32]:
+    """[cells, stop - start] share of each of so many cells over low..high that each pixel covers."""
+    edges = low + (high - low) / cells * np.arange(cells + 1)
+    pixels = np.arange(start, stop)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    shares: NDArray[np.float32] = (np.maximum(overlap, 0) * cells / (high - low)).astype(np.float32)
+    return shares
+
+
+def _frame(view: View, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    rows, columns = view.inside(*size)
+    down, across = GRID / (view.y1 - view.y0), GRID / (view.x1 - view.x0)
+    y0, y1 = ((edge - view.y0) * down for edge in (rows.start, rows.stop))
+    x0, x1 = ((edge - view.x0) * across for edge in (columns.start, columns.stop))
+    return max(y0, 0.0), max(x0, 0.0), min(y1, float(GRID)), min(x1, float(GRID))

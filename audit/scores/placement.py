@@ -1,0 +1,72 @@
+"""Where a map's heat lies: how far from the object, how much on each cell of the frame, how much on other classes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.images.views import View
+from audit.scores.faithfulness import centre_map
+from audit.scores.placed import GRID, Placed, cell_shares, coverage
+from audit.store.layout import CELLS
+
+_DIAGONAL = GRID * np.sqrt(2)
+
+
+def centre_energy(placed: Placed) -> NDArray[np.float64]:
+    """Energy [K] on each object of a map that falls off from the view's centre: what a photographer's habit gives."""
+    centre = centre_map((GRID, GRID))
+    total = float((centre * placed.valid).sum())
+    on_objects = np.tensordot(placed.objects, centre, 2)
+    return np.asarray(on_objects / total if total > 0 else np.full(len(on_objects), np.nan), np.float64)
+
+
+def peak_distance(placed: Placed) -> NDArray[np.float64]:
+    """Distance [K] from each map's peak to the object, in shares of the view's diagonal; 0 on it, NaN without one."""
+    found = np.full(len(placed.heat), np.nan)
+    for place, (heat, objects) in enumerate(zip(placed.heat, placed.objects, strict=True)):
+        covered = np.argwhere(objects > min(0.5, objects.max() / 2))
+        if len(covered):
+            peak = np.unravel_index((heat * (placed.valid > 0)).argmax(), heat.shape)
+            found[place] = np.hypot(*(covered - peak).T).min() / _DIAGONAL
+    return found
+
+
+def by_cell(placed: Placed) -> dict[str, NDArray[np.float32]]:
+    """What lies in each cell of the frame, three arrays [K, 64].
+
+    `heat` and `off_heat` are shares of a map's heat, in all and off the object, NaN for a map without heat on what
+    counts; `off_area` is the share, off the object, of the area that counts.
+    """
+    y0, x0, y1, x1 = placed.frame
+    down = cell_shares(y0, y1, 0, GRID, CELLS) * ((y1 - y0) / CELLS)
+    across = cell_shares(x0, x1, 0, GRID, CELLS) * ((x1 - x0) / CELLS)
+
+    def cells(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(down @ values @ across.T, np.float32).reshape(len(values), -1)
+
+    total = np.where(placed.total > 0, placed.total, np.nan)[:, None]
+    return {
+        "heat": cells(placed.heat * placed.valid) / total,
+        "off_heat": cells(placed.heat * placed.off) / total,
+        "off_area": cells(placed.off) / max(float(placed.valid.sum()), 1e-12),
+    }
+
+
+def on_other_classes(
+    placed: Placed, view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
+) -> list[tuple[int, int, float, float]]:
+    """(place of the target, other class, share of its heat, share of the area) for each other class in the mask."""
+    present = np.flatnonzero(np.bincount((mask[view.inside(*mask.shape)] + 1).ravel())[2:])
+    present = np.array([other for other in present if (class_ids != other).any()], np.int64)
+    if not len(present):
+        return []
+    regions, _ = coverage(view, mask, present)
+    heat = np.tensordot(placed.heat, regions, ((1, 2), (1, 2))) / np.maximum(placed.total, 1e-12)[:, None]
+    area = regions.sum(axis=(1, 2)) / max(float(placed.valid.sum()), 1e-12)
+    return [
+        (place, int(other), float(heat[place, column]), float(area[column]))
+        for place, class_id in enumerate(class_ids)
+        for column, other in enumerate(present)
+        if other != class_id
+    ]

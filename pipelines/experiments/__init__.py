@@ -1,0 +1,1 @@
+"""What asks a run's model again: verify, random weights, faithfulness, sanity, explain."""

@@ -1,0 +1,116 @@
+"""One image under one or more methods, as a picture: to see what a method shows before a run is made with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from audit.attribution import make_method
+from audit.drawing.pixels import overlay, shrink
+from audit.errors import AuditError, ModelError
+from audit.images.reading import MAX_PIXELS, decode_image, read_bytes
+from audit.images.views import View
+from audit.models import Classifier
+from audit.progress import Progress, silent, tracked
+from audit.store.files import write_atomically
+
+_COLUMNS = 6
+_LONGEST = 480
+_BRIGHTEST = 99.5
+"""Percentile of a map that is drawn as its peak: single pixels of a gradient would leave the rest dark."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A method's map of the image, or why it has none.
+
+    Attributes:
+        heat: [h, w] float32 raw.
+    """
+
+    method: str
+    heat: NDArray[np.float32] | None
+    reason: str = ""
+
+
+def explain_image(
+    image: str,
+    classifier: Classifier,
+    methods: Sequence[str],
+    class_name: str | None,
+    out: Path,
+    progress: Progress = silent,
+) -> tuple[str, list[Panel]]:
+    """Draw an image under several methods.
+
+    Args:
+        class_name: what to explain; the predicted class if None.
+        out: a PNG to write.
+
+    Returns:
+        The name of the class, and the panels that were drawn.
+
+    Raises:
+        AuditError: the image cannot be read, or the class is unknown.
+    """
+    pixels = decode_image(read_bytes(image), image, MAX_PIXELS)
+    fitted, view = classifier.preprocessing.fit(pixels)
+    batch = classifier.preprocessing.normalise(np.stack([fitted]))
+    class_id = _class_id(classifier, batch, class_name)
+    panels = [_panel(name, classifier, batch, class_id) for name in tracked(progress, "explaining", methods)]
+    named = classifier.classes[class_id]
+    figure = _draw(pixels, view, panels, named)
+    write_atomically(out, lambda partial: figure.savefig(partial, format="png", dpi=80))
+    return named, panels
+
+
+def _class_id(classifier: Classifier, batch: torch.Tensor, name: str | None) -> int:
+    if name is None:
+        with torch.inference_mode():
+            return int(classifier.class_logits(classifier.module(batch)).argmax())
+    if name not in classifier.classes:
+        some = ", ".join(classifier.classes[:20])
+        raise AuditError(f"Expected a class that the model names, as {some}; got {name!r}")
+    return classifier.classes.index(name)
+
+
+def _panel(name: str, classifier: Classifier, batch: torch.Tensor, class_id: int) -> Panel:
+    try:
+        with make_method(name, classifier) as explain:
+            maps, _ = explain(batch, torch.tensor([[class_id]]))
+    except (ModelError, ValueError) as error:  # a method that this network, or this size, does not admit
+        return Panel(name, None, str(error))
+    return Panel(name, maps[0, 0].numpy())
+
+
+def _draw(pixels: NDArray[np.uint8], view: View, panels: Sequence[Panel], title: str) -> Figure:
+    rows = ceil((len(panels) + 1) / _COLUMNS)
+    columns = min(len(panels) + 1, _COLUMNS)
+    figure = Figure(figsize=(2.2 * columns, 2.5 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    axes[0].imshow(shrink(pixels, _LONGEST))
+    axes[0].set_title(title, fontsize=9, fontweight="bold")
+    for axis, panel in zip(axes[1:], panels, strict=False):
+        axis.set_title(panel.method, fontsize=9)
+        if panel.heat is None:
+            axis.text(0.5, 0.5, "not for this network", ha="center", va="center", fontsize=7, transform=axis.transAxes)
+        else:
+            axis.imshow(shrink(overlay(pixels, displayed(panel.heat), view, 0.65), _LONGEST))
+    return figure
+
+
+def displayed(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A raw map for the eye: its positive part, 1 at its brightest; all 0 where nothing speaks for the class."""
+    positive = np.maximum(np.nan_to_num(heat), 0)
+    brightest = np.percentile(positive, _BRIGHTEST) or positive.max()
+    scaled: NDArray[np.float32] = np.clip(positive / (brightest or 1), 0, 1)
+    return scaled

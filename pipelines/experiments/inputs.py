@@ -1,0 +1,79 @@
+"""A finished run's images as the network took them, and the network's answer to changed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audit.datasets.decoding import Unreadable, decode_sample
+from audit.datasets.manifest import Manifest, Sample
+from audit.errors import ImageError
+from audit.images.views import View
+from audit.models import Classifier
+from audit.scores.faithfulness import Image
+from audit.store import Run, Shard, layout
+
+
+@dataclass(frozen=True)
+class Input:
+    """A sample as the network takes it.
+
+    Attributes:
+        image: [3, size, size] normalised.
+        size: (height, width) of the upright image.
+        view: what the network saw of it.
+        mask_kind: of the manifest's masks.
+    """
+
+    sample: Sample
+    image: Image
+    size: tuple[int, int]
+    view: View
+    mask_kind: str
+
+
+def read_input(run: Run, classifier: Classifier, row: int, digest: str) -> Input:
+    """The sample at a row of the manifest.
+
+    Args:
+        digest: of the file that the run saw.
+
+    Raises:
+        ImageError: it cannot be read, or is another than the run saw.
+    """
+    manifest = Manifest.open(run.path / layout.MANIFEST, row, row + 1)
+    (sample,) = manifest
+    decoded = decode_sample(row, sample, classifier.preprocessing.fit, run.record["config"]["max_pixels"])
+    if isinstance(decoded, Unreadable):
+        raise ImageError(decoded.reason)
+    if decoded.digest != digest:
+        raise ImageError(f"{sample.image} is not the file that the run saw")
+    image = np.ascontiguousarray(classifier.preprocessing.normalise(np.stack([decoded.pixels]))[0].numpy())
+    return Input(sample, image, decoded.size, decoded.view, manifest.mask_kind)
+
+
+def read_targets(run: Run, shard: Shard, rows: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
+    """Targets at some rows of a shard's table: sample, slot and class, with the id and digest of their samples."""
+    if not len(rows):
+        return
+    samples = run.read("samples", shard, ["id", "digest"]).to_pylist()
+    for target in run.read("targets", shard, ["sample", "slot", "class_id"]).take(rows).to_pylist():
+        yield {**target, **samples[target["sample"] - shard.start]}
+
+
+def class_probabilities(
+    classifier: Classifier, inputs: Iterable[Image], class_id: int, batch_size: int
+) -> NDArray[np.float64]:
+    """p(c) [n] of each input, a batch at a time."""
+    answers, rest = [np.empty(0)], iter(inputs)
+    while batch := list(islice(rest, batch_size)):
+        images = torch.from_numpy(np.stack(batch)).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            answers.append(classifier.probabilities(classifier.module(images))[:, class_id].double().numpy())
+    return np.concatenate(answers)

@@ -1,0 +1,144 @@
+"""Interventions on a run's flagged targets and their controls: is what the maps show the cause?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from audit.attribution.taps import evaluating
+from audit.errors import ImageError, RunError
+from audit.findings import Effect, Findings, Outcome
+from audit.images.views import View, upsample
+from audit.interventions.outcomes import Drops, claim_outcomes, outcome
+from audit.interventions.removals import Region, at_input, change, object_with_rim, widened
+from audit.interventions.suspects import draw_suspects, with_files
+from audit.interventions.tried import Tried
+from audit.models import Classifier
+from audit.progress import Advanced, Progress, silent, stretch
+from audit.store import Run
+from pipelines.asked import Verification
+from pipelines.experiments.backgrounds import Background, choose_backgrounds, gather_backgrounds, known_objects
+from pipelines.experiments.faithfulness import draw_targets
+from pipelines.experiments.inputs import Input, class_probabilities, read_input
+from pipelines.experiments.random_weights import compare_with_random
+
+
+def verify_run(run: Run, classifier: Classifier, asked: Verification, progress: Progress = silent) -> dict[str, Any]:
+    """Intervene on a run's suspects, and compare its scores with those of random weights.
+
+    Raises:
+        RunError: nothing is flagged, none of the images can be read as it was, or outputs are no probabilities.
+    """
+    record = verify(run, classifier, asked, draw_suspects(run, asked.targets), progress)
+    known = _objects_known(run)
+    return record | {"random_weights": _random_weights(run, classifier, asked, progress) if known else None}
+
+
+def _objects_known(run: Run) -> bool:
+    parts = (run.read("scores", shard, ["status"])["status"] for shard in run.done() if run.has_scores(shard))
+    return any("scored" in part.unique().to_pylist() for part in parts)
+
+
+def _random_weights(run: Run, classifier: Classifier, asked: Verification, progress: Progress) -> dict[str, Any]:
+    targets = draw_targets(run, asked.targets, asked.seed, scored=True)
+    try:
+        return compare_with_random(run, classifier, targets, asked.seed, asked.batch_size, progress)
+    except RunError as error:  # the interventions are written, and stand without it
+        return {"says": str(error)}
+
+
+def verify(
+    run: Run,
+    classifier: Classifier,
+    asked: Verification,
+    targets: pd.DataFrame,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Intervene on targets, write `findings/effects.parquet` and `findings/causes.parquet`, and return what they say.
+
+    Args:
+        classifier: that the run was made with.
+        targets: of `draw_suspects`.
+
+    Raises:
+        RunError: none of the images can be read as it was, or outputs are no probabilities.
+    """
+    if classifier.activation == "none":
+        raise RunError(f"Expected probabilities to verify, but the outputs of {run.path} are other values (none)")
+    effects, failed = [], []
+    with evaluating(classifier.module), stretch(progress, "verifying", len(targets)):
+        backgrounds = gather_backgrounds(run, classifier, set(targets["class_id"].tolist()), asked.seed)
+        for target in with_files(run, targets):
+            try:
+                drops = intervene(run, classifier, asked, target, backgrounds)
+            except ImageError as error:
+                failed.append({"id": target["id"], "reason": str(error)})
+                progress(Advanced(failed=1))
+                continue
+            effects.append({**target, **_effect(drops)})
+            progress(Advanced())
+    if not effects:
+        raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
+    table, findings = pd.DataFrame(effects), Findings(run)
+    findings.write_effects(map(Effect.from_row, effects))
+    outcomes = claim_outcomes(findings, Tried.read(findings, table), asked.seed)
+    findings.write_outcomes(outcomes)
+    return _record(asked, table, outcomes, failed)
+
+
+def intervene(
+    run: Run, classifier: Classifier, asked: Verification, target: Mapping[str, Any], backgrounds: list[Background]
+) -> Drops:
+    """What interventions do to one target's probability.
+
+    Raises:
+        ImageError: its image cannot be read, or is another than the run saw.
+    """
+    row, slot, class_id = target["sample"], target["slot"], target["class_id"]
+    found = read_input(run, classifier, row, target["digest"])
+    size = found.image.shape[1]
+    rng = np.random.default_rng([asked.seed, row, slot])
+    stored = run.maps(row, row + 1)[0, slot].astype(np.float32)
+    heat = upsample(np.maximum(stored, 0), View(0, 0, size, size), size, size)
+    others = choose_backgrounds(backgrounds, class_id, row, rng)
+    changed = change(found.image, heat, _object(run, found, class_id), others, asked.fill, rng)
+    whole, *answers = class_probabilities(classifier, [found.image, *changed.inputs()], class_id, asked.batch_size)
+    return changed.drops(float(whole), np.array(answers))
+
+
+def _object(run: Run, found: Input, class_id: int) -> Region | None:
+    """The target's object with its rim at the network's input; None where none is known, or seen."""
+    mask = known_objects(run, found).mask
+    if mask is None:
+        return None
+    seen = at_input(object_with_rim(mask, class_id), found.view, found.image.shape[1])
+    return widened(seen) if seen.any() else None
+
+
+def _effect(drops: Drops) -> dict[str, Any]:
+    return {
+        "probability": drops.probability,
+        **{name: drops.mean(name) for name in ("hot", "random", "object")},
+        "background": drops.background,
+        "reliance": drops.reliance,
+        "outcome": outcome(drops),
+    }
+
+
+def _record(
+    asked: Verification, table: pd.DataFrame, outcomes: Sequence[Outcome], failed: list[dict[str, str]]
+) -> dict[str, Any]:
+    """What `camaudit verify --json` prints."""
+    arms = {str(arm): rows["outcome"].value_counts() for arm, rows in table.groupby("arm")}
+    return {
+        "fill": asked.fill,
+        "seed": asked.seed,
+        "batch_size": asked.batch_size,
+        "targets": len(table),
+        "outcomes": {arm: {name: int(count) for name, count in counts.items()} for arm, counts in arms.items()},
+        "failed": failed,
+        "causes": [outcome.plain() for outcome in outcomes],
+    }

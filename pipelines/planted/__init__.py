@@ -1,0 +1,1 @@
+"""Known truth: cues planted in collections, training on them, what an audit finds beside it."""

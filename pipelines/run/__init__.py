@@ -1,0 +1,1 @@
+"""An audit: planned, handed to workers shard by shard, accounted for."""

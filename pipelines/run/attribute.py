@@ -1,0 +1,240 @@
+"""From a shard of samples to maps and targets: decode ahead, explain in batches, account for every sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audit.attribution import Attribution, Method, choose_targets
+from audit.attribution.features import activation_under
+from audit.attribution.targets import role_of
+from audit.datasets.decoding import Readable, Unreadable, decode_sample
+from audit.datasets.manifest import Sample
+from audit.datasets.objects import Objects
+from audit.images.ahead import map_ahead
+from audit.scores.placed import Placed
+from audit.scores.scorer import Explained, Scorer, Targets, score_sample
+from audit.store.layout import FEATURES, SAMPLES, TARGETS
+from audit.store.maps import Maps, empty_maps
+from audit.store.tables import Column, Rows
+from pipelines.run.config import RunConfig
+
+QUARANTINED = "killed the worker that read it"
+ReadObjects = Callable[[Sample, tuple[int, int]], Objects]
+"""From a sample and the (height, width) of its upright image to what is known of its objects."""
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample ready to be explained, and what is known of its objects: nothing, where it is not to be scored."""
+
+    image: Readable
+    objects: Objects
+
+
+@dataclass(frozen=True)
+class ShardMaps:
+    """Maps [n, K, h, w] of a shard, as the run keeps them, and its rows of tables.
+
+    Attributes:
+        scorer: what was scored on the way, None where nothing is.
+    """
+
+    maps: Maps
+    samples: Rows = field(default_factory=lambda: Rows(SAMPLES))
+    targets: Rows = field(default_factory=lambda: Rows(TARGETS))
+    features: Rows = field(default_factory=lambda: Rows(FEATURES))
+    scorer: Scorer | None = None
+
+    def tables(self) -> dict[str, dict[str, Column]]:
+        """Columns of all tables, by name."""
+        rows = {"samples": self.samples, "targets": self.targets, "features": self.features}
+        scores = self.scorer.result() if self.scorer is not None else {}
+        return {name: table.columns() for name, table in rows.items()} | scores
+
+
+def attribute_samples(
+    samples: Sequence[Sample],
+    first_row: int,
+    explain: Method,
+    config: RunConfig,
+    slots: int,
+    read_objects: ReadObjects | None = None,
+    before: Callable[[int], None] | None = None,
+    quarantined: frozenset[int] = frozenset(),
+) -> ShardMaps:
+    """Explain the targets of consecutive samples, and score them on the way.
+
+    Args:
+        samples: they begin at row `first_row` of the manifest.
+        explain: the method, entered.
+        slots: K.
+        read_objects: nothing is scored without.
+        before: called with a row before it is touched; samples are then taken one by one, nothing ahead.
+        quarantined: rows that are not touched.
+    """
+    maps = empty_maps((len(samples), slots, *explain.grid), encoding_of(explain))
+    result = ShardMaps(maps, scorer=Scorer() if read_objects else None)
+    fit = explain.classifier.preprocessing.fit
+
+    def prepare(item: tuple[int, Sample]) -> Prepared | Unreadable:
+        row, sample = item
+        if row in quarantined:
+            return Unreadable(row, sample, QUARANTINED)
+        if before is not None:
+            before(row)
+        decoded = decode_sample(row, sample, fit, config.max_pixels)
+        if isinstance(decoded, Unreadable):
+            return decoded
+        return Prepared(decoded, read_objects(sample, decoded.size) if read_objects else Objects())
+
+    items = enumerate(samples, first_row)
+    size = 1 if before is not None else config.batch_size
+    ahead = 0 if before is not None else 2 * size
+    for batch in _batches(map_ahead(prepare, items, ahead), size):
+        for item in batch:
+            result.samples.add(**_sample_row(item))
+        if prepared := [item for item in batch if isinstance(item, Prepared)]:
+            _explain_batch(result, prepared, first_row, explain, config)
+    return result
+
+
+def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def _explain_batch(
+    result: ShardMaps, batch: Sequence[Prepared], first_row: int, explain: Method, config: RunConfig
+) -> None:
+    labels = [prepared.image.sample.labels for prepared in batch]
+    slots = result.maps.shape[1]
+    images = explain.classifier.preprocessing.normalise(np.stack([prepared.image.pixels for prepared in batch]))
+    explained = explain.attribute(images, lambda logits: choose_targets(config.roles, labels, logits, slots))
+    maps, peaks = by_peak(explained.maps)
+    for place, prepared in enumerate(batch):
+        result.maps[prepared.image.row - first_row] = maps[place]
+        rows = _target_rows(prepared.image, explained, place, peaks[place], explain, config.roles)
+        result.targets.merge(rows)
+        if result.scorer is not None:
+            targets = Targets.at(rows.columns(), range(len(rows)))
+            activation = None if explained.activation is None else explained.activation[place].numpy()
+            _score(result, result.scorer, prepared, targets, activation, first_row)
+
+
+def _score(
+    result: ShardMaps,
+    scorer: Scorer,
+    prepared: Prepared,
+    targets: Targets,
+    activation: NDArray[np.float32] | None,
+    first_row: int,
+) -> None:
+    """Score a sample from its maps as stored, and keep what lies under its heat off the object."""
+    image, maps = prepared.image, result.maps[prepared.image.row - first_row]
+    scored = score_sample(Explained(image.row, image.size, image.view, prepared.objects, targets, maps))
+    scorer.add(scored)
+    if scored.placed is not None and activation is not None:
+        _add_features(result.features, image.row, targets, scored.placed, activation)
+
+
+def _add_features(features: Rows, row: int, targets: Targets, placed: Placed, activation: NDArray[np.float32]) -> None:
+    under = activation_under(activation, placed.off_heat_on((activation.shape[1], activation.shape[2])))
+    features.extend(
+        {
+            "sample": [row] * len(under),
+            "slot": targets.slots[targets.usable].tolist(),
+            "under": [None if vector is None else vector.astype(np.float16) for vector in under],
+        }
+    )
+
+
+def encoding_of(explain: Method) -> str:
+    """How a run keeps the method's maps, one of `audit.store.maps.ENCODINGS`: many pixels have fewer bits each."""
+    return "int8" if explain.pixels else "float16"
+
+
+def by_peak(raw: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Raw maps [B, K, h, w] -> the maps divided by their peaks, and the peaks [B, K].
+
+    NaN where the peak is not positive or anything is not finite: such a map is no evidence.
+    """
+    peaks = raw.amax(dim=(2, 3))
+    usable = raw.isfinite().all(dim=3).all(dim=2) & (peaks > 0)
+    scaled = raw / torch.where(usable, peaks, torch.nan)[:, :, None, None]
+    return scaled.numpy(), peaks.numpy()
+
+
+def _sample_row(item: Prepared | Unreadable) -> dict[str, object]:
+    """A row of the table `samples`; what is not known of a sample that failed is null."""
+    return dict.fromkeys(SAMPLES.names) | (_failed(item) if isinstance(item, Unreadable) else _processed(item))
+
+
+def _failed(item: Unreadable) -> dict[str, object]:
+    return {
+        "sample": item.row,
+        "id": item.sample.id,
+        "status": "failed",
+        "reason": item.reason,
+        "transient": item.transient,
+    }
+
+
+def _processed(prepared: Prepared) -> dict[str, object]:
+    image, (height, width) = prepared.image, prepared.image.size
+    return {
+        "sample": image.row,
+        "id": image.sample.id,
+        "status": "processed",
+        "transient": prepared.objects.transient,
+        "height": height,
+        "width": width,
+        **asdict(image.view),
+        "digest": image.digest,
+        "look": image.look,
+    }
+
+
+def _target_rows(
+    image: Readable,
+    explained: Attribution,
+    place: int,
+    peaks: NDArray[np.float32],
+    explain: Method,
+    roles: Sequence[str],
+) -> Rows:
+    """Rows of the table `targets` of the image at a place of a batch."""
+    rows = Rows(TARGETS)
+    logits, probabilities = explained.logits[place], explained.probabilities[place]
+    for slot, class_id in enumerate(explained.class_ids[place].tolist()):
+        if class_id < 0:
+            continue
+        rank = int((logits > logits[class_id]).sum())
+        rows.add(
+            sample=image.row,
+            slot=slot,
+            class_id=class_id,
+            role=role_of(class_id, image.sample.labels, rank, roles),
+            rank=rank,
+            logit=float(logits[class_id]),
+            probability=float(probabilities[class_id]),
+            peak=float(peaks[slot]),
+            status=_status(explain, class_id, explained.maps[place, slot]),
+            **{"class": explain.classifier.classes[class_id]},
+        )
+    return rows
+
+
+def _status(explain: Method, class_id: int, raw: torch.Tensor) -> str:
+    if not explain.classifier.named[class_id]:
+        return "no_output"
+    if not bool(raw.isfinite().all()):
+        return "not_finite"
+    return "ok" if float(raw.max()) > 0 else "no_evidence"

@@ -1,0 +1,130 @@
+"""What a run is told: what decides its results, and where it is computed.
+
+Checks that need the methods import them when a record is made, so that the command line shows defaults without torch.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from audit.images.reading import MAX_PIXELS
+
+COMPILING = ("auto", "always", "never")
+"""`auto`: where a trial shows that it repays; see `pipelines.run.speed`."""
+_SHARD_PASSES = 8192
+_SHARD_VALUES = 2**25
+_MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)? ?[kMGT]i?B")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What decides a run's results, beside model and manifest; it may not change on resume.
+
+    Raises:
+        ValueError: a value that cannot be.
+
+    Attributes:
+        method: name of the attribution method; see `audit.attribution.make_method`.
+        options: its options, as pairs.
+        precision: of the network; see `audit.models.Execution`.
+        roles: targets of each sample.
+        batch_size: images a forward pass.
+        shard_size: samples a shard; None for what the run has, or for a new one what suits its number and cost.
+        max_pixels: size limit of an image, pixels.
+        scored: whether maps are scored against masks.
+    """
+
+    method: str = "gradcam"
+    options: tuple[tuple[str, Any], ...] = ()
+    precision: str = "float32"
+    roles: tuple[str, ...] = ("label", "predicted")
+    batch_size: int = 16
+    shard_size: int | None = None
+    max_pixels: int = MAX_PIXELS
+    scored: bool = True
+
+    def __post_init__(self) -> None:
+        from audit.attribution import check_method
+        from audit.models import Execution
+
+        check_method(self.method, dict(self.options))
+        Execution(self.precision)
+        known_roles(self.roles)
+        for name in ("batch_size", "shard_size", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {value}")
+
+    def record(self) -> dict[str, Any]:
+        """As run.json keeps it."""
+        return asdict(self) | {"roles": list(self.roles), "options": dict(self.options)}
+
+
+def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
+    """The roles, if there are any and all are known.
+
+    Raises:
+        ValueError: they are not.
+    """
+    from audit.attribution import ROLES
+
+    unknown = set(roles) - set(ROLES)
+    if unknown or not roles:
+        raise ValueError(f"Expected targets among {', '.join(ROLES)}, got {', '.join(sorted(unknown)) or 'none'!r}")
+    return roles
+
+
+def default_shard_size(samples: int, passes: int, map_values: int) -> int:
+    """Samples a shard: few enough for every worker to have its share, many enough for a task to be worth its while.
+
+    Args:
+        samples: of the run.
+        passes: through the network that one sample takes; a shard of many would be long to wait for and to lose.
+        map_values: of one sample's maps; a worker holds those of a shard.
+    """
+    most = min(256, _SHARD_PASSES // max(passes, 1), _SHARD_VALUES // max(map_values, 1))
+    return max(min(max(-(-samples // 32), 32), most), 1)
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where a run is computed; it may differ at every resume.
+
+    Raises:
+        ValueError: a value that cannot be.
+
+    Attributes:
+        workers: processes of a local cluster; one a core if None.
+        threads: torch threads a worker.
+        compiling: whether workers compile the network, one of `COMPILING`.
+        memory: memory limit of a local worker, as `4GB`; the machine's memory shared out if None.
+        scheduler: address of an existing scheduler.
+        scheduler_file: its connection file.
+        timeout_s: how long to wait for an existing scheduler and its workers.
+    """
+
+    workers: int | None = None
+    threads: int = 1
+    compiling: str = "auto"
+    memory: str | None = None
+    scheduler: str | None = None
+    scheduler_file: str | None = None
+    timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"Expected --{name} of at least 1, got {value}")
+        if self.compiling not in COMPILING:
+            raise ValueError(f"Expected --compile to be one of {', '.join(COMPILING)}, got {self.compiling!r}")
+        if self.memory is not None and not _MEMORY.fullmatch(self.memory):
+            raise ValueError(f"Expected --memory as 4GB or 500MiB, got {self.memory!r}")
+
+    @property
+    def local_workers(self) -> int:
+        """Processes of a local cluster."""
+        return self.workers or max(os.cpu_count() or 1, 1)

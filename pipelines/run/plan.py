@@ -1,0 +1,126 @@
+"""A run that is laid out, or gone on with: what its workers are told, and what run.json says."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from audit.attribution import Method, make_method
+from audit.attribution.targets import slot_count
+from audit.datasets.manifest import Manifest, manifest_length
+from audit.errors import RunError
+from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
+from audit.store import Run, layout
+from pipelines.run.attribute import encoding_of
+from pipelines.run.config import RunConfig, default_shard_size
+from pipelines.run.shard import Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that was begun or gone on with, what its workers are told, and the model that they will load.
+
+    Attributes:
+        resumed: whether it was there before.
+    """
+
+    run: Run
+    task: Task
+    resumed: bool
+    classifier: Classifier
+
+
+def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, set_aside: bool = False) -> Plan:
+    """Lay out a new run, or check that an existing one can go on as asked.
+
+    Args:
+        set_aside: rename an existing run that differs and begin anew, instead of refusing.
+
+    Raises:
+        RunError: the run at `out` has another configuration, model or manifest.
+    """
+    manifest = Manifest.open(manifest_path, 0, 0)  # its head: the rows may be many
+    classifier = load_classifier(spec, classes=manifest.classes)
+    explain = _method(classifier, config)
+    slots = slot_count(config.roles, _most_labels(manifest_path))
+    task = Task(os.path.abspath(out), spec, config)
+    if (Path(out) / layout.RUN_JSON).exists():
+        run = Run.open(out)
+        kept = replace(config, shard_size=config.shard_size or run.record["shard_size"])
+        changed = run.differences(_record(kept, spec, explain, slots), manifest.fingerprint)
+        if not changed:
+            return Plan(run, task, True, classifier)
+        _make_room(run, changed, set_aside)
+    fresh = _with_shard_size(config, manifest_length(manifest_path), explain, slots)
+    run = Run.create(out, Manifest.open(manifest_path), _record(fresh, spec, explain, slots))
+    return Plan(run, task, False, classifier)
+
+
+def _method(classifier: Classifier, config: RunConfig) -> Method:
+    try:
+        return make_method(config.method, classifier, options=dict(config.options))
+    except ValueError as error:  # an option's value
+        raise RunError(str(error)) from None
+
+
+def _make_room(run: Run, changed: Sequence[str], set_aside: bool) -> None:
+    """Rename a run that was begun differently to the first free PATH.1, PATH.2 ..., if that was asked."""
+    if not set_aside:
+        differently = f"{run.path} was begun differently ({'; '.join(changed)})"
+        raise RunError(f"{differently}; choose another --out, or --set-aside to rename it")
+    with run.locked():
+        pass  # a run in use stays where it is
+    shutil.move(run.path, next(path for path in _numbered(run.path) if not path.exists()))
+
+
+def _with_shard_size(config: RunConfig, samples: int, explain: Method, slots: int) -> RunConfig:
+    """The configuration of a new run, its shard size chosen where the user left it open."""
+    size = default_shard_size(samples, sum(explain.cost(slots)), slots * math.prod(explain.grid))
+    return replace(config, shard_size=config.shard_size or size)
+
+
+def _record(config: RunConfig, spec: ModelSpec, explain: Method, slots: int) -> dict[str, Any]:
+    """What run.json says of a run, beside what `Run.create` adds."""
+    return {
+        "config": config.record(),
+        "model": _describe_model(explain.classifier, explain.head),
+        "source": asdict(spec),
+        "grid": list(explain.grid),
+        "slots": slots,
+        "encoding": encoding_of(explain),
+        "cost": explain.cost(slots)._asdict(),
+        "shard_size": config.shard_size,
+    }
+
+
+def _describe_model(classifier: Classifier, head: str | None) -> dict[str, Any]:
+    preprocessing = classifier.preprocessing
+    return {
+        "fingerprint": weights_fingerprint(classifier.module),
+        "layer": classifier.layer,
+        "head": head,
+        "activation": classifier.activation,
+        "fit": asdict(preprocessing.fit),
+        "mean": list(preprocessing.mean),
+        "std": list(preprocessing.std),
+        "outputs": [list(outputs) for outputs in classifier.mapping.outputs],
+    }
+
+
+def _most_labels(manifest_path: str) -> int:
+    labels = pq.read_table(manifest_path, columns=["labels"], partitioning=None)["labels"]
+    return pc.max(pc.list_value_length(labels)).as_py() or 0
+
+
+def _numbered(path: Path) -> Iterator[Path]:
+    """PATH.1, PATH.2 ..."""
+    return (path.with_name(f"{path.name}.{number}") for number in count(1))

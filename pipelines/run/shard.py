@@ -1,0 +1,199 @@
+"""One shard, start to commit: what a Dask task does."""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from distributed import get_worker
+
+from audit.attribution import Method, make_method
+from audit.datasets.manifest import Manifest
+from audit.datasets.objects import read_objects
+from audit.errors import AuditError, ModelError
+from audit.models import Execution, ModelSpec, load_classifier, weights_fingerprint
+from audit.scores.scorer import score_samples
+from audit.store import Run, Shard
+from audit.store.files import write_atomically
+from audit.store.layout import LEDGER
+from pipelines.run.attribute import ReadObjects, ShardMaps, attribute_samples
+from pipelines.run.config import RunConfig
+
+PASSES = "camaudit-passes"
+"""Topic of the events that tell how many images a method of many passes has sent through its network."""
+_TELL_EVERY_S = 1.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a worker needs to know.
+
+    Attributes:
+        careful: take samples one by one and note each before it is touched, to find one that kills the worker.
+        quarantined: rows that are left out, for they kill the worker.
+    """
+
+    run: str
+    spec: ModelSpec
+    config: RunConfig
+    threads: int = 1
+    compiled: bool = False
+    careful: bool = False
+    quarantined: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A shard is committed, with so many samples processed and failed."""
+
+    shard: Shard
+    processed: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Something that concerns the whole run stopped a shard; the reason is one line."""
+
+    shard: Shard
+    reason: str
+
+
+def audit_shard(task: Task, shard: Shard) -> Finished | Stopped:
+    """Attribute, score and commit a shard. Failures that concern the whole run come back as values."""
+    try:
+        run = Run.open(task.run)
+        explain = explainer(task, run.classes, run.record["model"]["fingerprint"])
+        explain.progress = _teller()
+        counts = _process(run, shard, task, explain)
+    except (AuditError, OSError) as error:
+        return Stopped(shard, describe(error))
+    return Finished(shard, counts["processed"], counts["failed"])
+
+
+def rescore_shard(run_path: str, shard: Shard) -> Finished | Stopped:
+    """Score a shard's stored maps again and commit the scores."""
+    try:
+        run = Run.open(run_path)
+        entry = run.entry(shard) or {}
+        samples, targets = (run.read(name, shard).to_pydict() for name in ("samples", "targets"))
+        tables = _rescored(run, shard, samples, targets)
+        counts = {name: entry[name] for name in ("processed", "failed", "seconds")}
+        run.commit(shard, None, tables | {"samples": samples}, counts | {"transient": sum(samples["transient"])})
+    except (AuditError, OSError) as error:
+        return Stopped(shard, describe(error))
+    return Finished(shard, counts["processed"], counts["failed"])
+
+
+def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
+    """The process's model and method, made once and kept.
+
+    Raises:
+        ModelError: the model cannot be loaded, or is not the one that the run began with.
+    """
+    config = task.config
+    execution = Execution(config.precision, task.compiled)
+    return _explainer(task.spec, config.method, config.options, execution, classes, fingerprint, task.threads)
+
+
+@lru_cache(maxsize=1)
+def _explainer(
+    spec: ModelSpec,
+    method: str,
+    options: tuple[tuple[str, Any], ...],
+    execution: Execution,
+    classes: tuple[str, ...],
+    fingerprint: str,
+    threads: int,
+) -> Method:
+    torch.set_num_threads(threads)
+    classifier = load_classifier(spec, classes=classes)
+    loaded = weights_fingerprint(classifier.module)
+    if loaded != fingerprint:
+        raise ModelError(
+            f"Expected the weights that the run began with ({fingerprint}), got {loaded} from {spec.model}"
+        )
+    return make_method(method, classifier, execution, dict(options)).__enter__()
+
+
+def tried_path(run: Run, shard: Shard) -> Path:
+    """File in which a careful task notes the row it is about to touch."""
+    return run.path / LEDGER / f"{shard.index:05d}.trying"
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        room = "; make room, then run the same command: what is finished is kept" if error.errno in _FULL else ""
+        return f"{error.strerror}{where}{room}"
+    return str(error)
+
+
+def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, Any]:
+    began = time.perf_counter()
+    manifest = run.manifest(shard)
+    samples = list(manifest)
+    objects = _objects_reader(manifest) if task.config.scored else None
+    before = _noting(run, shard) if task.careful else None
+    slots = run.record["slots"]
+    maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
+    counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3)}
+    run.commit(shard, maps.maps, maps.tables(), counts)
+    if before is not None:
+        tried_path(run, shard).unlink(missing_ok=True)
+    return counts
+
+
+def _rescored(run: Run, shard: Shard, samples: Any, targets: Any) -> dict[str, Any]:
+    """The shard's scores; in `samples`, those with a mask that could not be read now are marked to be tried again."""
+    manifest = run.manifest(shard)
+    maps = run.maps(shard.start, shard.stop)
+    tables, passing = score_samples(list(manifest), maps, samples, targets, manifest.mask_kind, len(run.classes))
+    rows = zip(samples["sample"], samples["status"], samples["transient"], strict=True)
+    samples["transient"] = [row in passing or (status == "failed" and again) for row, status, again in rows]
+    return tables
+
+
+def _teller() -> Callable[[int], None]:
+    """Tells the scheduler about forward passes, once a second; nobody where there is none."""
+    try:
+        worker = get_worker()
+    except ValueError:
+        return lambda _images: None
+    made, told = 0, time.monotonic()
+
+    def tell(images: int) -> None:
+        nonlocal made, told
+        made += images
+        if time.monotonic() - told >= _TELL_EVERY_S:
+            worker.log_event(PASSES, made)
+            made, told = 0, time.monotonic()
+
+    return tell
+
+
+def _objects_reader(manifest: Manifest) -> ReadObjects:
+    return lambda sample, size: read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
+
+
+def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
+    path = tried_path(run, shard)
+
+    def note(row: int) -> None:
+        write_atomically(path, lambda partial: partial.write_text(str(row)))
+
+    return note
+
+
+def _counts(maps: ShardMaps) -> dict[str, Any]:
+    failed = sum(status == "failed" for status in maps.samples.column("status"))
+    transient = sum(maps.samples.column("transient"))
+    return {"processed": len(maps.samples) - failed, "failed": failed, "transient": transient}

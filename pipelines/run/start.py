@@ -1,0 +1,149 @@
+"""The run as a whole: lock, sweep, attribute and score what is pending, flag, give account."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from audit.errors import RunError
+from audit.findings import Findings, Rules
+from audit.findings.judge import flag
+from audit.models import ModelSpec
+from audit.progress import Noted, Progress, silent, stretch
+from audit.store import Run, layout
+from audit.store.files import write_json
+from pipelines.run.account import cost_line, maps_line, maps_record, status_record
+from pipelines.run.cluster import connect
+from pipelines.run.config import ClusterConfig, RunConfig
+from pipelines.run.plan import Plan, prepare
+from pipelines.run.schedule import audit, pending, submit_all
+from pipelines.run.shard import rescore_shard
+from pipelines.run.speed import decide_compiling
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that `camaudit run` was asked."""
+
+    manifest: Path
+    out: Path
+    spec: ModelSpec
+    config: RunConfig
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    rules: Rules = field(default_factory=Rules)
+    threshold: float | None = None
+    set_aside: bool = False
+
+
+@dataclass(frozen=True)
+class Audited:
+    """A run that was seen to its end, and what there is to tell of it.
+
+    Attributes:
+        run: as it lies on disk.
+        status: its account, of `pipelines.run.account.status_record`.
+        summary: counts, curve, threshold and findings in short; empty where nothing was scored.
+    """
+
+    run: Run
+    status: dict[str, Any]
+    summary: dict[str, Any]
+
+
+def start(request: Request, progress: Progress = silent) -> Audited:
+    """Begin or resume a run and see it to its end."""
+    plan = prepare(str(request.manifest), str(request.out), portable(request.spec), request.config, request.set_aside)
+    run = plan.run
+    with run.locked() as stale:
+        _tell_resumed(run, plan.resumed, stale, progress)
+        _keep_command(run)
+        todo = sum(map(len, pending(run)))
+        if todo:
+            _audit_pending(plan, request.cluster, todo, progress)
+        summary = _flagged(run, request, anew=bool(todo)) if request.config.scored else {}
+    return Audited(run, status_record(run, check=False), summary)
+
+
+def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> None:
+    """Attribute and score the samples to do, on workers."""
+    run = plan.run
+    task = replace(plan.task, threads=cluster.threads, compiled=_compiling(plan, cluster, todo, progress))
+    with connect(cluster) as client:
+        _tell_cost(run, todo, progress)
+        audit(replace(plan, task=task), client, progress)
+
+
+def _flagged(run: Run, request: Request, anew: bool) -> dict[str, Any]:
+    """Findings of the run: those there are if nothing has changed, so that what was made of them stays."""
+    findings = Findings(run)
+    summary = findings.summary()
+    asked_again = not anew and request.threshold is None and findings.rules() == request.rules
+    if summary and asked_again and summary["samples"]["processed"] == run.account().processed:
+        return summary
+    return flag(run, request.rules, request.threshold)
+
+
+def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> bool:
+    """Whether the workers compile the network."""
+    if cluster.compiling != "auto" or cluster.scheduler or cluster.scheduler_file:
+        return cluster.compiling == "always"  # what other machines gain was not measured
+    share = todo / cluster.local_workers
+    return decide_compiling(plan.classifier, plan.task.config, share, cluster.threads, progress)
+
+
+def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> Audited:
+    """Score all finished shards again, then flag with the rules that the run was last flagged with."""
+    run = Run.open(path)
+    with run.locked():
+        shards = run.done()
+        if not shards:
+            raise RunError(f"{path} has no finished shard to score; finish it with `camaudit run`")
+        work = partial(rescore_shard, os.path.abspath(path))
+        with connect(cluster) as client, stretch(progress, "scoring", sum(map(len, shards))):
+            submit_all(client, shards, work, progress)
+        (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
+        summary = flag(run, Findings(run).rules())
+    return Audited(run, status_record(run, check=False), summary)
+
+
+def portable(spec: ModelSpec) -> ModelSpec:
+    """A spec whose files are named by absolute paths, for workers that start elsewhere."""
+    changes = {}
+    for name in ("model", "weights", "arch", "mapping"):
+        value = getattr(spec, name)
+        path, colon, function = (value or "").partition(".py:")
+        if value and Path(value).is_file():
+            changes[name] = os.path.abspath(value)
+        elif colon and Path(f"{path}.py").is_file():
+            changes[name] = f"{os.path.abspath(path)}.py:{function}"
+    return replace(spec, **changes)
+
+
+def _tell_resumed(run: Run, resumed: bool, stale: str | None, progress: Progress) -> None:
+    swept = run.sweep()
+    if stale:
+        progress(Noted(f"the last {stale} ended without finishing"))
+    if swept:
+        progress(Noted(f"swept {swept} partial files"))
+    if resumed:
+        progress(Noted(f"resuming {run.path}: {len(run.done())} of {len(run.shards)} shards are done"))
+
+
+def _tell_cost(run: Run, todo: int, progress: Progress) -> None:
+    """Tell what is to come: the passes, where an image takes more than one, and the bytes of the maps."""
+    cost = run.record.get("cost", {"forward": 1, "backward": 0})
+    if sum(cost.values()) > 1:
+        progress(Noted(cost_line(run.record["config"]["method"], cost, todo)))
+    progress(Noted(maps_line(maps_record(run))))
+
+
+def _keep_command(run: Run) -> None:
+    """Note the command that goes on with the run."""
+    if "command" not in run.record and Path(sys.argv[0]).name == "camaudit":
+        command = shlex.join(["camaudit", *sys.argv[1:]])
+        write_json(run.path / layout.RUN_JSON, {**run.record, "command": command})

@@ -1,0 +1,178 @@
+"""Reading bytes: any path or URL; what may pass is tried again, the rest is refused in one line that names the file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from audit.datasets.manifest import storable_path
+from audit.errors import AuditError, ImageError, TransientError
+from audit.images.reading import read_bytes
+
+
+class FlakyOpen:
+    """`open` that fails a number of times, then works."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.failures, self.error, self.calls = failures, error, 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise self.error
+        return open(*arguments)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a picture #1.bin"
+    path.write_bytes(b"content")
+    return path
+
+
+def test_a_local_path_and_its_file_urls_give_the_same_bytes(file: Path) -> None:
+    quoted = str(file).replace(" ", "%20").replace("#", "%23")
+    for path in (str(file), f"file://{quoted}", f"file://localhost{quoted}", f"file:{quoted}"):
+        assert read_bytes(path) == b"content"
+
+
+def test_a_name_that_is_not_utf8_is_read_through_its_storable_path(tmp_path: Path) -> None:
+    path = os.path.join(tmp_path, os.fsdecode(b"caf\xe9.jpg"))
+    try:
+        Path(path).write_bytes(b"content")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    assert read_bytes(storable_path(path)) == b"content"
+    assert read_bytes(path) == b"content"
+
+
+def test_errors_about_odd_names_stay_one_line_of_valid_utf8(tmp_path: Path) -> None:
+    for name in (os.fsdecode(b"gone\xe9.jpg"), "gone\n.jpg", "gone\x00.jpg"):
+        with pytest.raises(ImageError) as caught:
+            read_bytes(os.path.join(tmp_path, name))
+        assert "gone" in str(caught.value)
+        assert str(caught.value).encode().decode().isprintable()
+
+
+def test_any_fsspec_url_is_read() -> None:
+    fsspec.filesystem("memory").pipe("/bucket/image.png", b"remote")
+    assert read_bytes("memory://bucket/image.png") == b"remote"
+    with pytest.raises(ImageError, match=r"No such file: memory://bucket/gone.png"):
+        read_bytes("memory://bucket/gone.png")
+
+
+def test_a_url_scheme_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ImageError, match=r"Cannot read carrierpigeon://a/b.jpg"):
+        read_bytes("carrierpigeon://a/b.jpg")
+
+
+def test_a_file_url_of_another_machine_is_refused() -> None:
+    with pytest.raises(ImageError, match="got host 'elsewhere'"):
+        read_bytes("file://elsewhere/a.jpg")
+
+
+def test_a_missing_reader_package_is_an_error_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_package(url: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", without_package)
+    with pytest.raises(AuditError, match="Install s3fs") as caught:
+        read_bytes("s3://bucket/a.jpg")
+    assert type(caught.value) is AuditError
+
+
+def test_missing_files_folders_and_locked_files_are_refused_at_once(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImageError, match=r"No such file: .*gone.jpg; check"):
+        read_bytes(str(tmp_path / "gone.jpg"))
+    with pytest.raises(ImageError, match="Expected a file, got a folder"):
+        read_bytes(str(tmp_path))
+    refusing = FlakyOpen(9, PermissionError(errno.EACCES, "Permission denied"))
+    monkeypatch.setattr("audit.images.reading.open", refusing, raising=False)
+    with pytest.raises(ImageError, match="Permission denied: "):
+        read_bytes(str(file))
+    assert refusing.calls == 1
+
+
+def test_a_fifo_and_a_device_do_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (str(tmp_path / "pipe.jpg"), "/dev/zero"):
+        with pytest.raises(ImageError, match="Expected a regular file"):
+            read_bytes(path)
+
+
+def test_a_loop_of_links_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("b.jpg")
+    (tmp_path / "b.jpg").symlink_to("a.jpg")
+    with pytest.raises(ImageError, match=r"Symbolic links form a loop: .*a.jpg"):
+        read_bytes(str(tmp_path / "a.jpg"))
+
+
+def test_passing_errors_are_tried_again_with_doubling_pauses(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("audit.images.reading.time.sleep", pauses.append)
+    monkeypatch.setattr(
+        "audit.images.reading.open", FlakyOpen(2, OSError(errno.EIO, "Input/output error")), raising=False
+    )
+    assert read_bytes(str(file), attempts=3, pause_s=0.5) == b"content"
+    assert pauses == [0.5, 1.0]
+
+
+class ServiceUnavailable(Exception):
+    status = 503
+
+
+class Forbidden(Exception):
+    status = 403
+
+
+class EndpointConnectionError(Exception):
+    """Named like that of a storage client, and like it no OSError."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *[OSError(code, os.strerror(code)) for code in (errno.EIO, errno.EAGAIN, errno.ESTALE, errno.EBUSY)],
+        OSError(errno.ETIMEDOUT, "timed out"),
+        ConnectionResetError("reset"),
+        TimeoutError("slow"),
+        ServiceUnavailable("unavailable"),
+        EndpointConnectionError("no route"),
+        RuntimeError("HTTP 429: slow down"),
+    ],
+    ids=repr,
+)
+def test_a_passing_error_that_lasts_is_transient(file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    opened = FlakyOpen(9, error)
+    monkeypatch.setattr("audit.images.reading.open", opened, raising=False)
+    with pytest.raises(TransientError, match=r"tried 2 times: .*; resume to try again"):
+        read_bytes(str(file), attempts=2, pause_s=0)
+    assert opened.calls == 2
+
+
+@pytest.mark.parametrize(
+    "error", [Forbidden("no"), OSError(errno.ENAMETOOLONG, "name too long"), KeyError("x")], ids=repr
+)
+def test_other_errors_are_final(file: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    opened = FlakyOpen(9, error)
+    monkeypatch.setattr("audit.images.reading.open", opened, raising=False)
+    with pytest.raises(ImageError, match="Cannot read"):
+        read_bytes(str(file), pause_s=0)
+    assert opened.calls == 1
+
+
+def test_a_number_in_the_files_name_is_not_taken_for_a_server_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "503.jpg"
+    path.write_bytes(b"")
+    monkeypatch.setattr("audit.images.reading.open", FlakyOpen(9, RuntimeError(f"cannot map {path}")), raising=False)
+    with pytest.raises(ImageError):
+        read_bytes(str(path), pause_s=0)

@@ -1,0 +1,112 @@
+"""A run of six drawn samples without a model: maps put on or off the object by hand, scored and flagged for real."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from audit.datasets.manifest import Manifest, Sample
+from audit.findings import Rules
+from audit.findings.judge import flag
+from audit.images.masks import write_index_png
+from audit.scores.scorer import score_samples
+from audit.store import Run, Shard, layout
+
+HEIGHT, WIDTH, CELL = 48, 64, 8
+OBJECT = np.s_[8:24, 8:24]
+ON, OFF = (1, 1), (5, 7)
+HOSTILE = "<script>document.title='taken'</script> **bold** :red[red] $x$ [a](b) =cmd()"
+CLASSES = ("square", HOSTILE)
+TARGETS = (("a", 0, 0.9, OFF), (HOSTILE * 50, 1, 0.8, OFF), ("c", 0, 0.7, OFF), ("d", 1, 0.95, ON), ("e", 0, 0.85, ON))
+"""Id, class, probability and hot cell of each processed sample; the sixth, `f`, failed."""
+FAILURE = "Expected an image: f.png is empty (0 bytes)"
+
+
+def make_run(folder: Path, shards: int = 3, flagged: bool = True) -> Path:
+    """Draw images and masks, and audit the first shards of two samples each; returns the run's directory."""
+    manifest = _draw(folder / "images")
+    record = {
+        "config": {"scored": True, "roles": ["label"], "method": "gradcam"},
+        "model": {"fingerprint": "0", "layer": "drawn"},
+        "source": {"model": "by hand"},
+        "grid": [HEIGHT // CELL, WIDTH // CELL],
+        "slots": 1,
+        "shard_size": 2,
+    }
+    run = Run.create(folder / "run", manifest, record)
+    for shard in run.shards[:shards]:
+        _commit(run, shard, manifest)
+    if flagged:
+        flag(run, Rules())
+    return run.path
+
+
+def _draw(folder: Path) -> Manifest:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(8)
+    samples = []
+    for place, (name, class_id) in enumerate([*((name, class_id) for name, class_id, *_ in TARGETS), ("f", 0)]):
+        pixels = rng.integers(0, 120, (HEIGHT, WIDTH, 3), np.uint8)
+        pixels[OBJECT] = 200
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[OBJECT] = class_id + 1
+        write_index_png(folder / f"{place}.mask.png", mask)
+        samples.append(Sample(name, f"{place}.png", (class_id,), f"{place}.mask.png"))
+    return Manifest.from_samples(samples, CLASSES, folder)
+
+
+def _commit(run: Run, shard: Shard, manifest: Manifest) -> None:
+    rows = range(shard.start, shard.stop)
+    maps = np.stack([_map(row) for row in rows])[:, None]
+    samples, targets = _sample_rows(rows, list(manifest)), _target_rows(rows)
+    listed = list(run.manifest(shard))
+    scored, _ = score_samples(listed, maps, samples, targets, "index", len(CLASSES))
+    tables = {"samples": samples, "targets": targets, "features": _features(targets), **scored}
+    failed = samples["status"].count("failed")
+    counts = {"processed": len(shard) - failed, "failed": failed, "transient": 0, "seconds": 0.1}
+    run.commit(shard, maps, tables, counts)
+
+
+def _features(targets: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    under = [np.eye(4, dtype=np.float16)[row % 4] for row in targets["sample"]]
+    return {"sample": targets["sample"], "slot": targets["slot"], "under": under}
+
+
+def _map(row: int) -> NDArray[np.float16]:
+    heat = np.zeros((HEIGHT // CELL, WIDTH // CELL), np.float16)
+    if row >= len(TARGETS):
+        return heat * np.float16(np.nan)
+    heat[TARGETS[row][3]] = 1
+    return heat
+
+
+def _sample_rows(rows: range, samples: list[Sample]) -> dict[str, list[Any]]:
+    table: dict[str, list[Any]] = {name: [] for name in layout.SAMPLES.names}
+    for row in rows:
+        done = row < len(TARGETS)
+        digest = hashlib.blake2b(Path(samples[row].image).read_bytes(), digest_size=8).hexdigest()
+        box = {"height": HEIGHT, "width": WIDTH, "x0": 0.0, "y0": 0.0, "x1": WIDTH, "y1": HEIGHT, "digest": digest}
+        box["look"] = row
+        seen = box if done else dict.fromkeys(box)
+        status = {"status": "processed" if done else "failed", "reason": None if done else FAILURE, "transient": False}
+        for name, value in {"sample": row, "id": samples[row].id, **status, **seen}.items():
+            table[name].append(value)
+    return table
+
+
+def _target_rows(rows: range) -> dict[str, list[Any]]:
+    table: dict[str, list[Any]] = {name: [] for name in layout.TARGETS.names}
+    for row in rows:
+        if row < len(TARGETS):
+            _, class_id, probability, _ = TARGETS[row]
+            named = {"class_id": class_id, "class": CLASSES[class_id], "role": "label", "probability": probability}
+            values = {"sample": row, "slot": 0, "rank": 0, "logit": 1.0, "peak": 1.0, "status": "ok", **named}
+            for name, value in values.items():
+                table[name].append(value)
+    return table
