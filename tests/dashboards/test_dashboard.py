@@ -17,6 +17,7 @@ from claimed_run import make_claimed_run
 from pages import page, said
 from PIL import Image
 from small_run import CLASSES, FAILURE, HEIGHT, HOSTILE, OBJECT, WIDTH, make_run
+from streamlit.testing.v1 import AppTest
 
 from audit.datasets.manifest import Box, Manifest
 from audit.drawing.targets import CHANGED, read_picture, thumbnail_jpeg
