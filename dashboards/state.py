@@ -15,7 +15,7 @@ from audit.store.verdicts import Verdict, VerdictLog
 from audit.wording import plain
 from dashboards.tables import Filters, RunTables, stamp
 
-DECIDED = {"confirmed": "red", "rejected": "green", "unsure": "orange"}
+DECIDED = {"agree": "red", "disagree": "green", "unsure": "orange"}
 """Colours of decisions."""
 ALL = ""
 """The choice that leaves a filter open."""

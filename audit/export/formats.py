@@ -1,36 +1,63 @@
-"""Exports of a run by the name of their format."""
+"""Every format that a run is exported to, by its name: an export is one file and one line here."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from audit.errors import RunError
-from audit.export import export_table, export_voc_png
+from audit.export.tables import export_table
+from audit.export.voc_png import export_voc_png
 from audit.findings import Findings
 from audit.progress import Progress, silent
 from audit.store import Run
 
-FORMATS = ("voc-png", "csv", "parquet")
+
+@dataclass(frozen=True)
+class PseudoMasks:
+    """What is asked of pseudo-masks; formats without any pass it over.
+
+    Attributes:
+        threshold: 0..1; that of the run's summary if None.
+        roles: of the targets that make them.
+    """
+
+    threshold: float | None = None
+    roles: tuple[str, ...] = ("label",)
 
 
-def export_run(
-    path: Path, kind: str, out: Path, threshold: float | None, roles: tuple[str, ...], progress: Progress = silent
-) -> str:
+class Format(Protocol):
+    """Writes a run to `out` and says in one line what was written."""
+
+    def __call__(self, run: Run, out: Path, masks: PseudoMasks, progress: Progress) -> str:
+        """Write it."""
+
+
+def export_run(run: Run, name: str, out: Path, masks: PseudoMasks, progress: Progress = silent) -> str:
     """Write an export and say in one line what was written.
 
     Raises:
-        RunError: unknown format, or no threshold is known yet.
+        RunError: unknown format, or it cannot be written so.
     """
-    run = Run.open(path)
-    if kind == "voc-png":
-        used = _threshold(run) if threshold is None else threshold
-        count = export_voc_png(run, out, used, roles, progress)
-        return f"{out}: {count} pseudo-masks at threshold {used:.3f}"
-    if kind in ("csv", "parquet"):
-        if out.suffix != f".{kind}":
-            raise RunError(f"Expected --out to end in .{kind}, got {out}")
+    if name not in FORMATS:
+        raise RunError(f"Expected --format to be one of {', '.join(FORMATS)}, got {name!r}")
+    return FORMATS[name](run, out, masks, progress)
+
+
+def _voc_png(run: Run, out: Path, masks: PseudoMasks, progress: Progress) -> str:
+    threshold = _threshold(run) if masks.threshold is None else masks.threshold
+    count = export_voc_png(run, out, threshold, masks.roles, progress)
+    return f"{out}: {count} pseudo-masks at threshold {threshold:.3f}"
+
+
+def _table(suffix: str) -> Format:
+    def write(run: Run, out: Path, masks: PseudoMasks, progress: Progress) -> str:
+        if out.suffix != suffix:
+            raise RunError(f"Expected --out to end in {suffix}, got {out}")
         return f"{out}: {export_table(run, out)} findings"
-    raise RunError(f"Expected --format to be one of {', '.join(FORMATS)}, got {kind!r}")
+
+    return write
 
 
 def _threshold(run: Run) -> float:
@@ -41,3 +68,7 @@ def _threshold(run: Run) -> float:
     if summary["mean_iou"] is None:
         raise RunError(f"{run.path} has no masks to choose a threshold by; pass --threshold")
     return float(summary["threshold"])
+
+
+FORMATS: dict[str, Format] = {"voc-png": _voc_png, "csv": _table(".csv"), "parquet": _table(".parquet")}
+"""Name -> what writes it."""

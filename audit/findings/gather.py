@@ -145,7 +145,7 @@ def _read(run: Run, shard: Shard) -> _Part:
         {name: values[kept] for name, values in columns.items()},
         cells,
         _context(run, shard, columns, kept),
-        Confusion(*(_array(confusion[name]) for name in ("predicted", "true", "level", "count"))),
+        Confusion(*(_array(confusion[name]) for name in ("predicted", "true", "map_level", "count"))),
         _array(targets["status"]),
         status,
     )

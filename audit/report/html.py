@@ -225,7 +225,7 @@ def _unbroken(text: str) -> str:
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
-def sure(q: float | None, level: float) -> str:
+def sure(q: float | None, fdr: float) -> str:
     """How sure a q value makes one, in words and as the number.
 
     >>> sure(0.0004, 0.05), sure(0.03, 0.05), sure(None, 0.05)
@@ -235,7 +235,7 @@ def sure(q: float | None, level: float) -> str:
         return "not tested against chance"
     if q < 0.001:
         return "almost certainly not chance (q under 0.001)"
-    words = "very unlikely to be chance" if q < 0.01 else "unlikely to be chance" if q <= level else "may be chance"
+    words = "very unlikely to be chance" if q < 0.01 else "unlikely to be chance" if q <= fdr else "may be chance"
     return f"{words} (q {q:.2g})"
 
 

@@ -47,13 +47,13 @@ class Confusion:
     Attributes:
         predicted: [n] class id of the highest map.
         true: [n] 0 background, i + 1 class i.
-        level: [n] level of the highest map.
+        map_level: [n] level of the highest map.
         count: [n] pixels.
     """
 
     predicted: NDArray[np.int64]
     true: NDArray[np.int64]
-    level: NDArray[np.int64]
+    map_level: NDArray[np.int64]
     count: NDArray[np.int64]
 
     @classmethod
@@ -62,7 +62,7 @@ class Confusion:
         if not parts:
             none = np.zeros(0, np.int64)
             return cls(none, none, none, none)
-        keys = [np.concatenate([getattr(part, name) for part in parts]) for name in ("predicted", "true", "level")]
+        keys = [np.concatenate([getattr(part, name) for part in parts]) for name in ("predicted", "true", "map_level")]
         counts = np.concatenate([part.count for part in parts])
         width = int(keys[1].max(initial=0)) + 1
         codes, place = np.unique((keys[0] * width + keys[1]) * LEVELS + keys[2], return_inverse=True)

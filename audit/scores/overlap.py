@@ -45,9 +45,9 @@ def class_iou_curves(pooled: Confusion, class_count: int) -> NDArray[np.float64]
     claimed = np.zeros((rows, LEVELS), np.int64)
     true = np.bincount(pooled.true, weights=pooled.count, minlength=rows)[:rows, None]
     right = pooled.predicted + 1 == pooled.true
-    np.add.at(matched, (pooled.true[right], pooled.level[right]), pooled.count[right])
-    np.add.at(claimed, (pooled.predicted + 1, pooled.level), pooled.count)
-    empty = np.bincount(pooled.level[pooled.true == 0], weights=pooled.count[pooled.true == 0], minlength=LEVELS)
+    np.add.at(matched, (pooled.true[right], pooled.map_level[right]), pooled.count[right])
+    np.add.at(claimed, (pooled.predicted + 1, pooled.map_level), pooled.count)
+    empty = np.bincount(pooled.map_level[pooled.true == 0], weights=pooled.count[pooled.true == 0], minlength=LEVELS)
     matched, claimed = _from_level_up(matched), _from_level_up(claimed)
     matched[0] = true[0] - _from_level_up(empty)
     claimed[0] = pooled.count.sum() - claimed[1:].sum(axis=0)

@@ -25,7 +25,7 @@ class Scores:
     centre_hit: NDArray[np.object_]
     centre_hit_15px: NDArray[np.object_]
     best_iou: NDArray[np.float64]
-    best_level: NDArray[np.int64]
+    best_map_level: NDArray[np.int64]
     inside: NDArray[np.int64]
     outside: NDArray[np.int64]
 
@@ -85,7 +85,7 @@ def score(scene: Scene) -> Scores:
         centre_hit=_hits([centre] * len(points), objects, valid, 0),
         centre_hit_15px=_hits([centre] * len(points), objects, valid, TOLERANCE_PX),
         best_iou=curve.max(axis=1),
-        best_level=curve.argmax(axis=1),
+        best_map_level=curve.argmax(axis=1),
         inside=inside,
         outside=outside,
     )

@@ -197,7 +197,7 @@ def _begin(row: int, targets: Targets, objects: Objects) -> dict[str, NDArray[An
         "slot": targets.slots,
         "status": np.where(targets.usable, missing, "no_map").astype(object),
         "reason": np.full(count, objects.reason, object),
-        "best_level": np.full(count, None, object),
+        "best_map_level": np.full(count, None, object),
         "rests_on": np.full(count, None, object),
         "inside": np.zeros((count, LEVELS), np.int32),
         "outside": np.zeros((count, LEVELS), np.int32),
@@ -228,7 +228,7 @@ def _fill(
     rows["status"][usable] = np.where(absent, "absent", "scored")
     rows["rests_on"][usable] = rests_on
     boxed = rests_on == "boxes"  # an IoU with a filled box says nothing
-    for name in ("energy", "lift", *(() if boxed else ("best_iou", "best_level"))):
+    for name in ("energy", "lift", *(() if boxed else ("best_iou", "best_map_level"))):
         rows[name][present] = getattr(scores, name)[~absent]
     for name, values in placement.items():
         rows[name][present] = values[~absent]

@@ -92,7 +92,7 @@ SCORES = pa.schema(
         ("centre_hit", pa.bool_()),  # the same for the centre of the view
         ("centre_hit_15px", pa.bool_()),
         ("best_iou", pa.float32()),
-        ("best_level", pa.int16()),
+        ("best_map_level", pa.int16()),
         ("p_low", pa.float32()),  # share of shifts of the map with energy at or below the observed
         ("p_high", pa.float32()),  # ... at or above
         ("attainable", pa.float32()),  # the highest energy of any shift: what this heat could do on this object
@@ -126,7 +126,7 @@ CONFUSION = pa.schema(
     [
         ("predicted", pa.int32()),  # class id of the winning map
         ("true", pa.int32()),  # 0 background, i + 1 class i
-        ("level", pa.int16()),  # of the winning map
+        ("map_level", pa.int16()),  # of the winning map
         ("count", pa.int64()),  # pixels
     ]
 )

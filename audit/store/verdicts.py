@@ -11,17 +11,17 @@ from pathlib import Path
 
 from audit.errors import RunError
 
-DECISIONS = ("confirmed", "rejected", "unsure")
-_COLUMNS = "finding, decision, reviewer, note, time"
+DECISIONS = ("agree", "disagree", "unsure")
+_COLUMNS = "finding_id, decision, reviewer, note, time"
 _WAIT_S = 30.0
 
 # REPLACE deletes without firing delete triggers, hence the one on insert.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS verdicts (
-    number INTEGER PRIMARY KEY, finding TEXT NOT NULL, decision TEXT NOT NULL, reviewer TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, finding_id TEXT NOT NULL, decision TEXT NOT NULL, reviewer TEXT NOT NULL,
     note TEXT NOT NULL, time TEXT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS verdicts_by_finding ON verdicts (finding, number);
+CREATE INDEX IF NOT EXISTS verdicts_by_finding ON verdicts (finding_id, number);
 CREATE TRIGGER IF NOT EXISTS verdicts_never_change BEFORE UPDATE ON verdicts
     BEGIN SELECT RAISE(ABORT, 'verdicts are never changed: add another'); END;
 CREATE TRIGGER IF NOT EXISTS verdicts_stay BEFORE DELETE ON verdicts
@@ -37,12 +37,12 @@ class Verdict:
     """What a reviewer decided about a finding.
 
     Attributes:
-        finding: SAMPLE:SLOT:KIND, as in the table of findings.
+        finding_id: SAMPLE:SLOT:KIND, as in the table of findings.
         decision: one of `DECISIONS`.
         time: UTC, ISO 8601.
     """
 
-    finding: str
+    finding_id: str
     decision: str
     reviewer: str
     note: str
@@ -59,7 +59,7 @@ class VerdictLog:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def add(self, finding: str, decision: str, reviewer: str, note: str = "") -> Verdict:
+    def add(self, finding_id: str, decision: str, reviewer: str, note: str = "") -> Verdict:
         """Add a verdict.
 
         Raises:
@@ -71,7 +71,7 @@ class VerdictLog:
         if not reviewer.strip():
             raise ValueError("Expected `reviewer` to be a name, got none")
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        verdict = Verdict(finding, decision, reviewer.strip(), note.strip(), now)
+        verdict = Verdict(finding_id, decision, reviewer.strip(), note.strip(), now)
         with self._connection() as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
             connection.execute(f"INSERT INTO verdicts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?)", astuple(verdict))
@@ -79,12 +79,12 @@ class VerdictLog:
 
     def latest(self) -> dict[str, Verdict]:
         """The last verdict of each finding that has one."""
-        last = f"SELECT {_COLUMNS} FROM verdicts WHERE number IN (SELECT max(number) FROM verdicts GROUP BY finding)"
-        return {verdict.finding: verdict for verdict in self._read(last)}
+        last = f"SELECT {_COLUMNS} FROM verdicts WHERE number IN (SELECT max(number) FROM verdicts GROUP BY finding_id)"
+        return {verdict.finding_id: verdict for verdict in self._read(last)}
 
-    def history(self, finding: str) -> list[Verdict]:
+    def history(self, finding_id: str) -> list[Verdict]:
         """All verdicts of a finding, oldest first."""
-        return self._read(f"SELECT {_COLUMNS} FROM verdicts WHERE finding = ? ORDER BY number", finding)
+        return self._read(f"SELECT {_COLUMNS} FROM verdicts WHERE finding_id = ? ORDER BY number", finding_id)
 
     def _read(self, query: str, *values: str) -> list[Verdict]:
         if not self.path.exists():

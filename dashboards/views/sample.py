@@ -25,7 +25,7 @@ from dashboards.state import (
 )
 from dashboards.tables import Filters
 
-_LABELS = {"confirmed": "Confirm off-object", "rejected": "Reject", "unsure": "Unsure"}
+_LABELS = {"agree": "Agree: off the object", "disagree": "Disagree", "unsure": "Unsure"}
 SENTENCE = 600
 """Characters of a sentence that are shown."""
 _FIGURES = ("probability", "area", "energy", "lift", "best_iou", "p_low", "p_high")
@@ -214,7 +214,7 @@ def _show_form(context: Context, finding: str) -> None:
 
 def _show_verdict(verdict: Verdict) -> None:
     with st.container(gap=None):
-        st.text(f"{verdict.decision} by {shorten(verdict.reviewer)}, {verdict.time[:16].replace('T', ' ')} UTC")
+        st.text(f"{verdict.decision}: {shorten(verdict.reviewer)}, {verdict.time[:16].replace('T', ' ')} UTC")
         if verdict.note:
             st.caption(plain(verdict.note, 2000))
 

@@ -112,9 +112,10 @@ def export(
 
     Example: camaudit export runs/val --format voc-png -o masks
     """
-    from audit.export.formats import export_run
+    from audit.export import PseudoMasks, export_run
+    from audit.store import Run
     from pipelines.run.config import known_roles
 
     with right_use():
         chosen = known_roles(names(roles))
-    line(export_run(run_path, kind, out, threshold, chosen, TerminalProgress()))
+    line(export_run(Run.open(run_path), kind, out, PseudoMasks(threshold, chosen), TerminalProgress()))

@@ -132,7 +132,7 @@ def clean_rows(trials: Sequence[Trial]) -> Iterator[Row]:
     yield Row("clean: findings at class level", "none", str(len(accused)), not accused)
     table = pd.concat([trial.table for trial in own])
     confident = table[table["probability"] >= Rules().confident]
-    level = Rules().level
+    level = Rules().fdr
     for name, flagged in (("", confident["kind"].notna()), (", by energy below 0.5", _half_off(confident))):
         rate, met = float(flagged.mean()), None if name else bool(flagged.mean() <= level)
         yield Row(f"clean: share of confident targets flagged{name}", "" if name else f"<= {level}", f"{rate:.4f}", met)

@@ -90,11 +90,11 @@ def test_a_reviewer_filters_opens_a_finding_moves_the_slider_and_decides(voc_run
 
         note = "the heat lies on the <table>, *not* on the chair"
         page.get_by_label("Note").fill(note)
-        page.get_by_role("button", name="Confirm off-object").click()
-        page.get_by_text(re.compile("^confirmed by Ana")).wait_for()
+        page.get_by_role("button", name="Agree: off the object").click()
+        page.get_by_text(re.compile("^agree: Ana")).wait_for()
         page.reload()
         settle(page)
-        expect(page.get_by_text(re.compile("^confirmed by Ana"))).to_be_visible()
+        expect(page.get_by_text(re.compile("^agree: Ana"))).to_be_visible()
         expect(page.get_by_text(note)).to_be_visible()
         assert not has_traceback(page)
     assert (voc_run / layout.VERDICTS).exists()

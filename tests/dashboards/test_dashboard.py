@@ -250,23 +250,23 @@ def test_a_verdict_is_logged_and_filters_the_findings(fresh_path: Path) -> None:
     assert "1 of 3" in said(app)
     note = next(field for field in app.text_input if field.label == "Note")
     note.set_value("looks at the **corner**")
-    next(button for button in app.button if button.label == "Confirm off-object").click()
+    next(button for button in app.button if button.label == "Agree: off the object").click()
     app.run()
     assert not app.exception
-    assert "confirmed by Ana" in said(app)
+    assert "agree: Ana" in said(app)
     (verdict,) = VerdictLog(fresh_path / layout.VERDICTS).history(FIRST)
-    assert (verdict.decision, verdict.reviewer, verdict.note) == ("confirmed", "Ana", "looks at the **corner**")
+    assert (verdict.decision, verdict.reviewer, verdict.note) == ("agree", "Ana", "looks at the **corner**")
     findings = page("findings", fresh_path)
     findings.selectbox[3].select("none").run()
     assert "1 to 2 of 2" in said(findings)
-    findings.selectbox[3].select("confirmed").run()
+    findings.selectbox[3].select("agree").run()
     assert "1 to 1 of 1" in said(findings)
 
 
 def test_without_a_reviewer_nothing_is_decided(fresh_path: Path) -> None:
     app = page("sample", fresh_path, finding=FIRST)
     next(field for field in app.text_input if field.label == "Reviewer").set_value(" ")
-    next(button for button in app.button if button.label == "Reject").click()
+    next(button for button in app.button if button.label == "Disagree").click()
     app.run()
     assert "fill in the reviewer" in said(app)
     assert not (fresh_path / layout.VERDICTS).exists()

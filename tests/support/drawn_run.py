@@ -114,7 +114,7 @@ def _scores(rows: np.ndarray, marked: np.ndarray, known: np.ndarray, rng: np.ran
         "reason": [None] * count,
         **{name: np.where(known, values, np.nan) for name, values in numbers.items()},
         **flags,
-        "best_level": rng.integers(0, 256, count),
+        "best_map_level": rng.integers(0, 256, count),
         "rests_on": np.where(known, "mask", None),
         "heat": heat.astype(np.float16),
         "off_heat": off_heat.astype(np.float16),

@@ -169,11 +169,9 @@ def _ratio(count: NDArray[np.integer], of: NDArray[np.integer]) -> NDArray[np.fl
     return np.asarray(count / np.maximum(of, 1), np.float64)
 
 
-def _spots(
-    class_ids: NDArray[np.integer], p: NDArray[np.float64], large: NDArray[np.bool_], level: float
-) -> list[Spot]:
-    """Connected cells of each class that stand: q at or below the level, and large enough."""
-    standing = (_q_among(p, p.min(axis=1)) <= level) & large if p.size else large
+def _spots(class_ids: NDArray[np.integer], p: NDArray[np.float64], large: NDArray[np.bool_], fdr: float) -> list[Spot]:
+    """Connected cells of each class that stand: q at or below the rate, and large enough."""
+    standing = (_q_among(p, p.min(axis=1)) <= fdr) & large if p.size else large
     spots = []
     for place in np.flatnonzero(standing.any(axis=1)):
         parts, count = label(standing[place].reshape(CELLS, CELLS), _TOUCHING)

@@ -97,10 +97,10 @@ def test_merging_confusions_pools_their_counts_in_any_grouping(seeds: list[int])
         parts.append(confusion(s.heat, s.class_ids, s.mask, s.valid))
     tally: dict[tuple[int, ...], int] = {}
     for part in parts:
-        for *key, count in zip(part.predicted, part.true, part.level, part.count, strict=True):
+        for *key, count in zip(part.predicted, part.true, part.map_level, part.count, strict=True):
             tally[tuple(map(int, key))] = tally.get(tuple(map(int, key)), 0) + int(count)
     for merged in (Confusion.merge(parts), Confusion.merge([Confusion.merge(parts[:1]), Confusion.merge(parts[1:])])):
-        keys = zip(merged.predicted.tolist(), merged.true.tolist(), merged.level.tolist(), strict=True)
+        keys = zip(merged.predicted.tolist(), merged.true.tolist(), merged.map_level.tolist(), strict=True)
         assert dict(zip(keys, merged.count.tolist(), strict=True)) == tally
 
 
@@ -169,7 +169,7 @@ def test_all_scores_of_a_scene_agree_with_loops(rng: np.random.Generator) -> Non
         assert found == pytest.approx((area, energy, energy / area))
         curve = [oracles.iou(heat >= level / 256, own, valid) for level in range(256)]
         assert scores.best_iou[slot] == pytest.approx(np.nanmax(curve))
-        assert scores.best_level[slot] == int(np.nanargmax(curve))
+        assert scores.best_map_level[slot] == int(np.nanargmax(curve))
 
 
 @pytest.mark.parametrize("tolerance", [0, 15])

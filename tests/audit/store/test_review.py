@@ -36,33 +36,33 @@ def test_a_verdict_is_read_back_as_it_was_given(log: VerdictLog, decision: str) 
 
 
 def test_the_last_verdict_counts_and_the_earlier_ones_are_kept(log: VerdictLog) -> None:
-    first = log.add("1:0:avoids", "confirmed", "Ana")
+    first = log.add("1:0:avoids", "agree", "Ana")
     other = log.add("2:1:indifferent", "unsure", "Ben")
-    second = log.add("1:0:avoids", "rejected", "Ben", "the object is there, only small")
+    second = log.add("1:0:avoids", "disagree", "Ben", "the object is there, only small")
     assert log.history("1:0:avoids") == [first, second]
     assert log.latest() == {"1:0:avoids": second, "2:1:indifferent": other}
 
 
 def test_an_unknown_decision_is_refused(log: VerdictLog) -> None:
-    with pytest.raises(ValueError, match="one of confirmed, rejected, unsure, got 'maybe'"):
+    with pytest.raises(ValueError, match="one of agree, disagree, unsure, got 'maybe'"):
         log.add("1:0:avoids", "maybe", "Ana")
 
 
 def test_a_verdict_without_a_reviewer_is_refused(log: VerdictLog) -> None:
     with pytest.raises(ValueError, match="Expected `reviewer` to be a name"):
-        log.add("1:0:avoids", "confirmed", "  ")
+        log.add("1:0:avoids", "agree", "  ")
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE verdicts SET decision = 'rejected'",
+        "UPDATE verdicts SET decision = 'disagree'",
         "DELETE FROM verdicts",
-        "INSERT OR REPLACE INTO verdicts SELECT number, finding, 'rejected', reviewer, note, time FROM verdicts",
+        "INSERT OR REPLACE INTO verdicts SELECT number, finding_id, 'disagree', reviewer, note, time FROM verdicts",
     ],
 )
 def test_the_file_itself_forbids_changing_a_verdict(log: VerdictLog, statement: str) -> None:
-    given = log.add("1:0:avoids", "confirmed", "Ana")
+    given = log.add("1:0:avoids", "agree", "Ana")
     connection = sqlite3.connect(log.path)
     with pytest.raises(sqlite3.IntegrityError, match=r"verdicts are never \w+: add another"):
         connection.execute(statement)
@@ -75,7 +75,7 @@ def test_two_writers_at_once_both_get_in(log: VerdictLog) -> None:
         import sys
         from audit.store.verdicts import VerdictLog
         for number in range(10):
-            VerdictLog(sys.argv[1]).add(f"{number}:0:avoids", "confirmed", sys.argv[2])
+            VerdictLog(sys.argv[1]).add(f"{number}:0:avoids", "agree", sys.argv[2])
     """
     writers = [subprocess.Popen([sys.executable, "-c", code, log.path, name]) for name in ("Ana", "Ben")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
@@ -84,7 +84,7 @@ def test_two_writers_at_once_both_get_in(log: VerdictLog) -> None:
 
 
 def test_the_log_does_not_use_the_write_ahead_log(log: VerdictLog) -> None:
-    log.add("1:0:avoids", "confirmed", "Ana")
+    log.add("1:0:avoids", "agree", "Ana")
     connection = sqlite3.connect(log.path)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     connection.close()

@@ -220,7 +220,7 @@ def test_at_eight_bits_a_sample_is_a_chunk_and_reads_alone(tmp_path: Path) -> No
 
 
 def test_a_table_of_the_same_columns_has_the_same_bytes_and_its_schema(tmp_path: Path) -> None:
-    columns = {"predicted": [1, 2], "true": [0, 2], "level": [3, 255], "count": [10, 20]}
+    columns = {"predicted": [1, 2], "true": [0, 2], "map_level": [3, 255], "count": [10, 20]}
     for name in ("a", "b"):
         write_table(tmp_path / name, columns, layout.CONFUSION)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
