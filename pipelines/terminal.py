@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, assert_never
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
 
@@ -40,7 +40,8 @@ def say(text: str, to: Console = notices) -> None:
 class TerminalProgress:
     """Draws a bar for each stretch of work, with rate, failures and remaining time; prints notes above it.
 
-    The bar of a stretch that was brief goes when it is over.
+    The bar of a brief stretch goes when it is over. Where there is no terminal, a log say, a stretch that was not brief
+    is told in one line at its end.
     """
 
     def __init__(self, console: Console = notices) -> None:
@@ -69,7 +70,8 @@ class TerminalProgress:
         self._end()
         self._failed, self._made, self._passes = 0, 0, event.passes
         self._bars = _RatedBars(*_COLUMNS, console=self._console)
-        self._bars.start()
+        if self._console.is_terminal:
+            self._bars.start()
         self._task = self._bars.add_task(
             event.task, total=event.total, completed=event.done, rate="", failed="", passes=""
         )
@@ -87,10 +89,23 @@ class TerminalProgress:
             bars.update(self._task, passes=f"{self._made:,} of {self._passes:,} passes")
 
     def _end(self) -> None:
-        if self._bars is not None:
-            self._bars.live.transient = (self._bars.tasks[0].elapsed or 0.0) < _BRIEF_S
+        if self._bars is None:
+            return
+        task = self._bars.tasks[0]
+        brief = (task.elapsed or 0.0) < _BRIEF_S
+        if self._console.is_terminal:
+            self._bars.live.transient = brief
             self._bars.stop()
-            self._bars = None
+        elif not brief:
+            say(_in_one_line(task), self._console)
+        self._bars = None
+
+
+def _in_one_line(task: Task) -> str:
+    """What became of a stretch of work."""
+    count = f"{task.completed:,.0f}" + (f" of {task.total:,.0f}" if task.total else "")
+    words = (f"{task.description}: {count}", task.fields["failed"], task.fields["passes"], f"{task.elapsed:.0f} s")
+    return ", ".join(filter(None, words))
 
 
 _COLUMNS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.docs.blocks import BLOCKS, ROOT, Block, rewritten
+from tests.docs.blocks import BLOCKS, ROOT, SCHEMA, Block, rewritten, schema
 
 
 def rewrite(block: Block) -> bool:
@@ -15,5 +15,6 @@ def rewrite(block: Block) -> bool:
 
 
 if __name__ == "__main__":
+    SCHEMA.write_text(schema())
     for block in BLOCKS:
         print(f"{block.page}: {block.name} {'rewritten' if rewrite(block) else 'as it was'}")

@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
-from pipelines.cli_methods import method_rows
 from typer.core import TyperGroup
 
+import audit.export
+from audit.export import findings_schema
+from audit.findings.claims.registry import KINDS
 from pipelines.cli import app
+from pipelines.cli.methods import method_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +54,7 @@ def methods() -> str:
 
 def fields() -> str:
     """Every object of the findings record, field by field, as its JSON Schema says."""
-    schema = json.loads(files("audit.export").joinpath("findings.schema.json").read_text())
+    schema = findings_schema()
     whole, parts = schema["properties"], schema["$defs"]
     described = {"The record": schema, "`run`": whole["run"], "`run.samples`": whole["run"]["properties"]["samples"]}
     described |= {"`rules`": whole["rules"], "Each of `classes`": parts["class"]}
@@ -60,9 +62,31 @@ def fields() -> str:
     return "\n".join(_fields_of(title, part) for title, part in described.items())
 
 
+def claims() -> str:
+    """Every kind of claim: what is asked, and when it stands."""
+    head = ("`kind`", "what is asked", "compared with", "family", "stands when")
+    rows = ((f"`{k.name}`", k.question, k.compared_with, f"`{k.family}`", k.stands) for k in KINDS.values())
+    return table(head, rows)
+
+
+def details() -> str:
+    """What `details` of each kind of claim hold."""
+    return table(("`kind`", "details"), ((f"`{kind.name}`", kind.numbers) for kind in KINDS.values()))
+
+
+def schema() -> str:
+    """The JSON Schema of the findings record."""
+    return json.dumps(findings_schema(), indent=1) + "\n"
+
+
+SCHEMA = Path(audit.export.__file__).with_name("findings.schema.json")
+"""A whole file that is written from code."""
+
 BLOCKS = (
     Block("README.md", "verbs", verbs),
     Block("docs/methods.md", "methods", methods),
+    Block("docs/findings.md", "claims", claims),
+    Block("docs/findings.md", "details", details),
     Block("docs/findings.md", "fields", fields),
 )
 

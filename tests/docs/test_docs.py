@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import BLOCKS, ROOT, Block, rewritten, standing
+from tests.docs.blocks import BLOCKS, ROOT, SCHEMA, Block, rewritten, schema, standing
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "data" / "README.md"])
 LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)")
@@ -19,6 +19,10 @@ LINK = re.compile(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)")
 def test_a_block_made_from_code_is_as_the_code_says(block: Block) -> None:
     page = (ROOT / block.page).read_text()
     assert standing(page, block.name) == block.text(), f"{block.page} is stale; run make docs"
+
+
+def test_the_json_schema_beside_the_code_is_as_the_code_says() -> None:
+    assert SCHEMA.read_text() == schema(), "the schema is stale; run make docs"
 
 
 def test_a_block_is_rewritten_between_its_marks_alone() -> None:

@@ -18,7 +18,7 @@ from audit.datasets import Manifest
 from audit.datasets.manifest import Sample
 from audit.errors import RunError
 from audit.export import export_table, export_voc_png
-from audit.findings import Findings
+from audit.findings import Finding, Findings
 from audit.images.masks import voc_palette
 from audit.images.views import View, upsample
 from audit.store import Run, layout
@@ -87,13 +87,13 @@ def sample_row(row: int) -> dict[str, Any]:
 
 
 def finding(name: str, severity: float, **texts: str) -> dict[str, Any]:
-    values: dict[str, Any] = {field.name: "text" if str(field.type) == "string" else 0 for field in layout.FINDING}
-    return values | {"finding": name, "severity": severity} | texts
+    values: dict[str, Any] = {field.name: "text" if str(field.type) == "string" else 0 for field in Finding.schema()}
+    return values | {"finding_id": name, "severity": severity} | texts
 
 
 def with_findings(run: Run, *parts: list[dict[str, Any]]) -> Run:
     for shard, rows in enumerate(parts):
-        write_table(run.path / layout.FINDINGS / layout.part_name(shard), columns(rows), layout.FINDING)
+        write_table(run.path / layout.FINDINGS / layout.part_name(shard), columns(rows), Finding.schema())
     return run
 
 
@@ -170,7 +170,7 @@ def test_findings_of_all_shards_come_most_severe_first(run: Run) -> None:
 
 def test_a_run_without_findings_exports_an_empty_table(run: Run, tmp_path: Path) -> None:
     assert export_table(run, tmp_path / "findings.parquet") == 0
-    assert pq.read_table(tmp_path / "findings.parquet").schema.names == layout.FINDING.names
+    assert pq.read_table(tmp_path / "findings.parquet").schema.names == Finding.schema().names
 
 
 HOSTILE = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", 'say "hi", twice', "two\nlines", "<script>alert(1)</script>")

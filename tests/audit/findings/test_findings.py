@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest, false_discovery_control
 
-from audit.findings import ClassFinding, Rules, null
+from audit.findings import ClassFinding, Rules
 from audit.findings.claims.whole_class import class_findings
 from audit.findings.judge import q_of_shifts
 from audit.findings.rules import kinds, misplacement, severity
 from audit.images.views import Fit, View
+from audit.scores import shift_null as null
 from audit.scores.placed import GRID, Placed, coverage
 from audit.scores.shift_null import SHIFTS, ShiftNull, shifted_energies
 from audit.stats.intervals import wilson_interval

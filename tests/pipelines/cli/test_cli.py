@@ -164,7 +164,7 @@ def test_the_options_of_run_are_grouped_and_every_group_becomes_its_record(
     monkeypatch.setattr(start, "start", refuse)
     asked = ["run", "m.parquet", "-o", "out", "--model", "x:y", "--fit", "crop", "--std", "1,2,3", "--set-aside"]
     asked += ["--method", "rise", "--option", "masks=8", "--targets", "label", "--no-score", "--batch-size", "3"]
-    asked += ["--workers", "5", "--compile", "never", "--level", "0.2", "--threshold", "0.4"]
+    asked += ["--workers", "5", "--compile", "never", "--fdr", "0.2", "--threshold", "0.4"]
     assert camaudit(asked, monkeypatch) == 130
     assert requests == [
         start.Request(
@@ -173,7 +173,7 @@ def test_the_options_of_run_are_grouped_and_every_group_becomes_its_record(
             ModelSpec("x:y", mode="crop", std=(1, 2, 3)),
             RunConfig("rise", (("masks", 8),), roles=("label",), batch_size=3, scored=False),
             ClusterConfig(5, compiling="never"),
-            Rules(level=0.2),
+            Rules(fdr=0.2),
             0.4,
             True,
         )
@@ -221,7 +221,7 @@ WRONG_USE = {
     "no threads": [*RUN_IT, "--threads", "0"],
     "a word for a number": [*RUN_IT, "--workers", "many"],
     "a memory limit that is none": [*RUN_IT, "--memory", "lots"],
-    "a level of 2": [*RUN_IT, "--level", "2"],
+    "a level of 2": [*RUN_IT, "--fdr", "2"],
     "a threshold of 2": [*RUN_IT, "--threshold", "2"],
     "a threshold that is not a number": ["flag", "run", "--threshold", "nan"],
     "a seed below 0": ["demo", "--seed", "-1"],

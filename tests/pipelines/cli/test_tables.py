@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from claimed_run import make_claimed_run
 from faults.collection import camaudit
-from test_compare import Target, make_run
+from paired_runs import Target, make_run
 
 from pipelines.asked import Trial
 from pipelines.cli import printing
@@ -123,7 +123,7 @@ def test_findings_fit_and_keep_sample_and_class(
 def test_a_comparison_names_a_long_class_and_a_long_id_in_full(
     width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    monkeypatch.setattr("test_compare.CLASSES", (LONG, "car"))
+    monkeypatch.setattr("paired_runs.CLASSES", (LONG, "car"))
     make_run(tmp_path / "a", [Target(FACE, LONG), Target("b", LONG)])
     make_run(tmp_path / "b", [Target(FACE, LONG, off=True), Target("b", LONG)], classes=[LONG])
     capsys.readouterr()
@@ -139,7 +139,7 @@ def test_a_comparison_names_a_long_class_and_a_long_id_in_full(
 def test_measures_of_faithfulness_keep_the_runs_own_method(width: int, capsys: Capture) -> None:
     mean = {"mean": 0.123, "low": 0.1, "high": 0.2}
     maps = dict.fromkeys(("smoothgrad:gradcam", "random", "centre"), dict.fromkeys(MEASURES, mean))
-    record = {"method": "smoothgrad:gradcam", "targets": Trial.sample, "failed": [], "measures": maps}
+    record = {"method": "smoothgrad:gradcam", "targets": Trial.targets, "failed": [], "measures": maps}
     printing.print_faithfulness(record | {"less_random": maps})
     shown = capsys.readouterr().out
     assert widest_line_of_tables(shown) <= width
@@ -172,7 +172,7 @@ def test_the_truth_of_the_demo_keeps_class_cue_and_finding(width: int, capsys: C
 
 @pytest.mark.parametrize("width", [80, 60], indirect=True)
 def test_claims_that_were_verified_are_named_as_people_wrote_them(width: int, capsys: Capture) -> None:
-    cause = {"finding": "spot:n01%3A cat:x 88-100 %25", "outcome": "confirmed", "says": "Without it p falls."}
+    cause = {"claim_id": "spot:n01%3A cat:x 88-100 %25", "outcome": "confirmed", "says": "Without it p falls."}
     outcomes = {"flagged": {"confirmed": 3}, "control": {"refuted": 3}}
     record = {"targets": 6, "failed": [], "outcomes": outcomes, "causes": [cause], "random_weights": None}
     printing.print_verified(record)

@@ -20,6 +20,7 @@ from audit.images.views import Fit
 from audit.models import Classifier, Preprocessing, load_classifier
 from audit.progress import Advanced, Began, Ended, Event
 from audit.scores import faithfulness as formulas
+from audit.stats.resampling import bootstrap_means
 from audit.store import Run
 from pipelines import cli
 from pipelines.experiments.faithfulness import MEASURES, Trial, draw_targets, measure_run
@@ -40,7 +41,7 @@ def record(plan: Plan) -> dict[str, Any]:
 
 def measured(plan: Plan, trial: Trial) -> dict[str, Any]:
     classifier = load_classifier(plan.task.spec, classes=CLASSES)
-    return measure_run(plan.run, classifier, trial, draw_targets(plan.run, trial.sample, trial.seed))
+    return measure_run(plan.run, classifier, trial, draw_targets(plan.run, trial.targets, trial.seed))
 
 
 def image_of(rng: np.random.Generator, height: int = 7, width: int = 9) -> formulas.Image:
@@ -128,7 +129,7 @@ def test_the_centre_map_falls_with_the_distance_from_the_centre(grid: tuple[int,
 
 def test_the_interval_of_a_mean_is_that_of_its_standard_error(rng: np.random.Generator) -> None:
     values = rng.normal((3, -1), (2, 4), (400, 2))
-    for column, found in zip(values.T, formulas.bootstrap_means(values), strict=True):
+    for column, found in zip(values.T, bootstrap_means(values), strict=True):
         error = 1.96 * column.std() / 20
         assert found["mean"] == pytest.approx(column.mean())
         assert found["low"] == pytest.approx(column.mean() - error, abs=error / 5)
@@ -230,7 +231,7 @@ def test_an_image_that_changed_is_counted_and_left_out(tmp_path: Path) -> None:
         measure_run(plan.run, classifier, Trial(10, 2), [t for t in targets if t["id"] == "002"])
 
 
-@pytest.mark.parametrize("values", [{"sample": 0}, {"steps": 0}, {"batch_size": 0}])
+@pytest.mark.parametrize("values", [{"targets": 0}, {"steps": 0}, {"batch_size": 0}])
 def test_impossible_values_are_refused(values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1, got 0"):
         Trial(**values)
@@ -256,7 +257,7 @@ def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
 def test_the_verb_prints_a_table_and_leaves_a_report(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("faithfulness", str(plan.run.path), "--sample", "4", "--steps", "4", "--model", plan.task.spec.model)
+    asked = ("faithfulness", str(plan.run.path), "--targets", "4", "--steps", "4", "--model", plan.task.spec.model)
     assert call(*asked, monkeypatch=monkeypatch) == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("gradcam", "random", "centre", *MEASURES))
