@@ -215,9 +215,9 @@ def _with_weights(source: _Source, weights: str, rebuild: Callable[[int], nn.Mod
     if weights.startswith("random:"):
         return replace(source, module=_randomised(source.module))
     state = load_state(weights)
-    own = source.module.state_dict()
-    head = next((key for key in reversed(own) if own[key].ndim), None)
-    if rebuild is not None and head in state and state[head].shape != own[head].shape:
+    module_state = source.module.state_dict()
+    head = next((key for key in reversed(module_state) if module_state[key].ndim), None)
+    if rebuild is not None and head in state and state[head].shape != module_state[head].shape:
         source = replace(source, module=rebuild(len(state[head])), classes=None)
     _load(source.module, state, weights)
     return source
@@ -348,8 +348,8 @@ def _module_from_file(path: str) -> Any:
     return module
 
 
-def _preprocessing(spec: ModelSpec, own: Preprocessing) -> Preprocessing:
-    fit = own.fit
+def _preprocessing(spec: ModelSpec, default: Preprocessing) -> Preprocessing:
+    fit = default.fit
     mode = spec.mode or fit.mode
     size = spec.size or fit.size
     resize = spec.resize or (round(fit.resize * size / fit.size) if fit.resize else None)
@@ -357,7 +357,7 @@ def _preprocessing(spec: ModelSpec, own: Preprocessing) -> Preprocessing:
         fit = Fit(size, mode, resize if mode == "crop" else None, fit.interpolation)
     except ValueError as error:
         raise ModelError(str(error)) from None
-    return Preprocessing(fit, spec.mean or own.mean, spec.std or own.std)
+    return Preprocessing(fit, spec.mean or default.mean, spec.std or default.std)
 
 
 def _activation(spec: ModelSpec, source: _Source) -> str:
