@@ -281,7 +281,7 @@ class _Cut(NamedTuple):
         return numbers and self.low == 0 and isinstance(self.values, Tensor) and self.values.is_floating_point()
 
 
-def _threshold(input: Any, threshold: Any, value: Any, inplace: bool = False) -> _Cut | None:
+def _threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> _Cut | None:
     return _Cut(input, threshold, None, inplace) if value == 0 else None
 
 

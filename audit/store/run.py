@@ -26,7 +26,7 @@ from audit.errors import RunError
 from audit.store import layout
 from audit.store.files import ABSENT, PARTIAL, sha256, sweep_partials, write_json
 from audit.store.maps import ENCODINGS, Maps, create_maps, read_maps, shard_files, write_maps
-from audit.store.tables import read_table, write_table
+from audit.store.tables import Column, read_table, write_table
 
 _VERSIONS = ("camaudit", "torch", "torchvision", "numpy", "zarr", "pyarrow", "pillow")
 
@@ -155,7 +155,7 @@ class Run:
         self,
         shard: Shard,
         maps: Maps | None,
-        tables: Mapping[str, Mapping[str, Any]],
+        tables: Mapping[str, Mapping[str, Column]],
         counts: Mapping[str, Any],
     ) -> None:
         """Write a shard's artefacts, then its ledger entry. `maps` None keeps those there are."""
