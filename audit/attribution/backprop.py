@@ -281,7 +281,7 @@ class _Cut(NamedTuple):
         return numbers and self.low == 0 and isinstance(self.values, Tensor) and self.values.is_floating_point()
 
 
-def _threshold(input: Any, threshold: Any, value: Any, inplace: bool = False) -> _Cut | None:
+def _threshold(input: Any, threshold: float, value: float, inplace: bool = False) -> _Cut | None:
     return _Cut(input, threshold, None, inplace) if value == 0 else None
 
 
@@ -299,13 +299,13 @@ _READERS: dict[str, Callable[..., _Cut | None]] = {
 
 def _has_rectifiers(classifier: Classifier) -> bool:
     """Whether the network calls a ReLU on its example input."""
-    found = False
+    calls = 0
 
     def note(values: Tensor, low: float, high: float) -> Tensor:
-        nonlocal found
-        found = True
+        nonlocal calls
+        calls += 1
         return values.clamp(low, high)
 
     with evaluating(classifier.module), torch.inference_mode(), _Rectifiers(note):
         classifier.module(classifier.example())
-    return found
+    return calls > 0

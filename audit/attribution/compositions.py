@@ -158,17 +158,17 @@ class MultiScale(Around):
 
     def attribute(self, images: Tensor, choose: Choose) -> Attribution:
         if 1 in self.scales:
-            found = self.inner.attribute(images, choose)
-            class_ids, total = found.class_ids, found.maps
+            attribution = self.inner.attribute(images, choose)
+            class_ids, total = attribution.class_ids, attribution.maps
         else:
             class_ids, outputs = self._choose(images, choose)
-            found = self._finish(torch.zeros(*class_ids.shape, *self.grid), class_ids, outputs)
-            total = found.maps
+            attribution = self._finish(torch.zeros(*class_ids.shape, *self.grid), class_ids, outputs)
+            total = attribution.maps
         for scale in self.scales:
             if scale != 1:
                 maps = self._maps(_scaled(images, scale), class_ids)
                 total = total + _resized(maps, total.shape[-2:])
-        return replace(found, maps=total)
+        return replace(attribution, maps=total)
 
     def _check_sizes(self) -> None:
         example = self.classifier.example()
@@ -197,9 +197,9 @@ class Flip(Around):
         return Cost(2 * each.forward, 2 * each.backward)
 
     def attribute(self, images: Tensor, choose: Choose) -> Attribution:
-        found = self.inner.attribute(images, choose)
-        mirrored = self._maps(images.flip(3), found.class_ids).flip(3)
-        return replace(found, maps=(found.maps + mirrored) / 2)
+        attribution = self.inner.attribute(images, choose)
+        mirrored = self._maps(images.flip(3), attribution.class_ids).flip(3)
+        return replace(attribution, maps=(attribution.maps + mirrored) / 2)
 
 
 class GuidedGradCAM(Method):
@@ -290,11 +290,11 @@ class LayerCAMFused(Method):
             raise ValueError(f"Expected a `gamma` above 0, got {gamma}")
         self.gamma = gamma
         with evaluating(classifier.module):
-            found = find_grids(classifier.module, classifier.example())
-        self.layers = _names(layers) or find_stage_layers(found, classifier.layer)
-        grids = self._grids(found)
-        self._layouts = [grid.layout for grid in grids]
-        self._side = max(grid.side for grid in grids)
+            grids = find_grids(classifier.module, classifier.example())
+        self.layers = _names(layers) or find_stage_layers(grids, classifier.layer)
+        chosen = self._chosen(grids)
+        self._layouts = [grid.layout for grid in chosen]
+        self._side = max(grid.side for grid in chosen)
         inside = self.classifier.layer.removesuffix(classifier.layer)  # where a network in another precision has it
         self._modules = [self.classifier.module.get_submodule(inside + name) for name in self.layers]
 
@@ -313,16 +313,16 @@ class LayerCAMFused(Method):
         self.progress(len(images))
         return self._finish(self._fuse(maps), class_ids, outputs.detach())
 
-    def _grids(self, found: dict[str, Grid]) -> list[Grid]:
+    def _chosen(self, grids: dict[str, Grid]) -> list[Grid]:
         for name in self.layers:
-            if name not in found:
-                raise ModelError(f"Expected layers with a grid, but {name!r} has none; known are {', '.join(found)}")
+            if name not in grids:
+                raise ModelError(f"Expected layers with a grid, but {name!r} has none; known are {', '.join(grids)}")
         if len(self.layers) < 2:
             raise ModelError(
                 f"Expected several layers for --method {self.name}, got only {', '.join(self.layers)}; "
                 "name more with the option `layers`, or use --method layercam"
             )
-        return [found[name] for name in self.layers]
+        return [grids[name] for name in self.layers]
 
     def _forward(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """The layers' outputs, and the network's, with a graph that begins at the first layer reached."""
@@ -350,10 +350,10 @@ class LayerCAMFused(Method):
 
     def _fuse(self, maps: list[Tensor]) -> Tensor:
         """Maps [B, K, h, w] of each layer -> [B, K, H, W] on the finest grid."""
-        sides = [one.shape[-1] for one in maps]
+        sides = [layer_maps.shape[-1] for layer_maps in maps]
         fused = torch.zeros(())
-        for one, side in zip(maps, sides, strict=True):
-            scaled = by_peak(one)
+        for layer_maps, side in zip(maps, sides, strict=True):
+            scaled = by_peak(layer_maps)
             if round(side / min(sides)) >= _SHALLOW:
                 scaled = torch.tanh(self.gamma * scaled)
             fused = torch.maximum(fused, _resized(scaled, (max(sides), max(sides))))

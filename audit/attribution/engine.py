@@ -136,17 +136,17 @@ class WeightedActivations(Method):
         return torch.zeros(*ids.shape, len(weights)).scatter_add_(2, members, share) @ weights
 
     def _at_mean(self, images: Tensor, choose: Choose) -> _Evidence:
-        seen: list[Tensor] = []
+        activations: list[Tensor] = []
         layout = self.certificate.layout
 
         def pool(output: Tensor) -> Tensor:
-            seen.append(layout.to_grid(output))
-            return layout.from_grid(seen[-1].mean(dim=(2, 3), keepdim=True))
+            activations.append(layout.to_grid(output))
+            return layout.from_grid(activations[-1].mean(dim=(2, 3), keepdim=True))
 
         mean, outputs = self._forward_from_layer(images, pool)
         ids = choose(self.classifier.class_logits(outputs.detach()))
-        slopes = self._gradients(outputs, ids, mean) / seen[-1].shape[2:].numel()
-        return _Evidence(slopes, seen[-1].float(), ids, outputs.detach())
+        slopes = self._gradients(outputs, ids, mean) / activations[-1].shape[2:].numel()
+        return _Evidence(slopes, activations[-1].float(), ids, outputs.detach())
 
     def _at_layer(self, images: Tensor, choose: Choose) -> _Evidence:
         leaf, outputs = self._forward_from_layer(images, lambda output: output)

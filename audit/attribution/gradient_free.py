@@ -165,10 +165,10 @@ class AblationCAM(WeightedByPasses):
         channels = torch.arange(self.certificate.channels)[:3]
         expected = _without(self.classifier, self.certificate, noise.expand(len(channels), -1, -1, -1), channels)
         try:
-            found = _without(self.classifier, self.certificate, noise, channels)
+            outputs = _without(self.classifier, self.certificate, noise, channels)
         except Exception:  # as where the head joins the layer's output to the trunk's by channel
             return False
-        return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-2, atol=1e-3)
+        return outputs.shape == expected.shape and torch.allclose(outputs, expected, rtol=1e-2, atol=1e-3)
 
 
 def _without(classifier: Classifier, head: Head, images: Tensor, channels: Tensor) -> Tensor:

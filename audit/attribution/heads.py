@@ -71,18 +71,18 @@ def certify(classifier: Classifier) -> Head:
 
 def _activation_shape(classifier: Classifier) -> tuple[tuple[int, int, int], Layout]:
     """(channels, h, w) of the target layer on its grid, and its layout."""
-    seen: list[Tensor] = []
-    with torch.inference_mode(), tapped(classifier.target_layer, seen.append):
+    activations: list[Tensor] = []
+    with torch.inference_mode(), tapped(classifier.target_layer, activations.append):
         classifier.module(classifier.example())
-    if not seen:
+    if not activations:
         raise ModelError(f"The model never runs its layer {classifier.layer!r}; choose another --layer")
-    layout = Layout.of(seen[-1].shape)
+    layout = Layout.of(activations[-1].shape)
     if layout is None:
         raise ModelError(
             f"Expected layer {classifier.layer!r} to give [B, channels, h, w], or tokens of a square grid, "
-            f"got {tuple(seen[-1].shape)}; choose another --layer"
+            f"got {tuple(activations[-1].shape)}; choose another --layer"
         )
-    _, channels, height, width = layout.to_grid(seen[-1]).shape
+    _, channels, height, width = layout.to_grid(activations[-1]).shape
     return (channels, height, width), layout
 
 
@@ -129,14 +129,14 @@ def gradient(value: Tensor, leaf: Tensor, classifier: Classifier, **options: Any
     Raises:
         ModelError: there is none.
     """
-    found = None
+    slopes = None
     if value.requires_grad:
-        found = torch.autograd.grad(value, leaf, retain_graph=True, allow_unused=True, **options)[0]
-    if found is None:
+        slopes = torch.autograd.grad(value, leaf, retain_graph=True, allow_unused=True, **options)[0]
+    if slopes is None:
         raise ModelError(
             f"The model's outputs have no gradient at its layer {classifier.layer!r}; choose another --layer"
         )
-    return found
+    return slopes
 
 
 def _jacobian(classifier: Classifier, layout: Layout, channels: int) -> Tensor:

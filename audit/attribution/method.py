@@ -89,8 +89,8 @@ class Method(ABC):
 
         Without class ids, the predicted class is explained (K = 1).
         """
-        found = self.attribute(images, predicted if class_ids is None else lambda _logits: class_ids)
-        return found.maps, found.logits
+        attribution = self.attribute(images, predicted if class_ids is None else lambda _logits: class_ids)
+        return attribution.maps, attribution.logits
 
     @abstractmethod
     def attribute(self, images: Tensor, choose: Choose) -> Attribution:
@@ -118,9 +118,9 @@ class Method(ABC):
     def outputs(self, images: Tensor) -> Tensor:
         """Outputs [B, outputs] float32 of the network, without a graph; counted as progress."""
         with torch.inference_mode():
-            found: Tensor = self._network(images)
+            outputs: Tensor = self._network(images)
         self.progress(len(images))
-        return found
+        return outputs
 
     @cached_property
     def _network(self) -> Callable[[Tensor], Tensor]:

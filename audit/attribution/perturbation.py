@@ -217,8 +217,8 @@ class RISE(Masked):
 
 def outputs_through(method: Method, images: Tensor, masks: Tensor) -> Tensor:
     """Outputs [B, n, outputs] of images [B, 3, H, W] times masks [B or 1, n, H, W]."""
-    seen = (images[:, None] * masks[:, :, None]).flatten(0, 1)
-    outputs = method.outputs(seen.contiguous(memory_format=torch.channels_last))
+    masked = (images[:, None] * masks[:, :, None]).flatten(0, 1)
+    outputs = method.outputs(masked.contiguous(memory_format=torch.channels_last))
     return outputs.view(len(images), -1, outputs.shape[1])
 
 

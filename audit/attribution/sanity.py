@@ -97,9 +97,9 @@ def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating]) 
     ranks = [rankdata(np.abs(maps).reshape(*maps.shape[:-2], -1), axis=-1) for maps in (first, second)]
     a, b = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
     spread = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
-    found = np.divide((a * b).sum(axis=-1), spread, out=np.zeros(spread.shape), where=spread > 0)
+    correlation = np.divide((a * b).sum(axis=-1), spread, out=np.zeros(spread.shape), where=spread > 0)
     absent = np.isnan(first).any(axis=(-2, -1)) | np.isnan(second).any(axis=(-2, -1))
-    return np.where(absent, np.nan, found)
+    return np.where(absent, np.nan, correlation)
 
 
 def structural_similarity(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -109,14 +109,14 @@ def structural_similarity(first: NDArray[np.floating], second: NDArray[np.floati
     """
     from skimage.metrics import structural_similarity as ssim
 
-    found = np.full(first.shape[:-2], np.nan)
+    similarity = np.full(first.shape[:-2], np.nan)
     if min(first.shape[-2:]) < _SSIM_SIDE:
-        return found
-    for place in np.ndindex(found.shape):
+        return similarity
+    for place in np.ndindex(similarity.shape):
         a, b = _to_peak(first[place]), _to_peak(second[place])
         if np.isfinite(a).all() and np.isfinite(b).all():
-            found[place] = ssim(a, b, data_range=1.0)  # type: ignore[no-untyped-call]
-    return found
+            similarity[place] = ssim(a, b, data_range=1.0)  # type: ignore[no-untyped-call]
+    return similarity
 
 
 def _to_peak(heat: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -127,8 +127,8 @@ def _to_peak(heat: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def _in_stages(names: Sequence[str], most: int) -> list[list[str]]:
     """The first name alone, the others in groups of as near as can be the same length."""
-    first, others = list(names[:1]), np.arange(1, len(names))
-    groups = np.array_split(others, min(max(most - 1, 1), len(others))) if len(others) else []
+    first, places = list(names[:1]), np.arange(1, len(names))
+    groups = np.array_split(places, min(max(most - 1, 1), len(places))) if len(places) else []
     return [first, *([names[place] for place in group] for group in groups)]
 
 

@@ -24,8 +24,8 @@ def choose_targets(roles: Sequence[str], labels: Sequence[Sequence[int]], logits
     """
     ranked = logits.topk(min(2, logits.shape[1]), dim=1).indices.tolist()
     ids = torch.full((len(ranked), slots), -1)
-    for row, (top, own) in enumerate(zip(ranked, labels, strict=True)):
-        wanted = list(own) if "label" in roles else []
+    for row, (top, sample_labels) in enumerate(zip(ranked, labels, strict=True)):
+        wanted = list(sample_labels) if "label" in roles else []
         wanted += top[:1] if "predicted" in roles else []
         wanted += top[1:2] if "runner_up" in roles else []
         distinct = list(dict.fromkeys(wanted))[:slots]

@@ -187,11 +187,11 @@ def first_component(values: Tensor) -> Tensor:
     positions, channels = rows.shape[-2:]
     if positions <= channels:
         strengths, vectors = torch.linalg.eigh(rows @ rows.mT)
-        found = vectors[..., -1] * strengths[..., -1:].clamp(min=0).sqrt()
+        projection = vectors[..., -1] * strengths[..., -1:].clamp(min=0).sqrt()
     else:
-        found = (rows @ torch.linalg.eigh(rows.mT @ rows)[1][..., -1:]).squeeze(-1)
-    agreement = (found * rows.sum(dim=-1)).sum(dim=-1, keepdim=True)
-    signed = torch.where(agreement >= 0, found, -found)
+        projection = (rows @ torch.linalg.eigh(rows.mT @ rows)[1][..., -1:]).squeeze(-1)
+    agreement = (projection * rows.sum(dim=-1)).sum(dim=-1, keepdim=True)
+    signed = torch.where(agreement >= 0, projection, -projection)
     return signed.view(values.shape[:-3] + values.shape[-2:]) * scale.squeeze(-3)
 
 

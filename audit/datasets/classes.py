@@ -131,12 +131,12 @@ class _Outputs:
 
     def find(self, wanted: str | int, path: Path) -> tuple[int, ...]:
         """Outputs that an entry of a mapping file means: a name, or an index also when written as text."""
-        found = self.named(wanted) if isinstance(wanted, str) else ()
-        if not found and re.fullmatch("[0-9]+", str(wanted)) and (self.count is None or int(wanted) < self.count):
-            found = (int(wanted),)
-        if not found:
+        outputs = self.named(wanted) if isinstance(wanted, str) else ()
+        if not outputs and re.fullmatch("[0-9]+", str(wanted)) and (self.count is None or int(wanted) < self.count):
+            outputs = (int(wanted),)
+        if not outputs:
             raise ModelError(f"Expected outputs of the model in {path}, got {wanted!r}; use its class names or indices")
-        return found
+        return outputs
 
 
 def _positions(names: Iterable[str]) -> dict[str, tuple[int, ...]]:

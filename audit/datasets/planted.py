@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -373,12 +373,12 @@ def _annotation(id_: str, scene: Scene) -> str:
     )
 
 
-def _truth_row(id_: str, scene: Scene) -> tuple[Any, ...]:
+def _truth_row(id_: str, scene: Scene) -> tuple[str | int | None, ...]:
     twin = id_ if scene.cue is None else _twin_id(id_)
     return id_, twin, CLASSES[scene.class_id], scene.cue, *(scene.cue_box or (None,) * 4)
 
 
-def _write_truth(root: Path, rows: list[tuple[Any, ...]]) -> None:
+def _write_truth(root: Path, rows: list[tuple[str | int | None, ...]]) -> None:
     corners = dict.fromkeys(("x0", "y0", "x1", "y1"), "Int64")
     table = pd.DataFrame(rows, columns=["id", "twin", "class", "cue", *corners])
     partial = root / "truth.parquet.partial"

@@ -86,11 +86,11 @@ class Compiled:
         try:
             if self._compiled is None:
                 self._compiled = torch.compile(self._plain, dynamic=False, options={"freezing": True})
-            found = self._compiled(full.contiguous(memory_format=torch.channels_last))
+            outputs = self._compiled(full.contiguous(memory_format=torch.channels_last))
         except Exception as error:  # the compiler's errors have no common ancestor; a model's own appear again
             self._failed = True
-            found = self._plain(images)
+            outputs = self._plain(images)
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             warnings.warn(f"Running without torch.compile: {reason}", RuntimeWarning, stacklevel=2)
-            return found
-        return found[: len(images)] if isinstance(found, Tensor) else tuple(part[: len(images)] for part in found)
+            return outputs
+        return outputs[: len(images)] if isinstance(outputs, Tensor) else tuple(part[: len(images)] for part in outputs)

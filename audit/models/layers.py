@@ -81,13 +81,13 @@ def find_target_layer(module: nn.Module, example: Tensor) -> str:
     Raises:
         ModelError: no module has a grid.
     """
-    seen = _outputs_with_grid(module, example)
-    if not seen:
+    outputs = _outputs_with_grid(module, example)
+    if not outputs:
         raise ModelError("Expected a module with a spatial output [B, C, h, w], found none; name one with --layer")
-    last, shape, layout = seen[-1]
+    last, shape, layout = outputs[-1]
     if not layout.prefix:
         return last
-    candidates = [name for name, other, _ in seen if other == shape]
+    candidates = [name for name, other, _ in outputs if other == shape]
     return next((name for name in reversed(candidates) if _reads_grid(module, example, name, layout)), last)
 
 
@@ -121,7 +121,7 @@ def find_stage_layers(grids: Mapping[str, Grid], last: str, count: int = 3) -> l
 
 def _outputs_with_grid(module: nn.Module, example: Tensor) -> list[tuple[str, tuple[int, ...], Layout]]:
     """Modules in the order in which they finish, with their output's shape and layout."""
-    seen: list[tuple[str, tuple[int, ...], Layout]] = []
+    outputs: list[tuple[str, tuple[int, ...], Layout]] = []
     handles = []
 
     def watch(name: str) -> None:
@@ -130,7 +130,7 @@ def _outputs_with_grid(module: nn.Module, example: Tensor) -> list[tuple[str, tu
                 return
             layout = Layout.of(output.shape) if len(output) == len(example) else None
             if layout and layout.to_grid(output).shape[-1] > 1:
-                seen.append((name, tuple(output.shape), layout))
+                outputs.append((name, tuple(output.shape), layout))
 
         handles.append(module.get_submodule(name).register_forward_hook(note))
 
@@ -143,7 +143,7 @@ def _outputs_with_grid(module: nn.Module, example: Tensor) -> list[tuple[str, tu
     finally:
         for handle in handles:
             handle.remove()
-    return seen
+    return outputs
 
 
 def _reads_grid(module: nn.Module, example: Tensor, name: str, layout: Layout) -> bool:

@@ -31,15 +31,15 @@ class ScalarNetwork(nn.Module):
         self._scalars = dict(scalars)
 
     def forward(self, images: Tensor) -> Tensor:
-        found = self.network(images)
-        return torch.stack([scalar(found) for scalar in self._scalars.values()], dim=1)
+        output = self.network(images)
+        return torch.stack([scalar(output) for scalar in self._scalars.values()], dim=1)
 
     def check(self, images: Tensor) -> None:
         """Refuse scalars that do not give one value an image."""
         with torch.inference_mode():
-            found = self.network(images)
+            output = self.network(images)
             for name, scalar in self._scalars.items():
-                value = scalar(found)
+                value = scalar(output)
                 came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 if came != (len(images),):
                     raise ModelError(f"Expected scalar {name!r} to give [B] = ({len(images)},), got {came}; correct it")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -215,9 +216,9 @@ def _with_weights(source: _Source, weights: str, rebuild: Callable[[int], nn.Mod
     if weights.startswith("random:"):
         return replace(source, module=_randomised(source.module))
     state = load_state(weights)
-    own = source.module.state_dict()
-    head = next((key for key in reversed(own) if own[key].ndim), None)
-    if rebuild is not None and head in state and state[head].shape != own[head].shape:
+    module_state = source.module.state_dict()
+    head = next((key for key in reversed(module_state) if module_state[key].ndim), None)
+    if rebuild is not None and head in state and state[head].shape != module_state[head].shape:
         source = replace(source, module=rebuild(len(state[head])), classes=None)
     _load(source.module, state, weights)
     return source
@@ -339,7 +340,7 @@ def _function(name: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _module_from_file(path: str) -> Any:
+def _module_from_file(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
@@ -348,8 +349,8 @@ def _module_from_file(path: str) -> Any:
     return module
 
 
-def _preprocessing(spec: ModelSpec, own: Preprocessing) -> Preprocessing:
-    fit = own.fit
+def _preprocessing(spec: ModelSpec, default: Preprocessing) -> Preprocessing:
+    fit = default.fit
     mode = spec.mode or fit.mode
     size = spec.size or fit.size
     resize = spec.resize or (round(fit.resize * size / fit.size) if fit.resize else None)
@@ -357,7 +358,7 @@ def _preprocessing(spec: ModelSpec, own: Preprocessing) -> Preprocessing:
         fit = Fit(size, mode, resize if mode == "crop" else None, fit.interpolation)
     except ValueError as error:
         raise ModelError(str(error)) from None
-    return Preprocessing(fit, spec.mean or own.mean, spec.std or own.std)
+    return Preprocessing(fit, spec.mean or default.mean, spec.std or default.std)
 
 
 def _activation(spec: ModelSpec, source: _Source) -> str:

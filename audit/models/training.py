@@ -87,7 +87,7 @@ def predict(module: nn.Module, images: NDArray[np.uint8], normalise: Normalise, 
 def accuracy(
     module: nn.Module,
     images: NDArray[np.uint8],
-    labels: NDArray[np.integer[Any]],
+    labels: NDArray[np.integer],
     normalise: Normalise,
     batch_size: int = 256,
 ) -> float:

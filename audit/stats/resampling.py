@@ -50,8 +50,8 @@ def difference_interval(
     """
     sides = [np.column_stack([side, side[:, None] * values]) for side in (first, ~first)]
     sums = resampled_sums(np.column_stack(sides), image, draws, seed)
-    one, other = np.split(sums, 2, axis=1)
-    return _interval(_ratio(one[:, 1:], one[:, :1]) - _ratio(other[:, 1:], other[:, :1]))
+    first_sums, other_sums = np.split(sums, 2, axis=1)
+    return _interval(_ratio(first_sums[:, 1:], first_sums[:, :1]) - _ratio(other_sums[:, 1:], other_sums[:, :1]))
 
 
 def bootstrap_means(values: NDArray[np.floating], seed: int = 0, draws: int = 2000) -> list[dict[str, float]]:
@@ -84,8 +84,8 @@ def resampled_sums(
 
 def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """NaN where a draw left none."""
-    found: NDArray[np.float64] = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-    return found
+    ratios: NDArray[np.float64] = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return ratios
 
 
 def _interval(means: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

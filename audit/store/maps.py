@@ -121,7 +121,7 @@ def _open(path: Path, name: str, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
     return array.with_config({"write_empty_chunks": False})
 
 
-def _compressors(bytes_a_value: int) -> list[Any]:
+def _compressors(bytes_a_value: int) -> list[BloscCodec | Crc32cCodec]:
     """The checksum comes last, over the bytes as stored: a flipped bit is an error, never a wrong number."""
     return [BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=bytes_a_value), Crc32cCodec()]
 

@@ -57,5 +57,5 @@ class Quantised:
         return maps
 
     def __setitem__(self, place: Any, maps: NDArray[np.floating]) -> None:
-        found = self.of(maps)
-        self.levels[place], self.scale[place] = found.levels, found.scale
+        quantised = self.of(maps)
+        self.levels[place], self.scale[place] = quantised.levels, quantised.scale

@@ -26,7 +26,7 @@ from audit.errors import RunError
 from audit.store import layout
 from audit.store.files import ABSENT, PARTIAL, sha256, sweep_partials, write_json
 from audit.store.maps import ENCODINGS, Maps, create_maps, read_maps, shard_files, write_maps
-from audit.store.tables import read_table, write_table
+from audit.store.tables import Column, read_table, write_table
 
 _VERSIONS = ("camaudit", "torch", "torchvision", "numpy", "zarr", "pyarrow", "pillow")
 
@@ -103,10 +103,10 @@ class Run:
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(f"Cannot read {root / layout.RUN_JSON}: {error}") from None
         if record.get("format") != layout.FORMAT:
-            found = record.get("format")
-            later = isinstance(found, int) and found > layout.FORMAT
+            run_format = record.get("format")
+            later = isinstance(run_format, int) and run_format > layout.FORMAT
             advice = "update camaudit" if later else "an earlier camaudit made it: audit again into another directory"
-            raise RunError(f"{root} has run format {found}, expected {layout.FORMAT}; {advice}")
+            raise RunError(f"{root} has run format {run_format}, expected {layout.FORMAT}; {advice}")
         return cls(root, record)
 
     @property
@@ -155,7 +155,7 @@ class Run:
         self,
         shard: Shard,
         maps: Maps | None,
-        tables: Mapping[str, Mapping[str, Any]],
+        tables: Mapping[str, Mapping[str, Column]],
         counts: Mapping[str, Any],
     ) -> None:
         """Write a shard's artefacts, then its ledger entry. `maps` None keeps those there are."""
@@ -208,12 +208,12 @@ class Run:
 
     def failures(self, most: int) -> list[tuple[str, str]]:
         """Ids and reasons of the first failed samples."""
-        found: list[tuple[str, str]] = []
+        failures: list[tuple[str, str]] = []
         for shard in self.done():
-            if len(found) < most and (self.entry(shard) or {"failed": 0})["failed"]:
+            if len(failures) < most and (self.entry(shard) or {"failed": 0})["failed"]:
                 rows = self.read("samples", shard, ["id", "status", "reason"]).to_pylist()
-                found += [(row["id"], row["reason"]) for row in rows if row["status"] == "failed"]
-        return found[:most]
+                failures += [(row["id"], row["reason"]) for row in rows if row["status"] == "failed"]
+        return failures[:most]
 
     def damaged(self) -> Iterator[tuple[Shard, str]]:
         """Shards of the ledger whose artefacts are not what was committed, each with the first file that differs."""
@@ -311,9 +311,9 @@ def _claim(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise RunError(f"Expected a directory for the run, got the file {root}; choose another")
     root.mkdir(parents=True, exist_ok=True)
-    others = {path.name for path in root.iterdir() if path.suffix != PARTIAL} - set(_LAID_OUT)
-    if others:
-        raise RunError(f"Expected a new or empty directory for the run, got {root} with {min(others)}; choose another")
+    strays = {path.name for path in root.iterdir() if path.suffix != PARTIAL} - set(_LAID_OUT)
+    if strays:
+        raise RunError(f"Expected a new or empty directory for the run, got {root} with {min(strays)}; choose another")
 
 
 def _provenance(manifest: Manifest, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ class Rows:
             raise ValueError(f"Expected columns of one length, got {lengths}")
 
 
-def write_table(path: Path, columns: Mapping[str, Any], schema: pa.Schema, durable: bool = True) -> None:
+def write_table(path: Path, columns: Mapping[str, Column], schema: pa.Schema, durable: bool = True) -> None:
     """Write columns under a schema; the same columns give the same bytes.
 
     Args:
@@ -111,7 +111,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def read_parts(
-    folder: Path, shards: Sequence[int], part_name: Any, columns: Sequence[str] | None = None
+    folder: Path, shards: Sequence[int], part_name: Callable[[int], str], columns: Sequence[str] | None = None
 ) -> Iterator[pa.Table]:
     """The parts of the given shards, one after another."""
     for shard in shards:
