@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -108,14 +108,6 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise RunError(
             f"Cannot read {path}: {reason}; recompute it with `camaudit repair {path.parent.parent}`"
         ) from None
-
-
-def read_parts(
-    folder: Path, shards: Sequence[int], part_name: Callable[[int], str], columns: Sequence[str] | None = None
-) -> Iterator[pa.Table]:
-    """The parts of the given shards, one after another."""
-    for shard in shards:
-        yield read_table(folder / part_name(shard), columns)
 
 
 def _column(values: Column, kind: pa.DataType) -> pa.Array:
