@@ -116,8 +116,8 @@ class Run:
 
     @property
     def encoding(self) -> str:
-        """How the maps are kept, one of `ENCODINGS`; a run that does not say has float16."""
-        return str(self.record.get("encoding", "float16"))
+        """How the maps are kept, one of `ENCODINGS`."""
+        return str(self.record["encoding"])
 
     @property
     def sample_bytes(self) -> int:

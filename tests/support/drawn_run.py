@@ -34,6 +34,7 @@ def draw_run(path: Path, samples: int, masked: float = 1.0, seed: int = 0) -> Ru
         "source": {"model": "by hand"},
         "grid": [7, 7],
         "slots": 1,
+        "encoding": "float16",
         "shard_size": SHARD,
     }
     run = Run.create(path, Manifest.from_samples(listed, CLASSES), record)

@@ -44,7 +44,7 @@ def make_run(
     ids = [*dict.fromkeys(target.id for target in targets), *failed]
     labels = [{CLASSES.index(t.name) for t in targets if t.id == name and t.role == "label"} or {0} for name in ids]
     samples = [Sample(name, f"{name}.png", tuple(sorted(own))) for name, own in zip(ids, labels, strict=True)]
-    record = {"config": {}, "model": {}, "grid": [1, 1], "slots": 2, "shard_size": len(ids)}
+    record = {"config": {}, "model": {}, "grid": [1, 1], "slots": 2, "encoding": "float16", "shard_size": len(ids)}
     run = Run.create(path, Manifest.from_samples(samples, CLASSES), record)
     tables = {"samples": _samples(ids, targets, failed), "targets": _targets(ids, targets)}
     tables["scores"] = _scores(tables["targets"], targets)

@@ -36,6 +36,7 @@ def make_run(folder: Path, shards: int = 3, flagged: bool = True) -> Path:
         "source": {"model": "by hand"},
         "grid": [HEIGHT // CELL, WIDTH // CELL],
         "slots": 1,
+        "encoding": "float16",
         "shard_size": 2,
     }
     run = Run.create(folder / "run", manifest, record)

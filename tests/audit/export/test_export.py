@@ -59,7 +59,11 @@ def columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 def a_run(path: Path, classes: tuple[str, ...] = CLASSES) -> Run:
     """A run over four samples in two shards, the second of them unreadable, with maps of its targets."""
     manifest = Manifest.from_samples([Sample(name, f"{name}.jpg") for name in IDS], classes)
-    run = Run.create(path, manifest, {"config": {}, "model": {}, "grid": [4, 4], "slots": 3, "shard_size": 2})
+    run = Run.create(
+        path,
+        manifest,
+        {"config": {}, "model": {}, "encoding": "float16"} | {"grid": [4, 4], "slots": 3, "shard_size": 2},
+    )
     maps = np.random.default_rng(3).random((4, 3, 4, 4)).astype(np.float16)
     maps[1] = np.nan
     for shard in run.shards:

@@ -34,7 +34,8 @@ def manifest_of(count: int) -> Manifest:
 
 
 def record(shard_size: int = 4, **config: Any) -> dict[str, Any]:
-    return {"config": config, "model": {"layer": "x"}, "grid": list(GRID), "slots": 2, "shard_size": shard_size}
+    maps = {"grid": list(GRID), "slots": 2, "encoding": "float16"}
+    return {"config": config, "model": {"layer": "x"}, **maps, "shard_size": shard_size}
 
 
 def new_run(folder: Path, count: int = 10, shard_size: int = 4) -> Run:
