@@ -56,9 +56,13 @@ def where_cells_lie(cells: NDArray[np.bool_]) -> str:
     >>> corner[-1] = True
     >>> where_cells_lie(corner)
     'in the bottom-right corner'
+    >>> corner[-11:-8] = True
+    >>> where_cells_lie(corner)
+    'in the bottom-right quarter'
     """
-    holding = (name for name, part in PARTS.items() if not np.any(cells & ~part.ravel()))
-    name = next(holding, None)
+    holding = [name for name, part in PARTS.items() if not np.any(cells & ~part.ravel())]
+    # A quarter says more than an edge of the same size.
+    name = min(holding, key=lambda name: (int(PARTS[name].sum()), name.endswith("edge")), default=None)
     return EVERYWHERE if name is None else where(name)
 
 

@@ -200,7 +200,7 @@ def failing_once(path: str, **_options: object) -> bytes:
     raise TransientError(f"Cannot read {path}, tried 3 times: {os.strerror(errno.EIO)}; resume to try again")
 
 
-@pytest.mark.parametrize("part", ["datasets.decoding", "masks"])
+@pytest.mark.parametrize("part", ["datasets.decoding", "images.masks"])
 def test_a_passing_read_error_is_recorded_and_tried_again_by_the_same_command(
     part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

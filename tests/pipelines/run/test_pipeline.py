@@ -105,7 +105,7 @@ def test_findings_are_those_samples_whose_object_lies_elsewhere(plan: Plan) -> N
     found = pd.concat([pd.read_parquet(path) for path in sorted((plan.run.path / "findings").glob("part-*.parquet"))])
     assert set(found.loc[found["role"] == "label", "sample"]) == {3, 7, 11, 15}
     assert found["severity"].between(0, 1).all()
-    assert found["finding"].tolist() == [f"{row.sample}:{row.slot}:{row.kind}" for row in found.itertuples()]
+    assert found["finding_id"].tolist() == [f"{row.sample}:{row.slot}:{row.kind}" for row in found.itertuples()]
 
 
 def test_flagging_again_with_the_same_rules_changes_nothing_and_with_others_does(tmp_path: Path) -> None:
