@@ -119,7 +119,7 @@ def _tables(path: str, _stamp: tuple[int, ...]) -> RunTables:
     return RunTables(Run.open(path))
 
 
-def picture(context: Context, sample: Mapping[str, Any], slot: int, class_id: int) -> Picture:
+def target_picture(context: Context, sample: Mapping[str, Any], slot: int, class_id: int) -> Picture:
     """A target to look at."""
     return _picture(str(context.run.path), context.stamp, sample["sample"], slot, class_id, context.run, sample)
 

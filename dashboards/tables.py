@@ -89,13 +89,12 @@ class RunTables:
 
     Attributes:
         run: the run.
-        found: its findings.
         notices: what is missing or damaged, a line each.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.found = Findings(run)
+        self._findings = Findings(run)
         self.notices: list[str] = []
         # Extensions would be fetched from a server.
         self._database = duckdb.connect(config={"autoinstall_known_extensions": "false"})
@@ -115,7 +114,7 @@ class RunTables:
     def summary(self) -> dict[str, Any] | None:
         """summary.json, or None, with a notice, if there is none to read."""
         try:
-            summary = self.found.summary()
+            summary = self._findings.summary()
         except (OSError, ValueError):
             summary = None
         if not isinstance(summary, dict):
@@ -126,7 +125,7 @@ class RunTables:
     def classes(self) -> list[ClassFinding]:
         """Findings about classes, most suspicious first; empty, with a notice, if there are none to read."""
         try:
-            return self.found.classes()
+            return self._findings.classes()
         except RunError:
             self._notice(f"No readable findings about classes; {self._flag_again()}")
             return []
@@ -134,7 +133,7 @@ class RunTables:
     def claims(self) -> list[Claim]:
         """Claims that were found, surest first, with what interventions made of them; empty where none can be read."""
         try:
-            return self.found.standing_claims()
+            return self._findings.standing_claims()
         except (RunError, ValueError, KeyError, TypeError):
             self._notice(f"No readable claims; {self._flag_again()}")
             return []
@@ -255,9 +254,9 @@ class RunTables:
     def _rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         try:
             # A cursor of its own: several browser sessions ask at once.
-            found = self._database.cursor().execute(query, dict(parameters or {}))
-            names = [column[0] for column in found.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+            cursor = self._database.cursor().execute(query, dict(parameters or {}))
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"Cannot read the tables of {self.run.path}: {reason}; {self._repair()}") from None

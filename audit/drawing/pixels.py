@@ -42,9 +42,9 @@ def overlay(image: NDArray[np.uint8], heat: NDArray[np.floating], view: View, op
     if not 0 <= opacity <= 1:
         raise ValueError(f"Expected `opacity` between 0 and 1, got {opacity}")
     height, width = image.shape[:2]
-    seen = view.inside(height, width)
+    window = view.inside(height, width)
     blend = image * np.float32(UNSEEN)
-    blend[seen] = (1 - opacity) * image[seen] + opacity * colour(upsample(heat, view, height, width))
+    blend[window] = (1 - opacity) * image[window] + opacity * colour(upsample(heat, view, height, width))
     return _to_uint8(blend)
 
 

@@ -118,7 +118,7 @@ def fit_detector(
             f"got {off.sum()} and {(~off).sum()}; add masks"
         )
     folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, image))
-    if any(off[others].all() or not off[others].any() for others, _ in folds):
+    if any(off[train].all() or not off[train].any() for train, _ in folds):
         return "Expected masked targets of both kinds in many images, got one kind in a single image and its copies"
     chances = _held_out(features, off, folds)
     threshold = choose_threshold(chances, off, precision)
@@ -174,8 +174,8 @@ _Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 def _held_out(features: NDArray[np.floating], off: NDArray[np.bool_], folds: _Folds) -> NDArray[np.float64]:
     """Each target's probability [n] by a model fitted to the other folds."""
     chances = np.empty(len(off))
-    for others, own in folds:
-        chances[own] = _model().fit(features[others], off[others]).predict_proba(features[own])[:, 1]
+    for train, test in folds:
+        chances[test] = _model().fit(features[train], off[train]).predict_proba(features[test])[:, 1]
     return chances
 
 
@@ -183,9 +183,9 @@ def _flagged_by_other_folds(
     chances: NDArray[np.float64], off: NDArray[np.bool_], folds: _Folds, precision: float
 ) -> NDArray[np.bool_]:
     flagged = np.zeros(len(off), np.bool_)
-    for others, own in folds:
-        threshold = choose_threshold(chances[others], off[others], precision)
-        flagged[own] = False if threshold is None else chances[own] >= threshold
+    for train, test in folds:
+        threshold = choose_threshold(chances[train], off[train], precision)
+        flagged[test] = False if threshold is None else chances[test] >= threshold
     return flagged
 
 
@@ -218,12 +218,12 @@ def detect(
         heat, targets["probability"].to_numpy(), targets["class_id"].to_numpy(), len(run.classes)
     )
     named = targets["probability"].to_numpy() >= rules.confident
-    seen, unseen = known & named, ~known & named
+    masked, unmasked = known & named, ~known & named
     off = judged["kind"].reindex(targets.index).notna().to_numpy()
-    detector = fit_detector(features[seen], off[seen], pd.factorize(targets["look"])[0][seen])
+    detector = fit_detector(features[masked], off[masked], pd.factorize(targets["look"])[0][masked])
     if isinstance(detector, str):
         return judged.iloc[:0], {"refused": detector}
-    return _detected(targets[unseen], detector, features[unseen]), _record(detector, int(unseen.sum()))
+    return _detected(targets[unmasked], detector, features[unmasked]), _record(detector, int(unmasked.sum()))
 
 
 def _detected(targets: pd.DataFrame, detector: Detector, features: NDArray[np.floating]) -> pd.DataFrame:

@@ -178,9 +178,9 @@ def _context(
     """The shard's context, each row with the place of its target among those kept."""
     table = run.read("context", shard)
     keys = _keys(columns["sample"], columns["slot"])[kept]
-    own = _keys(_array(table["sample"]), _array(table["slot"]))
-    place = np.searchsorted(keys, own)
-    there = np.isin(own, keys)
+    context_keys = _keys(_array(table["sample"]), _array(table["slot"]))
+    place = np.searchsorted(keys, context_keys)
+    there = np.isin(context_keys, keys)
     return {"target": place[there].astype(np.int64), **{name: _array(table[name])[there] for name in _CONTEXT}}
 
 

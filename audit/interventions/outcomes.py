@@ -26,7 +26,7 @@ HARMLESS = 0.1
 """Reliance up to which it is not, if p(c) was seen on other backgrounds and falls without the object."""
 _MATTERS = 0.25
 """Fall from which the object matters, and mean reliance below which most targets of a finding cannot rely by half."""
-_OTHERS = 4
+_FEWEST_SWAPS = 4
 """Other backgrounds from which they count: a few may all be unkind."""
 _FEWEST = 5
 """Targets from which a finding about many is decided."""
@@ -41,14 +41,14 @@ class Drops:
         hot: [0 or 1] without the hot region off the object.
         random: [draws] without as large a region elsewhere.
         object: [0 or 1] without the object.
-        others: [backgrounds] on those of other images.
+        swaps: [backgrounds] on those of other images.
     """
 
     probability: float
     hot: NDArray[np.float64]
     random: NDArray[np.float64]
     object: NDArray[np.float64]
-    others: NDArray[np.float64]
+    swaps: NDArray[np.float64]
 
     def mean(self, name: str) -> float:
         """The mean of one of the kinds; NaN without any."""
@@ -58,7 +58,7 @@ class Drops:
     @property
     def background(self) -> float:
         """The fall on the kindest but one of the other backgrounds; NaN with too few of them."""
-        return float(np.sort(self.others)[1]) if len(self.others) >= _OTHERS else np.nan
+        return float(np.sort(self.swaps)[1]) if len(self.swaps) >= _FEWEST_SWAPS else np.nan
 
     @property
     def reliance(self) -> float:

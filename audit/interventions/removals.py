@@ -45,8 +45,10 @@ _SPREAD = 1 / 10
 
 def object_with_rim(mask: NDArray[np.int16], class_id: int) -> Region:
     """Pixels [H, W] of a class and of the void around it, which belongs to the object as much as to what is beyond."""
-    own = mask == class_id + 1
-    return np.asarray(binary_dilation(own, iterations=-1, mask=own | (mask == VOID))) if own.any() else own
+    pixels: Region = mask == class_id + 1
+    if not pixels.any():
+        return pixels
+    return np.asarray(binary_dilation(pixels, iterations=-1, mask=pixels | (mask == VOID)))
 
 
 def at_input(pixels: Region, view: View, size: int) -> Region:
@@ -88,9 +90,9 @@ def elsewhere(region: Region, kept: Region, rng: np.random.Generator) -> Region:
     down, right = shifts[rng.integers(len(shifts))]
     rolled = np.roll(region, (down, right), (0, 1))
     distance = np.where(kept, np.inf, distance_transform_edt(~rolled))
-    found = np.zeros(region.size, bool)
-    found[np.argsort(distance, axis=None, kind="stable")[: region.sum()]] = True
-    return found.reshape(region.shape)
+    chosen = np.zeros(region.size, bool)
+    chosen[np.argsort(distance, axis=None, kind="stable")[: region.sum()]] = True
+    return chosen.reshape(region.shape)
 
 
 def _overlap_allowed(region: Region) -> float:
@@ -143,7 +145,7 @@ class Changed:
     hot: list[Image]
     random: list[Image]
     object: list[Image]
-    others: list[Image]
+    swaps: list[Image]
 
     def inputs(self) -> Iterator[Image]:
         """All of them, in the order of the fields."""
@@ -183,5 +185,5 @@ def change(
         hot=[without(image, hot, fill, other, rng)] if hot.any() else [],
         random=[without(image, region, fill, other, rng) for region in regions],
         object=[without(image, kept, fill, other, rng)] if kept.any() else [],
-        others=[on_background(image, kept, background) for background in backgrounds] if known else [],
+        swaps=[on_background(image, kept, background) for background in backgrounds] if known else [],
     )

@@ -129,8 +129,8 @@ def match_controls(
     controls = np.full(len(drawn), -1, np.intp)
     for place, target in enumerate(drawn):
         near = left & (band == band[target])
-        own = near & (class_id == class_id[target])
-        candidates = np.flatnonzero(own if own.any() else near)
+        same_class = near & (class_id == class_id[target])
+        candidates = np.flatnonzero(same_class if same_class.any() else near)
         if len(candidates):
             controls[place] = candidates[np.abs(probability[candidates] - probability[target]).argmin()]
             left[controls[place]] = False

@@ -136,7 +136,7 @@ class Report:
         provenance: fingerprints and versions, name and value.
         findings: number of findings about targets by kind.
         scored: targets that were compared with an object.
-        claims: found, with pictures; others: found, without.
+        claims: found, with pictures; unpictured: found, without.
         targets: the most severe.
         sizes: how often targets look off the object, by its size.
         checks: of the method.
@@ -151,16 +151,16 @@ class Report:
     findings: Mapping[str, int]
     scored: int
     claims: Sequence[ShownClaim]
-    others: Sequence[Claim]
+    unpictured: Sequence[Claim]
     targets: Sequence[ShownTarget]
     sizes: Sequence[SizeBin]
     checks: Sequence[Note]
     limits: Sequence[Note]
 
     @property
-    def found(self) -> int:
+    def claim_count(self) -> int:
         """Number of claims that were found."""
-        return len(self.claims) + len(self.others)
+        return len(self.claims) + len(self.unpictured)
 
     @property
     def flagged(self) -> int:
@@ -170,7 +170,7 @@ class Report:
     @property
     def all_claims(self) -> list[Claim]:
         """Claims that were found, with pictures and without."""
-        return [*(shown.claim for shown in self.claims), *self.others]
+        return [*(shown.claim for shown in self.claims), *self.unpictured]
 
     @property
     def off_classes(self) -> list[str]:

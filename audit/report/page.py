@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import Manifest
 from audit.drawing.pixels import shrink
-from audit.drawing.targets import Picture as Seen
+from audit.drawing.targets import Picture as TargetPicture
 from audit.drawing.targets import jpeg_bytes, read_target
 from audit.findings import Claim, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import kind_of
@@ -29,7 +29,7 @@ from audit.store.files import write_atomically
 
 _EDGES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _SIDE = 288
-_MOST_OTHERS = 200
+_MOST_UNPICTURED = 200
 _MOST_FAILURES = 10
 _FRAME = layout.CELLS * layout.CELLS
 
@@ -58,9 +58,9 @@ def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
     findings = Findings(run)
     classes, summary = findings.classes(), findings.summary() or {}
     claims = sorted(findings.standing_claims(), key=_rank)
-    apart = [claim for claim in claims if not kind_of(claim).repeats(claim)][:most]
-    others = [claim for claim in claims if claim not in apart]
-    survey = Survey(apart, most)
+    pictured = [claim for claim in claims if not kind_of(claim).repeats(claim)][:most]
+    unpictured = [claim for claim in claims if claim not in pictured]
+    survey = Survey(pictured, most)
     shards = [shard for shard in run.done() if run.has_scores(shard)]
     for part in tracked(progress, "reading", findings.evidence(shards), len(shards)):
         survey.add(part)
@@ -73,12 +73,12 @@ def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
         provenance=[*_provenance(run), ("root of the images", str(manifest.root))],
         findings=summary["findings"],
         scored=summary["scores"].get("scored", 0),
-        claims=_shown_claims(findings, apart, survey),
-        others=others[:_MOST_OTHERS],
+        claims=_shown_claims(findings, pictured, survey),
+        unpictured=unpictured[:_MOST_UNPICTURED],
         targets=_shown_targets(findings, survey.worst()),
         sizes=survey.sizes(),
         checks=checks_of(run),
-        limits=limits_of(run, summary, classes, len(others) - _MOST_OTHERS),
+        limits=limits_of(run, summary, classes, len(unpictured) - _MOST_UNPICTURED),
     )
 
 
@@ -162,9 +162,9 @@ def _shown_claim(
 ) -> ShownClaim:
     pictures, notices = [], []
     for sample, slot in examples:
-        seen, about = read_target(run, sample, slot, _SIDE)
-        notices += seen.notices
-        pictures += _overlays(seen, about)[1:2]
+        picture, about = read_target(run, sample, slot, _SIDE)
+        notices += picture.notices
+        pictures += _overlays(picture, about)[1:2]
     kind, mean = kind_of(claim), survey.mean_heat(claim)
     heat = kind.frame_heat(claim, mean or ())
     return ShownClaim(claim, outcome, pictures, kind.chosen if pictures else "", heat or None, sorted(set(notices)))
@@ -180,20 +180,20 @@ def _shown_targets(findings: Findings, worst: Sequence[tuple[int, int]]) -> list
 
 
 def _shown_target(run: Run, finding: Finding, effect: Effect | None) -> ShownTarget:
-    seen, about = read_target(run, finding.sample, finding.slot, _SIDE)
-    return ShownTarget(finding, effect, _overlays(seen, about), seen.notices)
+    picture, about = read_target(run, finding.sample, finding.slot, _SIDE)
+    return ShownTarget(finding, effect, _overlays(picture, about), picture.notices)
 
 
-def _overlays(seen: Seen, about: str) -> list[Picture]:
+def _overlays(picture: TargetPicture, about: str) -> list[Picture]:
     """The image, the heat over it with the object outlined, the object outlined; what there is of them."""
-    if seen.image is None:
+    if picture.image is None:
         return []
-    heat = seen.overlay(0.55)
-    shown = {f"{about}: the image": seen.with_contour(seen.image, wanted=False)}
+    heat = picture.overlay(0.55)
+    shown = {f"{about}: the image": picture.with_contour(picture.image, wanted=False)}
     if heat is not None:
-        shown[f"{about}: the heat over it"] = seen.with_contour(heat)
-    if seen.target is not None:
-        shown[f"{about}: the object outlined"] = seen.with_contour(seen.image)
+        shown[f"{about}: the heat over it"] = picture.with_contour(heat)
+    if picture.target is not None:
+        shown[f"{about}: the object outlined"] = picture.with_contour(picture.image)
     return [Picture(jpeg_bytes(shrink(pixels, _SIDE)), alt) for alt, pixels in shown.items()]
 
 

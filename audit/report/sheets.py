@@ -58,7 +58,7 @@ def _save(sheet: NDArray[np.uint8], path: Path) -> None:
 
 def _picture(run: Run, sample: int, slot: int) -> NDArray[np.uint8] | None:
     """A target's thumbnail, or None where its image cannot be read or has changed since the run."""
-    seen, _ = read_target(run, sample, slot, 2 * max(THUMBNAIL))
-    if seen.image is None or CHANGED in seen.notices:
+    picture, _ = read_target(run, sample, slot, 2 * max(THUMBNAIL))
+    if picture.image is None or CHANGED in picture.notices:
         return None
-    return thumbnail(seen.image, seen.heat, seen.view, seen.target, THUMBNAIL)
+    return thumbnail(picture.image, picture.heat, picture.view, picture.target, THUMBNAIL)

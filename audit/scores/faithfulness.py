@@ -45,14 +45,12 @@ def exchange(image: Image, other: Image, ranks: NDArray[np.int64], share: float)
 
     Deletion is from the image to nothing (0, the mean colour), insertion from the image blurred to the image itself.
     """
-    found: Image = np.where(hottest(ranks, share), other, image)
-    return found
+    return np.where(hottest(ranks, share), other, image)
 
 
 def blurred(image: Image) -> Image:
     """The image through a Gaussian of 5 pixels for an input of 224; in RISE too insertion starts blurred."""
-    found: Image = gaussian_filter(image, _BLUR * image.shape[1], axes=(1, 2), mode="nearest")
-    return found
+    return np.asarray(gaussian_filter(image, _BLUR * image.shape[1], axes=(1, 2), mode="nearest"))
 
 
 def area_under(curves: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -88,9 +86,9 @@ def impute(image: Image, gone: NDArray[np.bool_], rng: np.random.Generator) -> I
     system, known = _system(image, gone)
     # Symmetric and positive definite: no pivoting, and an ordering that keeps the factors small.
     factors = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    found = image.copy()
-    found[:, gone] = factors.solve(known).T + rng.normal(0, _NOISE, (len(image), len(known)))
-    return found
+    filled = image.copy()
+    filled[:, gone] = factors.solve(known).T + rng.normal(0, _NOISE, (len(image), len(known)))
+    return filled
 
 
 def _system(image: Image, gone: NDArray[np.bool_]) -> tuple[csc_array, NDArray[np.float64]]:

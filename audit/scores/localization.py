@@ -22,7 +22,7 @@ def energy_inside(
         [K]; NaN where no heat lies on valid pixels.
     """
     flat = heat.reshape(len(heat), -1)
-    on_object = np.array([own @ on.ravel().astype(np.float32) for own, on in zip(flat, objects, strict=True)])
+    on_object = np.array([values @ on.ravel().astype(np.float32) for values, on in zip(flat, objects, strict=True)])
     total = flat @ valid.ravel().astype(np.float32)
     energy = np.full(len(heat), np.nan)
     np.divide(on_object, total, out=energy, where=total > 0)

@@ -46,8 +46,8 @@ class Placed:
             class_ids: [K] class of each map.
             size: (H, W).
         """
-        seen = np.zeros(size, np.int16) if mask is None else mask
-        objects, valid = coverage(view, seen, class_ids)
+        mask = np.zeros(size, np.int16) if mask is None else mask
+        objects, valid = coverage(view, mask, class_ids)
         return cls(heat_on_grid(maps), objects, valid, _frame(view, size))
 
     @property
@@ -63,8 +63,8 @@ class Placed:
     def off_heat_on(self, grid: tuple[int, int]) -> NDArray[np.float32]:
         """Heat off the object on another grid over the view [K, h, w]."""
         down, across = (cell_shares(0, GRID, 0, GRID, cells) for cells in grid)
-        found: NDArray[np.float32] = down @ (self.heat * self.off) @ across.T
-        return found
+        heat: NDArray[np.float32] = down @ (self.heat * self.off) @ across.T
+        return heat
 
 
 def coverage(
@@ -75,11 +75,11 @@ def coverage(
     What the view holds beyond the image (padding) does not count.
     """
     rows, columns = view.inside(*mask.shape)
-    seen = mask[rows, columns]
+    visible = mask[rows, columns]
     down = cell_shares(view.y0, view.y1, rows.start, rows.stop)
     across = cell_shares(view.x0, view.x1, columns.start, columns.stop)
-    objects = (seen == (class_ids + 1)[:, None, None]).astype(np.float32)
-    return down @ objects @ across.T, down @ (seen >= 0).astype(np.float32) @ across.T
+    objects = (visible == (class_ids + 1)[:, None, None]).astype(np.float32)
+    return down @ objects @ across.T, down @ (visible >= 0).astype(np.float32) @ across.T
 
 
 def heat_on_grid(maps: NDArray[np.floating]) -> NDArray[np.float32]:

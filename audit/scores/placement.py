@@ -23,13 +23,13 @@ def centre_energy(placed: Placed) -> NDArray[np.float64]:
 
 def peak_distance(placed: Placed) -> NDArray[np.float64]:
     """Distance [K] from each map's peak to the object, in shares of the view's diagonal; 0 on it, NaN without one."""
-    found = np.full(len(placed.heat), np.nan)
+    distances = np.full(len(placed.heat), np.nan)
     for place, (heat, objects) in enumerate(zip(placed.heat, placed.objects, strict=True)):
         covered = np.argwhere(objects > min(0.5, objects.max() / 2))
         if len(covered):
             peak = np.unravel_index((heat * (placed.valid > 0)).argmax(), heat.shape)
-            found[place] = np.hypot(*(covered - peak).T).min() / _DIAGONAL
-    return found
+            distances[place] = np.hypot(*(covered - peak).T).min() / _DIAGONAL
+    return distances
 
 
 def by_cell(placed: Placed) -> dict[str, NDArray[np.float32]]:

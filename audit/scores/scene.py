@@ -45,9 +45,7 @@ class Scene:
     class_ids: NDArray[np.int64]
 
     @classmethod
-    def seen(
-        cls, maps: NDArray[np.floating], view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
-    ) -> Scene:
+    def of(cls, maps: NDArray[np.floating], view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]) -> Scene:
         """Maps [K, h, w] and mask [H, W] of the upright image, both cut to the view."""
         heat = upsample(maps, view, *mask.shape)
         return cls(np.maximum(heat, 0, out=heat), mask[view.inside(*mask.shape)], class_ids)
@@ -94,5 +92,5 @@ def score(scene: Scene) -> Scores:
 def _hits(
     points: list[tuple[int, int]], objects: NDArray[np.bool_], valid: NDArray[np.bool_], tolerance: int
 ) -> NDArray[np.object_]:
-    hits = [pointing_hit(point, seen, valid, tolerance) for point, seen in zip(points, objects, strict=True)]
+    hits = [pointing_hit(point, region, valid, tolerance) for point, region in zip(points, objects, strict=True)]
     return np.array(hits, object)

@@ -132,7 +132,7 @@ def score_sample(sample: Explained) -> Scored:
         rows[name][usable] = cells
     if mask is None:
         return Scored(rows, placed=placed)
-    scene = Scene.seen(maps, sample.view, mask, class_ids)
+    scene = Scene.of(maps, sample.view, mask, class_ids)
     _fill(rows, usable, score(scene), _placement(placed), sample.objects.rests_on)
     context = _context(sample.row, slots, on_other_classes(placed, sample.view, mask, class_ids))
     return Scored(rows, context, _confusion(scene, sample), placed)

@@ -20,8 +20,8 @@ from dashboards.state import (
     chosen_filters,
     decision_badge,
     kept,
-    picture,
     show_notices,
+    target_picture,
 )
 from dashboards.tables import Filters
 
@@ -134,8 +134,8 @@ def _show_choice(targets: list[dict[str, Any]], target: Mapping[str, Any]) -> No
 
 @st.fragment
 def _show_pictures(context: Context, sample: Mapping[str, Any], target: Mapping[str, Any]) -> None:
-    seen = picture(context, sample, target["slot"], target["class_id"])
-    for line in seen.notices:
+    picture = target_picture(context, sample, target["slot"], target["class_id"])
+    for line in picture.notices:
         st.warning(plain(line))
     panels = st.columns(3)
     above = [panel.container() for panel in panels]
@@ -148,18 +148,18 @@ def _show_pictures(context: Context, sample: Mapping[str, Any], target: Mapping[
         start = float((context.tables.summary() or {}).get("threshold") or 0.0)
         threshold = st.slider("Threshold of the pseudo-mask", 0.0, 1.0, start, 1 / LEVELS, "%.3f", key)
         st.text(_overlap(target, threshold))
-    pictures = {"Image": seen.image, "Map": seen.overlay(opacity), "Pseudo-mask": seen.tinted(threshold)}
+    pictures = {"Image": picture.image, "Map": picture.overlay(opacity), "Pseudo-mask": picture.tinted(threshold)}
     for place, (title, pixels) in zip(above, pictures.items(), strict=True):
         with place:
             st.markdown(f"**{title}**")
-            _show_array(pixels, seen, contour)
+            _show_array(pixels, picture, contour)
 
 
-def _show_array(pixels: Any, seen: Picture, contour: bool) -> None:
+def _show_array(pixels: Any, picture: Picture, contour: bool) -> None:
     if pixels is None:
         st.caption("nothing to show")
     else:
-        st.image(seen.with_contour(pixels, contour), width="stretch")
+        st.image(picture.with_contour(pixels, contour), width="stretch")
 
 
 def _overlap(target: Mapping[str, Any], threshold: float) -> str:

@@ -84,22 +84,22 @@ def measure_run(
     """
     if classifier.activation == "none":
         raise RunError(f"Expected probabilities to measure, but the outputs of {run.path} are other values (none)")
-    found: dict[str, list[Measured]] = {name: [] for name in (_method(run), *BASELINES)}
+    measured: dict[str, list[Measured]] = {name: [] for name in (_method(run), *BASELINES)}
     failed: list[dict[str, str]] = []
     with evaluating(classifier.module), stretch(progress, "faithfulness", len(targets)):
         for target in targets:
             try:
-                measured = _measure_target(run, classifier, trial, target)
+                target_maps = _measure_target(run, classifier, trial, target)
             except ImageError as error:
                 failed.append({"id": target["id"], "reason": str(error)})
                 progress(Advanced(failed=1))
                 continue
-            for name, one in measured.items():
-                found[name].append(one)
+            for name, measures in target_maps.items():
+                measured[name].append(measures)
             progress(Advanced())
-    if not found[_method(run)]:
+    if not measured[_method(run)]:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
-    return _record(run, trial, found, failed)
+    return _record(run, trial, measured, failed)
 
 
 def draw_targets(run: Run, count: int, seed: int, scored: bool = False) -> list[dict[str, Any]]:
@@ -169,14 +169,14 @@ def _changed(
     yield from (impute(image, hottest(ranks, share), rng) for share in ROAD_SHARES)
 
 
-def _measure_map(common: NDArray[np.float64], own: NDArray[np.float64]) -> Measured:
+def _measure_map(common: NDArray[np.float64], changed: NDArray[np.float64]) -> Measured:
     """From p(c) of the image, of grey and of the blurred image, and of the inputs of `_changed`."""
     whole, grey, dim = common
-    between = len(own) - 1 - len(ROAD_SHARES)
-    deleted, inserted = own[: between // 2], own[between // 2 : between]
+    between = len(changed) - 1 - len(ROAD_SHARES)
+    deleted, inserted = changed[: between // 2], changed[between // 2 : between]
     deletion = np.array([whole, *deleted, grey])
     insertion = np.array([dim, *inserted, whole])
-    explained, road = float(own[between]), own[between + 1 :]
+    explained, road = float(changed[between]), changed[between + 1 :]
     values = {
         "deletion": float(area_under(deletion)),
         "insertion": float(area_under(insertion)),
@@ -188,28 +188,30 @@ def _measure_map(common: NDArray[np.float64], own: NDArray[np.float64]) -> Measu
 
 
 def _record(
-    run: Run, trial: Trial, found: Mapping[str, Sequence[Measured]], failed: Sequence[Mapping[str, str]]
+    run: Run, trial: Trial, measured: Mapping[str, Sequence[Measured]], failed: Sequence[Mapping[str, str]]
 ) -> dict[str, Any]:
-    values = {name: np.array([list(one.values.values()) for one in measured]) for name, measured in found.items()}
+    values = {
+        name: np.array([list(target.values.values()) for target in targets]) for name, targets in measured.items()
+    }
     method, seed = _method(run), trial.seed
     return {
         "method": method,
         "steps": trial.steps,
         "seed": trial.seed,
         "batch_size": trial.batch_size,
-        "targets": len(found[method]),
+        "targets": len(measured[method]),
         "failed": list(failed),
         "road_shares": list(ROAD_SHARES),
-        "measures": {name: _by_measure(own, seed) for name, own in values.items()},
+        "measures": {name: _by_measure(rows, seed) for name, rows in values.items()},
         "less_random": {
-            name: _by_measure(own - values["random"], seed) for name, own in values.items() if name != "random"
+            name: _by_measure(rows - values["random"], seed) for name, rows in values.items() if name != "random"
         },
         "curves": {
             name: {
-                "deletion": bootstrap_means(np.array([one.deletion for one in measured]), seed),
-                "insertion": bootstrap_means(np.array([one.insertion for one in measured]), seed),
+                "deletion": bootstrap_means(np.array([target.deletion for target in targets]), seed),
+                "insertion": bootstrap_means(np.array([target.insertion for target in targets]), seed),
             }
-            for name, measured in found.items()
+            for name, targets in measured.items()
         },
     }
 

@@ -26,16 +26,16 @@ def model_of_run(run: Run, model: str | None = None) -> Classifier:
         ModelError: the model is code that was not named again, cannot be loaded, or is not the run's.
     """
     spec = _named_again(_recorded_spec(run.record), model, run.path)
-    found = run.record["model"]
-    classifier = load_classifier(replace(spec, layer=found["layer"]), classes=run.classes)
+    recorded = run.record["model"]
+    classifier = load_classifier(replace(spec, layer=recorded["layer"]), classes=run.classes)
     fingerprint = weights_fingerprint(classifier.module)
-    if fingerprint != found["fingerprint"]:
+    if fingerprint != recorded["fingerprint"]:
         raise ModelError(
-            f"Expected the weights that {run.path} was made with ({found['fingerprint']}), got {fingerprint} from "
+            f"Expected the weights that {run.path} was made with ({recorded['fingerprint']}), got {fingerprint} from "
             f"{spec.model}; name the same model with --model"
         )
     outputs = [list(outputs) for outputs in classifier.mapping.outputs]
-    if outputs != found.get("outputs", outputs):
+    if outputs != recorded.get("outputs", outputs):
         raise ModelError(f"Expected the classes of {run.path} to map to the same outputs; {spec.mapping} has changed")
     return classifier
 

@@ -45,13 +45,13 @@ def check_sanity(path: Path, check: SanityCheck, progress: Progress = silent) ->
     methods = {name: _options(run, name) for name in check.methods or (run.record["config"]["method"],)}
     classifier = model_of_run(run, check.model)
     images = _images(run, classifier, check.samples)
-    names, found = _compare(classifier, images, methods, check, progress)
+    names, comparisons = _compare(classifier, images, methods, check, progress)
     record = {
         "samples": len(images),
         "seed": check.seed,
         "randomised_down_to": names,
         "rule": f"maps hardly change: mean rank correlation of {ALIKE} or more after half of the stages",
-        "methods": {name: _curve(*found[name]) for name in methods},
+        "methods": {name: _curve(*comparisons[name]) for name in methods},
     }
     folder = run.path / layout.REPORT
     write_json(folder / "sanity.json", record)
@@ -124,7 +124,7 @@ def _compare(
     with torch.inference_mode():
         class_ids = predicted(classifier.class_logits(classifier.module(images)))
     names: list[str] = []
-    found: dict[str, tuple[list[Maps], list[Maps]]] = {name: ([], []) for name in methods}
+    comparisons: dict[str, tuple[list[Maps], list[Maps]]] = {name: ([], []) for name in methods}
     original = {name: _maps(classifier, name, options, images, class_ids, check) for name, options in methods.items()}
     with stretch(progress, "randomising", check.stages):
         for stage, module in _stages(classifier, check):
@@ -132,10 +132,10 @@ def _compare(
             changed = replace(classifier, module=module)
             for name, options in methods.items():
                 maps = _maps(changed, name, options, images, class_ids, check)
-                for values, measure in zip(found[name], (rank_correlation, structural_similarity), strict=True):
+                for values, measure in zip(comparisons[name], (rank_correlation, structural_similarity), strict=True):
                     values.append(measure(original[name], maps))
             progress(Advanced())
-    return names, found
+    return names, comparisons
 
 
 def _stages(classifier: Classifier, check: SanityCheck) -> Iterator[tuple[str, torch.nn.Module]]:

@@ -98,24 +98,24 @@ def intervene(
         ImageError: its image cannot be read, or is another than the run saw.
     """
     row, slot, class_id = target["sample"], target["slot"], target["class_id"]
-    found = read_input(run, classifier, row, target["digest"])
-    size = found.image.shape[1]
+    entry = read_input(run, classifier, row, target["digest"])
+    size = entry.image.shape[1]
     rng = np.random.default_rng([asked.seed, row, slot])
     stored = run.maps(row, row + 1)[0, slot].astype(np.float32)
     heat = upsample(np.maximum(stored, 0), View(0, 0, size, size), size, size)
-    others = choose_backgrounds(backgrounds, class_id, row, rng)
-    changed = change(found.image, heat, _object(run, found, class_id), others, asked.fill, rng)
-    whole, *answers = class_probabilities(classifier, [found.image, *changed.inputs()], class_id, asked.batch_size)
+    chosen = choose_backgrounds(backgrounds, class_id, row, rng)
+    changed = change(entry.image, heat, _object(run, entry, class_id), chosen, asked.fill, rng)
+    whole, *answers = class_probabilities(classifier, [entry.image, *changed.inputs()], class_id, asked.batch_size)
     return changed.drops(float(whole), np.array(answers))
 
 
-def _object(run: Run, found: Input, class_id: int) -> Region | None:
+def _object(run: Run, entry: Input, class_id: int) -> Region | None:
     """The target's object with its rim at the network's input; None where none is known, or seen."""
-    mask = known_objects(run, found).mask
+    mask = known_objects(run, entry).mask
     if mask is None:
         return None
-    seen = at_input(object_with_rim(mask, class_id), found.view, found.image.shape[1])
-    return widened(seen) if seen.any() else None
+    region = at_input(object_with_rim(mask, class_id), entry.view, entry.image.shape[1])
+    return widened(region) if region.any() else None
 
 
 def _effect(drops: Drops) -> dict[str, Any]:

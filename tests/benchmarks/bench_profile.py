@@ -120,6 +120,6 @@ def _score(maps: NDArray[np.float32], sample: Sample, view: View, size: tuple[in
         mask = read_mask(sample, MASK_KIND, size, len(VOC_CLASSES))
     class_ids = np.arange(SLOTS)
     with clock("upsample and score"):
-        score(Scene.seen(maps, view, mask, class_ids))
+        score(Scene.of(maps, view, mask, class_ids))
     with clock("shift null"):
         shift_null(Placed.of(maps, view, mask, class_ids, size))

@@ -78,8 +78,8 @@ def cluster_targets(
     if gathered:
         target, vectors = (np.concatenate(columns) for columns in zip(*gathered, strict=True))
         del gathered
-        for class_id, own in by_class(evidence.class_id[target]):
-            labels[target[own]] = _cluster_class(class_id, vectors[own], clusterings)
+        for class_id, places in by_class(evidence.class_id[target]):
+            labels[target[places]] = _cluster_class(class_id, vectors[places], clusterings)
         del vectors
     assigned = [
         _assign(target, vectors, evidence.class_id[target], labels[target], clusterings)
@@ -111,10 +111,10 @@ def _selected(
     """Positions [m] and vectors [m, D], part by part, of wanted targets with something under their heat."""
     keys = _key(evidence.sample, evidence.slot)
     for sample, slot, under in parts:
-        own = _key(sample, slot)
-        target = np.searchsorted(keys, own)
+        part_keys = _key(sample, slot)
+        target = np.searchsorted(keys, part_keys)
         there = target < len(keys)
-        there[there] = keys[target[there]] == own[there]
+        there[there] = keys[target[there]] == part_keys[there]
         there[there] = wanted[target[there]]
         there[there] = np.isfinite(under[there]).all(axis=1) & under[there].any(axis=1)
         yield target[there], under[there]
@@ -178,9 +178,9 @@ def _assign(
 ) -> Members:
     """Members of one part: those that were clustered keep their labels."""
     cluster, distance = np.full(len(target), NONE, np.int32), np.full(len(target), np.nan, np.float32)
-    for own_class, own in by_class(class_id):
+    for own_class, places in by_class(class_id):
         if own_class in clusterings:
-            cluster[own], distance[own] = _nearest(vectors[own], labels[own], clusterings[own_class])
+            cluster[places], distance[places] = _nearest(vectors[places], labels[places], clusterings[own_class])
     return Members(target, cluster, distance)
 
 
@@ -193,8 +193,8 @@ def _nearest(
     least = distances.min(axis=1)
     cluster = np.where(labels == _NOT_DRAWN, np.where(least <= clustering.reach[nearest], nearest, NONE), labels)
     # A member may lie nearer to another cluster's middle than to its own.
-    own = np.take_along_axis(distances, np.maximum(cluster, 0)[:, None], axis=1)[:, 0]
-    return cluster, np.where(cluster > NONE, own, least)
+    member_distance = np.take_along_axis(distances, np.maximum(cluster, 0)[:, None], axis=1)[:, 0]
+    return cluster, np.where(cluster > NONE, member_distance, least)
 
 
 def _joined(parts: list[Members]) -> Members:

@@ -156,11 +156,11 @@ class _Tested:
 
 def _cards(members: Members, evidence: Evidence) -> Iterator[_Card]:
     votes = np.isin(members.target, representatives(evidence), assume_unique=True)
-    for class_id, own in by_class(evidence.class_id[members.target]):
-        cluster, voting = members.cluster[own], votes[own]
+    for class_id, places in by_class(evidence.class_id[members.target]):
+        cluster, voting = members.cluster[places], votes[places]
         for number in range(cluster.max() + 1):
-            inside = own[cluster == number]
-            inside_voting, outside_voting = (own[voting & (cluster == number)], own[voting & (cluster != number)])
+            inside = places[cluster == number]
+            inside_voting, outside_voting = places[voting & (cluster == number)], places[voting & (cluster != number)]
             yield _Card(
                 class_id,
                 number,
@@ -178,7 +178,7 @@ def _exact(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _counts(card: _Card, evidence: Evidence) -> tuple[int, int, int, int]:
     """Off-object targets and all, in the cluster and in the rest of the class, among those whose object is known."""
-    inside, outside = (own[evidence.known[own]] for own in (card.inside, card.outside))
+    inside, outside = (targets[evidence.known[targets]] for targets in (card.inside, card.outside))
     return int(evidence.off[inside].sum()), len(inside), int(evidence.off[outside].sum()), len(outside)
 
 
@@ -247,11 +247,11 @@ def _over_represented(cards: list[_Card], evidence: Evidence, fdr: float) -> lis
 
 def _value_counts(card: _Card, evidence: Evidence) -> Iterator[dict[str, Any]]:
     for attribute, (codes, values) in evidence.attributes.items():
-        inside, outside = (codes[own][codes[own] >= 0] for own in (card.inside, card.outside))
+        inside, outside = (codes[targets][codes[targets] >= 0] for targets in (card.inside, card.outside))
         if len(values) <= MOST_VALUES and len(inside) and len(outside):
-            own, others = (np.bincount(part, minlength=len(values)) for part in (inside, outside))
-            for code in np.flatnonzero(own + others):  # those it has none of were looked at too
-                counts = int(own[code]), len(inside), int(others[code]), len(outside)
+            members, rest = (np.bincount(part, minlength=len(values)) for part in (inside, outside))
+            for code in np.flatnonzero(members + rest):  # those it has none of were looked at too
+                counts = int(members[code]), len(inside), int(rest[code]), len(outside)
                 yield {"attribute": attribute, "value": values[code], "counts": counts}
 
 

@@ -159,9 +159,9 @@ def _cell_p(heat: Heat, votes: Votes) -> NDArray[np.float64]:
 
 def _large(heat: Heat, votes: Votes, least: float) -> NDArray[np.bool_]:
     """[C, 64] whether a cell is hot by `least` more often than in other classes, and often for its class; see above."""
-    own = votes.images[:, None]
-    share = _ratio(heat.shows, own)
-    excess = share - _ratio(heat.shows.sum(axis=0) - heat.shows, len(votes.rows) - own)
+    images = votes.images[:, None]
+    share = _ratio(heat.shows, images)
+    excess = share - _ratio(heat.shows.sum(axis=0) - heat.shows, len(votes.rows) - images)
     return np.asarray((excess >= least) & (share > TIMES * share.mean(axis=1, keepdims=True)), bool)
 
 
@@ -200,15 +200,15 @@ def _contrasts(spots: list[Spot], heat: Heat, votes: Votes, of_classes: NDArray[
     return Contrasts(class_id, shows, of, expected, p, _q_among(p, of_classes), low, high)
 
 
-def _count(hot: NDArray[np.bool_], own: slice) -> tuple[int, int]:
-    return int(np.count_nonzero(hot[own])), int(np.count_nonzero(hot))
+def _count(hot: NDArray[np.bool_], members: slice) -> tuple[int, int]:
+    return int(np.count_nonzero(hot[members])), int(np.count_nonzero(hot))
 
 
 def _tell(spot: Spot, contrasts: Contrasts, i: int, heat: Heat, votes: Votes, classes: tuple[str, ...]) -> Told:
     c, box = spot.class_id, spot.box
     there = heat.total[:, spot.cells].sum(axis=1)
-    own, others = there[c] / votes.images[c], (there.sum() - there[c]) / (len(votes.rows) - votes.images[c])
-    heat_there = {"heat": float(own), "heat_of_others": float(others)}
+    of_class, of_rest = there[c] / votes.images[c], (there.sum() - there[c]) / (len(votes.rows) - votes.images[c])
+    heat_there = {"heat": float(of_class), "heat_of_others": float(of_rest)}
     details = {"box": list(box), "cells": np.flatnonzero(spot.cells).tolist(), **heat_there}
     subject = "x {:.0f}-{:.0f} %, y {:.0f}-{:.0f} %".format(*(100 * box[k] for k in (0, 2, 1, 3)))
     place = f"{where_cells_lie(spot.cells)} ({subject})"

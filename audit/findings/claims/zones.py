@@ -125,8 +125,8 @@ def _class_means(values: NDArray[np.floating], votes: Votes) -> NDArray[np.float
 
 def _interval(evidence: Evidence, votes: Votes, heat: NDArray[np.floating], class_id: int) -> dict[str, float]:
     """Of the class's mean heat in a zone, from heat [r]."""
-    own = votes.of_class(class_id)
-    low, high = mean_interval(heat[own, None], evidence.image[votes.rows[own]])
+    members = votes.of_class(class_id)
+    low, high = mean_interval(heat[members, None], evidence.image[votes.rows[members]])
     return {"heat_low": float(low[0]), "heat_high": float(high[0])}
 
 
@@ -134,8 +134,8 @@ def zone_shares(evidence: Evidence, rows: NDArray[np.int64]) -> tuple[NDArray[np
     """Shares of the heat, and of what was seen, that lie off the object in each zone; each [r, 8]."""
     heat = np.empty((len(rows), len(ZONES)), np.float32)
     area = np.empty_like(heat)
-    for block, hot, seen in frames(evidence, rows):
-        heat[block], area[block] = hot @ _CELLS, seen @ _CELLS
+    for block, cell_heat, cell_area in frames(evidence, rows):
+        heat[block], area[block] = cell_heat @ _CELLS, cell_area @ _CELLS
     return heat, area
 
 

@@ -137,8 +137,8 @@ def test_changes_keep_the_object_on_other_backgrounds_and_take_it_from_its_own(r
     heat = np.where(block(slice(18, 21), slice(18, 22)), 1.0, 0.1)
     others = [image_of(rng) for _ in range(4)]
     made = change(image, heat, kept, others, "mean", rng)
-    assert [len(own) for own in (made.hot, made.random, made.object, made.others)] == [1, 3, 1, 4]
-    for background, other in zip(made.others, others, strict=True):
+    assert [len(own) for own in (made.hot, made.random, made.object, made.swaps)] == [1, 3, 1, 4]
+    for background, other in zip(made.swaps, others, strict=True):
         np.testing.assert_array_equal(background[:, kept], image[:, kept])
         shift = image[:, ~kept].mean(axis=1) - other.reshape(3, -1).mean(axis=1)
         np.testing.assert_allclose(background[:, ~kept], other[:, ~kept] + shift[:, None], atol=1e-5)
@@ -147,13 +147,13 @@ def test_changes_keep_the_object_on_other_backgrounds_and_take_it_from_its_own(r
     assert len(list(made.inputs())) == 9
     drops = made.drops(0.9, np.arange(9) / 10)
     assert drops.hot.tolist() == [0.9]
-    assert drops.others == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert drops.swaps == pytest.approx([0.4, 0.3, 0.2, 0.1])
 
 
 def test_where_no_object_is_known_only_the_hot_region_is_held_against_random_ones(rng: np.random.Generator) -> None:
     heat = np.where(block(slice(18, 21), slice(18, 22)), 1.0, 0.1)
     made = change(image_of(rng), heat, None, [], "patch", rng)
-    assert (len(made.hot), len(made.random), made.object, made.others) == (1, 3, [], [])
+    assert (len(made.hot), len(made.random), made.object, made.swaps) == (1, 3, [], [])
     drops = made.drops(0.9, np.array([0.1, 0.9, 0.9, 0.9]))
     assert drops.reliance == pytest.approx(0.8)
     assert np.isnan(drops.mean("object"))
@@ -164,7 +164,7 @@ def test_where_no_object_is_known_only_the_hot_region_is_held_against_random_one
 
 def test_an_object_that_fills_the_view_has_no_background_to_change(rng: np.random.Generator) -> None:
     made = change(image_of(rng), np.ones((SIDE, SIDE)), np.ones((SIDE, SIDE), bool), [image_of(rng)], "mean", rng)
-    assert (made.hot, made.random, made.others) == ([], [], [])
+    assert (made.hot, made.random, made.swaps) == ([], [], [])
 
 
 def drops_of(others: list[float], hot: float = 0.0, random: float = 0.0, without_object: float = 0.9) -> Drops:

@@ -112,7 +112,7 @@ def test_found_claims_stand_with_sureness_interval_and_outcome(page: Page) -> No
 def test_confirmed_claims_come_first_and_broader_zones_in_short(claimed: Path) -> None:
     report = gather_report(Run.open(claimed), 12)
     assert [shown.claim.subject for shown in report.claims[:2]] == ["x 88-100 %", "bottom-right corner"]
-    assert [claim.subject for claim in report.others] == ["lower half"]
+    assert [claim.subject for claim in report.unpictured] == ["lower half"]
 
 
 def test_a_spot_is_shown_by_the_targets_with_most_heat_in_it_and_the_mean_heat(claimed: Path) -> None:
@@ -178,7 +178,7 @@ def test_checks_of_the_method_are_told(tmp_path: Path) -> None:
 def test_most_bounds_what_is_shown_with_pictures(claimed: Path) -> None:
     report = gather_report(Run.open(claimed), 1)
     assert (len(report.claims), len(report.targets)) == (1, 1)
-    assert report.found == len(Findings(Run.open(claimed)).standing_claims())
+    assert report.claim_count == len(Findings(Run.open(claimed)).standing_claims())
     none = gather_report(Run.open(claimed), 0)
     assert (len(none.claims), len(none.targets)) == (0, 0)
 

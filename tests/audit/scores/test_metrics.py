@@ -151,7 +151,7 @@ def test_the_peak_is_the_first_of_several_in_reading_order() -> None:
 def test_a_scene_is_cut_to_the_pixels_that_were_seen_and_keeps_no_negative_heat(rng: np.random.Generator) -> None:
     maps = rng.random((2, 6, 6)).astype(np.float16) - np.float16(0.5)
     mask = rng.integers(-1, 3, (40, 60)).astype(np.int16)
-    seen = Scene.seen(maps, View(11, 2, 46, 37), mask, np.array([1, 0]))
+    seen = Scene.of(maps, View(11, 2, 46, 37), mask, np.array([1, 0]))
     np.testing.assert_array_equal(seen.mask, mask[2:37, 11:46])
     for row, column in np.ndindex(35, 35):
         for slot in range(2):

@@ -50,7 +50,7 @@ def test_a_pseudo_mask_has_the_iou_that_the_counts_promise_at_its_threshold(
 ) -> None:
     maps, class_ids, view = maps_of(rng), np.array([1, 0, 3]), View(0, 0, 34, 21)
     mask = rng.integers(-1, 5, SIZE).astype(np.int16)
-    counts = Scene.seen(maps, view, mask, class_ids).confusion(np.ones(3, bool))
+    counts = Scene.of(maps, view, mask, class_ids).confusion(np.ones(3, bool))
     found = pseudo_mask(maps, class_ids, view, SIZE, level / 256)
     ious = oracles.class_ious(oracles.confusion_matrix([(mask, found)], 4))
     np.testing.assert_allclose(class_iou_curves(counts, 4)[:, level], ious)

@@ -193,7 +193,7 @@ def test_one_target_is_changed_as_it_is_described(plan: Plan) -> None:
     classifier = classifier_of(plan)
     target = next(row for row in with_files(plan.run, all_targets(plan.run)) if row["class"] == "red")
     drops = intervene(plan.run, classifier, Verification(fill="mean"), target, [])
-    assert len(drops.others) == 0
+    assert len(drops.swaps) == 0
     assert drops.mean("object") == pytest.approx(drops.probability - 1 / (3 + np.exp(3)), abs=0.01)
 
 
