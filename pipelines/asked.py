@@ -33,7 +33,7 @@ class Verification:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        from audit.interventions.removals import FILLS
+        from audit.interventions import FILLS
 
         _refuse_none(targets=self.targets, batch_size=self.batch_size)
         if self.fill not in FILLS:

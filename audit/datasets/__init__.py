@@ -1,9 +1,11 @@
-"""Image collections as manifests: readers for VOC, COCO, folders and tables, and the names of classes."""
+"""Image collections as manifests: readers, what a sample's image and objects are, and the names of classes."""
 
 from audit.datasets.classes import VOC_CLASSES, ClassMapping, map_classes
 from audit.datasets.coco import read_coco
+from audit.datasets.decoding import Readable, Unreadable, decode_sample
 from audit.datasets.folder import read_folder
-from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, Track, manifest_length, storable_path
+from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, manifest_length, storable_path
+from audit.datasets.objects import Objects, has_objects, read_objects
 from audit.datasets.table import read_table
 from audit.datasets.voc import read_voc
 
@@ -13,12 +15,17 @@ __all__ = [
     "Box",
     "ClassMapping",
     "Manifest",
+    "Objects",
+    "Readable",
     "Sample",
-    "Track",
+    "Unreadable",
+    "decode_sample",
+    "has_objects",
     "manifest_length",
     "map_classes",
     "read_coco",
     "read_folder",
+    "read_objects",
     "read_table",
     "read_voc",
     "storable_path",

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
 from audit.errors import ImageError, TransientError
-from audit.images.reading import MAX_PIXELS, decode_image, difference_hash, read_bytes
-from audit.images.views import Fit, View
+from audit.images import MAX_PIXELS, Fit, View, decode_image, difference_hash, read_bytes
 
 
 @dataclass(frozen=True)

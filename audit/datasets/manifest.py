@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audit.errors import ManifestError
-
-Track = Callable[[Iterable[Any]], Iterable[Any]]
 
 MASK_KINDS = ("index", "binary")
 """`index`: pixel value 0 is background, 255 void, i + 1 class i (PASCAL VOC). `binary`: non-zero is the one label."""

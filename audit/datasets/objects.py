@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
 from audit.errors import MaskError, TransientError
-from audit.images.masks import draw_boxes, read_mask
+from audit.images import draw_boxes, read_mask
 
 
 @dataclass(frozen=True)

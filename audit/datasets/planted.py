@@ -27,7 +27,7 @@ from PIL import Image
 from scipy import ndimage
 
 from audit.errors import ManifestError
-from audit.images.masks import write_index_png
+from audit.images import write_index_png
 from audit.progress import Progress, silent, tracked
 
 Split = Literal["train", "test"]

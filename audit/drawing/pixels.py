@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 from skimage.color import lab2rgb
 
-from audit.images.views import View, upsample
+from audit.images import View, upsample
 
 _Pixel = TypeVar("_Pixel", np.uint8, np.bool_)
 

@@ -17,9 +17,7 @@ from audit.datasets.manifest import Manifest, Sample
 from audit.datasets.objects import read_objects
 from audit.drawing.pixels import draw_contour, enlarge, overlay, resize_mask, scale_view, shrink, thumbnail, tint
 from audit.errors import AuditError
-from audit.images.masks import object_mask
-from audit.images.reading import decode_image, read_bytes
-from audit.images.views import View
+from audit.images import View, decode_image, object_mask, read_bytes
 from audit.segmentation import pseudo_mask
 from audit.store import Run, layout
 

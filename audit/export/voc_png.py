@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import RunError
-from audit.images.masks import write_index_png
-from audit.images.views import View
+from audit.images import View, write_index_png
 from audit.progress import Progress, silent, tracked
 from audit.segmentation import pseudo_mask
 from audit.store import Run, Shard

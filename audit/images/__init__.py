@@ -1,1 +1,21 @@
 """Images: bytes to upright RGB, masks, and views, that is, which box of an image the network saw."""
+
+from audit.images.ahead import map_ahead
+from audit.images.masks import draw_boxes, object_mask, read_mask, write_index_png
+from audit.images.reading import MAX_PIXELS, decode_image, difference_hash, read_bytes
+from audit.images.views import Fit, View, upsample
+
+__all__ = [
+    "MAX_PIXELS",
+    "Fit",
+    "View",
+    "decode_image",
+    "difference_hash",
+    "draw_boxes",
+    "map_ahead",
+    "object_mask",
+    "read_bytes",
+    "read_mask",
+    "upsample",
+    "write_index_png",
+]

@@ -1,1 +1,21 @@
 """Interventions: what is taken away from an image, which targets are tried, and what the answers say."""
+
+from audit.interventions.outcomes import Drops, claim_outcomes, outcome
+from audit.interventions.removals import FILLS, Region, at_input, change, object_with_rim, widened
+from audit.interventions.suspects import draw_suspects, with_files
+from audit.interventions.tried import Tried
+
+__all__ = [
+    "FILLS",
+    "Drops",
+    "Region",
+    "Tried",
+    "at_input",
+    "change",
+    "claim_outcomes",
+    "draw_suspects",
+    "object_with_rim",
+    "outcome",
+    "widened",
+    "with_files",
+]

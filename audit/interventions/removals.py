@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
+from audit.images import View
 from audit.images.masks import VOID
-from audit.images.views import View
 from audit.interventions.outcomes import Drops
 from audit.scores.faithfulness import Image, impute
 

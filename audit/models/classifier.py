@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from audit.datasets.classes import ClassMapping
 from audit.errors import ModelError
-from audit.images.views import Fit
+from audit.images import Fit
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 """How outputs become probabilities: `softmax` for one class an image, `sigmoid` for a multi-label classifier; `none`

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from audit.images.views import Fit
+from audit.images import Fit
 from audit.models.classifier import Preprocessing
 
 _CHANNELS = (16, 24, 48, 48, 64, 64, 96)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from audit.datasets.classes import VOC_CLASSES, map_classes
 from audit.errors import ModelError
-from audit.images.views import Fit
+from audit.images import Fit
 from audit.models.classifier import ACTIVATIONS, Classifier, Preprocessing
 from audit.models.layers import find_target_layer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.images.views import View
+from audit.images import View
 from audit.scores.faithfulness import centre_map
 from audit.scores.placed import GRID, Placed, cell_shares, coverage
 from audit.store.layout import CELLS

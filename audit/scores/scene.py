@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.images.views import View, upsample
+from audit.images import View, upsample
 from audit.scores.histograms import Confusion, confusion, inside_outside, quantise
 from audit.scores.localization import TOLERANCE_PX, energy_inside, peak_pixel, pointing_hit
 from audit.scores.overlap import iou_curve

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
 from audit.datasets.objects import Objects, read_objects
-from audit.images.ahead import map_ahead
-from audit.images.views import View
+from audit.images import View, map_ahead
 from audit.scores import Confusion, ConfusionPool, Scene, Scores, score
 from audit.scores.placed import Placed
 from audit.scores.placement import by_cell, centre_energy, on_other_classes, peak_distance

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.images.views import View, upsample
+from audit.images import View, upsample
 
 
 def pseudo_mask(

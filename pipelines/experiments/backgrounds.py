@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audit.datasets.objects import Objects, read_objects
+from audit.datasets import Objects, read_objects
 from audit.errors import ImageError
-from audit.interventions.removals import Region, at_input, widened
+from audit.interventions import Region, at_input, widened
 from audit.models import Classifier
 from audit.scores.faithfulness import Image, impute
 from audit.store import Run

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from audit.attribution import make_method
 from audit.drawing.pixels import overlay, shrink
 from audit.errors import AuditError, ModelError
-from audit.images.reading import MAX_PIXELS, decode_image, read_bytes
-from audit.images.views import View
+from audit.images import MAX_PIXELS, View, decode_image, read_bytes
 from audit.models import Classifier
 from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically

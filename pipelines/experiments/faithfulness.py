@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from audit.attribution.taps import evaluating
 from audit.errors import ImageError, RunError
-from audit.images.views import View, upsample
+from audit.images import View, upsample
 from audit.models import Classifier
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.scores.faithfulness import (

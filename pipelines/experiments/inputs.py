@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audit.datasets.decoding import Unreadable, decode_sample
-from audit.datasets.manifest import Manifest, Sample
+from audit.datasets import Manifest, Sample, Unreadable, decode_sample
 from audit.errors import ImageError
-from audit.images.views import View
+from audit.images import View
 from audit.models import Classifier
 from audit.scores.faithfulness import Image
 from audit.store import Run, Shard, layout

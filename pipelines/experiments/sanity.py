@@ -16,8 +16,7 @@ from torch import Tensor
 from audit.attribution import make_method
 from audit.attribution.method import predicted
 from audit.attribution.sanity import randomise_from_top, rank_correlation, structural_similarity
-from audit.datasets.decoding import Readable, Unreadable, decode_sample
-from audit.datasets.manifest import Manifest
+from audit.datasets import Manifest, Readable, Unreadable, decode_sample
 from audit.errors import ModelError, RunError
 from audit.models import Classifier
 from audit.progress import Advanced, Progress, silent, stretch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,20 @@ import pandas as pd
 from audit.attribution.taps import evaluating
 from audit.errors import ImageError, RunError
 from audit.findings import Effect, Findings, Outcome
-from audit.images.views import View, upsample
-from audit.interventions.outcomes import Drops, claim_outcomes, outcome
-from audit.interventions.removals import Region, at_input, change, object_with_rim, widened
-from audit.interventions.suspects import draw_suspects, with_files
-from audit.interventions.tried import Tried
+from audit.images import View, upsample
+from audit.interventions import (
+    Drops,
+    Region,
+    Tried,
+    at_input,
+    change,
+    claim_outcomes,
+    draw_suspects,
+    object_with_rim,
+    outcome,
+    widened,
+    with_files,
+)
 from audit.models import Classifier
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run
@@ -68,18 +78,7 @@ def verify(
     """
     if classifier.activation == "none":
         raise RunError(f"Expected probabilities to verify, but the outputs of {run.path} are other values (none)")
-    effects, failed = [], []
-    with evaluating(classifier.module), stretch(progress, "verifying", len(targets)):
-        backgrounds = gather_backgrounds(run, classifier, set(targets["class_id"].tolist()), asked.seed)
-        for target in with_files(run, targets):
-            try:
-                drops = intervene(run, classifier, asked, target, backgrounds)
-            except ImageError as error:
-                failed.append({"id": target["id"], "reason": str(error)})
-                progress(Advanced(failed=1))
-                continue
-            effects.append({**target, **_effect(drops)})
-            progress(Advanced())
+    effects, failed = Trials(run, classifier, asked).on(targets, progress)
     if not effects:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
     table, findings = pd.DataFrame(effects), Findings(run)
@@ -89,33 +88,56 @@ def verify(
     return _record(asked, table, outcomes, failed)
 
 
-def intervene(
-    run: Run, classifier: Classifier, asked: Verification, target: Mapping[str, Any], backgrounds: list[Background]
-) -> Drops:
-    """What interventions do to one target's probability.
+@dataclass(frozen=True)
+class Trials:
+    """Interventions on targets of a run, by the classifier that the run was made with."""
 
-    Raises:
-        ImageError: its image cannot be read, or is another than the run saw.
-    """
-    row, slot, class_id = target["sample"], target["slot"], target["class_id"]
-    entry = read_input(run, classifier, row, target["digest"])
-    size = entry.image.shape[1]
-    rng = np.random.default_rng([asked.seed, row, slot])
-    stored = run.maps(row, row + 1)[0, slot].astype(np.float32)
-    heat = upsample(np.maximum(stored, 0), View(0, 0, size, size), size, size)
-    chosen = choose_backgrounds(backgrounds, class_id, row, rng)
-    changed = change(entry.image, heat, _object(run, entry, class_id), chosen, asked.fill, rng)
-    whole, *answers = class_probabilities(classifier, [entry.image, *changed.inputs()], class_id, asked.batch_size)
-    return changed.drops(float(whole), np.array(answers))
+    run: Run
+    classifier: Classifier
+    asked: Verification
 
+    def on(
+        self, targets: pd.DataFrame, progress: Progress = silent
+    ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+        """What they do to each target, and the targets whose image cannot be read, with the reason."""
+        effects, failed = [], []
+        with evaluating(self.classifier.module), stretch(progress, "verifying", len(targets)):
+            class_ids = set(targets["class_id"].tolist())
+            backgrounds = gather_backgrounds(self.run, self.classifier, class_ids, self.asked.seed)
+            for target in with_files(self.run, targets):
+                try:
+                    effects.append({**target, **_effect(self.intervene(target, backgrounds))})
+                    progress(Advanced())
+                except ImageError as error:
+                    failed.append({"id": target["id"], "reason": str(error)})
+                    progress(Advanced(failed=1))
+        return effects, failed
 
-def _object(run: Run, entry: Input, class_id: int) -> Region | None:
-    """The target's object with its rim at the network's input; None where none is known, or seen."""
-    mask = known_objects(run, entry).mask
-    if mask is None:
-        return None
-    region = at_input(object_with_rim(mask, class_id), entry.view, entry.image.shape[1])
-    return widened(region) if region.any() else None
+    def intervene(self, target: Mapping[str, Any], backgrounds: list[Background]) -> Drops:
+        """What interventions do to one target's probability.
+
+        Raises:
+            ImageError: its image cannot be read, or is another than the run saw.
+        """
+        row, slot, class_id = target["sample"], target["slot"], target["class_id"]
+        entry = read_input(self.run, self.classifier, row, target["digest"])
+        size = entry.image.shape[1]
+        rng = np.random.default_rng([self.asked.seed, row, slot])
+        stored = self.run.maps(row, row + 1)[0, slot].astype(np.float32)
+        heat = upsample(np.maximum(stored, 0), View(0, 0, size, size), size, size)
+        chosen = choose_backgrounds(backgrounds, class_id, row, rng)
+        changed = change(entry.image, heat, self._object(entry, class_id), chosen, self.asked.fill, rng)
+        inputs = [entry.image, *changed.inputs()]
+        whole, *answers = class_probabilities(self.classifier, inputs, class_id, self.asked.batch_size)
+        return changed.drops(float(whole), np.array(answers))
+
+    def _object(self, entry: Input, class_id: int) -> Region | None:
+        """The target's object with its rim at the network's input; None where none is known, or seen."""
+        mask = known_objects(self.run, entry).mask
+        if mask is None:
+            return None
+        region = at_input(object_with_rim(mask, class_id), entry.view, entry.image.shape[1])
+        return widened(region) if region.any() else None
 
 
 def _effect(drops: Drops) -> dict[str, Any]:

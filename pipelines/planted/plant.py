@@ -26,11 +26,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from audit.datasets import Manifest, Sample
+from audit.datasets import Manifest, Sample, has_objects, read_objects
 from audit.datasets.cues import NEEDS_OBJECTS, Bounds, paint_cue
-from audit.datasets.objects import has_objects, read_objects
 from audit.errors import AuditError, ImageError, ManifestError, TransientError
-from audit.images.reading import MAX_PIXELS, decode_image, read_bytes
+from audit.images import MAX_PIXELS, decode_image, read_bytes
 from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically
 from audit.store.tables import Rows, write_table

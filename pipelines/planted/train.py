@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from audit.datasets.decoding import Readable, decode_sample
-from audit.datasets.manifest import Manifest
+from audit.datasets import Manifest, Readable, decode_sample
 from audit.errors import ManifestError, ModelError
-from audit.images.ahead import map_ahead
-from audit.images.views import Fit
+from audit.images import Fit, map_ahead
 from audit.models import Preprocessing, build_architecture, save_checkpoint
 from audit.models.sources import CHECKPOINT_FORMAT, load_state
 from audit.models.training import fit

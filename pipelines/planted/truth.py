@@ -13,9 +13,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from audit.datasets import read_voc
-from audit.datasets.decoding import Unreadable, decode_sample
-from audit.datasets.manifest import Manifest, Sample
+from audit.datasets import Manifest, Sample, Unreadable, decode_sample, read_voc
 from audit.datasets.planted import PlantedSpec, read_truth
 from audit.errors import ImageError
 from audit.findings import ClassFinding, Findings

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from audit.attribution import Attribution, Method, choose_targets
 from audit.attribution.features import activation_under
 from audit.attribution.targets import role_of
-from audit.datasets.decoding import Readable, Unreadable, decode_sample
-from audit.datasets.manifest import Sample
-from audit.datasets.objects import Objects
-from audit.images.ahead import map_ahead
+from audit.datasets import Objects, Readable, Sample, Unreadable, decode_sample
+from audit.images import map_ahead
 from audit.scores.placed import Placed
 from audit.scores.scorer import Explained, Scorer, Targets, score_sample
 from audit.store.layout import FEATURES, SAMPLES, TARGETS

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from audit.attribution import Method, make_method
 from audit.attribution.targets import slot_count
-from audit.datasets.manifest import Manifest, manifest_length
+from audit.datasets import Manifest, manifest_length
 from audit.errors import RunError
 from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
 from audit.store import Run, layout

@@ -14,8 +14,7 @@ import torch
 from distributed import get_worker
 
 from audit.attribution import Method, make_method
-from audit.datasets.manifest import Manifest
-from audit.datasets.objects import read_objects
+from audit.datasets import Manifest, read_objects
 from audit.errors import AuditError, ModelError
 from audit.models import Execution, ModelSpec, load_classifier, weights_fingerprint
 from audit.scores.scorer import score_samples

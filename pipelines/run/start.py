@@ -46,13 +46,16 @@ class Audited:
 
     Attributes:
         run: as it lies on disk.
-        status: its account, of `pipelines.run.account.status_record`.
         summary: counts, curve, threshold and findings in short; empty where nothing was scored.
     """
 
     run: Run
-    status: dict[str, Any]
     summary: dict[str, Any]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """Its account."""
+        return status_record(self.run, check=False)
 
 
 def start(request: Request, progress: Progress = silent) -> Audited:
@@ -65,8 +68,8 @@ def start(request: Request, progress: Progress = silent) -> Audited:
         todo = sum(map(len, pending(run)))
         if todo:
             _audit_pending(plan, request.cluster, todo, progress)
-        summary = _flagged(run, request, anew=bool(todo)) if request.config.scored else {}
-    return Audited(run, status_record(run, check=False), summary)
+        summary = _flagged(run, request, bool(todo), progress) if request.config.scored else {}
+    return Audited(run, summary)
 
 
 def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> None:
@@ -78,14 +81,14 @@ def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Prog
         audit(replace(plan, task=task), client, progress)
 
 
-def _flagged(run: Run, request: Request, anew: bool) -> dict[str, Any]:
+def _flagged(run: Run, request: Request, anew: bool, progress: Progress) -> dict[str, Any]:
     """Findings of the run: those there are if nothing has changed, so that what was made of them stays."""
     findings = Findings(run)
     summary = findings.summary()
     asked_again = not anew and request.threshold is None and findings.rules() == request.rules
     if summary and asked_again and summary["samples"]["processed"] == run.account().processed:
         return summary
-    return flag(run, request.rules, request.threshold)
+    return flag(run, request.rules, request.threshold, progress)
 
 
 def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> bool:
@@ -100,15 +103,20 @@ def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> 
     """Score all finished shards again, then flag with the rules that the run was last flagged with."""
     run = Run.open(path)
     with run.locked():
-        shards = run.done()
-        if not shards:
-            raise RunError(f"{path} has no finished shard to score; finish it with `camaudit run`")
-        work = partial(rescore_shard, os.path.abspath(path))
-        with connect(cluster) as client, stretch(progress, "scoring", sum(map(len, shards))):
-            submit_all(client, shards, work, progress)
+        _score_again(run, cluster, progress)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
-        summary = flag(run, Findings(run).rules())
-    return Audited(run, status_record(run, check=False), summary)
+        summary = flag(run, Findings(run).rules(), progress=progress)
+    return Audited(run, summary)
+
+
+def _score_again(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
+    """Score the stored maps of all finished shards, on workers."""
+    shards = run.done()
+    if not shards:
+        raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
+    work = partial(rescore_shard, os.path.abspath(run.path))
+    with connect(cluster) as client, stretch(progress, "scoring", sum(map(len, shards))):
+        submit_all(client, shards, work, progress)
 
 
 def portable(spec: ModelSpec) -> ModelSpec:

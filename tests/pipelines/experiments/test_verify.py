@@ -26,7 +26,7 @@ from audit.store.tables import read_table, write_table
 from pipelines.experiments.backgrounds import choose_backgrounds, gather_backgrounds
 from pipelines.experiments.faithfulness import draw_targets
 from pipelines.experiments.random_weights import compare_with_random
-from pipelines.experiments.verify import Verification, intervene, verify, verify_run
+from pipelines.experiments.verify import Trials, Verification, verify, verify_run
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
 from pipelines.run.shard import Finished
@@ -192,7 +192,7 @@ def test_one_target_is_changed_as_it_is_described(plan: Plan) -> None:
     """The drop without the object, step by step, for the first red target."""
     classifier = classifier_of(plan)
     target = next(row for row in with_files(plan.run, all_targets(plan.run)) if row["class"] == "red")
-    drops = intervene(plan.run, classifier, Verification(fill="mean"), target, [])
+    drops = Trials(plan.run, classifier, Verification(fill="mean")).intervene(target, [])
     assert len(drops.swaps) == 0
     assert drops.mean("object") == pytest.approx(drops.probability - 1 / (3 + np.exp(3)), abs=0.01)
 
