@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterator
-from typing import Any, assert_never
+from typing import assert_never
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.text import Text
@@ -120,7 +120,7 @@ _COLUMNS = (
 
 
 class _RatedBars(Bars):
-    def get_renderables(self) -> Iterator[Any]:
+    def get_renderables(self) -> Iterator[RenderableType]:
         for task in self.tasks:
             task.fields["rate"] = f"{task.speed:.1f} /s" if task.speed else ""
         yield from super().get_renderables()

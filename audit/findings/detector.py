@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from audit.findings.gather import Gathered
@@ -51,7 +51,7 @@ class Detector:
         targets, off: masked targets that it was fitted to, and how many of them look off the object.
     """
 
-    model: Any
+    model: Pipeline
     threshold: float
     precision: float
     precision_interval: tuple[float, float]
@@ -164,7 +164,7 @@ def _drawn(
     return features[rows], off[rows], image[rows]
 
 
-def _model() -> Any:
+def _model() -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
 
 
@@ -189,7 +189,7 @@ def _flagged_by_other_folds(
     return flagged
 
 
-def _measured(model: Any, threshold: float, flagged: NDArray[np.bool_], off: NDArray[np.bool_]) -> Detector:
+def _measured(model: Pipeline, threshold: float, flagged: NDArray[np.bool_], off: NDArray[np.bool_]) -> Detector:
     right = int((flagged & off).sum())
     total = np.array([flagged.sum(), off.sum()])
     low, high = wilson_interval(np.array([right, right]), total)

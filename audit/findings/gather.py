@@ -151,7 +151,7 @@ def _read(run: Run, shard: Shard) -> _Part:
     )
 
 
-def _columns(scores: pa.Table, targets: pa.Table, looks: NDArray[Any], first: int) -> dict[str, NDArray[Any]]:
+def _columns(scores: pa.Table, targets: pa.Table, looks: NDArray[np.int64], first: int) -> dict[str, NDArray[Any]]:
     columns = {name: _array(targets[name]) for name in _TARGETS}
     columns |= {name: _array(scores[name]) for name in _SCORES}
     columns |= {name: _array(scores[name].cast(pa.float32())) for name in _FLAGS}
@@ -167,7 +167,7 @@ def _columns(scores: pa.Table, targets: pa.Table, looks: NDArray[Any], first: in
     }
 
 
-def _wrong(sample: NDArray[Any], rank: NDArray[Any], label: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _wrong(sample: NDArray[np.integer], rank: NDArray[np.integer], label: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """[n] whether the sample has labels, and none of them has the highest logit."""
     return np.isin(sample, sample[label]) & ~np.isin(sample, sample[label & (rank == 0)])
 
@@ -184,8 +184,8 @@ def _context(
     return {"target": place[there].astype(np.int64), **{name: _array(table[name])[there] for name in _CONTEXT}}
 
 
-def _keys(sample: NDArray[Any], slot: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray((sample.astype(np.int64) << 16) + slot)
+def _keys(sample: NDArray[np.integer], slot: NDArray[np.integer]) -> NDArray[np.int64]:
+    return (sample.astype(np.int64) << 16) + slot
 
 
 def _array(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from audit.drawing.targets import Picture
 from audit.scores import iou_curve
@@ -23,7 +24,7 @@ from dashboards.state import (
     show_notices,
     target_picture,
 )
-from dashboards.tables import Filters
+from dashboards.tables import Filters, Place
 
 _LABELS = {"agree": "Agree: off the object", "disagree": "Disagree", "unsure": "Unsure"}
 SENTENCE = 600
@@ -113,7 +114,7 @@ def _show_heading(context: Context, sample: Mapping[str, Any], target: Mapping[s
             st.button(label, disabled=not neighbour, on_click=_open, kwargs=opened)
 
 
-def _place(context: Context, finding: str) -> Any:
+def _place(context: Context, finding: str) -> Place | None:
     """Among the findings as they are filtered; among all if it is not one of those, as after a verdict."""
     sort, filters = choice("sort", "severity"), chosen_filters(context.log.latest())
     return context.tables.place(filters, sort, finding) or context.tables.place(Filters(), sort, finding)
@@ -155,7 +156,7 @@ def _show_pictures(context: Context, sample: Mapping[str, Any], target: Mapping[
             _show_array(pixels, picture, contour)
 
 
-def _show_array(pixels: Any, picture: Picture, contour: bool) -> None:
+def _show_array(pixels: NDArray[np.uint8] | None, picture: Picture, contour: bool) -> None:
     if pixels is None:
         st.caption("nothing to show")
     else:

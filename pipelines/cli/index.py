@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pipelines.cli.groups import Verb
 from pipelines.cli.printing import line
 from pipelines.terminal import TerminalProgress
+
+if TYPE_CHECKING:
+    from audit.datasets.manifest import Manifest
 
 index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
 
@@ -81,6 +84,6 @@ def index_table(
     _write(read_table(table, root=root, mask_kind=mask_kind, progress=TerminalProgress()), out)
 
 
-def _write(manifest: Any, out: Path) -> None:
+def _write(manifest: Manifest, out: Path) -> None:
     manifest.save(out)
     line(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,9 @@ from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically, write_json
 from pipelines.asked import Trial
 from pipelines.experiments.inputs import class_probabilities, read_input, read_targets
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ROAD_SHARES = (0.1, 0.3, 0.5, 0.7)
 MEASURES = {
@@ -252,7 +255,7 @@ def draw_curves(record: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, format="png", dpi=120)
 
 
-def _draw_curve(panel: Any, points: Sequence[Mapping[str, float]], name: str, colour: str, area: float) -> None:
+def _draw_curve(panel: Axes, points: Sequence[Mapping[str, float]], name: str, colour: str, area: float) -> None:
     shares = np.linspace(0, 1, len(points))
     mean, low, high = ([point[key] for point in points] for key in ("mean", "low", "high"))
     panel.plot(shares, mean, color=colour, label=f"{name} (area {area:.3f})")

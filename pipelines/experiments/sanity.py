@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -183,7 +183,7 @@ def _standard_error(values: Maps) -> float:
     return float(np.nanstd(values) / np.sqrt(np.isfinite(values).sum()))
 
 
-def _half(stages: Sequence[Any] | NDArray[Any]) -> int:
+def _half(stages: Sized) -> int:
     """The stage at which the upper half of them is randomised."""
     return (len(stages) + 1) // 2 - 1
 

@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -152,7 +151,7 @@ def _write(
     class_id: int,
     out: Path,
 ) -> None:
-    twins = [replace(sample, image=_absolute(sample.image), mask=_absolute(sample.mask)) for sample in samples]
+    twins = [_with_absolute_paths(sample) for sample in samples]
     images = {row: done.image for row, done in planted.items() if done.image}
     copies = (replace(twin, image=images.get(row, twin.image)) for row, twin in enumerate(twins))
     for name, listed in ((PLANTED, copies), (TWINS, iter(twins))):
@@ -163,8 +162,13 @@ def _write(
     write_table(out / TRUTH, truth.columns(), TRUTH_COLUMNS)
 
 
-def _absolute(path: str | None) -> Any:
-    return path if path is None or "://" in path else os.path.abspath(path)
+def _with_absolute_paths(sample: Sample) -> Sample:
+    mask = None if sample.mask is None else _absolute(sample.mask)
+    return replace(sample, image=_absolute(sample.image), mask=mask)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _truth_row(sample: Sample, done: _Planted, planting: Planting, class_id: int) -> dict[str, object]:

@@ -21,6 +21,7 @@ from audit.scores.scorer import score_samples
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
+from audit.store.tables import Column
 from pipelines.run.attribute import ReadObjects, ShardMaps, attribute_samples
 from pipelines.run.config import RunConfig
 
@@ -151,7 +152,7 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, A
     return counts
 
 
-def _rescored(run: Run, shard: Shard, samples: Any, targets: Any) -> dict[str, Any]:
+def _rescored(run: Run, shard: Shard, samples: dict[str, Column], targets: dict[str, Column]) -> dict[str, Any]:
     """The shard's scores; in `samples`, those with a mask that could not be read now are marked to be tried again."""
     manifest = run.manifest(shard)
     maps = run.maps(shard.start, shard.stop)
