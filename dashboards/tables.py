@@ -242,7 +242,7 @@ class RunTables:
         """Shards that ought to have a part."""
         if name in ("samples", "targets"):
             return self._done
-        if name == "scores" and not self.run.record.get("config", {}).get("scored", True):
+        if name == "scores" and not self.run.record["config"]["scored"]:
             return []
         return [index for index in self._done if name == "scores" or self.run.part("scores", index).exists()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -46,13 +47,13 @@ def show(context: Context) -> None:
 
 def _provenance(context: Context) -> str:
     record = context.run.record
-    model, config = record.get("model", {}), record.get("config", {})
+    config = record["config"]
     parts = {
-        "model": str(record.get("source", {}).get("model") or "").rpartition("/")[2],
-        "layer": model.get("layer"),
-        "method": config.get("method"),
-        "targets": ", ".join(config.get("roles", ())),
-        "begun": str(record.get("created", ""))[:16].replace("T", " ") + " UTC",
+        "model": Path(record["source"]["model"]).name,
+        "layer": record["model"]["layer"],
+        "method": config["method"],
+        "targets": ", ".join(config["roles"]),
+        "begun": record["created"][:16].replace("T", " ") + " UTC",
     }
     return " · ".join(f"{name} {value}" for name, value in parts.items() if value)
 

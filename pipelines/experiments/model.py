@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,16 @@ def model_of_run(run: Run, model: str | None = None) -> Classifier:
             f"{spec.model}; name the same model with --model"
         )
     outputs = [list(outputs) for outputs in classifier.mapping.outputs]
-    if outputs != recorded.get("outputs", outputs):
+    if outputs != recorded["outputs"]:
         raise ModelError(f"Expected the classes of {run.path} to map to the same outputs; {spec.mapping} has changed")
     return classifier
 
 
 def _recorded_spec(record: Mapping[str, Any]) -> ModelSpec:
     """`source` of run.json; JSON made lists of its tuples."""
-    source: dict[str, Any] = {field.name: record["source"].get(field.name) for field in fields(ModelSpec)}
-    source |= {name: tuple(value) for name, value in source.items() if isinstance(value, list)}
-    return ModelSpec(**source)
+    source: dict[str, Any] = record["source"]
+    lists = {name: tuple(value) for name, value in source.items() if isinstance(value, list)}
+    return ModelSpec(**{**source, **lists})
 
 
 def _named_again(spec: ModelSpec, model: str | None, path: Path) -> ModelSpec:

@@ -144,7 +144,7 @@ def _tell_resumed(run: Run, resumed: bool, stale: str | None, progress: Progress
 
 def _tell_cost(run: Run, todo: int, progress: Progress) -> None:
     """Tell what is to come: the passes, where an image takes more than one, and the bytes of the maps."""
-    cost = run.record.get("cost", {"forward": 1, "backward": 0})
+    cost = run.record["cost"]
     if sum(cost.values()) > 1:
         progress(Noted(cost_line(run.record["config"]["method"], cost, todo)))
     progress(Noted(maps_line(maps_record(run))))
