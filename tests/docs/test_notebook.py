@@ -55,3 +55,9 @@ def test_there_is_a_picture_and_the_file_is_small() -> None:
     pictures = [kind for cell in CODE for output in cell["outputs"] for kind in output.get("data", {})]
     assert any(kind.startswith("image/") for kind in pictures)
     assert PATH.stat().st_size < LARGEST
+
+
+def test_what_it_imports_of_the_project_is_there() -> None:
+    lines = "".join(line for cell in CODE for line in cell["source"] if line.startswith("from audit"))
+    assert lines
+    exec(lines, {})
