@@ -1,6 +1,14 @@
 """What can go wrong, in words a user can act on.
 
 Every message is one line: what was expected, what came, where, what to do.
+
+    AuditError
+    ├── ManifestError     a data set, a manifest, a table of it
+    ├── ImageError        one image: final, its sample fails
+    ├── MaskError         one mask or box: its sample has maps and no scores
+    ├── TransientError    one read or write: tried again
+    ├── ModelError        a model, its layer, its mapping of classes
+    └── RunError          a run directory, and what was asked of it
 """
 
 

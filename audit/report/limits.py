@@ -26,7 +26,7 @@ _ALWAYS = (
 def checks_of(run: Run) -> list[Note]:
     """Whether the maps depend on what the model has learnt, and where to find out."""
     name = shlex.quote(str(run.path))
-    sanity, null = (_report(run, file) for file in ("sanity.json", "null.json"))
+    sanity, null = (_checked(run, file) for file in ("sanity.json", "null.json"))
     notes = [_sanity_note(method, curve) for method, curve in sanity.get("methods", {}).items()]
     if not notes:
         notes.append(Note("Whether the maps change when the network is made random was not checked.", _sanity(name)))
@@ -125,7 +125,7 @@ def _sanity(name: str) -> str:
     return f"camaudit sanity {name}"
 
 
-def _report(run: Run, file: str) -> dict[str, Any]:
+def _checked(run: Run, file: str) -> dict[str, Any]:
     path = run.path / layout.REPORT / file
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return record

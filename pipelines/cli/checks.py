@@ -114,12 +114,12 @@ def _verify(run_path: Path, model: str | None, asked: Verification) -> dict[str,
 
 
 def _measure(run_path: Path, model: str | None, trial: Trial) -> tuple[dict[str, Any], tuple[Path, Path]]:
-    from pipelines.experiments.faithfulness import draw_targets, measure_run, write_report
+    from pipelines.experiments.faithfulness import draw_targets, measure_run, write_measures
 
     run, classifier = _opened(run_path, model)
     targets = draw_targets(run, trial.targets, trial.seed)
     record = measure_run(run, classifier, trial, targets, TerminalProgress())
-    return record, write_report(run, record)
+    return record, write_measures(run, record)
 
 
 def _opened(run_path: Path, model: str | None) -> tuple[Run, Classifier]:

@@ -227,7 +227,7 @@ def _method(run: Run) -> str:
     return str(run.record["config"]["method"])
 
 
-def write_report(run: Run, record: Mapping[str, Any]) -> tuple[Path, Path]:
+def write_measures(run: Run, record: Mapping[str, Any]) -> tuple[Path, Path]:
     """Write a record and its picture into the run's report; returns their paths."""
     folder = run.path / layout.REPORT
     write_json(folder / JSON_NAME, dict(record))
