@@ -41,7 +41,8 @@ def verbs() -> str:
     """Every verb with the first line of its help, in the order of `camaudit --help`."""
     command = typer.main.get_command(app)
     assert isinstance(command, TyperGroup)
-    rows = ((f"`{name}`", verb.get_short_help_str(200)) for name, verb in command.commands.items())
+    names = command.list_commands(typer.Context(command))
+    rows = ((f"`{name}`", command.commands[name].get_short_help_str(200)) for name in names)
     return table(("verb", "what it does"), rows)
 
 
