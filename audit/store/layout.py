@@ -4,15 +4,16 @@ RUN/
   run.json                 provenance: configuration, fingerprints, layer, grid, versions
   manifest.parquet         the samples
   maps.zarr/map            [N, K, h, w] float16, divided by the peak; NaN where there is no map
-                           at the input's resolution int8: levels of it, the value is level times scale
-  maps.zarr/scale          [N, K] float32, only beside int8: what a level is worth; NaN where there is no map
+                           at the input's resolution int8: steps of it, the value is step times scale
+  maps.zarr/scale          [N, K] float32, only beside int8: what a step is worth; NaN where there is no map
   samples/  targets/  scores/  context/  features/  confusion/      part-00000.parquet ..., one a shard
   ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason
   findings/                part-00000.parquet ... about targets; classes, claims, clusters (who is in which),
                            effects and causes (what interventions did) .parquet
-  report/                  index.html; sanity, faithfulness, null .json and .png; contact sheets of clusters
+  report/                  index.html; sanity, faithfulness .json and .png; null.json; contact sheets of claims
   summary.json             counts, curve, threshold and findings in short
   verdicts.sqlite          what reviewers decided
+  lock, lock.json          held by the process that works on the run, and which one that is
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ SHEETS = "sheets"
 NULL = "null.json"
 VERDICTS = "verdicts.sqlite"
 LOCK = "lock"
+LOCK_HOLDER = "lock.json"
 
 CELLS = 8
 """The frame, the part of the upright image that was seen, is divided into 8 x 8 cells, row by row from the top left."""

@@ -1,7 +1,7 @@
 """The map arrays of a run: Zarr v3, one Zarr shard for each of the run's shards, every chunk checksummed.
 
-Maps at a layer's resolution are `float16`. Maps at the input's resolution are `int8`: levels in the array `map`, one
-sample a chunk, and what a level is worth in the array `scale` beside it.
+Maps at a layer's resolution are `float16`. Maps at the input's resolution are `int8`: steps in the array `map`, one
+sample a chunk, and what a step is worth in the array `scale` beside it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def write_maps(path: Path, start: int, maps: Maps) -> None:
     here = slice(start, start + len(maps))
     if isinstance(maps, Quantised):
         _open(path, _SCALE, "r+")[here] = maps.scale
-        array[here] = maps.levels
+        array[here] = maps.steps
     else:
         array[here] = maps
 

@@ -262,7 +262,7 @@ class Run:
             RunError: another process holds it.
         """
         lock = FileLock(self.path / layout.LOCK)
-        holder = self.path / f"{layout.LOCK}.json"
+        holder = self.path / layout.LOCK_HOLDER
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -303,7 +303,7 @@ class Run:
 
 _COMPARED = ("config", "model")
 _COUNTED = ("artefacts", "processed", "failed", "transient")
-_LAID_OUT = (layout.RUN_JSON, layout.MANIFEST, layout.MAPS, layout.LEDGER, layout.LOCK, f"{layout.LOCK}.json")
+_LAID_OUT = (layout.RUN_JSON, layout.MANIFEST, layout.MAPS, layout.LEDGER, layout.LOCK, layout.LOCK_HOLDER)
 
 
 def _claim(root: Path) -> None:

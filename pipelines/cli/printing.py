@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,15 +77,22 @@ def print_status(path: Path, record: Mapping[str, Any]) -> None:
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the figures of a flagged run in a few lines."""
-    counts = ", ".join(f"{number} {kind}" for kind, number in summary["findings"].items())
-    line(f"findings: {counts} of {summary['scores'].get('scored', 0)} scored targets")
+    from audit.findings import KINDS
+    from audit.findings.claims.registry import KINDS as CLAIM_KINDS
+
+    line(f"findings: {_counts(summary['findings'], KINDS)} of {summary['scores'].get('scored', 0)} scored targets")
     if summary["mean_iou"] is not None:
         line(f"mean IoU {summary['mean_iou']:.3f} at threshold {summary['threshold']:.3f}")
     if summary["scores"].get("scored"):
         line(_means_line(summary["means"]))
-    claims = ", ".join(f"{number} {kind}" for kind, number in summary.get("claims", {}).items() if number)
-    line(f"claims found: {claims or 'none'}")
+    claims = {kind: number for kind, number in summary.get("claims", {}).items() if number}
+    line(f"claims found: {_counts(claims, CLAIM_KINDS) or 'none'}")
     line(f"classes off the object: {', '.join(map(whole, summary['classes_off_object'])) or 'none'}")
+
+
+def _counts(counts: Mapping[str, int], kinds: Iterable[str]) -> str:
+    """In the order of the kinds."""
+    return ", ".join(f"{counts[kind]} {kind}" for kind in kinds if kind in counts)
 
 
 def _means_line(values: Mapping[str, float | None]) -> str:

@@ -108,7 +108,7 @@ class Contexts(ClaimKind):
             says = _says(contrasts, i, material.names[pairs.class_id[i]], other, with_what)
             return Told(other, material.votes.rests_on, says, details)
 
-        return self._family(material).claims(contrasts, material.names, tell, len(pairs.of))
+        return self.family_in(material).claims(contrasts, material.names, tell, len(pairs.of))
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """The other class is in the image, whether or not the heat lies on it."""

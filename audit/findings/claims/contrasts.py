@@ -81,6 +81,7 @@ class Told(NamedTuple):
 
     Attributes:
         subject: the zone, the other class, the spot, ATTRIBUTE=VALUE.
+        rests_on: what tells the object from its background.
         says: a sentence for someone who knows no statistics.
         details: numbers, by kind.
         measure: what tells apart claims of one kind, class and subject.

@@ -80,7 +80,7 @@ class Groups(ClaimKind):
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every value that can be compared. Their interval is that of the difference."""
-        evidence, family = material.evidence, self._family(material)
+        evidence, family = material.evidence, self.family_in(material)
         groups, (shows, of, all_shows, all_of) = _counts(evidence)
         class_id = np.array([ALL_CLASSES if group.voters.whole else group.owner for group in groups])
         contrasts = against_others(class_id, shows, of, all_shows, all_of)

@@ -130,7 +130,8 @@ class ClaimKind(ABC):
         """
         return None
 
-    def _family(self, material: Material) -> Family:
+    def family_in(self, material: Material) -> Family:
+        """What is tested together in a run, at its false discovery rate."""
         return Family(self.name, self.family, material.rules.fdr, material.least)
 
 

@@ -8,7 +8,7 @@ as the class's cells are on average: heat that goes to small things anywhere is 
 What is claimed is a spot, so the false discovery rate must be that of spots. Benjamini-Hochberg over all cells would
 not do: a true spot of six cells would buy room for false ones of one cell. Instead each class has the Bonferroni p
 value of its 64 cells, Benjamini-Hochberg goes over the classes, and a cell is found when its own Bonferroni p is no
-larger than the largest that was let through. Each null cell then adds at most level / (64 C) to the expected share of
+larger than the largest that was let through. Each null cell then adds at most fdr / (64 C) to the expected share of
 false spots, for there are at least as many spots as classes let through.
 """
 
@@ -111,7 +111,7 @@ class Spots(ClaimKind):
         def tell(i: int) -> Told:
             return _tell(spots[i], contrasts, i, heat, votes, material.names)
 
-        return self._family(material).claims(contrasts, material.names, tell, p.size)
+        return self.family_in(material).claims(contrasts, material.names, tell, p.size)
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """One of the spot's cells is hot."""
@@ -181,7 +181,7 @@ def _spots(class_ids: NDArray[np.integer], p: NDArray[np.float64], large: NDArra
 
 
 def _q_among(p: NDArray[np.float64], of_classes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Smallest level at which Benjamini-Hochberg over the classes lets a p through that is one of a class's cells."""
+    """Smallest rate at which Benjamini-Hochberg over the classes lets a p through that is one of a class's cells."""
     ordered = np.sort(of_classes)
     through = np.searchsorted(ordered, p, side="right")
     later = np.append(q_of_counts(ordered, np.ones(len(ordered), np.int64)), 1.0)[through]

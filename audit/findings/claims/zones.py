@@ -66,7 +66,7 @@ class Zones(ClaimKind):
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class that can be compared, in each zone."""
-        votes, evidence, family = material.votes, material.evidence, self._family(material)
+        votes, evidence, family = material.votes, material.evidence, self.family_in(material)
         class_id, zone = np.divmod(np.arange(len(votes.images) * len(ZONES)), len(ZONES))
         tested = testable(votes.images[class_id], len(votes.rows))
         class_id, zone = class_id[tested], zone[tested]

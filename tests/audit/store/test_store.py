@@ -147,7 +147,7 @@ def test_a_quantised_map_is_off_by_half_a_level_at_most(maps: np.ndarray) -> Non
     error = np.abs(found[:] - kept)
     assert (error <= peak / 254 * (1 + 1e-5) + 1e-43)[there.repeat(maps.shape[2], 2).repeat(maps.shape[3], 3)].all()
     np.testing.assert_array_equal(np.isnan(found[:]), np.isnan(kept))
-    assert found.levels.min() >= -127
+    assert found.steps.min() >= -127
 
 
 @pytest.mark.parametrize("deepest", [-1.0, -50.0, -1e6])
@@ -179,7 +179,7 @@ def test_maps_quantised_sample_by_sample_are_those_quantised_together(rng: np.ra
     assert np.isnan(found[:]).all()
     for place in range(3):
         found[place] = maps[place]
-    np.testing.assert_array_equal(found.levels, Quantised.of(maps).levels)
+    np.testing.assert_array_equal(found.steps, Quantised.of(maps).steps)
     np.testing.assert_array_equal(found.scale, Quantised.of(maps).scale)
 
 

@@ -23,6 +23,7 @@ from faults.collection import camaudit, command, draw_collection, finished, writ
 
 from audit.datasets.cues import Cue
 from audit.datasets.planted import PlantedSpec
+from audit.export.formats import FORMATS
 from audit.findings import Rules
 from audit.models import ModelSpec
 from audit.progress import Advanced, Progress
@@ -30,6 +31,7 @@ from audit.store import Run
 from pipelines import cli
 from pipelines.asked import Planting, Training, Trial, Verification
 from pipelines.cli.main import VERBS as IN_ORDER
+from pipelines.cli.printing import print_summary
 from pipelines.run import start
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.plan import Plan
@@ -411,6 +413,25 @@ def test_masks_are_exported_one_a_sample(
     assert camaudit(["export", str(plan.run.path), "--format", "voc-png", "-o", str(tmp_path)], monkeypatch) == 0
     assert "12 pseudo-masks at threshold 0." in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{index:03d}.png" for index in range(12)]
+
+
+def test_a_summary_is_counted_in_the_order_of_the_kinds(capsys: Capture) -> None:
+    counts = {"avoids": 1, "detected": 2, "indifferent": 3}
+    claims = {"spot": 1, "class": 2, "zone": 3, "group": 0}
+    print_summary(
+        {"findings": counts, "claims": claims, "scores": {}, "mean_iou": None, "classes_off_object": ["disc"]}
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "findings: 1 avoids, 3 indifferent, 2 detected of 0 scored targets",
+        "claims found: 2 class, 3 zone, 1 spot",
+        "classes off the object: disc",
+    ]
+
+
+def test_help_names_every_format_of_an_export(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    assert camaudit(["export", "--help"], monkeypatch) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in FORMATS)
 
 
 def test_markup_in_a_path_is_only_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

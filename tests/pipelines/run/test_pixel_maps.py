@@ -35,7 +35,7 @@ from audit.images.reading import decode_image
 from audit.models import load_classifier
 from audit.store import Run
 from audit.store.maps import shard_files
-from pipelines.run.account import cost_line, maps_line, maps_record
+from pipelines.run.account import cost_line, maps_line
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
 from pipelines.run.shard import Finished, rescore_shard
@@ -165,22 +165,6 @@ def test_exports_and_pictures_show_pixel_maps(plan: Plan, tmp_path: Path) -> Non
     assert picture.heat is not None
     np.testing.assert_array_equal(picture.heat, plan.run.maps(1, 2)[0, 0])
     assert picture.overlay(0.5) is not None
-
-
-def test_a_run_from_before_encodings_still_opens_as_float16(tmp_path: Path) -> None:
-    run = finished(tmp_path, 4).run
-    record = json.loads((run.path / "run.json").read_text())
-    assert record.pop("encoding") == "float16"
-    del record["cost"]
-    (run.path / "run.json").write_text(json.dumps(record))
-    old = Run.open(run.path)
-    assert old.maps(0, 4).dtype == np.float16
-    assert maps_record(old)["bytes_a_sample"] == 2 * 8 * 8 * 2
-    assert resumed(replace(planned_from(tmp_path), run=old)).resumed
-
-
-def planned_from(folder: Path) -> Plan:
-    return prepare(str(folder / "manifest.parquet"), str(folder / "run"), write_model(folder), CONFIG)
 
 
 def test_status_says_what_the_maps_take(
