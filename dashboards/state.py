@@ -19,6 +19,8 @@ DECIDED = {"agree": "red", "disagree": "green", "unsure": "orange"}
 """Colours of decisions."""
 ALL = ""
 """The choice that leaves a filter open."""
+SENTENCE = 600
+"""Characters of a sentence that are shown."""
 _KEPT = "kept "
 _PAGES = "pages"
 
@@ -115,7 +117,7 @@ def decision_badge(verdict: Verdict | None) -> None:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the run …")
-def _tables(path: str, _stamp: tuple[int, ...]) -> RunTables:
+def _tables(path: str, stamp: tuple[int, ...]) -> RunTables:
     return RunTables(Run.open(path))
 
 

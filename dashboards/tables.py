@@ -115,11 +115,10 @@ class RunTables:
         """summary.json, or None, with a notice, if there is none to read."""
         try:
             summary = self._findings.summary()
-        except (OSError, ValueError):
+        except RunError:
             summary = None
-        if not isinstance(summary, dict):
+        if summary is None:
             self._notice(f"No readable {layout.SUMMARY}, so no threshold and curve; {self._flag_again()}")
-            return None
         return summary
 
     def classes(self) -> list[ClassFinding]:
@@ -280,7 +279,7 @@ def stamp(run: Run) -> tuple[int, ...]:
 
 def _scored(score: dict[str, Any] | None) -> dict[str, Any]:
     row = dict(score) if score else dict.fromkeys(layout.SCORES.names)
-    return row | {"score": row["status"], "score_reason": row["reason"]}
+    return row | {"score": row["status"]}
 
 
 def _has_footer(path: Path) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from audit.findings import Claim, ClassFinding, Effect, Finding, Findings, Outcome
-from audit.findings.claims.registry import KINDS
+from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.records import UNTESTED
 from audit.store import Run
 from audit.store.records import Record, finite, json_schema
@@ -93,7 +93,7 @@ def findings_schema() -> dict[str, Any]:
         **lists,
     }
     definitions = {item: json_schema(kind, says) for item, kind, says, _ in _LISTS.values()}
-    definitions["claim"]["properties"]["kind"] = {"enum": list(KINDS), "description": "What is claimed."}
+    definitions["claim"]["properties"]["kind"] = {"enum": list(CLAIM_KINDS), "description": "What is claimed."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "What `camaudit findings RUN --json` prints",

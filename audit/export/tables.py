@@ -21,6 +21,9 @@ def export_table(run: Run, out: Path) -> int:
 
     In CSV a text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a return) gets a leading
     apostrophe; every text is quoted. Parquet keeps texts as they are.
+
+    Raises:
+        RunError: the run was not flagged yet.
     """
     findings = Findings(run).targets()
     if out.suffix == ".csv":

@@ -20,7 +20,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from audit.findings.gather import Gathered
+from audit.findings.gather import KEPT, Gathered
 from audit.findings.rules import Rules, severity
 from audit.stats.intervals import wilson_interval
 from audit.store import Run, Shard, layout
@@ -34,7 +34,6 @@ MOST_TARGETS = 50_000
 MOST_CLASSES = 50
 """With more classes a target's class is not a feature."""
 FOLDS = 5
-_KEPT = ("scored", "no_mask")
 STRENGTH = 0.1
 """Inverse of the regularisation: most cells of the frame tell nothing, and with 1 their noise is fitted."""
 
@@ -245,4 +244,4 @@ def _heat(run: Run, shard: Shard) -> NDArray[np.float16]:
     """All heat by cell, of the targets that are gathered."""
     table = run.read("scores", shard, ["status", "heat"])
     cells = np.asarray(table["heat"].combine_chunks().flatten()).reshape(-1, layout.CELLS**2)
-    return cells[np.isin(table["status"].to_numpy(), _KEPT)]
+    return cells[np.isin(table["status"].to_numpy(), KEPT)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,20 @@ class Evidence:
 
     def __len__(self) -> int:
         return len(self.sample)
+
+    def take(self, rows: NDArray[np.integer]) -> Evidence:
+        """The targets of some rows [m], none twice; their numbers in `image` stay what they were."""
+        places = np.full(len(self), -1)
+        places[rows] = np.arange(len(rows))
+        beside = places[self.context["target"]]
+        context = {name: values[beside >= 0] for name, values in self.context.items()}
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(
+            self,
+            **{name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)},
+            attributes={name: (codes[rows], values) for name, (codes, values) in self.attributes.items()},
+            context={**context, "target": beside[beside >= 0]},
+        )
 
     def heat_in(self, cells: NDArray[np.bool_] | Sequence[int]) -> NDArray[np.float64]:
         """Share of the heat [n] that lies off the object in some cells, -inf for targets not named with confidence."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from audit.findings.gather import gather
 from audit.findings.records import UNTESTED, Claim, ClassFinding, Effect, Finding, Member, Outcome
 from audit.findings.rules import Rules
 from audit.store import Run, Shard, layout
-from audit.store.files import write_json
+from audit.store.files import read_json, write_json
 from audit.store.records import read_records, write_records
 from audit.store.tables import read_table, write_table
 
@@ -64,8 +63,7 @@ class Findings:
         Raises:
             RunError: the run was not flagged yet.
         """
-        if not self.flagged:
-            raise RunError(f"{self.run.path} has no findings yet; make them with `camaudit flag {self.run.path}`")
+        self._check_flagged()
         return read_records(self._folder / layout.CLASS_FINDINGS, ClassFinding)
 
     def claims(self) -> list[Claim]:
@@ -87,7 +85,12 @@ class Findings:
         return (self._folder / layout.CLAIMS).exists()
 
     def targets(self) -> pa.Table:
-        """All findings about targets, columns of `Finding`, most severe first."""
+        """All findings about targets, columns of `Finding`, most severe first.
+
+        Raises:
+            RunError: the run was not flagged yet.
+        """
+        self._check_flagged()
         parts = sorted(self._folder.glob("part-*.parquet"))
         tables = [read_table(part) for part in parts] or [Finding.schema().empty_table()]
         return pa.concat_tables(tables).sort_by([("severity", "descending"), ("finding_id", "ascending")])
@@ -138,23 +141,30 @@ class Findings:
         return read_table(path) if path.exists() else Member.schema().empty_table()
 
     def summary(self) -> dict[str, Any] | None:
-        """summary.json; None before the run was flagged."""
+        """summary.json; None before the run was flagged.
+
+        Raises:
+            RunError: it is damaged.
+        """
         path = self.run.path / layout.SUMMARY
-        record: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-        return record
+        return read_json(path, f"camaudit flag {self.run.path}") if path.exists() else None
 
     def rules(self) -> Rules:
         """The rules that the run was last flagged with, the default before.
 
         Raises:
-            RunError: an earlier camaudit flagged it, by other rules.
+            RunError: an earlier camaudit flagged it, by other rules, or its record is damaged.
         """
+        summary = self.summary()
+        if summary is None:
+            return Rules()
         try:
-            return Rules(**(self.summary() or {"rules": {}})["rules"])
-        except TypeError:
+            return Rules(**summary["rules"])
+        except (KeyError, TypeError, ValueError):
             path = self.run.path / layout.SUMMARY
             raise RunError(
-                f"{path} was made by rules of an earlier camaudit; again: `camaudit flag {self.run.path}`"
+                f"{path} was made by rules of an earlier camaudit, or is damaged; again: "
+                f"`camaudit flag {self.run.path}`"
             ) from None
 
     # What interventions said
@@ -173,6 +183,10 @@ class Findings:
         """What interventions say of claims, by claim; none before `camaudit verify`."""
         outcomes = read_records(self._folder / layout.CAUSES, Outcome)
         return {outcome.claim_id: outcome for outcome in outcomes}
+
+    def _check_flagged(self) -> None:
+        if not self.flagged:
+            raise RunError(f"{self.run.path} has no findings yet; make them with `camaudit flag {self.run.path}`")
 
     # Writing
 

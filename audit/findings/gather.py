@@ -31,6 +31,8 @@ _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _TARGETS = ("sample", "slot", "class_id", "rank", "probability")
 _CONTEXT = ("class_id", "heat", "area")
 _THREADS = 4
+KEPT = ("scored", "no_mask")
+"""Status of the scores that findings are made from."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _read(run: Run, shard: Shard) -> _Part:
             )
     columns = _columns(scores, targets, looks, shard.start)
     status = _array(scores["status"])
-    kept = (status == "scored") | (status == "no_mask")
+    kept = np.isin(status, KEPT)
     cells = {name: np.asarray(scores[name].combine_chunks().flatten()).reshape(-1, _FRAME)[kept] for name in _CELLS}
     confusion = run.read("confusion", shard)
     return _Part(

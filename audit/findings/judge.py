@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.findings.claims.kind import Material
-from audit.findings.claims.registry import KINDS as CLAIM_KINDS
-from audit.findings.claims.registry import all_claims
+from audit.findings.claims.registry import CLAIM_KINDS, all_claims
 from audit.findings.claims.votes import one_vote
 from audit.findings.claims.whole_class import class_findings
 from audit.findings.detector import detect

@@ -86,7 +86,7 @@ class Finding(Record):
 class ClassFinding(Record):
     """A class, tested as a whole; `findings/classes.parquet`."""
 
-    class_id: int = column(_WHOLE, "Position of the class in the manifest.", **_COUNT)
+    class_id: int = column(_SMALL, "Position of the class in the manifest.", **_COUNT)
     class_name: str = column(_TEXT, "Name.", name="class")
     targets: int = column(_WHOLE, "Scored targets.", **_COUNT)
     confident: int = column(_WHOLE, "Of those, named with confidence.", **_COUNT)

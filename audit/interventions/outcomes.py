@@ -109,14 +109,14 @@ def decide(
     if not len(reliance):
         return _untried(claim_id, len(control), control_effect)
     (means,) = bootstrap_means(reliance[:, None], seed)
-    outcome = _decide(reliance, means["low"], means["high"], floor)
-    lacking = _lacking(floor, len(control)) if outcome == "confirmed" else ""
+    decision = _decide(reliance, means["low"], means["high"], floor)
+    lacking = _lacking(floor, len(control)) if decision == "confirmed" else ""
     if lacking == _NO_CONTROLS:
-        outcome = "inconclusive"
-    says = _says(outcome, f"p({name})" if name else "the probability", len(reliance), means, control) + lacking
+        decision = "inconclusive"
+    says = _says(decision, f"p({name})" if name else "the probability", len(reliance), means, control) + lacking
     return Outcome(
         claim_id=claim_id,
-        outcome=outcome,
+        outcome=decision,
         targets=len(reliance),
         controls=len(control),
         effect=means["mean"],
@@ -168,9 +168,9 @@ _MEANING = {
 }
 
 
-def _says(outcome: str, what: str, count: int, means: Mapping[str, float], control: NDArray[np.floating]) -> str:
+def _says(decision: str, what: str, count: int, means: Mapping[str, float], control: NDArray[np.floating]) -> str:
     mean, low, high = (f"{means[key]:.2f}" for key in ("mean", "low", "high"))
     beside = f", by {control.mean():.2f} in {len(control)} controls" if len(control) else ""
     images = f"the {count} most severe flagged images" if count > 1 else "1 flagged image"
     falls = f"{what} falls by {mean} [{low}, {high}] on average in {images}"
-    return f"Without its background {falls}{beside}: {_MEANING[outcome]}."
+    return f"Without its background {falls}{beside}: {_MEANING[decision]}."

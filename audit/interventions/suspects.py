@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings import Findings
+from audit.findings.gather import KEPT
 from audit.store import Run, Shard
 
 _BANDS = (0.5, 0.7, 0.9, 0.97)
@@ -30,9 +31,11 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
         without. Of near-duplicates only one is drawn for a class.
 
     Raises:
-        RunError: nothing is flagged.
+        RunError: nothing is flagged, or no shard is finished.
     """
     findings = Findings(run)
+    if not run.done():
+        raise RunError(f"{run.path} has no finished shard to verify; finish it with `camaudit run`")
     listed = pd.concat([_listed(findings, shard) for shard in run.done()], ignore_index=True)
     listed["worst"] = listed["severity"]
     if not listed["worst"].notna().any():
@@ -53,7 +56,7 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
     rows = listed.iloc[np.concatenate([drawn, matched])].reset_index(drop=True)
     arms = np.repeat(["flagged", "control"], (len(drawn), len(matched)))
     control = np.concatenate([places[controls], np.full(len(matched), -1)])
-    return rows.drop(columns=["known", "look", "worst"]).assign(arm=arms, control=control)
+    return rows.drop(columns=["known", "kept", "look", "worst"]).assign(arm=arms, control=control)
 
 
 def with_files(run: Run, targets: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -79,19 +82,20 @@ def _listed(findings: Findings, shard: Shard) -> pd.DataFrame:
     targets["look"] = looks.to_pandas()
     rows: pd.DataFrame = targets[targets.pop("status") == "ok"]
     if not run.has_scores(shard):
-        return rows.assign(severity=np.nan, known=True)
+        return rows.assign(severity=np.nan, known=True, kept=False)
     scores = run.read("scores", shard, [*_KEYS, "status"]).to_pandas()
-    scores = scores.assign(known=scores.pop("status") == "scored")
+    status = scores.pop("status")
+    scores = scores.assign(known=status == "scored", kept=status.isin(KEPT))
     flagged = findings.of_shard(shard, [*_KEYS, "severity"]).to_pandas()
     merged: pd.DataFrame = rows.merge(scores, on=_KEYS, how="left").merge(flagged, on=_KEYS, how="left")
     return merged
 
 
 def _claimed(findings: Findings, listed: pd.DataFrame) -> NDArray[np.bool_]:
-    """[n] which targets are named with confidence, of a class that a claim is about."""
+    """[n] which targets claims were made from, named with confidence, of a class that a claim is about."""
     about = {claim.class_id for claim in findings.standing_claims()} - {None}
     confident = listed["probability"] >= findings.rules().confident
-    return (listed["class_id"].isin(about) & confident).to_numpy()
+    return (listed["class_id"].isin(about) & confident & listed["kept"]).to_numpy()
 
 
 def spread(class_id: NDArray[np.integer], severity: NDArray[np.floating], count: int) -> NDArray[np.intp]:

@@ -17,8 +17,8 @@ from audit.findings.findings import ShardEvidence
 
 _KEYS = ["sample", "slot"]
 
-Placed = tuple[NDArray[np.intp], NDArray[np.intp], Evidence]
-"""Places of a shard's targets in the table, and in its evidence."""
+Placed = tuple[NDArray[np.intp], Evidence]
+"""Places in the table of a shard's targets that were intervened on, and what is known of them."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Tried:
         """[n] which are of a claim's class and show what it says."""
         kind = kind_of(claim)
         shown = np.zeros(len(self.table), bool)
-        for places, rows, evidence in self.shards:
-            shown[places] = kind.shows(claim, evidence)[rows]
+        for places, evidence in self.shards:
+            shown[places] = kind.shows(claim, evidence)
         return shown & of_class(claim, self.table["class_id"].to_numpy())
 
     def reliance(self, claim: Claim) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -69,4 +69,4 @@ def _placed(table: pd.DataFrame, shards: Iterator[ShardEvidence]) -> Iterator[Pl
     for _, targets, evidence in shards:
         rows = pd.MultiIndex.from_frame(targets[_KEYS]).get_indexer(keys)
         places = np.flatnonzero(rows >= 0)
-        yield places, rows[places], evidence
+        yield places, evidence.take(rows[places])

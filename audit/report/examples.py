@@ -37,7 +37,5 @@ class Examples:
     def result(self) -> dict[str, list[tuple[int, int]]]:
         """Samples and slots that show each claim, the best first, by claim; those that the claim names itself."""
         named = {claim.claim_id: kind_of(claim).examples(claim) for claim in self._claims}
-        return {
-            key: [(-sample, -slot) for _, sample, slot in best] if named[key] is None else (named[key] or [])[:FEW]
-            for key, best in self._best.items()
-        }
+        best = {key: [(-sample, -slot) for _, sample, slot in keys] for key, keys in self._best.items()}
+        return {key: shown[:FEW] if (shown := named[key]) is not None else best[key] for key in best}

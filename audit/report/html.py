@@ -277,7 +277,7 @@ def heat_frame(heat: Sequence[float], box: Sequence[float] | None = None) -> Mar
         )
         for place, value in enumerate(heat)
     ]
-    label = f"Mean heat of the class by part of the frame, at most {percent(most)} in one of {CELLS * CELLS} cells"
+    label = f"Mean heat by part of the frame, at most {percent(most)} in one of {CELLS * CELLS} cells"
     if box is not None:
         x0, y0, x1, y1 = (CELLS * float(value) for value in box)
         shape = '<rect class="box" x="{}" y="{}" width="{}" height="{}"/>'

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audit.findings import ClassFinding, Findings
+from audit.findings.claims.votes import FEWEST
 from audit.report.html import Note
 from audit.store import Run, layout
-from audit.wording import shorten
+from audit.store.files import read_json
+from audit.wording import percent, shorten
 
-FEWEST = 5
-"""Confidently named images from which something can be said of a class."""
 _NAMED = 10
+_CHECKS = {layout.SANITY: "sanity", layout.NULL: "verify"}
+"""Record of a check -> the verb that writes it."""
 _ALWAYS = (
     "A heat map shows where, not why: heat on the object may still be on the wrong thing about it, as its colour.",
     "A shortcut that every class shares, or that every image has, sets no class apart and can go unseen.",
@@ -26,7 +27,7 @@ _ALWAYS = (
 def checks_of(run: Run) -> list[Note]:
     """Whether the maps depend on what the model has learnt, and where to find out."""
     name = shlex.quote(str(run.path))
-    sanity, null = (_checked(run, file) for file in ("sanity.json", "null.json"))
+    sanity, null = (_checked(run, file, verb) for file, verb in _CHECKS.items())
     notes = [_sanity_note(method, curve) for method, curve in sanity.get("methods", {}).items()]
     if not notes:
         notes.append(Note("Whether the maps change when the network is made random was not checked.", _sanity(name)))
@@ -43,7 +44,7 @@ def limits_of(run: Run, summary: Mapping[str, Any], classes: Sequence[ClassFindi
         hidden: claims that the page has no room for; none if negative.
     """
     name = shlex.quote(str(run.path))
-    notes = [*_missing(run, summary), *_thin_classes(run, classes, summary)]
+    notes = [*_missing(summary), *_thin_classes(run, classes, summary)]
     notes += [Note(f"{text}.") for text in summary["untested"]]
     notes += _detector(summary["detector"])
     notes.append(_interventions(run, sum(summary["findings"].values()), name))
@@ -65,7 +66,7 @@ def _interventions(run: Run, flagged: int, name: str) -> Note:
     return Note(f"Interventions were made on {tried:,} targets; {flagged:,} were flagged.")
 
 
-def _missing(run: Run, summary: Mapping[str, Any]) -> list[Note]:
+def _missing(summary: Mapping[str, Any]) -> list[Note]:
     scores, targets = summary["scores"], summary["targets"]
     counted = (
         (summary["samples"]["pending"], "images are still pending; finish the run with the command that began it."),
@@ -87,12 +88,11 @@ def _detector(record: Mapping[str, Any] | None) -> list[Note]:
         return []
     if "refused" in record:
         return [Note(f"Targets without a mask were not judged: {record['refused']}.")]
-    low, high = (100 * share for share in record["precision_interval"])
-    precision, recall = (100 * record[name] for name in ("precision", "recall"))
+    precision, recall, low, high = map(percent, (record["precision"], record["recall"], *record["precision_interval"]))
     text = (
         f"{record['judged']:,} targets without a mask were judged by a detector fitted on {record['targets']:,} that "
-        f"have one. Of those that it flags, {precision:.0f} % [{low:.0f}, {high:.0f}] look off the object, and it "
-        f"finds {recall:.0f} % of those that do, as measured on targets with masks that it had not seen."
+        f"have one. Of those that it flags, {precision} look off the object (95 % interval {low} to {high}), and it "
+        f"finds {recall} of those that do, as measured on targets with masks that it had not seen."
     )
     return [Note(text)]
 
@@ -103,10 +103,10 @@ def _thin_classes(run: Run, rows: Sequence[ClassFinding], summary: Mapping[str, 
     thin = [name for name in run.classes if confident.get(name, 0) < FEWEST]
     if not thin:
         return []
-    least = 100 * summary["rules"]["confident"]
+    least = percent(summary["rules"]["confident"])
     names = ", ".join(shorten(name) for name in thin[:_NAMED])
     more = f" and {len(thin) - _NAMED} more" if len(thin) > _NAMED else ""
-    what = f"fewer than {FEWEST} images named with {least:.0f} % or more and compared with an object"
+    what = f"fewer than {FEWEST} images named with {least} or more and compared with an object"
     return [Note(f"{len(thin)} of {len(run.classes)} classes have {what}: {names}{more}.")]
 
 
@@ -125,7 +125,6 @@ def _sanity(name: str) -> str:
     return f"camaudit sanity {name}"
 
 
-def _checked(run: Run, file: str) -> dict[str, Any]:
+def _checked(run: Run, file: str, verb: str) -> dict[str, Any]:
     path = run.path / layout.REPORT / file
-    record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return record
+    return read_json(path, f"camaudit {verb} {run.path}") if path.exists() else {}

@@ -15,6 +15,7 @@ from audit.datasets.manifest import Manifest
 from audit.drawing.pixels import shrink
 from audit.drawing.targets import Picture as TargetPicture
 from audit.drawing.targets import jpeg_bytes, read_target
+from audit.errors import RunError
 from audit.findings import Claim, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Evidence
@@ -26,6 +27,7 @@ from audit.report.limits import checks_of, limits_of
 from audit.stats.intervals import wilson_interval
 from audit.store import Run, layout
 from audit.store.files import write_atomically
+from audit.wording import percent
 
 _EDGES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _SIDE = 288
@@ -56,7 +58,9 @@ def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
         RunError: as of `write_report`.
     """
     findings = Findings(run)
-    classes, summary = findings.classes(), findings.summary() or {}
+    classes, summary = findings.classes(), findings.summary()
+    if summary is None:
+        raise RunError(f"{run.path} was not flagged to the end; again: `camaudit flag {run.path}`")
     claims = sorted(findings.standing_claims(), key=_rank)
     pictured = [claim for claim in claims if not kind_of(claim).repeats(claim)][:most]
     unpictured = [claim for claim in claims if claim not in pictured]
@@ -216,8 +220,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("This page", _day(datetime.now(UTC).isoformat())),
         (
             "Rules",
-            f"a class counts as named with confidence from {rules.confident:.0%}; at most {rules.fdr:.0%} of what is "
-            f"listed may be luck".replace("%", " %"),
+            f"a class counts as named with confidence from {percent(rules.confident)}; at most {percent(rules.fdr)} of "
+            "what is listed may be luck",
         ),
     ]
 

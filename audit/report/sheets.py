@@ -1,4 +1,4 @@
-"""Contact sheets: a picture for each claim, of targets with their heat and the object's contour, to see it."""
+"""Contact sheets: for each claim that names targets a picture of them, with their heat and the object's contour."""
 
 from __future__ import annotations
 

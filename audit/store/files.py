@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from audit.errors import RunError
+
 PARTIAL = ".partial"
 _LONGEST = 200
 _UNUSUAL = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|_(?=[_/])|(?<=[_/])_|[^\w./-]")
@@ -35,6 +37,24 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a record as JSON, whole or not at all."""
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
     write_atomically(path, lambda partial: partial.write_text(text))
+
+
+def read_json(path: Path, again: str) -> dict[str, Any]:
+    """Read a record.
+
+    Args:
+        again: the command that writes it again.
+
+    Raises:
+        RunError: it cannot be read, or is no record.
+    """
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"Cannot read {path}: {error}; again: `{again}`") from None
+    if not isinstance(record, dict):
+        raise RunError(f"Expected {path} to hold a JSON object, got {type(record).__name__}; again: `{again}`")
+    return record
 
 
 def sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ RUN/
   ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason
   findings/                part-00000.parquet ... about targets; classes, claims, clusters (who is in which),
                            effects and causes (what interventions did) .parquet
-  report/                  index.html; sanity, faithfulness .json and .png; null.json; contact sheets of claims
+  report/                  index.html; sanity, faithfulness .json and .png; null.json; contact sheets of clusters
   summary.json             counts, curve, threshold and findings in short
   verdicts.sqlite          what reviewers decided
   lock, lock.json          held by the process that works on the run, and which one that is
@@ -39,6 +39,7 @@ REPORT = "report"
 PAGE = "index.html"
 SHEETS = "sheets"
 NULL = "null.json"
+SANITY = "sanity.json"
 VERDICTS = "verdicts.sqlite"
 LOCK = "lock"
 LOCK_HOLDER = "lock.json"

@@ -13,10 +13,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from audit.errors import RunError
+from audit.store import layout
 from audit.store.files import write_atomically
 
 Column = Sequence[Any] | NDArray[Any]
 """Values of a column, one a row; arrays [n, length] for lists of one length."""
+
+_MADE_BY = {layout.EFFECTS: "verify", layout.CAUSES: "verify"}
+"""File of the findings -> the verb that writes it; `flag` writes the others."""
 
 
 class Rows:
@@ -105,9 +109,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             return file.read(columns=list(columns) if columns else None)
     except (OSError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(
-            f"Cannot read {path}: {reason}; recompute it with `camaudit repair {path.parent.parent}`"
-        ) from None
+        verb = _MADE_BY.get(path.name, "flag" if path.parent.name == layout.FINDINGS else "repair")
+        raise RunError(f"Cannot read {path}: {reason}; again: `camaudit {verb} {path.parent.parent}`") from None
 
 
 def _column(values: Column, kind: pa.DataType) -> pa.Array:

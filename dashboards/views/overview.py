@@ -13,13 +13,11 @@ import streamlit as st
 from audit.findings import Claim, ClassFinding
 from audit.findings.claims.registry import kind_of
 from audit.store import layout
-from audit.wording import plain, shorten
-from dashboards.state import Context, choose, go, show_notices
+from audit.wording import percent, plain, shorten
+from dashboards.state import SENTENCE, Context, choose, go, show_notices
 
 MOST_CLASSES = 30
 MOST_CLAIMS = 40
-SENTENCE = 600
-"""Characters of a sentence that are shown."""
 _OFF, _ON, _LINE = "#c2413b", "#9aa5b1", "#3b6ea5"
 
 
@@ -160,10 +158,10 @@ def _show_shares(classes: list[ClassFinding], summary: Mapping[str, Any] | None)
     rows = [_bar(row) for row in classes if row.confident]
     if not rows:
         return
-    rows = sorted(rows, key=lambda row: -row["share"])[:MOST_CLASSES]
+    total, rows = len(rows), sorted(rows, key=lambda row: -row["share"])[:MOST_CLASSES]
     tolerated = (summary or {}).get("rules", {}).get("tolerated")
     st.subheader("Off the object, by class")
-    st.caption(_legend(len(rows), tolerated))
+    st.caption(_legend(total, tolerated))
     names = alt.Axis(labelLimit=160, labelOverlap=False)
     y = alt.Y("class:N", sort=[row["class"] for row in rows], title=None, axis=names)
     scale, axis = alt.Scale(domain=[0, 1]), alt.Axis(format=".0%")
@@ -187,12 +185,12 @@ def _bar(row: ClassFinding) -> dict[str, Any]:
     return {"class": shorten(row.class_name, 30), "state": state} | {name: getattr(row, name) for name in names}
 
 
-def _legend(count: int, tolerated: float | None) -> str:
+def _legend(total: int, tolerated: float | None) -> str:
     parts = ["Red: a finding. Thin line: 95 % Wilson interval."]
     if tolerated is not None:
-        parts.append(f"Dashed: the {100 * tolerated:.0f} % that are tolerated.")
-    if count == MOST_CLASSES:
-        parts.append(f"The first {MOST_CLASSES} classes.")
+        parts.append(f"Dashed: the {percent(tolerated)} that are tolerated.")
+    if total > MOST_CLASSES:
+        parts.append(f"The first {MOST_CLASSES} of {total} classes.")
     return " ".join(parts)
 
 

@@ -16,6 +16,7 @@ from audit.store.layout import LEVELS
 from audit.store.verdicts import DECISIONS, Verdict
 from audit.wording import plain, shorten
 from dashboards.state import (
+    SENTENCE,
     Context,
     choice,
     chosen_filters,
@@ -27,8 +28,6 @@ from dashboards.state import (
 from dashboards.tables import Filters, Place
 
 _LABELS = {"agree": "Agree: off the object", "disagree": "Disagree", "unsure": "Unsure"}
-SENTENCE = 600
-"""Characters of a sentence that are shown."""
 _FIGURES = ("probability", "area", "energy", "lift", "best_iou", "p_low", "p_high")
 
 

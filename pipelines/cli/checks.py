@@ -52,12 +52,10 @@ def sanity(
     method: Annotated[
         list[str] | None, typer.Option(help="Method to check; may be given several times. [default: the run's]")
     ] = None,
-    sample: Annotated[int, typer.Option(help="Images, taken evenly over the run.")] = SanityCheck.samples,
-    model: Annotated[
-        str | None, typer.Option(help="The run's model named again; needed where it is code, as FILE.py:function.")
-    ] = SanityCheck.model,
+    sample: Annotated[int, typer.Option(min=1, help="Images, taken evenly over the run.")] = SanityCheck.samples,
+    model: ModelAgain = SanityCheck.model,
     stages: Annotated[
-        int, typer.Option(help="Steps in which the network is randomised, at most.")
+        int, typer.Option(min=1, help="Steps in which the network is randomised, at most.")
     ] = SanityCheck.stages,
     seed: Annotated[int, typer.Option(help="Of the random weights.")] = SanityCheck.seed,
     wide: Wide = False,
@@ -73,11 +71,10 @@ def sanity(
     with right_use():
         check = SanityCheck(tuple(method or ()), model, sample, stages, seed)
 
-    from audit.store import layout
-    from pipelines.experiments.sanity import check_sanity
+    from pipelines.experiments.sanity import check_sanity, picture_of
 
     record = check_sanity(run_path, check, TerminalProgress())
-    print_json(record) if as_json else print_sanity(record, run_path / layout.REPORT / "sanity.png", wide)
+    print_json(record) if as_json else print_sanity(record, picture_of(run_path), wide)
 
 
 def faithfulness(

@@ -78,7 +78,7 @@ def print_status(path: Path, record: Mapping[str, Any]) -> None:
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the figures of a flagged run in a few lines."""
     from audit.findings import KINDS
-    from audit.findings.claims.registry import KINDS as CLAIM_KINDS
+    from audit.findings.claims.registry import CLAIM_KINDS
 
     line(f"findings: {_counts(summary['findings'], KINDS)} of {summary['scores'].get('scored', 0)} scored targets")
     if summary["mean_iou"] is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -32,13 +30,13 @@ def run(
     """
     spec, rules, config, where = model.spec(), findings.rules(), attribution.config(), cluster.config()
 
-    from pipelines.run.start import Request, start
+    from pipelines.run.start import Request, command_line, start
 
     request = Request(manifest, out, spec, config, where, rules, findings.threshold, set_aside)
     try:
         print_audited(start(request, TerminalProgress()))
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {_command()}", err=True)
+        typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {command_line()}", err=True)
         raise SystemExit(130) from None
 
 
@@ -101,7 +99,3 @@ def flag(run_path: RunPath, findings: FindingsOptions, as_json: Json = False) ->
     with opened.locked():
         summary = make_findings(opened, findings.rules(), findings.threshold, TerminalProgress())
     print_json(summary) if as_json else print_summary(summary)
-
-
-def _command() -> str:
-    return shlex.join(["camaudit", *sys.argv[1:]])

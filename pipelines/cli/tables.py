@@ -1,4 +1,4 @@
-"""Tables for people: one that is too wide shows fewer columns, and what people have named is never cut."""
+"""Tables for people: one that is too wide shows fewer columns; a name is cut at 1000 characters, never to fit."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def named(title: str, cells: Iterable[object]) -> Column:
 
 
 def whole(name: object) -> str:
-    """A name in one line, not cut."""
+    """A name in one line, cut at `_LONGEST_NAME` characters."""
     return shorten(name, _LONGEST_NAME)
 
 

@@ -52,11 +52,15 @@ def check_sanity(path: Path, check: SanityCheck, progress: Progress = silent) ->
         "rule": f"maps hardly change: mean rank correlation of {ALIKE} or more after half of the stages",
         "methods": {name: _curve(*comparisons[name]) for name in methods},
     }
-    folder = run.path / layout.REPORT
-    write_json(folder / "sanity.json", record)
+    write_json(run.path / layout.REPORT / layout.SANITY, record)
     figure = draw(record)
-    write_atomically(folder / "sanity.png", lambda partial: figure.savefig(partial, format="png", dpi=120))
+    write_atomically(picture_of(path), lambda partial: figure.savefig(partial, format="png", dpi=120))
     return record
+
+
+def picture_of(path: Path) -> Path:
+    """Where the curves of the run at `path` are drawn."""
+    return path / layout.REPORT / "sanity.png"
 
 
 def verdict_line(curve: Mapping[str, Any]) -> str:

@@ -153,12 +153,13 @@ def _effect(drops: Drops) -> dict[str, Any]:
 def _record(
     asked: Verification, table: pd.DataFrame, outcomes: Sequence[Outcome], failed: list[dict[str, str]]
 ) -> dict[str, Any]:
-    """What `camaudit verify --json` prints."""
+    """What `camaudit verify --json` prints; `asked` are flagged targets at most, `targets` were tried, controls too."""
     arms = {str(arm): rows["outcome"].value_counts() for arm, rows in table.groupby("arm")}
     return {
         "fill": asked.fill,
         "seed": asked.seed,
         "batch_size": asked.batch_size,
+        "asked": asked.targets,
         "targets": len(table),
         "outcomes": {arm: {name: int(count) for name, count in counts.items()} for arm, counts in arms.items()},
         "failed": failed,

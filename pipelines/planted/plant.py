@@ -71,7 +71,7 @@ def plant(manifest: Manifest, planting: Planting, out: Path, progress: Progress 
     class_id = _class_id(manifest, planting.class_name)
     samples = list(manifest)
     chosen = [row for row, sample in enumerate(samples) if _is_chosen(sample, class_id, planting)]
-    _refuse(manifest, samples, class_id, chosen, planting, out)
+    _check_plantable(samples, class_id, chosen, planting, out)
     (out / "images").mkdir(parents=True, exist_ok=True)
     work = partial(_plant_sample, planting=planting, manifest=manifest, out=out)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -94,8 +94,8 @@ def _class_id(manifest: Manifest, name: str) -> int:
     raise ManifestError(f"Expected a class of the manifest, as {', '.join(close)}; got {name!r}")
 
 
-def _refuse(
-    manifest: Manifest, samples: Sequence[Sample], class_id: int, chosen: list[int], planting: Planting, out: Path
+def _check_plantable(
+    samples: Sequence[Sample], class_id: int, chosen: list[int], planting: Planting, out: Path
 ) -> None:
     if not any(class_id in sample.labels for sample in samples):
         raise ManifestError(f"Expected samples labelled {planting.class_name!r}, found none among {len(samples)}")

@@ -63,7 +63,7 @@ def start(request: Request, progress: Progress = silent) -> Audited:
     plan = prepare(str(request.manifest), str(request.out), portable(request.spec), request.config, request.set_aside)
     run = plan.run
     with run.locked() as stale:
-        _tell_resumed(run, plan.resumed, stale, progress)
+        _tell_resumed(run, plan.resumed, stale, run.sweep(), progress)
         _keep_command(run)
         todo = sum(map(len, pending(run)))
         if todo:
@@ -132,8 +132,7 @@ def portable(spec: ModelSpec) -> ModelSpec:
     return replace(spec, **changes)
 
 
-def _tell_resumed(run: Run, resumed: bool, stale: str | None, progress: Progress) -> None:
-    swept = run.sweep()
+def _tell_resumed(run: Run, resumed: bool, stale: str | None, swept: int, progress: Progress) -> None:
     if stale:
         progress(Noted(f"the last {stale} ended without finishing"))
     if swept:
@@ -153,5 +152,9 @@ def _tell_cost(run: Run, todo: int, progress: Progress) -> None:
 def _keep_command(run: Run) -> None:
     """Note the command that goes on with the run."""
     if "command" not in run.record and Path(sys.argv[0]).name == "camaudit":
-        command = shlex.join(["camaudit", *sys.argv[1:]])
-        write_json(run.path / layout.RUN_JSON, {**run.record, "command": command})
+        write_json(run.path / layout.RUN_JSON, {**run.record, "command": command_line()})
+
+
+def command_line() -> str:
+    """The command that this process was called by."""
+    return shlex.join(["camaudit", *sys.argv[1:]])

@@ -13,7 +13,7 @@ from statistics import median
 
 import numpy as np
 
-from audit.findings.claims.registry import KINDS, all_claims
+from audit.findings.claims.registry import CLAIM_KINDS, all_claims
 from audit.findings.claims.votes import count_votes
 from audit.findings.evidence import Evidence
 from tests.benchmarks.timing import Row, apart
@@ -35,7 +35,9 @@ def _measure(rounds: int) -> list[Row]:
     held = memory_mb("VmRSS")
     made = material(evidence)
     families: dict[str, Callable[[], object]] = {"votes": lambda: count_votes(evidence)}
-    families |= {name: partial(kind.test, made) for name, kind in KINDS.items() if name not in ("class", "cluster")}
+    families |= {
+        name: partial(kind.test, made) for name, kind in CLAIM_KINDS.items() if name not in ("class", "cluster")
+    }
     families |= {"all_claims": lambda: all_claims(material(evidence))}
     return [_row(name, family, rounds, held) for name, family in families.items()]
 

@@ -28,6 +28,7 @@ from audit.store import Run, layout
 from audit.store.maps import shard_file
 from audit.store.tables import read_table, write_table
 from audit.store.verdicts import VerdictLog
+from dashboards.state import open_context
 from dashboards.tables import PAGE, SORTS, Filters, RunTables, stamp
 
 CROWD = 70
@@ -151,6 +152,15 @@ def test_a_sample_has_its_targets_scores_and_findings(run_path: Path) -> None:
     assert tables.sample_number("nobody") is None
     assert tables.sample(-1) is None
     assert tables.sample(10**12) is None
+
+
+def test_a_run_that_went_on_is_read_again(fresh_path: Path) -> None:
+    before = open_context(fresh_path, "me")
+    assert open_context(fresh_path, "me").tables is before.tables
+    Run.open(fresh_path).withdraw(before.run.shards[0])
+    after = open_context(fresh_path, "me")
+    assert after.tables is not before.tables
+    assert after.tables.statuses("samples") == {"processed": 3, "failed": 1}
 
 
 def test_parts_that_the_ledger_does_not_vouch_for_are_not_read(fresh_path: Path) -> None:

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 import audit.export
 from audit.export import findings_schema
-from audit.findings.claims.registry import KINDS
+from audit.findings.claims.registry import CLAIM_KINDS
 from pipelines.cli import app
 from pipelines.cli.methods import method_rows
 
@@ -66,13 +66,13 @@ def fields() -> str:
 def claims() -> str:
     """Every kind of claim: what is asked, and when it stands."""
     head = ("`kind`", "what is asked", "compared with", "family", "stands when")
-    rows = ((f"`{k.name}`", k.question, k.compared_with, f"`{k.family}`", k.stands) for k in KINDS.values())
+    rows = ((f"`{k.name}`", k.question, k.compared_with, f"`{k.family}`", k.stands) for k in CLAIM_KINDS.values())
     return table(head, rows)
 
 
 def details() -> str:
     """What `details` of each kind of claim hold."""
-    return table(("`kind`", "details"), ((f"`{kind.name}`", kind.numbers) for kind in KINDS.values()))
+    return table(("`kind`", "details"), ((f"`{kind.name}`", kind.numbers) for kind in CLAIM_KINDS.values()))
 
 
 def schema() -> str:

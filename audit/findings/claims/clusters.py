@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from audit.findings.claims.clustering import Members, by_class, representatives
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
-from audit.findings.claims.votes import FEWEST
+from audit.findings.claims.votes import FEWEST, MOST_VALUES
 from audit.findings.claims.zones import ZONES, in_zone
 from audit.findings.evidence import Evidence
 from audit.findings.frame import where
@@ -32,8 +32,6 @@ SHEET = 24
 """Targets on a contact sheet."""
 SHOWN = 3
 """Most and least typical members named, and attributes at most."""
-MOST_VALUES = 50
-"""An attribute with more values is not looked at."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +219,7 @@ def _described(card: _Card, evidence: Evidence) -> dict[str, Any]:
 
 
 def zone(heat: NDArray[np.floating]) -> str | None:
-    """The smallest zone that the heat [64] lies in, by the rule of `audit.findings.zones`; None if it lies in none."""
+    """The smallest zone that heat [64] lies in, by the rule of claims about zones; None if it lies in none."""
     total = heat.sum()
     if not total > 0:
         return None

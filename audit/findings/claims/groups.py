@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from audit.findings.claims.contrasts import ALL_CLASSES, Contrasts, Told, against_others
 from audit.findings.claims.kind import ClaimKind, Material
-from audit.findings.claims.votes import object_basis, one_vote, testable
+from audit.findings.claims.votes import MOST_VALUES, object_basis, one_vote, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import frame_totals
 from audit.findings.records import Claim
@@ -26,8 +26,6 @@ from audit.stats.intervals import difference_interval
 from audit.stats.resampling import difference_interval as resampled_difference
 from audit.wording import percent
 
-MOST_VALUES = 50
-"""An attribute with more is an identifier, or is too fine to compare."""
 MEASURES = ("wrong", "off_object")
 
 

@@ -14,7 +14,7 @@ from audit.findings.claims.whole_class import WholeClasses
 from audit.findings.claims.zones import Zones
 from audit.findings.records import Claim
 
-KINDS: dict[str, ClaimKind] = {
+CLAIM_KINDS: dict[str, ClaimKind] = {
     kind.name: kind for kind in (WholeClasses(), Zones(), Spots(), Contexts(), Groups(), Clusters())
 }
 """Name -> kind, in the order of the table of claims."""
@@ -34,14 +34,14 @@ class Claims(NamedTuple):
 
 def all_claims(material: Material) -> Claims:
     """Test every kind."""
-    claims = [claim for kind in KINDS.values() for claim in kind.test(material)]
-    untested = [text for kind in KINDS.values() for text in kind.untested(material)]
+    claims = [claim for kind in CLAIM_KINDS.values() for claim in kind.test(material)]
+    untested = [text for kind in CLAIM_KINDS.values() for text in kind.untested(material)]
     return Claims(claims, [*too_few(material.names, material.votes), *untested])
 
 
 def kind_of(claim: Claim) -> ClaimKind:
     """The claim's kind; of one that is not registered any more only what its row says is known."""
-    return KINDS.get(claim.kind, _UNREGISTERED)
+    return CLAIM_KINDS.get(claim.kind, _UNREGISTERED)
 
 
 class _Unregistered(ClaimKind):

@@ -16,6 +16,8 @@ from audit.findings.evidence import Evidence
 
 FEWEST = 5
 """Images that a share, and the one it is compared with, must be of to be tested."""
+MOST_VALUES = 50
+"""An attribute with more is an identifier, or is too fine to compare."""
 
 
 @dataclass(frozen=True)

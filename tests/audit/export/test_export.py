@@ -96,6 +96,7 @@ def finding(name: str, severity: float, **texts: str) -> dict[str, Any]:
 
 
 def with_findings(run: Run, *parts: list[dict[str, Any]]) -> Run:
+    Findings(run).write_classes([])
     for shard, rows in enumerate(parts):
         write_table(run.path / layout.FINDINGS / layout.part_name(shard), columns(rows), Finding.schema())
     return run
@@ -172,8 +173,12 @@ def test_findings_of_all_shards_come_most_severe_first(run: Run) -> None:
     assert Findings(run).targets()["finding_id"].to_pylist() == ["0:1:avoids", "2:0:avoids", "0:0:avoids"]
 
 
-def test_a_run_without_findings_exports_an_empty_table(run: Run, tmp_path: Path) -> None:
-    assert export_table(run, tmp_path / "findings.parquet") == 0
+def test_a_flagged_run_without_findings_exports_an_empty_table_and_one_that_was_not_none(
+    run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match="camaudit flag"):
+        export_table(run, tmp_path / "findings.parquet")
+    assert export_table(with_findings(run), tmp_path / "findings.parquet") == 0
     assert pq.read_table(tmp_path / "findings.parquet").schema.names == Finding.schema().names
 
 

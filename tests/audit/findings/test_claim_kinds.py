@@ -19,7 +19,7 @@ from audit.export import findings_schema
 from audit.findings import Claim, Findings, Rules
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
-from audit.findings.claims.registry import KINDS
+from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.evidence import Evidence
 from audit.findings.judge import flag
 from audit.interventions.tried import Tried
@@ -79,7 +79,7 @@ class EvenRows(ClaimKind):
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run flagged with one kind more."""
-    monkeypatch.setitem(KINDS, EvenRows.name, EvenRows())
+    monkeypatch.setitem(CLAIM_KINDS, EvenRows.name, EvenRows())
     run = Run.open(make_run(tmp_path / "a"))
     flag(run, Rules())
     return run
@@ -116,9 +116,9 @@ def test_a_new_kind_is_on_the_report_with_its_words_and_its_own_examples(run: Ru
 
 
 def test_a_new_kind_is_compared(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(KINDS, EvenRows.name)
+    monkeypatch.delitem(CLAIM_KINDS, EvenRows.name)
     before = Run.open(make_run(tmp_path / "b"))
-    monkeypatch.setitem(KINDS, EvenRows.name, EvenRows())
+    monkeypatch.setitem(CLAIM_KINDS, EvenRows.name, EvenRows())
     (new,) = compare_runs(before, run)["claims"]["new"]
     assert new["claim_id"] == "even::even rows"
 
@@ -139,14 +139,14 @@ def test_a_new_kind_is_on_the_dashboard(run: Run) -> None:
 
 
 def test_claims_of_a_kind_that_is_gone_are_still_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(KINDS, EvenRows.name)
+    monkeypatch.delitem(CLAIM_KINDS, EvenRows.name)
     assert "images with an even row are suspicious" in " ".join(printed(run).split())
     assert "images with an even row are suspicious" in write_report(run).read_text()
     assert not page("overview", run.path).exception
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(CLAIM_KINDS))
 def test_every_kind_says_in_words_what_it_is(kind: str) -> None:
     words = ("name", "title", "family", "question", "compared_with", "stands", "numbers", "chosen")
-    assert all(getattr(KINDS[kind], word) for word in words)
-    assert KINDS[kind].question.endswith("?")
+    assert all(getattr(CLAIM_KINDS[kind], word) for word in words)
+    assert CLAIM_KINDS[kind].question.endswith("?")

@@ -13,6 +13,7 @@ from small_run import make_run
 
 from audit.errors import RunError
 from audit.findings import Claim, Findings, Outcome, Rules
+from audit.findings.claims.registry import kind_of
 from audit.findings.gather import gather
 from audit.findings.judge import flag, judge
 from audit.findings.records import Effect
@@ -109,6 +110,20 @@ def test_evidence_takes_copies_of_an_image_for_one(tmp_path: Path) -> None:
     assert evidence.image.tolist() == [0, 0, 1, 2, 3]
     assert evidence.off.tolist() == [True, True, True, False, False]
     assert not evidence.wrong.any()
+
+
+def test_a_claim_shows_in_targets_taken_from_the_evidence_as_in_all_of_it(drawn: Run) -> None:
+    kinds = set()
+    for _, _, evidence in Findings(drawn).evidence(drawn.done()):
+        rows = np.random.default_rng(3).permutation(len(evidence))[: len(evidence) // 2]
+        taken = evidence.take(rows)
+        np.testing.assert_array_equal(taken.sample, evidence.sample[rows])
+        for claim in claims(drawn):
+            kinds.add(claim.kind)
+            kind = kind_of(claim)
+            np.testing.assert_array_equal(kind.shows(claim, taken), kind.shows(claim, evidence)[rows])
+            np.testing.assert_array_equal(kind.prominence(claim, taken), kind.prominence(claim, evidence)[rows])
+    assert kinds >= {"zone", "spot", "cluster"}
 
 
 def test_scores_that_do_not_fit_their_targets_are_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from claimed_run import claim
 from made_evidence import draw_evidence
 
 from audit.findings import Claim
-from audit.findings.claims.registry import KINDS
+from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.claims.zones import ZONES
 from audit.findings.evidence import Evidence
 from audit.report.examples import FEW, Examples
@@ -102,6 +102,6 @@ def test_parts_one_after_another_choose_as_one(part: Evidence) -> None:
     assert [sample for sample, _ in halves.result()[shown.claim_id]] == chosen(part, shown)
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(CLAIM_KINDS))
 def test_every_kind_says_how_its_examples_were_chosen(kind: str) -> None:
-    assert KINDS[kind].chosen.endswith(".")
+    assert CLAIM_KINDS[kind].chosen.endswith(".")

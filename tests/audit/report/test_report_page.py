@@ -188,6 +188,24 @@ def test_a_run_that_was_not_flagged_is_refused(tmp_path: Path) -> None:
         write_report(Run.open(make_run(tmp_path, flagged=False)))
 
 
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}", '{"rules": {"fdr": 2}}'])
+def test_a_summary_that_is_missing_or_damaged_is_refused_with_what_to_do(text: str | None, tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    summary = path / layout.SUMMARY
+    summary.unlink() if text is None else summary.write_text(text)
+    with pytest.raises(RunError, match="camaudit flag"):
+        write_report(Run.open(path))
+
+
+def test_a_damaged_table_names_the_verb_that_makes_it_again(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    for file, verb in (("claims.parquet", "flag"), ("causes.parquet", "verify")):
+        (path / layout.FINDINGS / file).write_bytes(b"PAR1")
+        with pytest.raises(RunError, match=f"camaudit {verb} "):
+            Findings(Run.open(path)).claims()
+        (path / layout.FINDINGS / file).unlink()
+
+
 def test_a_shard_scored_after_the_last_flag_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = make_run(tmp_path)
     part = path / layout.FINDINGS / layout.part_name(1)

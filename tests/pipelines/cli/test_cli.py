@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -405,6 +406,16 @@ def test_findings_are_exported_as_tables(
     assert f"{out}: {len(found)} findings" in capsys.readouterr().out
     assert {"003", "007", "011"} <= set(found["id"])
     assert found["severity"].is_monotonic_decreasing
+
+
+def test_findings_of_a_run_that_was_not_flagged_are_not_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    run = finished(tmp_path, 4).run
+    shutil.rmtree(run.path / "findings", ignore_errors=True)
+    assert camaudit(["export", str(run.path), "--format", "csv", "-o", str(tmp_path / "f.csv")], monkeypatch) == 1
+    assert "camaudit flag" in capsys.readouterr().err
+    assert not (tmp_path / "f.csv").exists()
 
 
 def test_masks_are_exported_one_a_sample(

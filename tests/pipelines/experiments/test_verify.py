@@ -334,7 +334,7 @@ def test_copies_of_an_image_are_drawn_once(tmp_path: Path) -> None:
 def test_who_is_confident_and_what_is_misplaced_follow_the_rules_of_the_run(tmp_path: Path) -> None:
     plan = audited(tmp_path)
     claim(plan.run, ("spot:stamped:x", "spot", 0, "x", True))
-    listed = all_targets(plan.run).assign(probability=0.9)
+    listed = all_targets(plan.run).assign(probability=0.9, kept=True)
     striped = [target for target in draw_targets(plan.run, 100, 0) if target["class_id"] == 2]
     path = plan.run.path / layout.SUMMARY
     summary = json.loads(path.read_text())
@@ -369,6 +369,14 @@ def test_interventions_stand_where_nothing_can_be_scored_with_random_weights(
     record = verify_run(plan.run, classifier_of(plan), Verification(targets=2))
     assert record["random_weights"] == {"says": "Expected targets with known objects"}
     assert record["targets"] >= 2
+
+
+def test_a_run_without_a_finished_shard_is_refused(tmp_path: Path) -> None:
+    run = audited(tmp_path).run
+    for shard in run.done():
+        run.withdraw(shard)
+    with pytest.raises(RunError, match="no finished shard to verify"):
+        draw_suspects(run, 5)
 
 
 def test_a_run_without_findings_is_refused(tmp_path: Path) -> None:
