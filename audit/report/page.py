@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,9 +59,7 @@ def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
         RunError: as of `write_report`.
     """
     findings = Findings(run)
-    classes, summary = findings.classes(), findings.summary()
-    if summary is None:
-        raise RunError(f"{run.path} was not flagged to the end; again: `camaudit flag {run.path}`")
+    classes, summary = findings.classes(), _summary(findings)
     claims = sorted(findings.standing_claims(), key=_rank)
     pictured = [claim for claim in claims if not kind_of(claim).repeats(claim)][:most]
     unpictured = [claim for claim in claims if claim not in pictured]
@@ -199,6 +198,15 @@ def _overlays(picture: TargetPicture, about: str) -> list[Picture]:
     if picture.target is not None:
         shown[f"{about}: the object outlined"] = picture.with_contour(picture.image)
     return [Picture(jpeg_bytes(shrink(pixels, _SIDE)), alt) for alt, pixels in shown.items()]
+
+
+def _summary(findings: Findings) -> dict[str, Any]:
+    """summary.json, which `flag` writes last."""
+    summary = findings.summary()
+    if summary is None:
+        path = findings.run.path
+        raise RunError(f"{path} was not flagged to the end; again: `camaudit flag {path}`")
+    return summary
 
 
 def _rank(claim: Claim) -> tuple[int, float]:
