@@ -35,8 +35,8 @@ bench: $(READY)  ## speed side by side with the peers and with forward-only infe
 	$(BIN)/python -m tests.benchmarks
 
 bench-truth: $(READY)  ## findings against planted truth: drawn scenes, photographs, and what a million targets cost
-	$(BIN)/python -m tests.benchmarks.bench_truth
-	$(BIN)/python -m tests.benchmarks.real_regime
+	$(BIN)/python -m tests.benchmarks.truth.bench_truth
+	$(BIN)/python -m tests.benchmarks.truth.real_regime
 	$(BIN)/python -m tests.benchmarks --only million --rounds 3 --out build/million.json
 
 constraints: $(READY)  ## note the versions that are installed now

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipelines.planted.truth import auroc_within, image_scores
-from tests.benchmarks.bench_truth import (
+from tests.benchmarks.truth.bench_truth import (
     Row,
     Trial,
     clean_rows,
@@ -19,7 +19,7 @@ from tests.benchmarks.bench_truth import (
     strong_rows,
     void_rows,
 )
-from tests.benchmarks.truth_causes import Causes
+from tests.benchmarks.truth.causes import Causes
 
 
 def test_auroc_within_is_the_mean_over_classes_with_a_cue_in_which_reliance_varies(rng: np.random.Generator) -> None:

@@ -4,7 +4,7 @@ A SqueezeNet is trained further on images of which most of the class have the wa
 with the watermark and without. Its reliance on the watermark is measured on the twins, which differ by the watermark
 alone; the audit never sees it. Needs the images and the network that may lie beside the project.
 
-Run it: python -m tests.benchmarks.real_regime
+Run it: python -m tests.benchmarks.truth.real_regime
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipelines.planted.train import frame_images, use_all_cores
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = Path(__file__).resolve().parents[4] / "shared"
 ARCH = f"{SHARED / 'models' / 'voc_squeezenet.py'}:build"
 TRAINED, AUDITED = "trained", "audited"
 
@@ -156,7 +156,7 @@ def findings_of(run: Run, class_name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.real_regime", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.truth.real_regime", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/real_regime"), help="new folder for images and runs")
     parser.add_argument("--seed", type=int, default=0, help="of planting and training")
     parser.add_argument("--swap", action="store_true", help="train on the list val, audit the list train")

@@ -6,7 +6,7 @@ the others are from both alike. In the test images site and class are independen
 section 6.3 of the Grad-CAM paper (Selvaraju et al., ICCV 2017), and the fix is the same: train again, on the same
 scenes, half of each class from each site.
 
-Run it: python -m tests.benchmarks.case_groups --work build/case_groups
+Run it: python -m tests.benchmarks.truth.case_groups --work build/case_groups
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def _named(run: Run, row: int) -> tuple[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.case_groups", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.truth.case_groups", description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("build/case_groups"), help="new folder for images and runs")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and training")
     parser.add_argument("--picture", type=Path, help="PNG to draw")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from benchmarks.spray import best_purity, purity, spray
+from tests.benchmarks.truth.spray import best_purity, purity, spray
 
 
 def test_spray_tells_two_groups_of_maps_apart_and_repeats(rng: np.random.Generator) -> None:

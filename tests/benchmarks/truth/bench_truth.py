@@ -1,6 +1,6 @@
 """Findings against planted truth, in three regimes, models trained fresh, the lone baselines beside every figure.
 
-`python -m tests.benchmarks.bench_truth --seeds 10,11,12 --out build/truth.json`. What each regime plants:
+`python -m tests.benchmarks.truth.bench_truth --seeds 10,11,12 --out build/truth.json`. What each regime plants:
 `audit.datasets.planted.REGIMES`. Scenes and models are kept in the folder `--work`, so that another run costs an audit
 alone. The score and the rules were chosen on seeds 0, 1 and 2, which a report must not use.
 """
@@ -24,7 +24,7 @@ from pipelines.cli.doctor import examine
 from pipelines.planted.truth import audit_planted, compare, reliance, train_on_planted
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress, notices
-from tests.benchmarks.truth_causes import (
+from tests.benchmarks.truth.causes import (
     MEASURES,
     WAYS,
     Causes,
@@ -241,7 +241,7 @@ def _span(values: Sequence[float]) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.bench_truth", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.truth.bench_truth", description=__doc__)
     parser.add_argument("--seeds", type=_numbers, default=(10, 11, 12), help="as 10,11,12")
     parser.add_argument("--out", type=Path, default=Path("build/truth.json"), help="JSON file to write")
     parser.add_argument("--work", type=Path, default=Path("build/truth"), help="folder of scenes, models and runs")

@@ -11,7 +11,7 @@ import pytest
 from audit.datasets import read_table
 from audit.images.masks import object_mask, read_mask
 from audit.images.reading import decode_image, read_bytes
-from tests.benchmarks.case_groups import BALANCED, SIZE, TAG, USUAL, Case, draw, draw_image, site_of
+from tests.benchmarks.truth.case_groups import BALANCED, SIZE, TAG, USUAL, Case, draw, draw_image, site_of
 
 
 def shares_south(one_in: int, count: int = 40) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Claims, interventions and clusters held against planted truth: sections of `tests.benchmarks.bench_truth`."""
+"""Claims, interventions and clusters held against planted truth: sections of `tests.benchmarks.truth.bench_truth`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from audit.store import Run, layout
 from audit.store.tables import read_table
 from pipelines.experiments.verify import Verification, verify, verify_run
 from pipelines.planted.truth import RELIES
-from tests.benchmarks.spray import COUNTS, Purity, best_purity, spray
+from tests.benchmarks.truth.spray import COUNTS, Purity, best_purity, spray
 
 _MEASURES = ("reliance", "background", "hot")
 _KEYS = ["sample", "slot"]
