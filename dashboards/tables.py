@@ -216,13 +216,17 @@ class RunTables:
 
     def _define(self, name: str, schema: pa.Schema) -> None:
         """Make a view of a table's readable parts, or an empty table."""
-        present = [path for index in self._done if (path := self.run.part(name, index)).exists()]
+        present = self._parts(name)
         files = self._readable(name, present)
         if files:
             self._parquet(files).create_view(name)
         else:
-            empty = schema.empty_table()  # noqa: F841 (DuckDB finds it by its name)
+            empty = pa.schema([field.with_type(_single(field.type)) for field in schema]).empty_table()  # noqa: F841 (DuckDB finds it by its name)
             self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM empty")
+
+    def _parts(self, name: str) -> list[Path]:
+        """Files of a table that are there."""
+        return [path for index in self._done if (path := self.run.part(name, index)).exists()]
 
     def _readable(self, name: str, present: list[Path]) -> list[Path]:
         expected = len(self._expected(name))
@@ -265,7 +269,8 @@ class RunTables:
             self.notices.append(line)
 
     def _flag_again(self) -> str:
-        return f"make them again with: camaudit flag {self.run.path}"
+        verb = "score" if self._done and not self._parts("scores") else "flag"
+        return f"make them again with: camaudit {verb} {self.run.path}"
 
     def _repair(self) -> str:
         return f"recompute with: camaudit repair {self.run.path}"
@@ -280,6 +285,13 @@ def stamp(run: Run) -> tuple[int, ...]:
 def _scored(score: dict[str, Any] | None) -> dict[str, Any]:
     row = dict(score) if score else dict.fromkeys(layout.SCORES.names)
     return row | {"score": row["status"]}
+
+
+def _single(kind: pa.DataType) -> pa.DataType:
+    """The type in single precision where it is half: DuckDB reads halves from Parquet alone."""
+    if pa.types.is_fixed_size_list(kind):
+        return pa.list_(_single(kind.value_type), kind.list_size)
+    return pa.float32() if pa.types.is_float16(kind) else kind
 
 
 def _has_footer(path: Path) -> bool:

@@ -65,9 +65,13 @@ def _threshold(run: Run) -> float:
     summary = Findings(run).summary()
     if summary is None:
         raise RunError(f"{run.path} was not flagged yet, so no threshold is known; pass --threshold")
-    if summary["mean_iou"] is None:
+    try:
+        threshold = None if summary["mean_iou"] is None else float(summary["threshold"])
+    except (KeyError, TypeError, ValueError):
+        raise RunError(f"The summary of {run.path} is damaged; again: `camaudit flag {run.path}`") from None
+    if threshold is None:
         raise RunError(f"{run.path} has no masks to choose a threshold by; pass --threshold")
-    return float(summary["threshold"])
+    return threshold
 
 
 FORMATS: dict[str, Format] = {"voc-png": _voc_png, "csv": _table(".csv"), "parquet": _table(".parquet")}

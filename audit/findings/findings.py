@@ -186,7 +186,9 @@ class Findings:
 
     def _check_flagged(self) -> None:
         if not self.flagged:
-            raise RunError(f"{self.run.path} has no findings yet; make them with `camaudit flag {self.run.path}`")
+            done = self.run.done()
+            verb = "flag" if not done or any(map(self.run.has_scores, done)) else "score"
+            raise RunError(f"{self.run.path} has no findings yet; make them with `camaudit {verb} {self.run.path}`")
 
     # Writing
 

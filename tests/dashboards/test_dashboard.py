@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from audit.errors import RunError
 from audit.findings import Finding
 from audit.scores import iou_curve
 from audit.store import Run, layout
+from audit.store.files import write_json
 from audit.store.maps import shard_file
 from audit.store.tables import read_table, write_table
 from audit.store.verdicts import VerdictLog
@@ -161,6 +163,21 @@ def test_a_run_that_went_on_is_read_again(fresh_path: Path) -> None:
     after = open_context(fresh_path, "me")
     assert after.tables is not before.tables
     assert after.tables.statuses("samples") == {"processed": 3, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [("overview", "camaudit score"), ("findings", "none with these filters"), ("sample", "not scored")],
+)
+def test_a_run_without_scores_opens_and_says_what_is_missing(view: str, text: str, fresh_path: Path) -> None:
+    run = Run.open(fresh_path)
+    (fresh_path / layout.SUMMARY).unlink()
+    for name in ("scores", "context", "confusion", layout.FINDINGS):
+        shutil.rmtree(fresh_path / name)
+    write_json(fresh_path / layout.RUN_JSON, run.record | {"config": run.record["config"] | {"scored": False}})
+    app = page(view, fresh_path)
+    assert not app.exception
+    assert text in said(app)
 
 
 def test_parts_that_the_ledger_does_not_vouch_for_are_not_read(fresh_path: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from audit.datasets import Manifest
 from audit.datasets.manifest import Sample
 from audit.errors import RunError
-from audit.export import export_table, export_voc_png
+from audit.export import PseudoMasks, export_run, export_table, export_voc_png
 from audit.findings import Finding, Findings
 from audit.images.masks import voc_palette
 from audit.images.views import View, upsample
@@ -176,10 +176,20 @@ def test_findings_of_all_shards_come_most_severe_first(run: Run) -> None:
 def test_a_flagged_run_without_findings_exports_an_empty_table_and_one_that_was_not_none(
     run: Run, tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match="camaudit flag"):
+    with pytest.raises(RunError, match="camaudit score"):
         export_table(run, tmp_path / "findings.parquet")
     assert export_table(with_findings(run), tmp_path / "findings.parquet") == 0
     assert pq.read_table(tmp_path / "findings.parquet").schema.names == Finding.schema().names
+
+
+@pytest.mark.parametrize("summary", [{}, {"mean_iou": 3, "threshold": "x"}])
+def test_masks_by_the_threshold_of_a_damaged_summary_are_refused(
+    summary: dict[str, Any], run: Run, tmp_path: Path
+) -> None:
+    Findings(run).write_summary(summary)
+    with pytest.raises(RunError, match="camaudit flag"):
+        export_run(run, "voc-png", tmp_path / "masks", PseudoMasks())
+    assert not (tmp_path / "masks").exists()
 
 
 HOSTILE = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", 'say "hi", twice', "two\nlines", "<script>alert(1)</script>")
