@@ -29,7 +29,7 @@ _DASHBOARD = {
 
 def findings(
     run_path: RunPath,
-    most: Annotated[int, typer.Option(min=0, help="Findings about targets to print.")] = 20,
+    most: Annotated[int, typer.Option(min=0, help="Claims, and findings about targets, to print.")] = 20,
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
