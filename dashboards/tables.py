@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import pyarrow.parquet as pq
 from audit.errors import RunError
 from audit.findings import Claim, ClassFinding, Finding, Findings
 from audit.store import Account, Run, layout
-from audit.store.tables import read_table
 
 PAGE = 24
 """Findings on a page."""
@@ -94,11 +94,11 @@ class RunTables:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._findings = Findings(run)
+        self._findings = Findings(run, stale=True)
         self.notices: list[str] = []
         # Extensions would be fetched from a server.
         self._database = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-        self._done = [shard.index for shard in run.done()]
+        self._done = {shard.index: shard for shard in run.done()}
         for name, schema in TABLES.items():
             self._define(name, schema)
 
@@ -208,7 +208,8 @@ class RunTables:
         if number < 0 or index not in self._done:
             return []
         try:
-            part = read_table(self.run.part(table, index))
+            shard = self._done[index]
+            part = self._findings.of_shard(shard) if table == layout.FINDINGS else self.run.read(table, shard)
         except RunError:
             return []
         rows: list[dict[str, Any]] = part.filter(pc.equal(part["sample"], number)).to_pylist()
@@ -226,7 +227,8 @@ class RunTables:
 
     def _parts(self, name: str) -> list[Path]:
         """Files of a table that are there."""
-        return [path for index in self._done if (path := self.run.part(name, index)).exists()]
+        part = self._findings.part if name == layout.FINDINGS else partial(self.run.part, name)
+        return [path for shard in self._done.values() if (path := part(shard)) and path.exists()]
 
     def _readable(self, name: str, present: list[Path]) -> list[Path]:
         expected = len(self._expected(name))
@@ -244,10 +246,10 @@ class RunTables:
     def _expected(self, name: str) -> list[int]:
         """Shards that ought to have a part."""
         if name in ("samples", "targets"):
-            return self._done
+            return list(self._done)
         if name == "scores" and not self.run.record["config"]["scored"]:
             return []
-        return [index for index in self._done if name == "scores" or self.run.part("scores", index).exists()]
+        return [index for index in self._done if name == "scores" or self.run.has_scores(self._done[index])]
 
     def _parquet(self, files: list[Path]) -> duckdb.DuckDBPyRelation:
         # Names are patterns to DuckDB.

@@ -107,15 +107,17 @@ def _samples(run: Run) -> pd.DataFrame:
 
 def _targets(run: Run, samples: pd.DataFrame, shared: pd.DataFrame) -> pd.DataFrame:
     """Targets of the shared samples: id, class, energy, off_object, severity, accuracy; see `Pairs`."""
-    parts = pd.concat([_shard_targets(run, shard) for shard in run.done()], ignore_index=True)
+    findings = Findings(run)
+    parts = pd.concat([_shard_targets(findings, shard) for shard in run.done()], ignore_index=True)
     ids = samples[samples["id"].isin(shared["id"])][["sample", "id"]]
     targets: pd.DataFrame = parts.merge(ids, on="sample").drop(columns="sample")
     return targets
 
 
-def _shard_targets(run: Run, shard: Shard) -> pd.DataFrame:
+def _shard_targets(findings: Findings, shard: Shard) -> pd.DataFrame:
+    run = findings.run
     targets = run.read("targets", shard, [*_KEYS, "class_id", "class", "rank", "probability"]).to_pandas()
-    rows = targets.merge(_scored(run, shard), on=_KEYS, how="left")
+    rows = targets.merge(_scored(findings, shard), on=_KEYS, how="left")
     high, energy, attainable = (rows[name].to_numpy(np.float64) for name in ("p_high", "energy", "attainable"))
     rows["severity"] = severity(rows["probability"].to_numpy(), misplacement(high, energy, attainable))
     rows["accuracy"] = _accuracy(rows, _labels(run, shard))
@@ -123,14 +125,15 @@ def _shard_targets(run: Run, shard: Shard) -> pd.DataFrame:
     return measured
 
 
-def _scored(run: Run, shard: Shard) -> pd.DataFrame:
+def _scored(findings: Findings, shard: Shard) -> pd.DataFrame:
     """Scored targets of a shard: their energy, what it is judged by, and whether there is a finding about them."""
+    run = findings.run
     if not run.has_scores(shard):
         return pd.DataFrame(
             {name: pd.Series(dtype=float) for name in (*_KEYS, "energy", "p_high", "attainable", "off_object")}
         )
     scores = run.read("scores", shard, [*_KEYS, "status", *_JUDGED_BY]).to_pandas()
-    flagged = Findings(run).of_shard(shard, _KEYS).to_pandas().assign(off_object=1.0)
+    flagged = findings.of_shard(shard, _KEYS).to_pandas().assign(off_object=1.0)
     scored = scores[scores["status"] == "scored"].drop(columns="status")
     rows: pd.DataFrame = scored.merge(flagged, on=_KEYS, how="left")
     rows["off_object"] = rows["off_object"].fillna(0.0)
@@ -139,7 +142,7 @@ def _scored(run: Run, shard: Shard) -> pd.DataFrame:
 
 def _labels(run: Run, shard: Shard) -> pd.DataFrame:
     """A row for every label of the shard's samples: sample, class_id."""
-    labels = run.manifest(shard).table["labels"].combine_chunks()
+    labels = run.manifest(shard.start, shard.stop).table["labels"].combine_chunks()
     sample = shard.start + pc.list_parent_indices(labels).to_numpy()
     return pd.DataFrame({"sample": sample, "class_id": labels.flatten().to_numpy()})
 

@@ -19,7 +19,7 @@ from audit.drawing.pixels import draw_contour, enlarge, overlay, resize_mask, sc
 from audit.errors import AuditError
 from audit.images import View, decode_image, object_mask, read_bytes
 from audit.segmentation import pseudo_mask
-from audit.store import Run, layout
+from audit.store import Run
 
 LONGEST = 900
 """Longer side of pictures on the sample's page, pixels."""
@@ -144,7 +144,7 @@ def _attempt(notices: list[str], read: Callable[[], _Read]) -> _Read | None:
 
 
 def _entry(run: Run, row: int) -> tuple[Manifest, Sample]:
-    manifest = Manifest.open(run.path / layout.MANIFEST, row, row + 1)
+    manifest = run.manifest(row, row + 1)
     return manifest, next(iter(manifest))
 
 

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, NamedTuple
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,15 +21,16 @@ from audit.findings.evidence import Evidence
 from audit.findings.gather import gather
 from audit.findings.records import UNTESTED, Claim, ClassFinding, Effect, Finding, Member, Outcome
 from audit.findings.rules import Rules
-from audit.store import Run, Shard, layout
-from audit.store.files import read_json, write_json
-from audit.store.records import read_records, write_records
-from audit.store.tables import read_table, write_table
+from audit.store import Damage, Run, Shard, layout
+from audit.store.files import read_json, sha256, write_json
+from audit.store.records import Record, columns_of
+from audit.store.tables import made_by, read_table, write_table
 
 _KEYS = ["sample", "slot"]
 _THREADS = 4
 
 Columns = Mapping[str, Any]
+_Kind = TypeVar("_Kind", bound=Record)
 
 
 class ShardEvidence(NamedTuple):
@@ -44,34 +47,59 @@ class ShardEvidence(NamedTuple):
 
 
 class Findings:
-    """The findings of a run, read when they are asked for."""
+    """The findings of a run, read when they are asked for.
 
-    def __init__(self, run: Run) -> None:
+    `findings/ledger.json` is written last. It names every file with its sha256, and the digest of the run's ledger that
+    findings were made from: what came into the ledger since, or was scored again, they do not know.
+
+    Args:
+        stale: whether findings made from an earlier ledger may be read, as by a page that says so.
+    """
+
+    def __init__(self, run: Run, stale: bool = False) -> None:
         self.run = run
+        self._stale = stale
         self._folder = run.path / layout.FINDINGS
+        self._ledger_json = self._folder / layout.FINDINGS_LEDGER
+        self._again = f"again: `camaudit flag {run.path}`"
+        self._made: _Made | None = None
 
     # What was found
 
     @property
     def flagged(self) -> bool:
         """Whether the run was flagged at all."""
-        return (self._folder / layout.CLASS_FINDINGS).exists()
+        return self._ledger_json.exists()
+
+    @cached_property
+    def current(self) -> bool:
+        """Whether they were made from the run's ledger as it is.
+
+        Raises:
+            RunError: `findings/ledger.json`, or an entry of the run's ledger, is damaged.
+        """
+        return self.flagged and self._record.ledger == self.run.ledger.digest()
 
     def classes(self) -> list[ClassFinding]:
         """Findings about classes, most suspicious first.
 
         Raises:
-            RunError: the run was not flagged yet.
+            RunError: the run was not flagged yet, or not since it has changed.
         """
         self._check_flagged()
-        return read_records(self._folder / layout.CLASS_FINDINGS, ClassFinding)
+        return self._records(layout.CLASS_FINDINGS, ClassFinding)
 
     def claims(self) -> list[Claim]:
-        """Claims and what was tested and is none, with their outcomes: those that stand first, then by q."""
+        """Claims and what was tested and is none, with their outcomes: those that stand first, then by q.
+
+        Raises:
+            RunError: the run was not flagged yet, or not since it has changed.
+        """
+        self._check_flagged()
         outcomes = self.outcomes()
         claims = [
             replace(claim, outcome=outcomes[claim.claim_id].outcome if claim.claim_id in outcomes else UNTESTED)
-            for claim in read_records(self._folder / layout.CLAIMS, Claim)
+            for claim in self._records(layout.CLAIMS, Claim)
         ]
         return sorted(claims, key=lambda claim: (not claim.found, math.inf if claim.q is None else claim.q))
 
@@ -82,17 +110,17 @@ class Findings:
     @property
     def has_claims(self) -> bool:
         """Whether claims were written."""
-        return (self._folder / layout.CLAIMS).exists()
+        return layout.CLAIMS in self._record.artefacts
 
     def targets(self) -> pa.Table:
         """All findings about targets, columns of `Finding`, most severe first.
 
         Raises:
-            RunError: the run was not flagged yet.
+            RunError: the run was not flagged yet, or not since it has changed.
         """
         self._check_flagged()
-        parts = sorted(self._folder.glob("part-*.parquet"))
-        tables = [read_table(part) for part in parts] or [Finding.schema().empty_table()]
+        parts = sorted(name for name in self._record.artefacts if name.startswith("part-"))
+        tables = [self._table(part) for part in parts] or [Finding.schema().empty_table()]
         return pa.concat_tables(tables).sort_by([("severity", "descending"), ("finding_id", "ascending")])
 
     def of_shard(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
@@ -101,10 +129,17 @@ class Findings:
         Raises:
             RunError: the shard was not flagged yet.
         """
-        path = self._folder / layout.part_name(shard.index)
-        if not path.exists():
-            raise RunError(f"Expected findings at {path}, found none; make them with `camaudit flag {self.run.path}`")
-        return read_table(path, columns)
+        self._check_flagged()
+        name = layout.part_name(shard.index)
+        if name not in self._record.artefacts:
+            where = f"samples {shard.start} to {shard.stop - 1} of {self.run.path}"
+            raise RunError(f"Expected findings about {where}, found none; make them {self._again}")
+        return self._table(name, columns)
+
+    def part(self, shard: Shard) -> Path | None:
+        """The file of a shard's findings about targets; None where it was not flagged."""
+        name = layout.part_name(shard.index)
+        return self._folder / name if name in self._record.artefacts else None
 
     def about(self, targets: Iterable[tuple[int, int]]) -> Iterator[Finding]:
         """The findings about some targets, samples and slots, in their order.
@@ -137,8 +172,8 @@ class Findings:
 
     def members(self) -> pa.Table:
         """Which target is in which cluster, columns of `Member`; empty where there are no clusters."""
-        path = self._folder / layout.CLUSTERS
-        return read_table(path) if path.exists() else Member.schema().empty_table()
+        named = layout.CLUSTERS in self._record.artefacts
+        return self._table(layout.CLUSTERS) if named else Member.schema().empty_table()
 
     def summary(self) -> dict[str, Any] | None:
         """summary.json; None before the run was flagged.
@@ -147,7 +182,7 @@ class Findings:
             RunError: it is damaged.
         """
         path = self.run.path / layout.SUMMARY
-        return read_json(path, f"camaudit flag {self.run.path}") if path.exists() else None
+        return read_json(path, self._again) if path.exists() else None
 
     def rules(self) -> Rules:
         """The rules that the run was last flagged with, the default before.
@@ -162,80 +197,122 @@ class Findings:
             return Rules(**summary["rules"])
         except (KeyError, TypeError, ValueError):
             path = self.run.path / layout.SUMMARY
-            raise RunError(
-                f"{path} was made by rules of an earlier camaudit, or is damaged; again: "
-                f"`camaudit flag {self.run.path}`"
-            ) from None
+            raise RunError(f"{path} was made by rules of an earlier camaudit, or is damaged; {self._again}") from None
 
     # What interventions said
 
     def effects(self) -> dict[tuple[int, int], Effect]:
         """What interventions did to targets, by sample and slot; none before `camaudit verify`."""
-        effects = read_records(self._folder / layout.EFFECTS, Effect)
+        effects = self._records(layout.EFFECTS, Effect)
         return {(effect.sample, effect.slot): effect for effect in effects}
 
     @property
     def has_effects(self) -> bool:
         """Whether interventions were made."""
-        return (self._folder / layout.EFFECTS).exists()
+        return layout.EFFECTS in self._record.artefacts
 
     def outcomes(self) -> dict[str, Outcome]:
         """What interventions say of claims, by claim; none before `camaudit verify`."""
-        outcomes = read_records(self._folder / layout.CAUSES, Outcome)
+        outcomes = self._records(layout.CAUSES, Outcome)
         return {outcome.claim_id: outcome for outcome in outcomes}
 
+    def damaged(self) -> Iterator[Damage]:
+        """Files of the findings that are not what was written."""
+        try:
+            artefacts = self._record.artefacts
+            self.summary()
+        except RunError as error:
+            yield Damage(layout.FINDINGS, str(error))
+            return
+        for name, digest in artefacts.items():
+            if sha256(self._folder / name) != digest:
+                yield Damage(f"{layout.FINDINGS}/{name}", made_by(self._folder / name))
+
     def _check_flagged(self) -> None:
+        path = self.run.path
         if not self.flagged:
             done = self.run.done()
             verb = "flag" if not done or any(map(self.run.has_scores, done)) else "score"
-            raise RunError(f"{self.run.path} has no findings yet; make them with `camaudit {verb} {self.run.path}`")
+            raise RunError(f"{path} has no findings yet; make them with `camaudit {verb} {path}`")
+        if not self._stale and not self.current:
+            again = f"make them again with `camaudit {'score' if self.run.outdated() else 'flag'} {path}`"
+            raise RunError(f"The findings of {path} were made before its ledger changed; {again}")
+
+    @property
+    def _record(self) -> _Made:
+        if self._made is None:
+            record = read_json(self._ledger_json, self._again) if self.flagged else {}
+            self._made = _Made(record.get("ledger", ""), record.get("artefacts", {}))
+        return self._made
+
+    def _table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        return read_table(self._folder / name, columns, self._record.artefacts[name])
+
+    def _records(self, name: str, kind: type[_Kind]) -> list[_Kind]:
+        return [kind.from_row(row) for row in self._table(name).to_pylist()] if name in self._record.artefacts else []
 
     # Writing
 
+    def begin(self, ledger: str) -> None:
+        """Take back what was found, and what speaks of it: outcomes of interventions, the page and its sheets.
+
+        Args:
+            ledger: digest of the ledger that findings are now made from.
+        """
+        report = self.run.path / layout.REPORT
+        spoken = (report / layout.PAGE, *(report / layout.SHEETS).glob("*.jpg"))
+        for path in (self._ledger_json, self.run.path / layout.SUMMARY, *self._folder.glob("*.parquet"), *spoken):
+            path.unlink(missing_ok=True)
+        self._made = _Made(ledger, {})
+
     def write_targets(self, shards: Sequence[Shard], part: Callable[[Shard], Columns]) -> None:
-        """Write a part of findings for each shard, and delete those of shards that are pending again."""
+        """Write a part of findings for each shard."""
 
         def write(shard: Shard) -> None:
-            path = self._folder / layout.part_name(shard.index)
-            write_table(path, part(shard), Finding.schema(), durable=False)  # it can be made again
+            # It can be made again, so nobody waits for the disk.
+            self._write(layout.part_name(shard.index), part(shard), Finding.schema(), durable=False)
 
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(write, shards))
-        kept = {layout.part_name(shard.index) for shard in shards}
-        for path in self._folder.glob("part-*.parquet"):
-            if path.name not in kept:
-                path.unlink()
 
     def write_classes(self, classes: Iterable[ClassFinding]) -> None:
         """Write the findings about classes."""
-        write_records(self._folder / layout.CLASS_FINDINGS, ClassFinding, classes)
+        self._write_records(layout.CLASS_FINDINGS, ClassFinding, classes)
 
     def write_claims(self, claims: Iterable[Claim]) -> None:
         """Write the claims."""
-        write_records(self._folder / layout.CLAIMS, Claim, claims)
+        self._write_records(layout.CLAIMS, Claim, claims)
 
     def write_members(self, members: Members, evidence: Evidence) -> None:
         """Write who is in which cluster."""
         keys = {name: getattr(evidence, name)[members.target] for name in ("sample", "slot", "class_id")}
         columns = {**keys, "cluster": members.cluster, "distance": members.distance}
-        write_table(self._folder / layout.CLUSTERS, columns, Member.schema())
+        self._write(layout.CLUSTERS, columns, Member.schema())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json."""
-        write_json(self.run.path / layout.SUMMARY, dict(summary))
+        """Write summary.json, then the record that makes all that was written count."""
+        write_json(self.run.path / layout.SUMMARY, {**summary, "ledger": self._record.ledger})
+        self._enter()
 
-    def write_effects(self, effects: Iterable[Effect]) -> None:
-        """Write what interventions did to targets."""
-        write_records(self._folder / layout.EFFECTS, Effect, effects)
+    def write_outcomes(self, effects: Iterable[Effect], outcomes: Iterable[Outcome]) -> None:
+        """Write what interventions did to targets, and what they say of claims."""
+        self._write_records(layout.EFFECTS, Effect, effects)
+        self._write_records(layout.CAUSES, Outcome, outcomes)
+        self._enter()
 
-    def write_outcomes(self, outcomes: Iterable[Outcome]) -> None:
-        """Write what interventions say of claims."""
-        write_records(self._folder / layout.CAUSES, Outcome, outcomes)
+    def _write_records(self, name: str, kind: type[Record], records: Iterable[Record]) -> None:
+        self._write(name, columns_of(kind, records), kind.schema())
 
-    def forget(self) -> None:
-        """Delete what speaks of findings that were: outcomes of interventions, the page and its sheets."""
-        for name in (layout.EFFECTS, layout.CAUSES):
-            (self._folder / name).unlink(missing_ok=True)
-        report = self.run.path / layout.REPORT
-        for path in (report / layout.PAGE, *(report / layout.SHEETS).glob("*.jpg")):
-            path.unlink(missing_ok=True)
+    def _write(self, name: str, columns: Columns, schema: pa.Schema, durable: bool = True) -> None:
+        write_table(self._folder / name, columns, schema, durable)
+        self._record.artefacts[name] = sha256(self._folder / name)
+
+    def _enter(self) -> None:
+        write_json(self._ledger_json, {"ledger": self._record.ledger, "artefacts": self._record.artefacts})
+
+
+class _Made(NamedTuple):
+    """What findings were made from, and their files with their sha256."""
+
+    ledger: str
+    artefacts: dict[str, str]

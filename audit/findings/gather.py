@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import Manifest, attribute_names
+from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
 from audit.findings.evidence import Evidence
 from audit.progress import Progress, silent, tracked
@@ -136,7 +136,7 @@ def _read(run: Run, shard: Shard) -> _Part:
     for name in ("sample", "slot"):
         if not scores[name].equals(targets[name]):
             raise RunError(
-                f"{run.part('scores', shard.index)} does not fit its targets; score again: camaudit score {run.path}"
+                f"{run.part('scores', shard)} does not fit its targets; score again: camaudit score {run.path}"
             )
     columns = _columns(scores, targets, looks, shard.start)
     status = _array(scores["status"])
@@ -206,7 +206,7 @@ def _counts(parts: Sequence[NDArray[Any]]) -> dict[str, int]:
 def _attributes(run: Run, samples: NDArray[np.int64]) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
     """Codes and values of each attribute of the manifest, for the samples named."""
     first, last = (int(samples.min()), int(samples.max()) + 1) if len(samples) else (0, 0)
-    table = Manifest.open(run.path / layout.MANIFEST, first, last).table
+    table = run.manifest(first, last).table
     coded = ((name, pd.factorize(table[name].to_pandas())) for name in attribute_names(table.column_names))
     return {name: (codes[samples - first].astype(np.int32), tuple(map(str, values))) for name, (codes, values) in coded}
 

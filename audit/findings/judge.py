@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from audit.errors import RunError
 from audit.findings.claims.kind import Material
 from audit.findings.claims.registry import CLAIM_KINDS, all_claims
 from audit.findings.claims.votes import one_vote
@@ -39,14 +40,18 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
 
     Args:
         threshold: 0..1; the one with the highest mean IoU if None.
+
+    Raises:
+        RunError: scoring was interrupted, or a table is damaged.
     """
-    findings = Findings(run)
+    findings, ledger = Findings(run), run.ledger.digest()
+    _refuse_mixed(run)
     shards = [shard for shard in run.done() if run.has_scores(shard)]
     gathered = gather(run, shards, progress)
     curve = mean_iou_curve(gathered.confusion, len(run.classes))
     map_level = _map_level(threshold, curve)
     judged = judge(gathered.scored, rules)
-    findings.forget()
+    findings.begin(ledger)
     detected, detector = detect(run, shards, gathered, judged, rules)
     flagged = pd.concat([judged[judged["kind"].notna()], detected])
     _write_targets(findings, shards, _columns(run, gathered, flagged, len(judged), rules), map_level)
@@ -61,6 +66,16 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     }
     findings.write_summary(summary)
     return summary
+
+
+def _refuse_mixed(run: Run) -> None:
+    """Scores of two scorings would pass as those of one."""
+    outdated = len(run.outdated())
+    if outdated:
+        raise RunError(
+            f"Scoring of {run.path} was interrupted: {outdated} of {len(run.done())} shards still have the scores of "
+            f"before; go on with `camaudit score {run.path}`"
+        )
 
 
 def judge(scored: pd.DataFrame, rules: Rules) -> pd.DataFrame:

@@ -127,4 +127,4 @@ def _sanity(name: str) -> str:
 
 def _checked(run: Run, file: str, verb: str) -> dict[str, Any]:
     path = run.path / layout.REPORT / file
-    return read_json(path, f"camaudit {verb} {run.path}") if path.exists() else {}
+    return read_json(path, f"again: `camaudit {verb} {run.path}`") if path.exists() else {}

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import Manifest
 from audit.drawing.pixels import shrink
 from audit.drawing.targets import Picture as TargetPicture
 from audit.drawing.targets import jpeg_bytes, read_target
@@ -67,7 +66,7 @@ def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
     shards = [shard for shard in run.done() if run.has_scores(shard)]
     for part in tracked(progress, "reading", findings.evidence(shards), len(shards)):
         survey.add(part)
-    manifest = Manifest.open(run.path / layout.MANIFEST, 0, 0)
+    manifest = run.manifest(0, 0)
     return Report(
         name=Path(manifest.root).name or "a collection",
         samples=summary["samples"],

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,44 +18,100 @@ _LONGEST = 200
 _UNUSUAL = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|_(?=[_/])|(?<=[_/])_|[^\w./-]")
 ABSENT = "absent"
 """Stands for the digest of a file that does not exist."""
+DIGEST = "sha256"
+"""Key of a JSON record under which the digest of all its other keys stands."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], object], durable: bool = True) -> None:
-    """Let `write` make a file beside `path`, flush it to disk if `durable`, and give it its name in one step."""
+def write_atomically(
+    path: Path, write: Callable[[Path], object], durable: bool = True, exclusive: bool = False
+) -> None:
+    """Let `write` make a file beside `path`, flush it to disk if `durable`, and give it its name in one step.
+
+    Raises:
+        FileExistsError: `exclusive`, and the name is taken. Of several writers at once one alone gets it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    partial = _partial(path)
     try:
         write(partial)
         if durable:
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
-        os.replace(partial, path)
+            _flush(partial)
+        _link(partial, path) if exclusive else os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_json(path: Path, record: dict[str, Any]) -> None:
-    """Write a record as JSON, whole or not at all."""
-    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text))
+def write_by_content(path: Path, write: Callable[[Path], object]) -> tuple[Path, str]:
+    """Let `write` make a file that is named by its content, and return where it lies and its sha256.
+
+    It is not changed after that: other content has another name, and equal content may be written any number of times.
+    `part-00003.parquet` becomes `part-00003.DIGEST.parquet`, with the first 12 hex digits.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    try:
+        write(partial)
+        _flush(partial)
+        digest = sha256(partial)
+        final = path.with_name(f"{path.stem}.{digest[:12]}{path.suffix}")
+        os.replace(partial, final)
+    finally:
+        partial.unlink(missing_ok=True)
+    return final, digest
 
 
-def read_json(path: Path, again: str) -> dict[str, Any]:
-    """Read a record.
-
-    Args:
-        again: the command that writes it again.
+def write_json(path: Path, record: dict[str, Any], exclusive: bool = False) -> None:
+    """Write a record as JSON with its digest, whole or not at all.
 
     Raises:
-        RunError: it cannot be read, or is no record.
+        FileExistsError: `exclusive`, and there is one.
+    """
+    record = {name: value for name, value in record.items() if name != DIGEST}
+    text = json.dumps(record | {DIGEST: _digest(record)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text), exclusive=exclusive)
+
+
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """Read a record, without its digest.
+
+    Args:
+        advice: what to do where it cannot, as the end of a sentence.
+
+    Raises:
+        RunError: it cannot be read, is no record, or is not what was written.
     """
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise RunError(f"Cannot read {path}: {error}; again: `{again}`") from None
+        raise RunError(f"Cannot read {path}: {error}; {advice}") from None
     if not isinstance(record, dict):
-        raise RunError(f"Expected {path} to hold a JSON object, got {type(record).__name__}; again: `{again}`")
+        raise RunError(f"Expected {path} to hold a JSON object, got {type(record).__name__}; {advice}")
+    digest = record.pop(DIGEST, None)
+    if digest is not None and digest != _digest(record):
+        raise RunError(f"Damaged: {path} is not what was written; {advice}")
     return record
+
+
+def check_digest(path: Path, digest: str, advice: str) -> None:
+    """See that a file is what was written. A process reads each file once for it, until the file changes.
+
+    Args:
+        digest: its sha256.
+        advice: what to do where it is not, as the end of a sentence.
+
+    Raises:
+        RunError: it is damaged or gone.
+    """
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise RunError(f"Cannot read {path}: {error.strerror}; {advice}") from None
+    version = (state.st_ino, state.st_mtime_ns, state.st_size)
+    if _checked.get((str(path), digest)) == version:
+        return
+    if sha256(path) != digest:
+        raise RunError(f"Damaged: {path} is not what was written; {advice}")
+    _checked[str(path), digest] = version
 
 
 def sha256(path: Path) -> str:
@@ -67,7 +124,7 @@ def sha256(path: Path) -> str:
 
 def sweep_partials(root: Path) -> int:
     """Delete what killed writers left behind, and say how many files that were."""
-    orphans = [path for path in root.rglob(f"*{PARTIAL}") if path.is_file()]
+    orphans = [path for path in root.rglob(f"*{PARTIAL}") if path.is_file() or path.is_symlink()]
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)
@@ -87,3 +144,31 @@ def file_stem(sample_id: str) -> str:
     if len(name.encode()) <= _LONGEST:
         return name
     return name.encode()[:_LONGEST].decode(errors="ignore") + "-" + hashlib.sha256(sample_id.encode()).hexdigest()[:16]
+
+
+def _partial(path: Path) -> Path:
+    """A name that no other writer has, in this container or another."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _link(partial: Path, path: Path) -> None:
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: not in one step, but still one writer alone
+        with path.open("xb") as file:
+            file.write(partial.read_bytes())
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+_checked: dict[tuple[str, str], tuple[int, int, int]] = {}
+"""Path and digest of files that were what they should be -> inode, time and size that they had then."""

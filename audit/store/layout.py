@@ -1,15 +1,16 @@
 """The run directory: names, table schemas and provenance.
 
 RUN/
-  run.json                 provenance: configuration, fingerprints, layer, grid, versions
+  run.json                 provenance: configuration, fingerprints, layer, grid, versions, digests of files of no shard
   manifest.parquet         the samples
   maps.zarr/map            [N, K, h, w] float16, divided by the peak; NaN where there is no map
                            at the input's resolution int8: steps of it, the value is step times scale
   maps.zarr/scale          [N, K] float32, only beside int8: what a step is worth; NaN where there is no map
-  samples/  targets/  scores/  context/  features/  confusion/      part-00000.parquet ..., one a shard
-  ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason
+  samples/  targets/  scores/  context/  features/  confusion/      part-00000.DIGEST.parquet ..., one a shard
+  ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason;
+                           it names the shard's files, which are named by their content and never changed
   findings/                part-00000.parquet ... about targets; classes, claims, clusters (who is in which),
-                           effects and causes (what interventions did) .parquet
+                           effects and causes (what interventions did) .parquet; ledger.json names them, written last
   report/                  index.html; sanity, faithfulness .json and .png; null.json; contact sheets of clusters
   summary.json             counts, curve, threshold and findings in short
   verdicts.sqlite          what reviewers decided
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 3
+FORMAT = 4
 LEVELS = 256
 """Map values 0..1 are counted at levels floor(256 value); threshold t keeps the levels from 256 t on."""
 
@@ -29,6 +30,7 @@ MANIFEST = "manifest.parquet"
 MAPS = "maps.zarr"
 LEDGER = "ledger"
 FINDINGS = "findings"
+FINDINGS_LEDGER = "ledger.json"
 CLASS_FINDINGS = "classes.parquet"
 CLAIMS = "claims.parquet"
 CLUSTERS = "clusters.parquet"
@@ -147,3 +149,12 @@ PARTS: dict[str, pa.Schema] = {
 def part_name(shard: int) -> str:
     """File name of a shard's part of a table."""
     return f"part-{shard:05d}.parquet"
+
+
+def shard_of_part(name: str) -> int:
+    """The shard that a part belongs to, by its file name.
+
+    >>> shard_of_part("part-00012.0a1b2c3d4e5f.parquet")
+    12
+    """
+    return int(name.removeprefix("part-").partition(".")[0])

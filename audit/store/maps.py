@@ -1,20 +1,31 @@
 """The map arrays of a run: Zarr v3, one Zarr shard for each of the run's shards, every chunk checksummed.
 
+A shard's file is named by its content, `c/3/0/0/0.DIGEST`, and counts once a ledger entry names it. The name that
+readers of Zarr look for, `c/3/0/0/0`, links to it.
+
 Maps at a layer's resolution are `float16`. Maps at the input's resolution are `int8`: steps in the array `map`, one
 sample a chunk, and what a step is worth in the array `scale` beside it.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
+from zarr.storage import LocalStore, MemoryStore
 
 from audit.errors import RunError
+from audit.store.files import write_atomically, write_by_content
 from audit.store.quantised import Quantised
 
 ENCODINGS = {"float16": 16, "int8": 8}
@@ -63,36 +74,42 @@ def empty_maps(shape: tuple[int, ...], encoding: str) -> Maps:
     return Quantised.empty(shape) if encoding == "int8" else np.full(shape, np.nan, np.float16)
 
 
-def write_maps(path: Path, start: int, maps: Maps) -> None:
-    """Write a whole shard [n, K, h, w] that begins at sample `start`. Only one writer may hold a shard."""
-    array = _open(path, _MAP, "r+")
-    assert array.shards is not None
-    shard = start // array.shards[0]
-    # Zarr would merge with what is there, and could not where that is damaged.
-    for file in shard_files(path, shard):
-        file.unlink(missing_ok=True)
-    here = slice(start, start + len(maps))
-    if isinstance(maps, Quantised):
-        _open(path, _SCALE, "r+")[here] = maps.scale
-        array[here] = maps.steps
-    else:
-        array[here] = maps
+def write_maps(path: Path, start: int, maps: Maps) -> dict[Path, str]:
+    """Write a whole shard [n, K, h, w] that begins at sample `start`, to files named by their content.
+
+    Returns:
+        The files with their sha256; none for what is all NaN. They are read once a ledger entry names them.
+    """
+    values: dict[str, NDArray[Any]] = (
+        {_SCALE: maps.scale, _MAP: maps.steps} if isinstance(maps, Quantised) else {_MAP: maps}
+    )
+    written: dict[Path, str] = {}
+    for name, array in values.items():
+        for key, content in _encoded(path / name, start, array).items():
+            file, digest = write_by_content(path / name / key, partial(_write_bytes, content))
+            written[file] = digest
+    return written
 
 
-def read_maps(path: Path, start: int, stop: int) -> NDArray[np.floating]:
+def read_maps(path: Path, start: int, stop: int, files: Iterable[Path]) -> NDArray[np.floating]:
     """Maps [stop - start, K, h, w]: float16, or float32 where they are kept at 8 bits; NaN where there is none.
 
+    Args:
+        files: of the shards that hold them, as `write_maps` named them; a shard without files has no maps.
+
     Raises:
-        RunError: a chunk is damaged.
+        RunError: a chunk is damaged, or a file is gone.
     """
     try:
-        array = _open(path, _MAP, "r")
-        assert array.shards is not None
-        _refuse_empty(path, range(start // array.shards[0], (stop - 1) // array.shards[0] + 1))
+        named = {_key(path, file): file for file in files}
+        for file in named.values():
+            _refuse_empty(file)
+        array = zarr.open_array(_Named(path / _MAP, named), mode="r")
         values = np.asarray(array[start:stop])
         if array.dtype != np.int8:
             return values
-        return Quantised(values, np.asarray(_open(path, _SCALE, "r")[start:stop]))[:]
+        scale = zarr.open_array(_Named(path / _SCALE, named), mode="r")
+        return Quantised(values, np.asarray(scale[start:stop]))[:]
     except (ValueError, OSError, RuntimeError) as error:
         run = path.parent
         raise RunError(
@@ -100,37 +117,87 @@ def read_maps(path: Path, start: int, stop: int) -> NDArray[np.floating]:
         ) from None
 
 
-def shard_file(path: Path, shard: int) -> Path:
-    """The file that holds a shard's maps; it does not exist while all of them are NaN."""
-    return path / _MAP / "c" / str(shard) / "0" / "0" / "0"
+def publish_maps(path: Path, shard: int, files: Iterable[Path]) -> None:
+    """Give a shard's files the names that readers of Zarr look for: links, or copies where there are no links."""
+    named = {file.with_suffix(""): file for file in files}
+    for name in (path / _MAP / "c" / str(shard) / "0" / "0" / "0", path / _SCALE / "c" / str(shard) / "0"):
+        file = named.get(name)
+        if file is None:
+            name.unlink(missing_ok=True)
+        elif not (name.is_symlink() and os.readlink(name) == file.name):
+            write_atomically(name, partial(_link_or_copy, file), durable=False)
 
 
-def shard_files(path: Path, shard: int) -> list[Path]:
-    """All files of a shard: its maps, and their scale where they have one."""
-    scale = path / _SCALE
-    return [shard_file(path, shard), *([scale / "c" / str(shard) / "0"] if scale.is_dir() else [])]
+def map_files(path: Path) -> Iterator[tuple[int, Path]]:
+    """Every shard's files, whether or not an entry names them, each with the number of its shard."""
+    for array in (_MAP, _SCALE):
+        for file in (path / array / "c").rglob("0.*"):
+            yield int(file.relative_to(path / array / "c").parts[0]), file
+
+
+def metadata_files(path: Path) -> list[Path]:
+    """What says how the arrays are to be read."""
+    return sorted(path.rglob("zarr.json"))
 
 
 def maps_size(path: Path) -> int:
     """Bytes of a run's maps on disk."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
 
 
-def _open(path: Path, name: str, mode: Literal["r", "r+"]) -> zarr.Array[Any]:
-    array = zarr.open_array(path / name, mode=mode)
-    return array.with_config({"write_empty_chunks": False})
+class _Named(LocalStore):
+    """An array of which each chunk lies in the file that a ledger entry names, and nowhere else."""
+
+    def __init__(self, root: Path, files: Mapping[str, Path]) -> None:
+        super().__init__(root, read_only=True)
+        self._files = {key: file.name for key, file in files.items()}
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """The content of a key; None where no entry names a file."""
+        if key.startswith("c/"):
+            name = self._files.get(f"{self.root.name}/{key}")
+            if name is None:
+                return None
+            key = f"{key.rpartition('/')[0]}/{name}"
+        return await super().get(key, prototype, byte_range)
+
+
+def _key(path: Path, file: Path) -> str:
+    """Array and key of the chunk that a file holds."""
+    return file.relative_to(path).with_suffix("").as_posix()
+
+
+def _encoded(array: Path, start: int, values: NDArray[Any]) -> dict[str, bytes]:
+    """Key and content of the shard's chunk, none if it is all fill, as Zarr writes it."""
+    as_buffer = default_buffer_prototype().buffer.from_bytes
+    chunks = {"zarr.json": as_buffer((array / "zarr.json").read_bytes())}
+    target = zarr.open_array(MemoryStore(chunks), mode="r+").with_config({"write_empty_chunks": False})
+    target[start : start + len(values)] = values
+    return {key: chunk.to_bytes() for key, chunk in chunks.items() if key != "zarr.json"}
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _link_or_copy(file: Path, name: Path) -> None:
+    try:
+        name.symlink_to(file.name)
+    except OSError:
+        shutil.copyfile(file, name)
+
+
+def _refuse_empty(file: Path) -> None:
+    """An emptied or lost file would read as if it held no maps."""
+    if not file.stat().st_size:
+        raise OSError(f"{file} is empty")
 
 
 def _compressors(bytes_a_value: int) -> list[BloscCodec | Crc32cCodec]:
     """The checksum comes last, over the bytes as stored: a flipped bit is an error, never a wrong number."""
     return [BloscCodec(cname="zstd", clevel=5, shuffle="bitshuffle", typesize=bytes_a_value), Crc32cCodec()]
-
-
-def _refuse_empty(path: Path, shards: range) -> None:
-    """An emptied shard file would read as if it held no maps."""
-    for file in (file for shard in shards for file in shard_files(path, shard)):
-        if file.exists() and not file.stat().st_size:
-            raise OSError(f"{file} is empty")
 
 
 def _chunk_length(shard_size: int) -> int:

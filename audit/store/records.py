@@ -10,14 +10,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
-from pathlib import Path
-from typing import Any, Self, TypeVar, get_args, get_type_hints
+from typing import Any, Self, get_args, get_type_hints
 
 import pyarrow as pa
-
-from audit.store.tables import read_table, write_table
-
-_Kind = TypeVar("_Kind", bound="Record")
 
 
 @dataclass(frozen=True)
@@ -116,19 +111,10 @@ class Record:
         return {place.name: finite(getattr(self, name)) for name, place in self.columns().items()}
 
 
-def write_records(path: Path, kind: type[Record], records: Iterable[Record]) -> None:
-    """Write a table of records, whole or not at all."""
+def columns_of(kind: type[Record], records: Iterable[Record]) -> dict[str, list[Any]]:
+    """Records as the columns of their table."""
     rows = [record.to_row() for record in records]
-    write_table(path, {name: [row[name] for row in rows] for name in kind.schema().names}, kind.schema())
-
-
-def read_records(path: Path, kind: type[_Kind]) -> list[_Kind]:
-    """The records of a table; none where there is no table.
-
-    Raises:
-        RunError: it is damaged.
-    """
-    return [kind.from_row(row) for row in read_table(path).to_pylist()] if path.exists() else []
+    return {name: [row[name] for row in rows] for name in kind.schema().names}
 
 
 def json_schema(kind: type[Record], says: str) -> dict[str, Any]:

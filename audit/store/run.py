@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +19,15 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import Manifest, manifest_length
+from audit.datasets.manifest import Manifest
 from audit.errors import RunError
 from audit.store import layout
-from audit.store.files import ABSENT, PARTIAL, sha256, sweep_partials, write_json
-from audit.store.maps import ENCODINGS, Maps, create_maps, read_maps, shard_files, write_maps
-from audit.store.tables import Column, read_table, write_table
-
-_VERSIONS = ("camaudit", "torch", "torchvision", "numpy", "zarr", "pyarrow", "pillow")
+from audit.store.artefacts import Artefacts, named, of_table, table_of
+from audit.store.files import PARTIAL, check_digest, read_json, sha256, write_json
+from audit.store.ledger import COUNTED, Entry, Ledger
+from audit.store.maps import ENCODINGS, Maps, create_maps, metadata_files, read_maps
+from audit.store.provenance import provenance
+from audit.store.tables import Column, made_by, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,7 @@ class Account:
 
     Attributes:
         transient: samples that a resume tries again.
+        outdated: shards whose scores are of an earlier scoring than the run's last, which was interrupted.
     """
 
     samples: int
@@ -58,6 +58,22 @@ class Account:
     transient: int
     shards: int
     shards_done: int
+    outdated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file of a run that is not what was written.
+
+    Attributes:
+        file: its path below the run.
+        advice: what to do, as the end of a sentence.
+        shard: that it belongs to, if any.
+    """
+
+    file: str
+    advice: str
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,8 @@ class Run:
     Attributes:
         path: the directory.
         record: what run.json holds: `config` and `model` as given and found, `manifest`, `grid`, `slots`, `encoding`
-            of the maps, `shard_size`, `cost` of a sample, `classes`, `versions`, `created`.
+            of the maps, `shard_size`, `cost` of a sample, `classes`, `versions`, `created`, `scoring` (how often the
+            run was scored again), `artefacts` (files that no shard owns, with their sha256).
     """
 
     path: Path
@@ -80,13 +97,13 @@ class Run:
         Raises:
             RunError: the place is taken: by a file, by other files, or by a run that began meanwhile.
         """
-        run = cls(Path(path), _provenance(manifest, record))
+        run = cls(Path(path), provenance(manifest, record))
         _claim(run.path)
         with run.locked():
             if (run.path / layout.RUN_JSON).exists():
                 raise RunError(f"Another process began a run at {run.path} meanwhile; try again to go on with it")
             run._lay_out(manifest)
-        return run
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
@@ -96,12 +113,9 @@ class Run:
             RunError: there is no run here, or a later camaudit wrote it.
         """
         root = Path(path)
-        try:
-            record = json.loads((root / layout.RUN_JSON).read_text())
-        except FileNotFoundError:
-            raise RunError(f"No run at {root} ({layout.RUN_JSON} is missing); make one with `camaudit run`") from None
-        except (OSError, json.JSONDecodeError) as error:
-            raise RunError(f"Cannot read {root / layout.RUN_JSON}: {error}") from None
+        if not (root / layout.RUN_JSON).exists():
+            raise RunError(f"No run at {root} ({layout.RUN_JSON} is missing); make one with `camaudit run`")
+        record = read_json(root / layout.RUN_JSON, _RESTORE)
         if record.get("format") != layout.FORMAT:
             run_format = record.get("format")
             later = isinstance(run_format, int) and run_format > layout.FORMAT
@@ -128,7 +142,7 @@ class Run:
     @cached_property
     def samples(self) -> int:
         """Number of samples in the manifest."""
-        return manifest_length(self.path / layout.MANIFEST)
+        return int(self.record["manifest"]["samples"])
 
     @cached_property
     def shards(self) -> list[Shard]:
@@ -139,10 +153,15 @@ class Run:
             for index, start in enumerate(range(0, self.samples, size))
         ]
 
-    def manifest(self, shard: Shard | None = None) -> Manifest:
-        """The manifest, or only a shard's rows of it."""
+    def manifest(self, start: int = 0, stop: int | None = None) -> Manifest:
+        """The manifest, or only its rows `start:stop`.
+
+        Raises:
+            RunError: it is not the one that the run began with.
+        """
         path = self.path / layout.MANIFEST
-        return Manifest.open(path) if shard is None else Manifest.open(path, shard.start, shard.stop)
+        check_digest(path, self.record["artefacts"][layout.MANIFEST], _RESTORE)
+        return Manifest.open(path, start, stop)
 
     def differences(self, record: Mapping[str, Any], manifest_fingerprint: str) -> list[str]:
         """What would change if the run went on with another configuration, model or manifest: `name: old -> new`."""
@@ -157,54 +176,90 @@ class Run:
         maps: Maps | None,
         tables: Mapping[str, Mapping[str, Column]],
         counts: Mapping[str, Any],
-    ) -> None:
-        """Write a shard's artefacts, then its ledger entry. `maps` None keeps those there are."""
-        self.withdraw(shard)  # an entry speaks of the old artefacts
-        if maps is not None:
-            write_maps(self.path / layout.MAPS, shard.start, maps)
-        for name, columns in tables.items():
-            write_table(self.part(name, shard.index), columns, layout.PARTS[name])
-        digests = {str(path.relative_to(self.path)): sha256(path) for path in self._artefacts(shard)}
-        entry = {"shard": asdict(shard), "artefacts": digests, **counts}
-        write_json(self._entry_path(shard.index), entry)
+        before: Entry | None = None,
+    ) -> Entry:
+        """Write a shard's artefacts, then its ledger entry, which alone makes them count.
 
-    def entry(self, shard: Shard) -> dict[str, Any] | None:
-        """A shard's ledger entry, or None while it is pending."""
-        path = self._entry_path(shard.index)
+        Args:
+            maps: None keeps those that `before` names; so do tables that are not given.
+            counts: what the entry says beside, `COUNTED` at least.
+            before: the entry that this work began from; None for a shard that was pending.
+
+        Returns:
+            The entry that stands. That is another's if it came first: nothing is left of this work then.
+        """
+        artefacts, written = Artefacts(self.path), dict[str, str]()
+        replaced = {*tables, *([layout.MAPS] if maps is not None else [])}
+        kept = {name: digest for name, digest in named(before).items() if table_of(name) not in replaced}
         try:
-            entry: dict[str, Any] = json.loads(path.read_text())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            entry = {}
-        if not isinstance(entry, dict) or not entry.keys() >= set(_COUNTED):
-            raise RunError(f"Damaged ledger entry {path}; recompute it: `camaudit repair {self.path}`")
-        return entry
+            written |= artefacts.write_maps(shard.start, maps) if maps is not None else {}
+            for name, columns in tables.items():
+                written |= artefacts.write_part(name, shard.index, columns)
+            entry = {"shard": asdict(shard), "artefacts": kept | written, **counts}
+            standing = self.ledger.enter(shard.index, entry, before)
+        finally:
+            artefacts.discard(written, self.entry(shard))
+        artefacts.publish(shard.index, standing)
+        return standing
+
+    @property
+    def ledger(self) -> Ledger:
+        """Which shards are done."""
+        return Ledger(self.path)
+
+    def entry(self, shard: Shard) -> Entry | None:
+        """A shard's ledger entry, or None while it is pending.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        return self.ledger.entry(shard.index)
 
     def withdraw(self, shard: Shard) -> None:
         """Take a shard's ledger entry back: it is pending again."""
-        self._entry_path(shard.index).unlink(missing_ok=True)
+        self.ledger.withdraw(shard.index)
+        Artefacts(self.path).publish(shard.index, None)
 
     def done(self) -> list[Shard]:
         """Shards that are in the ledger."""
-        entered = self._entered()
-        return [shard for shard in self.shards if f"{shard.index:05d}" in entered]
+        entered = self.ledger.entered()
+        return [shard for shard in self.shards if shard.index in entered]
 
     def pending(self) -> list[Shard]:
         """Shards that are not."""
-        entered = self._entered()
-        return [shard for shard in self.shards if f"{shard.index:05d}" not in entered]
+        entered = self.ledger.entered()
+        return [shard for shard in self.shards if shard.index not in entered]
 
-    def _entered(self) -> set[str]:
-        return {path.stem for path in (self.path / layout.LEDGER).glob("*.json")}
+    @property
+    def scoring(self) -> int:
+        """How often the run was scored again; scores of another number are out of date."""
+        return int(self.record.get("scoring", 0))
+
+    def outdated(self) -> list[Shard]:
+        """Shards whose scores are of an earlier scoring than the last, which was interrupted then."""
+        return [shard for shard in self.unscored(self.done()) if self.has_scores(shard)]
+
+    def unscored(self, shards: Iterable[Shard]) -> list[Shard]:
+        """Those of some finished shards that have no scores of the last scoring."""
+        return [shard for shard in shards if (entry := self.entry(shard)) and not self._is_scored(entry)]
+
+    def begin_scoring(self) -> Run:
+        """The run with all scores out of date, to be made again one shard after another."""
+        return self.amended(scoring=self.scoring + 1)
+
+    def amended(self, **changes: Any) -> Run:
+        """The run with changes to its record, which are written."""
+        write_json(self.path / layout.RUN_JSON, {**self.record, **changes})
+        return Run.open(self.path)
 
     def account(self) -> Account:
         """Count samples by what became of them."""
         # The ledger is listed once: it may grow meanwhile.
         entered = {shard: entry for shard in self.done() if (entry := self.entry(shard)) is not None}
-        processed, failed, transient = (sum(entry[name] for entry in entered.values()) for name in _COUNTED[1:])
+        processed, failed, transient = (sum(entry[name] for entry in entered.values()) for name in COUNTED)
         pending = self.samples - sum(map(len, entered))
-        return Account(self.samples, processed, failed, pending, transient, len(self.shards), len(entered))
+        outdated = sum(bool(of_table(entry, "scores")) and not self._is_scored(entry) for entry in entered.values())
+        return Account(self.samples, processed, failed, pending, transient, len(self.shards), len(entered), outdated)
 
     def failures(self, most: int) -> list[tuple[str, str]]:
         """Ids and reasons of the first failed samples."""
@@ -215,29 +270,52 @@ class Run:
                 failures += [(row["id"], row["reason"]) for row in rows if row["status"] == "failed"]
         return failures[:most]
 
-    def damaged(self) -> Iterator[tuple[Shard, str]]:
-        """Shards of the ledger whose artefacts are not what was committed, each with the first file that differs."""
+    def damaged(self) -> Iterator[Damage]:
+        """Files that are not what was written: those of no shard, then the first of each shard."""
+        for name, digest in self.record["artefacts"].items():
+            if sha256(self.path / name) != digest:
+                yield Damage(name, _RESTORE)
+        again = f"recompute it: camaudit repair {self.path}"
         for shard in self.done():
             try:
-                artefacts = (self.entry(shard) or {"artefacts": {}})["artefacts"]
+                artefacts = named(self.entry(shard))
             except RunError:
-                yield shard, str(self._entry_path(shard.index).relative_to(self.path))
+                yield Damage(str(self.ledger.path(shard.index).relative_to(self.path)), again, shard)
                 continue
             wrong = [name for name, digest in artefacts.items() if sha256(self.path / name) != digest]
             if wrong:
-                yield shard, wrong[0]
+                yield Damage(wrong[0], again, shard)
 
-    def part(self, table: str, shard: int) -> Path:
-        """Path of a shard's part of a table."""
-        return self.path / table / layout.part_name(shard)
+    def part(self, table: str, shard: Shard) -> Path | None:
+        """The file of a shard's part of a table; None where its entry names none."""
+        return next((self.path / name for name in of_table(self.entry(shard), table)), None)
+
+    def check_part(self, table: str, shard: Shard) -> None:
+        """See that a shard's part of a table, if there is one, is what was committed.
+
+        Raises:
+            RunError: it is not.
+        """
+        entry = self.entry(shard)
+        for name in of_table(entry, table):
+            check_digest(self.path / name, named(entry)[name], made_by(self.path / name))
 
     def read(self, table: str, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
-        """A shard's part of a table."""
-        return read_table(self.part(table, shard.index), columns)
+        """A shard's part of a table, seen to be what was committed.
+
+        Raises:
+            RunError: there is none, or it is damaged.
+        """
+        entry = self.entry(shard)
+        names = of_table(entry, table)
+        if not names:
+            where = f"samples {shard.start} to {shard.stop - 1} of {self.path}"
+            raise RunError(f"Expected the table {table} of {where}, found none; go on with the run, or score it")
+        return read_table(self.path / names[0], columns, named(entry)[names[0]])
 
     def has_scores(self, shard: Shard) -> bool:
         """Whether the shard was scored."""
-        return self.part("scores", shard.index).exists()
+        return self.part("scores", shard) is not None
 
     def maps(self, start: int, stop: int) -> NDArray[np.floating]:
         """Maps [stop - start, K, h, w] of samples, each divided by its peak; NaN where there is none.
@@ -247,12 +325,24 @@ class Run:
         Raises:
             RunError: they are damaged or lost.
         """
-        self._refuse_lost(start, stop)
-        return read_maps(self.path / layout.MAPS, start, stop)
+        size, path = self.record["shard_size"], self.path / layout.MAPS
+        for name, digest in self.record["artefacts"].items():
+            check_digest(self.path / name, digest, _RESTORE)
+        entries = map(self.entry, self.shards[start // size : -(-stop // size)])
+        files = [self.path / name for entry in entries for name in of_table(entry, layout.MAPS)]
+        return read_maps(path, start, stop, files)
 
     def sweep(self) -> int:
-        """Delete partial files that killed writers left; returns how many."""
-        return sweep_partials(self.path)
+        """Delete what killed or slower writers left, and say how many files that were.
+
+        That are partial files, and artefacts of shards in the ledger that their entry does not name. Those of pending
+        shards stay: their writer may still be about to enter them.
+        """
+        artefacts = Artefacts(self.path)
+        entries = {shard.index: self.entry(shard) for shard in self.done()}
+        for shard, entry in entries.items():
+            artefacts.publish(shard, entry)
+        return artefacts.sweep(entries)
 
     @contextmanager
     def locked(self) -> Iterator[str | None]:
@@ -282,27 +372,16 @@ class Run:
         manifest.save(self.path / layout.MANIFEST)
         create_maps(self.path / layout.MAPS, len(manifest), slots, tuple(grid), shard_size, self.encoding)
         (self.path / layout.LEDGER).mkdir(exist_ok=True)
-        write_json(self.path / layout.RUN_JSON, dict(self.record))
+        fixed = [self.path / layout.MANIFEST, *metadata_files(self.path / layout.MAPS)]
+        artefacts = {str(path.relative_to(self.path)): sha256(path) for path in fixed}
+        write_json(self.path / layout.RUN_JSON, {**self.record, "artefacts": artefacts})
 
-    def _refuse_lost(self, start: int, stop: int) -> None:
-        """A shard without maps has no file: one that lost its file would read as if it had none."""
-        for shard in self.shards[start // self.record["shard_size"] : -(-stop // self.record["shard_size"])]:
-            artefacts = (self.entry(shard) or {"artefacts": {}})["artefacts"]
-            for file in shard_files(self.path / layout.MAPS, shard.index):
-                committed = artefacts.get(str(file.relative_to(self.path)), ABSENT) != ABSENT
-                if committed and not file.exists():
-                    raise RunError(f"{file} is gone; recompute it: `camaudit repair {self.path}`")
-
-    def _artefacts(self, shard: Shard) -> list[Path]:
-        tables = [self.part(name, shard.index) for name in layout.PARTS]
-        return [*shard_files(self.path / layout.MAPS, shard.index), *(path for path in tables if path.exists())]
-
-    def _entry_path(self, shard: int) -> Path:
-        return self.path / layout.LEDGER / f"{shard:05d}.json"
+    def _is_scored(self, entry: Entry) -> bool:
+        return bool(of_table(entry, "scores")) and entry.get("scoring", 0) == self.scoring
 
 
 _COMPARED = ("config", "model")
-_COUNTED = ("artefacts", "processed", "failed", "transient")
+_RESTORE = "restore it from a copy, or audit again into another directory"
 _LAID_OUT = (layout.RUN_JSON, layout.MANIFEST, layout.MAPS, layout.LEDGER, layout.LOCK, layout.LOCK_HOLDER)
 
 
@@ -314,24 +393,6 @@ def _claim(root: Path) -> None:
     strays = {path.name for path in root.iterdir() if path.suffix != PARTIAL} - set(_LAID_OUT)
     if strays:
         raise RunError(f"Expected a new or empty directory for the run, got {root} with {min(strays)}; choose another")
-
-
-def _provenance(manifest: Manifest, record: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **record,
-        "format": layout.FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "classes": list(manifest.classes),
-        "manifest": {"fingerprint": manifest.fingerprint, "samples": len(manifest)},
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _VERSIONS}},
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _flatten(record: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:

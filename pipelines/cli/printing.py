@@ -70,7 +70,10 @@ def print_status(path: Path, record: Mapping[str, Any]) -> None:
     if record["transient"]:
         line(f"  {record['transient']} failures that may pass: run the same command again")
     for damage in record.get("damaged", []):
-        line(f"  damaged: {damage['file']}; recompute it: camaudit repair {path}")
+        line(f"  damaged: {damage['file']}; {damage['advice']}")
+    if record["outdated"]:
+        of = f"{record['outdated']} of {record['shards_done']} shards"
+        line(f"  scoring was interrupted: {of} have the scores of before; go on with: camaudit score {path}")
     if "damaged" in record and not record["damaged"]:
         line("  every committed file is as it was written")
 

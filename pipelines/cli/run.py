@@ -70,10 +70,16 @@ def repair(run_path: RunPath) -> None:
 
     opened = Run.open(run_path)
     damaged = withdraw_damaged(opened)
-    for shard, name in damaged:
-        line(f"damaged: {name}; samples {shard.start} to {shard.stop - 1} are pending again")
-    command = opened.record.get("command", "the command that began the run")
-    line(f"{len(damaged)} shards to recompute, with:\n  {command}" if damaged else "nothing is damaged")
+    withdrawn = [damage.shard for damage in damaged if damage.shard is not None]
+    for damage in damaged:
+        shard = damage.shard
+        what = damage.advice if shard is None else f"samples {shard.start} to {shard.stop - 1} are pending again"
+        line(f"damaged: {damage.file}; {what}")
+    if withdrawn:
+        command = opened.record.get("command", "the command that began the run")
+        line(f"{len(withdrawn)} shards to recompute, with:\n  {command}")
+    elif not damaged:
+        line("nothing is damaged")
 
 
 def score(run_path: RunPath, workers: Workers = None) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audit.datasets import Manifest, Sample, Unreadable, decode_sample
+from audit.datasets import Sample, Unreadable, decode_sample
 from audit.errors import ImageError
 from audit.images import View
 from audit.models import Classifier
 from audit.scores.faithfulness import Image
-from audit.store import Run, Shard, layout
+from audit.store import Run, Shard
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def read_input(run: Run, classifier: Classifier, row: int, digest: str) -> Input
     Raises:
         ImageError: it cannot be read, or is another than the run saw.
     """
-    manifest = Manifest.open(run.path / layout.MANIFEST, row, row + 1)
+    manifest = run.manifest(row, row + 1)
     (sample,) = manifest
     decoded = decode_sample(row, sample, classifier.preprocessing.fit, run.record["config"]["max_pixels"])
     if isinstance(decoded, Unreadable):

@@ -16,7 +16,7 @@ from torch import Tensor
 from audit.attribution import make_method
 from audit.attribution.method import predicted
 from audit.attribution.sanity import randomise_from_top, rank_correlation, structural_similarity
-from audit.datasets import Manifest, Readable, Unreadable, decode_sample
+from audit.datasets import Readable, Unreadable, decode_sample
 from audit.errors import ModelError, RunError
 from audit.models import Classifier
 from audit.progress import Advanced, Progress, silent, stretch
@@ -112,7 +112,7 @@ def _images(run: Run, classifier: Classifier, count: int) -> Tensor:
 
 
 def _decoded(run: Run, row: int, classifier: Classifier) -> Readable | Unreadable:
-    sample = next(iter(Manifest.open(run.path / layout.MANIFEST, row, row + 1)))
+    sample = next(iter(run.manifest(row, row + 1)))
     return decode_sample(row, sample, classifier.preprocessing.fit, run.record["config"]["max_pixels"])
 
 

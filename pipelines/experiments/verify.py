@@ -82,9 +82,8 @@ def verify(
     if not effects:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
     table, findings = pd.DataFrame(effects), Findings(run)
-    findings.write_effects(map(Effect.from_row, effects))
     outcomes = claim_outcomes(findings, Tried.read(findings, table), asked.seed)
-    findings.write_outcomes(outcomes)
+    findings.write_outcomes(map(Effect.from_row, effects), outcomes)
     return _record(asked, table, outcomes, failed)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from audit.store import Run, Shard, layout
+from audit.findings import Findings
+from audit.store import Damage, Run, layout
 from audit.store.maps import ENCODINGS, maps_size
 from audit.wording import size
 
@@ -17,7 +18,7 @@ def status_record(run: Run, check: bool) -> dict[str, Any]:
     record: dict[str, Any] = asdict(account)
     record["adds_up"] = account.processed + account.failed + account.pending == account.samples
     if check:
-        record["damaged"] = [{"shard": shard.index, "file": name} for shard, name in run.damaged()]
+        record["damaged"] = [_damage(damage) for damage in (*run.damaged(), *Findings(run).damaged())]
     readable = not record.get("damaged")
     record["maps"] = maps_record(run)
     record["failures"] = [{"id": name, "reason": reason} for name, reason in run.failures(5)] if readable else []
@@ -54,10 +55,16 @@ def cost_line(method: str, cost: Mapping[str, int], samples: int) -> str:
     return f"{method}: {each} passes an image, {total} in all"
 
 
-def withdraw_damaged(run: Run) -> list[tuple[Shard, str]]:
-    """Take damaged shards back out of the ledger; returns them, each with the file that is damaged."""
+def withdraw_damaged(run: Run) -> list[Damage]:
+    """Take damaged shards back out of the ledger; returns all damage, also what no shard owns."""
     with run.locked():
-        damaged = list(run.damaged())
-        for shard, _ in damaged:
-            run.withdraw(shard)
+        damaged = [*run.damaged(), *Findings(run).damaged()]
+        for shard in (damage.shard for damage in damaged):
+            if shard is not None:
+                run.withdraw(shard)
     return damaged
+
+
+def _damage(damage: Damage) -> dict[str, Any]:
+    shard = None if damage.shard is None else damage.shard.index
+    return {"shard": shard, "file": damage.file, "advice": damage.advice}

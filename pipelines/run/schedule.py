@@ -15,7 +15,7 @@ from audit.progress import Advanced, Noted, Passed, Progress, silent, stretch
 from audit.store import Run, Shard
 from pipelines.run.plan import Plan
 from pipelines.run.quarantine import Quarantine
-from pipelines.run.shard import PASSES, Finished, Stopped, audit_shard
+from pipelines.run.shard import PASSES, Finished, Stopped, audit_shard, is_pending
 
 ShardEnd = Finished | Stopped
 ShardWork = Callable[[Shard], ShardEnd]
@@ -40,8 +40,7 @@ def audit(plan: Plan, client: Client, progress: Progress = silent) -> None:
 
 def pending(run: Run) -> list[Shard]:
     """Shards to do: those not in the ledger, and those with failures that may pass."""
-    again = [shard for shard in run.done() if (run.entry(shard) or {"transient": 0})["transient"]]
-    return sorted([*run.pending(), *again], key=lambda shard: shard.index)
+    return [shard for shard in run.shards if is_pending(run.entry(shard))]
 
 
 def submit_all(

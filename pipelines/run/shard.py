@@ -21,6 +21,7 @@ from audit.scores.scorer import score_samples
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
+from audit.store.ledger import Entry
 from audit.store.tables import Column
 from pipelines.run.attribute import ReadObjects, ShardMaps, attribute_samples
 from pipelines.run.config import RunConfig
@@ -70,26 +71,31 @@ def audit_shard(task: Task, shard: Shard) -> Finished | Stopped:
     """Attribute, score and commit a shard. Failures that concern the whole run come back as values."""
     try:
         run = Run.open(task.run)
-        explain = explainer(task, run.classes, run.record["model"]["fingerprint"])
-        explain.progress = _teller()
-        counts = _process(run, shard, task, explain)
+        entry = run.entry(shard)
+        if is_pending(entry):
+            explain = explainer(task, run.classes, run.record["model"]["fingerprint"])
+            explain.progress = _teller()
+            entry = _process(run, shard, task, explain, entry)
     except (AuditError, OSError) as error:
         return Stopped(shard, describe(error))
-    return Finished(shard, counts["processed"], counts["failed"])
+    return _finished(shard, entry)
 
 
 def rescore_shard(run_path: str, shard: Shard) -> Finished | Stopped:
     """Score a shard's stored maps again and commit the scores."""
     try:
         run = Run.open(run_path)
-        entry = run.entry(shard) or {}
-        samples, targets = (run.read(name, shard).to_pydict() for name in ("samples", "targets"))
-        tables = _rescored(run, shard, samples, targets)
-        counts = {name: entry[name] for name in ("processed", "failed", "seconds")}
-        run.commit(shard, None, tables | {"samples": samples}, counts | {"transient": sum(samples["transient"])})
+        entry = run.entry(shard)
+        if shard in run.unscored([shard]):
+            entry = _score(run, shard, entry)
     except (AuditError, OSError) as error:
         return Stopped(shard, describe(error))
-    return Finished(shard, counts["processed"], counts["failed"])
+    return _finished(shard, entry)
+
+
+def is_pending(entry: Entry | None) -> bool:
+    """Whether there is something to do about a shard: none is entered, or it has failures that may pass."""
+    return entry is None or entry["transient"] > 0
 
 
 def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
@@ -137,24 +143,38 @@ def describe(error: BaseException) -> str:
     return str(error)
 
 
-def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, Any]:
+def _finished(shard: Shard, entry: Entry | None) -> Finished:
+    counts = entry or {"processed": 0, "failed": 0}  # withdrawn meanwhile
+    return Finished(shard, counts["processed"], counts["failed"])
+
+
+def _score(run: Run, shard: Shard, entry: Entry | None) -> Entry:
+    """Score the stored maps of a shard and commit the scores."""
+    samples, targets = (run.read(name, shard).to_pydict() for name in ("samples", "targets"))
+    tables = _rescored(run, shard, samples, targets)
+    counts = {name: value for name, value in (entry or {}).items() if name not in ("shard", "artefacts")}
+    changed = {"transient": sum(samples["transient"]), "scoring": run.scoring}
+    return run.commit(shard, None, tables | {"samples": samples}, counts | changed, entry)
+
+
+def _process(run: Run, shard: Shard, task: Task, explain: Method, entry: Entry | None) -> Entry:
     began = time.perf_counter()
-    manifest = run.manifest(shard)
+    manifest = run.manifest(shard.start, shard.stop)
     samples = list(manifest)
     objects = _objects_reader(manifest) if task.config.scored else None
     before = _noting(run, shard) if task.careful else None
     slots = run.record["slots"]
     maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
-    counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3)}
-    run.commit(shard, maps.maps, maps.tables(), counts)
+    counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
+    standing = run.commit(shard, maps.maps, maps.tables(), counts, entry)
     if before is not None:
         tried_path(run, shard).unlink(missing_ok=True)
-    return counts
+    return standing
 
 
 def _rescored(run: Run, shard: Shard, samples: dict[str, Column], targets: dict[str, Column]) -> dict[str, Any]:
     """The shard's scores; in `samples`, those with a mask that could not be read now are marked to be tried again."""
-    manifest = run.manifest(shard)
+    manifest = run.manifest(shard.start, shard.stop)
     maps = run.maps(shard.start, shard.stop)
     tables, passing = score_samples(list(manifest), maps, samples, targets, manifest.mask_kind, len(run.classes))
     rows = zip(samples["sample"], samples["status"], samples["transient"], strict=True)

@@ -16,7 +16,6 @@ from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run, layout
-from audit.store.files import write_json
 from pipelines.run.account import cost_line, maps_line, maps_record, status_record
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
@@ -68,7 +67,10 @@ def start(request: Request, progress: Progress = silent) -> Audited:
         todo = sum(map(len, pending(run)))
         if todo:
             _audit_pending(plan, request.cluster, todo, progress)
-        summary = _flagged(run, request, bool(todo), progress) if request.config.scored else {}
+        if run.outdated():
+            _score(run, request.cluster, progress)
+        summary = _flagged(run, request, progress) if request.config.scored else {}
+        run.sweep()
     return Audited(run, summary)
 
 
@@ -81,13 +83,11 @@ def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Prog
         audit(replace(plan, task=task), client, progress)
 
 
-def _flagged(run: Run, request: Request, anew: bool, progress: Progress) -> dict[str, Any]:
+def _flagged(run: Run, request: Request, progress: Progress) -> dict[str, Any]:
     """Findings of the run: those there are if nothing has changed, so that what was made of them stays."""
     findings = Findings(run)
-    summary = findings.summary()
-    asked_again = not anew and request.threshold is None and findings.rules() == request.rules
-    if summary and asked_again and summary["samples"]["processed"] == run.account().processed:
-        return summary
+    if findings.current and request.threshold is None and findings.rules() == request.rules:
+        return findings.summary() or {}
     return flag(run, request.rules, request.threshold, progress)
 
 
@@ -100,23 +100,35 @@ def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress
 
 
 def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> Audited:
-    """Score all finished shards again, then flag with the rules that the run was last flagged with."""
+    """Score all finished shards again, then flag with the rules that the run was last flagged with.
+
+    A scoring that was interrupted is gone on with.
+    """
     run = Run.open(path)
+    if not run.done():
+        raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
     with run.locked():
-        _score_again(run, cluster, progress)
+        rules = Findings(run).rules()
+        run.sweep()
+        if not (run.scoring and run.unscored(run.done())):
+            run = run.begin_scoring()
+        _score(run, cluster, progress)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
-        summary = flag(run, Findings(run).rules(), progress=progress)
+        summary = flag(run, rules, progress=progress)
+        run.sweep()
     return Audited(run, summary)
 
 
-def _score_again(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
-    """Score the stored maps of all finished shards, on workers."""
-    shards = run.done()
-    if not shards:
-        raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
-    work = partial(rescore_shard, os.path.abspath(run.path))
-    with connect(cluster) as client, stretch(progress, "scoring", sum(map(len, shards))):
-        submit_all(client, shards, work, progress)
+def _score(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
+    """Score the stored maps of finished shards whose scores are out of date, on workers."""
+    done = run.done()
+    shards = run.unscored(done)
+    if len(shards) < len(done):
+        scored = f"{len(done) - len(shards)} of {len(done)} shards are done"
+        progress(Noted(f"going on with a scoring that was interrupted: {scored}"))
+    total, todo = sum(map(len, done)), sum(map(len, shards))
+    with connect(cluster) as client, stretch(progress, "scoring", total, total - todo):
+        submit_all(client, shards, partial(rescore_shard, os.path.abspath(run.path)), progress)
 
 
 def portable(spec: ModelSpec) -> ModelSpec:
@@ -152,7 +164,7 @@ def _tell_cost(run: Run, todo: int, progress: Progress) -> None:
 def _keep_command(run: Run) -> None:
     """Note the command that goes on with the run."""
     if "command" not in run.record and Path(sys.argv[0]).name == "camaudit":
-        write_json(run.path / layout.RUN_JSON, {**run.record, "command": command_line()})
+        run.amended(command=command_line())
 
 
 def command_line() -> str:

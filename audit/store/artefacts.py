@@ -1,0 +1,79 @@
+"""The files that a run keeps of a shard: maps and parts of tables, each named by its content and never changed.
+
+Files count once a ledger entry names them. So what is half written, superseded, or left by a writer that came second is
+never read, and can be told and swept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from audit.store import layout
+from audit.store.files import sweep_partials
+from audit.store.ledger import Entry
+from audit.store.maps import Maps, map_files, publish_maps, write_maps
+from audit.store.tables import Column, write_part
+
+
+def named(entry: Entry | None) -> dict[str, str]:
+    """Paths below the run of the artefacts that an entry names, with their sha256."""
+    artefacts: dict[str, str] = (entry or {"artefacts": {}})["artefacts"]
+    return artefacts
+
+
+def table_of(artefact: str) -> str:
+    """The table that an artefact is a part of, or `layout.MAPS`."""
+    return artefact.partition("/")[0]
+
+
+def of_table(entry: Entry | None, table: str) -> list[str]:
+    """The artefacts of a table, or of `layout.MAPS`, that an entry names."""
+    return [name for name in named(entry) if table_of(name) == table]
+
+
+class Artefacts:
+    """The artefacts of the run at a path."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._maps = run / layout.MAPS
+
+    def write_maps(self, start: int, maps: Maps) -> dict[str, str]:
+        """Write the maps of the shard that begins at sample `start`; returns paths below the run with their sha256."""
+        return dict(self._below(*file) for file in write_maps(self._maps, start, maps).items())
+
+    def write_part(self, table: str, shard: int, columns: Mapping[str, Column]) -> dict[str, str]:
+        """Write a shard's part of a table; returns its path below the run with its sha256."""
+        path = self._run / table / layout.part_name(shard)
+        return dict([self._below(*write_part(path, columns, layout.PARTS[table]))])
+
+    def discard(self, written: Iterable[str], standing: Entry | None) -> None:
+        """Delete what was written, but for what stands."""
+        for name in set(written) - named(standing).keys():
+            (self._run / name).unlink(missing_ok=True)
+
+    def publish(self, shard: int, entry: Entry | None) -> None:
+        """Let every reader of Zarr see the maps that an entry names."""
+        publish_maps(self._maps, shard, [self._run / name for name in of_table(entry, layout.MAPS)])
+
+    def sweep(self, entries: Mapping[int, Entry | None]) -> int:
+        """Delete partial files, and what the entries of these shards do not name; returns how many.
+
+        Files of other shards stay: their writer may still be about to enter them.
+        """
+        count = sweep_partials(self._run)
+        for shard, file in self._files():
+            if shard in entries and self._below(file, "")[0] not in named(entries[shard]):
+                file.unlink(missing_ok=True)
+                count += 1
+        return count
+
+    def _files(self) -> Iterator[tuple[int, Path]]:
+        for table in layout.PARTS:
+            for file in (self._run / table).glob("part-*.*.parquet"):
+                yield layout.shard_of_part(file.name), file
+        yield from map_files(self._maps)
+
+    def _below(self, file: Path, digest: str) -> tuple[str, str]:
+        return file.relative_to(self._run).as_posix(), digest
