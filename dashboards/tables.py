@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from audit.errors import RunError
 from audit.findings import Claim, ClassFinding, Finding, Findings
-from audit.store import Account, Run, layout
+from audit.store import Account, Run, Shard, layout
 
 PAGE = 24
 """Findings on a page."""
@@ -98,9 +98,18 @@ class RunTables:
         self.notices: list[str] = []
         # Extensions would be fetched from a server.
         self._database = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-        self._done = {shard.index: shard for shard in run.done()}
+        self._done = {shard.index: shard for shard in self._entered()}
         for name, schema in TABLES.items():
             self._define(name, schema)
+
+    def _entered(self) -> Iterator[Shard]:
+        """Finished shards whose entry can be read; the others with a notice."""
+        for shard in self.run.done():
+            try:
+                self.run.entry(shard)
+                yield shard
+            except RunError as error:
+                self._notice(str(error))
 
     def account(self) -> Account | None:
         """Where the run stands; None, with a notice, if the ledger is damaged."""

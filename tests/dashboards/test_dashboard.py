@@ -17,18 +17,17 @@ import streamlit as st
 from claimed_run import make_claimed_run
 from pages import page, said
 from PIL import Image
+from rewritten import map_files_of, part_of, put_findings, put_manifest
 from small_run import CLASSES, FAILURE, HEIGHT, HOSTILE, OBJECT, WIDTH, make_run
 from streamlit.testing.v1 import AppTest
 
 from audit.datasets.manifest import Box, Manifest
 from audit.drawing.targets import CHANGED, read_picture, thumbnail_jpeg
 from audit.errors import RunError
-from audit.findings import Finding
+from audit.findings import Finding, Findings
 from audit.scores import iou_curve
 from audit.store import Run, layout
 from audit.store.files import write_json
-from audit.store.maps import shard_file
-from audit.store.tables import read_table, write_table
 from audit.store.verdicts import VerdictLog
 from dashboards.state import open_context
 from dashboards.tables import PAGE, SORTS, Filters, RunTables, stamp
@@ -60,9 +59,9 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunTables, pd.DataF
     frame["energy"] = frame["energy"].round(1)  # ties
     frame = frame.assign(rests_on="mask", family="drawn", says="in a sentence")
     frame["finding_id"] = frame["sample"].astype(str) + ":0:" + frame["kind"]
-    write_table(run.part("findings", 0), {name: frame[name] for name in frame}, Finding.schema())
+    put_findings(run, layout.part_name(0), {name: frame[name] for name in frame}, Finding.schema())
     for shard in (1, 2):
-        write_table(run.part("findings", shard), {name: [] for name in Finding.schema().names}, Finding.schema())
+        put_findings(run, layout.part_name(shard), {name: [] for name in Finding.schema().names}, Finding.schema())
     return RunTables(run), frame
 
 
@@ -193,7 +192,7 @@ def test_parts_that_the_ledger_does_not_vouch_for_are_not_read(fresh_path: Path)
 
 @pytest.mark.parametrize("table", ["samples", "targets", "scores", "findings"])
 def test_a_truncated_part_is_named_and_the_others_are_shown(fresh_path: Path, table: str) -> None:
-    part = Run.open(fresh_path).part(table, 0)
+    part = part_of(Run.open(fresh_path), table, 0)
     part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
     tables = RunTables(Run.open(fresh_path))
     assert any(f"1 of 3 parts of the table {table} are missing or damaged" in line for line in tables.notices)
@@ -205,7 +204,7 @@ def test_a_truncated_part_is_named_and_the_others_are_shown(fresh_path: Path, ta
 
 
 def test_a_damaged_page_within_a_part_is_an_error_in_words(fresh_path: Path) -> None:
-    part = Run.open(fresh_path).part("findings", 0)
+    part = part_of(Run.open(fresh_path), "findings", 0)
     data = bytearray(part.read_bytes())
     data[4:400] = b"\xff" * 396
     part.write_bytes(data)
@@ -351,8 +350,7 @@ def test_where_there_are_boxes_alone_they_are_the_object(fresh_path: Path) -> No
     listed = Manifest.open(fresh_path / layout.MANIFEST)
     boxes = (Box(0, 8, 4, 30, 20), Box(1, 0, 0, 64, 3))
     boxed = [replace(sample, mask=None, boxes=boxes) for sample in listed]
-    Manifest.from_samples(boxed, listed.classes, listed.root).save(fresh_path / layout.MANIFEST)
-    run = Run.open(fresh_path)
+    run = put_manifest(Run.open(fresh_path), Manifest.from_samples(boxed, listed.classes, listed.root))
     seen = read_picture(run, RunTables(run).sample(0) or {}, 0, 0)
     truth = np.zeros((HEIGHT, WIDTH), bool)
     truth[4:20, 8:30] = True
@@ -402,7 +400,7 @@ def test_a_lost_or_damaged_file_is_a_notice(fresh_path: Path, name: str, content
 def test_damaged_maps_leave_the_image_and_a_notice(fresh_path: Path) -> None:
     run = Run.open(fresh_path)
     sample = RunTables(run).sample(0) or {}
-    stored = shard_file(fresh_path / layout.MAPS, 0)
+    (stored,) = map_files_of(run, 0)
     stored.write_bytes(b"\0" * stored.stat().st_size)
     seen = read_picture(run, sample, 0, 0)
     assert seen.image is not None
@@ -429,11 +427,11 @@ def test_claims_that_were_found_are_listed_with_what_interventions_made_of_them(
 
 def test_a_finding_of_a_detector_is_listed_and_told_without_chance(fresh_path: Path) -> None:
     run = Run.open(fresh_path)
-    rows = read_table(run.part("findings", 0)).to_pydict()
+    rows = Findings(run).of_shard(run.shards[0]).to_pydict()
     count = len(rows["finding_id"])
     rows |= {"kind": ["detected"] * count, "rests_on": ["detector"] * count, "says": ["It has no mask."] * count}
     rows |= {name: [None] * count for name in ("chance", "q_low", "energy", "area")}
-    write_table(run.part("findings", 0), rows, Finding.schema())
+    put_findings(run, layout.part_name(0), rows, Finding.schema())
     listed = RunTables(run).findings(Filters())
     assert sum(row["kind"] == "detected" for row in listed) == count
     listing = page("findings", fresh_path)

@@ -165,7 +165,7 @@ def again(plan: Plan, **changes: Any) -> Plan:
 
 
 def contents(run: Run) -> dict[str, str]:
-    """Digest of every file of maps, tables, findings and summary: equal runs have equal contents."""
+    """Digest of every file of maps, tables, findings and summary: equal runs have equal contents, and no other file."""
     places = (layout.MAPS, *layout.PARTS, layout.FINDINGS, layout.SUMMARY)
     files = [path for place in places for path in sorted((run.path / place).rglob("*")) or [run.path / place]]
     return {str(path.relative_to(run.path)): sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()}

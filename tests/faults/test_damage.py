@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rewritten import map_files_of, part_of
 
 from audit.errors import RunError
 from audit.store import Run
-from audit.store.maps import shard_file
 from faults.collection import account, audit_here, camaudit, contents, finished, resumed
 from pipelines.run.plan import Plan
 
@@ -31,7 +31,7 @@ def run(pristine: Plan, tmp_path: Path) -> Run:
 
 
 def file_of(run: Run, kind: str, shard: int) -> Path:
-    return shard_file(run.path / "maps.zarr", shard) if kind == "maps" else run.part(kind, shard)
+    return map_files_of(run, shard)[0] if kind == "maps" else part_of(run, kind, shard)
 
 
 def cut(path: Path, share: float | None) -> None:
@@ -55,7 +55,8 @@ def test_a_damaged_file_is_named_withdrawn_and_recomputed_to_equal_bytes(
     name = str(path.relative_to(run.path))
 
     assert camaudit(["status", str(run.path), "--check", "--json"], monkeypatch) == 1
-    assert json.loads(capsys.readouterr().out)["damaged"] == [{"shard": 2, "file": name}]
+    damaged = json.loads(capsys.readouterr().out)["damaged"]
+    assert [(row["shard"], row["file"]) for row in damaged] == [(2, name)]
     assert camaudit(["repair", str(run.path)], monkeypatch) == 0
     assert name in capsys.readouterr().out
     assert account(run.path, monkeypatch, capsys)["pending"] == 2
@@ -109,7 +110,7 @@ def test_one_flipped_bit_in_a_table_is_found_by_the_check(
     data[len(data) // 3] ^= 4
     path.write_bytes(bytes(data))
     assert camaudit(["status", str(run.path), "--check"], monkeypatch) == 1
-    assert "scores/part-00000.parquet" in capsys.readouterr().out
+    assert path.name in capsys.readouterr().out
 
 
 def test_findings_of_a_shard_that_is_pending_again_are_not_listed(
@@ -132,7 +133,9 @@ def test_the_manifest_of_a_run_lost_or_damaged_is_one_line(
     manifest = run.path / "manifest.parquet"
     assert pq.read_metadata(manifest).num_rows == 10
     cut(manifest, 0.5)
-    assert camaudit(["status", str(run.path)], monkeypatch) == 1
+    assert camaudit(["status", str(run.path), "--check"], monkeypatch) == 1
+    assert "damaged: manifest.parquet; restore it from a copy" in capsys.readouterr().out
+    assert camaudit(["flag", str(run.path)], monkeypatch) == 1
     message = capsys.readouterr().err
     assert str(manifest) in message
     assert len(message.splitlines()) == 1

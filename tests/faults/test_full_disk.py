@@ -16,9 +16,9 @@ from pipelines.run.schedule import pending
 from pipelines.run.shard import Finished, Stopped, audit_shard
 
 WRITES = {
-    "maps": "zarr.storage._local._put",
+    "maps": "audit.store.maps._write_bytes",
     "tables": "pyarrow.parquet.write_table",
-    "ledger": "audit.store.run.write_json",
+    "ledger": "audit.store.ledger.write_json",
     "flush": "os.fsync",
 }
 

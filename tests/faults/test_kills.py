@@ -136,7 +136,7 @@ def test_killed_while_a_run_is_laid_out_it_is_laid_out_again(tmp_path: Path, mon
     assert plan.run.account().processed == 10
 
 
-@pytest.mark.parametrize("step", ["write_maps", "write_table", "write_json"])
+@pytest.mark.parametrize("step", ["artefacts.write_maps", "artefacts.write_part", "ledger.write_json"])
 def test_killed_between_artefacts_and_ledger_entry_the_shard_is_redone_without_duplicate_rows(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +145,7 @@ def test_killed_between_artefacts_and_ledger_entry_the_shard_is_redone_without_d
     shards = pending(plan.run)
     audit_shard(plan.task, shards[0])
     with monkeypatch.context() as patch:
-        patch.setattr(f"audit.store.run.{step}", _die)
+        patch.setattr(f"audit.store.{step}", _die)
         with pytest.raises(KeyboardInterrupt):
             audit_shard(plan.task, shards[1])
     assert pending(plan.run) == shards[1:]
@@ -155,18 +155,20 @@ def test_killed_between_artefacts_and_ledger_entry_the_shard_is_redone_without_d
     assert rows == list(range(10))
 
 
-def test_a_shard_killed_while_it_is_done_again_is_pending_not_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shard_killed_while_it_is_done_again_is_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = finished(tmp_path)
+    whole, shard = contents(plan.run), plan.run.shards[1]
+    entry = plan.run.entry(shard)
+    assert entry is not None
+    plan.run.commit(shard, None, {}, {**entry, "transient": 1}, entry)  # to be done again
     with monkeypatch.context() as patch:
-        patch.setattr("audit.store.run.write_table", _die)
+        patch.setattr("audit.store.artefacts.write_part", _die)
         with pytest.raises(KeyboardInterrupt):
-            audit_shard(plan.task, plan.run.shards[1])
-    assert plan.run.account().pending == 4
+            audit_shard(plan.task, shard)
+    assert plan.run.account().processed == 10
     assert list(plan.run.damaged()) == []
     audit_here(resumed(plan))
-    assert plan.run.account().processed == 10
+    assert contents(plan.run) == whole
 
 
 def test_the_note_of_a_killed_careful_pass_does_not_blame_its_sample_later(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rewritten import put_findings
 from small_run import CLASSES, HOSTILE, make_run
 
 from audit.findings import Claim, Effect, Outcome
-from audit.store import layout
-from audit.store.tables import write_table
+from audit.store import Run, layout
 
 SPOT_CELLS = [55, 63]
 
@@ -75,12 +75,12 @@ def make_claimed_run(folder: Path) -> Path:
     """The run of `make_run`, with claims and outcomes; returns its directory."""
     assert CLASSES[1] == HOSTILE
     path = make_run(folder)
-    findings = path / layout.FINDINGS
-    _write(findings / layout.CLAIMS, CLAIMS, Claim.schema())
-    _write(findings / layout.CAUSES, CAUSES, Outcome.schema())
-    _write(findings / layout.EFFECTS, EFFECTS, Effect.schema())
+    run = Run.open(path)
+    _write(run, layout.CLAIMS, CLAIMS, Claim.schema())
+    _write(run, layout.CAUSES, CAUSES, Outcome.schema())
+    _write(run, layout.EFFECTS, EFFECTS, Effect.schema())
     return path
 
 
-def _write(path: Path, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
-    write_table(path, {name: [row.get(name) for row in rows] for name in schema.names}, schema)
+def _write(run: Run, name: str, rows: Sequence[Mapping[str, Any]], schema: Any) -> None:
+    put_findings(run, name, {column: [row.get(column) for row in rows] for column in schema.names}, schema)

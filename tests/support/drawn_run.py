@@ -10,8 +10,6 @@ import pyarrow as pa
 
 from audit.datasets.manifest import Manifest, Sample
 from audit.store import Run, Shard, layout
-from audit.store.files import write_json
-from audit.store.tables import write_table
 
 CLASSES = tuple(f"class {number:02d}" for number in range(20))
 CAMERAS = ("north", "south", "east")
@@ -57,10 +55,7 @@ def _write_shard(run: Run, shard: Shard, masked: int, rng: np.random.Generator) 
         "features": _features(rows, class_id, marked, rng),
         "confusion": {name: np.arange(3) for name in layout.CONFUSION.names},
     }
-    for name, columns in tables.items():
-        write_table(run.part(name, shard.index), columns, layout.PARTS[name])
-    entry = {"artefacts": {}, "processed": count, "failed": 0, "transient": 0, "seconds": 0.0}
-    write_json(run.path / layout.LEDGER / f"{shard.index:05d}.json", entry)
+    run.commit(shard, None, tables, {"processed": count, "failed": 0, "transient": 0, "seconds": 0.0})
 
 
 def _samples(rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from rewritten import put_findings
 
 from audit.datasets import Manifest, Sample
 from audit.findings import Claim, ClassFinding, Finding
 from audit.store import Run, layout
-from audit.store.tables import write_table
+from audit.store.records import Record
 
 CLASSES = ("cat", "car")
 
@@ -51,17 +52,20 @@ def make_run(
     filled = {name: _filled(rows, layout.PARTS[name]) for name, rows in tables.items()}
     run.commit(run.shards[0], None, filled, {"processed": 0, "failed": 0, "transient": 0})
     found = [row for row, target in zip(tables["targets"], targets, strict=True) if target.off]
-    folder = path / layout.FINDINGS
-    write_table(folder / layout.part_name(0), _filled(found, Finding.schema()), Finding.schema())
+    _put(run, layout.part_name(0), found, Finding)
     rows = [{"class": name, "is_finding": True} for name in classes] + [{"class": "quiet", "is_finding": False}]
-    write_table(folder / layout.CLASS_FINDINGS, _filled(rows, ClassFinding.schema()), ClassFinding.schema())
+    _put(run, layout.CLASS_FINDINGS, rows, ClassFinding)
     if claims is not None:
         rows = [
             {"claim_id": ":".join(one), "kind": one[0], "class": one[1], "found": one[2] != "none", "says": str(one)}
             for one in claims
         ]
-        write_table(folder / layout.CLAIMS, _filled(rows, Claim.schema()), Claim.schema())
+        _put(run, layout.CLAIMS, rows, Claim)
     return run
+
+
+def _put(run: Run, name: str, rows: Sequence[dict[str, Any]], kind: type[Record]) -> None:
+    put_findings(run, name, _filled(rows, kind.schema()), kind.schema())
 
 
 def _samples(ids: Sequence[str], targets: Sequence[Target], failed: Sequence[str]) -> list[dict[str, Any]]:

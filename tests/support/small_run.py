@@ -66,7 +66,7 @@ def _commit(run: Run, shard: Shard, manifest: Manifest) -> None:
     rows = range(shard.start, shard.stop)
     maps = np.stack([_map(row) for row in rows])[:, None]
     samples, targets = _sample_rows(rows, list(manifest)), _target_rows(rows)
-    listed = list(run.manifest(shard))
+    listed = list(run.manifest(shard.start, shard.stop))
     scored, _ = score_samples(listed, maps, samples, targets, "index", len(CLASSES))
     tables = {"samples": samples, "targets": targets, "features": _features(targets), **scored}
     failed = samples["status"].count("failed")

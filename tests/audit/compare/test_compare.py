@@ -123,8 +123,8 @@ def test_a_risen_share_is_worse_and_a_fallen_one_is_not(tmp_path: Path) -> None:
 
 def test_a_run_without_findings_is_refused_with_what_to_do(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a", many(3))
-    (run.path / layout.FINDINGS / layout.part_name(0)).unlink()
-    with pytest.raises(RunError, match=f"found none; make them with `camaudit flag {run.path}`"):
+    (run.path / layout.FINDINGS / layout.FINDINGS_LEDGER).unlink()
+    with pytest.raises(RunError, match=f"has no findings yet; make them with `camaudit flag {run.path}`"):
         compare_runs(run, run)
 
 

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from rewritten import put_findings
 
 from audit.datasets import Manifest
 from audit.datasets.manifest import Sample
 from audit.errors import RunError
 from audit.export import PseudoMasks, export_run, export_table, export_voc_png
-from audit.findings import Finding, Findings
+from audit.findings import ClassFinding, Finding, Findings
 from audit.images.masks import voc_palette
 from audit.images.views import View, upsample
 from audit.store import Run, layout
 from audit.store.files import file_stem
-from audit.store.tables import write_table
 
 CLASSES = ("cat", "dog", "bird")
 VIEW = View(2.0, 0.0, 14.0, 12.0)
@@ -96,9 +96,9 @@ def finding(name: str, severity: float, **texts: str) -> dict[str, Any]:
 
 
 def with_findings(run: Run, *parts: list[dict[str, Any]]) -> Run:
-    Findings(run).write_classes([])
+    put_findings(run, layout.CLASS_FINDINGS, {name: [] for name in ClassFinding.schema().names}, ClassFinding.schema())
     for shard, rows in enumerate(parts):
-        write_table(run.path / layout.FINDINGS / layout.part_name(shard), columns(rows), Finding.schema())
+        put_findings(run, layout.part_name(shard), columns(rows), Finding.schema())
     return run
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rewritten import put_part
 from small_run import CLASSES, TARGETS, make_run
 from test_clusters import blobs, make_evidence
 
@@ -15,8 +16,8 @@ from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.kind import Material
 from audit.findings.evidence import Evidence
 from audit.findings.judge import read_features
-from audit.store import Run, Shard, layout
-from audit.store.tables import read_table, write_table
+from audit.store import Run, Shard
+from audit.store.tables import read_table
 
 SIZE = 40
 
@@ -28,7 +29,7 @@ def run(tmp_path: Path) -> Run:
 
 def write_features(run: Run, shard: int, samples: np.ndarray, under: list[np.ndarray | None]) -> None:
     columns = {"sample": samples, "slot": np.zeros(len(samples), int), "under": under}
-    write_table(run.part("features", shard), columns, layout.FEATURES)
+    put_part(run, "features", shard, columns)
 
 
 def cluster_run(run: Run, shards: list[Shard], evidence: Evidence) -> list[Claim]:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from drawn_run import CLASSES, draw_run
+from rewritten import put_findings, put_part
 from small_run import make_run
 
 from audit.errors import RunError
@@ -18,7 +19,6 @@ from audit.findings.gather import gather
 from audit.findings.judge import flag, judge
 from audit.findings.records import Effect
 from audit.store import Run, layout
-from audit.store.tables import write_table
 
 MARKED = CLASSES[3]
 
@@ -104,7 +104,7 @@ def test_evidence_takes_copies_of_an_image_for_one(tmp_path: Path) -> None:
     first = run.shards[0]
     samples = run.read("samples", first).to_pydict()
     samples["look"] = [7, 7]
-    write_table(run.part("samples", 0), samples, layout.SAMPLES)
+    put_part(run, "samples", 0, samples)
     gathered = gather(run, run.done())
     evidence = gathered.evidence(run, judge(gathered.scored, Rules()), 0.5)
     assert evidence.image.tolist() == [0, 0, 1, 2, 3]
@@ -130,16 +130,16 @@ def test_scores_that_do_not_fit_their_targets_are_named(tmp_path: Path) -> None:
     run = Run.open(make_run(tmp_path))
     targets = run.read("targets", run.shards[0]).to_pydict()
     targets["slot"] = [1, 0]
-    write_table(run.part("targets", 0), targets, layout.TARGETS)
+    put_part(run, "targets", 0, targets)
     with pytest.raises(
-        RunError, match=r"scores/part-00000\.parquet does not fit its targets; score again: camaudit score"
+        RunError, match=r"scores/part-00000\.\w+\.parquet does not fit its targets; score again: camaudit score"
     ):
         gather(run, run.done())
 
 
 def test_what_interventions_said_of_earlier_findings_is_dropped(drawn: Run) -> None:
     for name, schema in ((layout.EFFECTS, Effect.schema()), (layout.CAUSES, Outcome.schema())):
-        write_table(drawn.path / layout.FINDINGS / name, {column: [] for column in schema.names}, schema)
+        put_findings(drawn, name, {column: [] for column in schema.names}, schema)
     flag(drawn, Rules())
     assert not (drawn.path / layout.FINDINGS / layout.EFFECTS).exists()
     assert not (drawn.path / layout.FINDINGS / layout.CAUSES).exists()
@@ -150,7 +150,7 @@ def test_hashes_keep_all_their_bits_beside_a_sample_that_failed(tmp_path: Path) 
     looks = [[2**62, 2**62 + 1], [5, 6], [7, None]]
     for shard, own in zip(run.shards, looks, strict=True):
         samples = run.read("samples", shard).to_pydict() | {"look": own}
-        write_table(run.part("samples", shard.index), samples, layout.SAMPLES)
+        put_part(run, "samples", shard.index, samples)
     assert gather(run, run.done()).targets["look"].tolist() == [2**62, 2**62 + 1, 5, 6, 7]
 
 
@@ -159,7 +159,7 @@ def test_copies_of_one_image_are_one_witness_against_a_class(tmp_path: Path) -> 
     for shard in run.shards:
         samples = run.read("samples", shard).to_pydict()
         samples["look"] = [row % len(CLASSES) for row in samples["sample"]]
-        write_table(run.part("samples", shard.index), samples, layout.SAMPLES)
+        put_part(run, "samples", shard.index, samples)
     flag(run, Rules(tolerated=0.01))
     table = pq.read_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS).to_pylist()
     assert {row["targets"] for row in table} == {20}
@@ -170,7 +170,7 @@ def test_copies_of_one_image_are_one_witness_against_a_class(tmp_path: Path) -> 
 def test_a_run_begun_without_scores_says_why_it_has_no_clusters(tmp_path: Path) -> None:
     run = Run.open(make_run(tmp_path))
     for shard in run.shards:
-        write_table(run.part("features", shard.index), {"sample": [], "slot": [], "under": []}, layout.FEATURES)
+        put_part(run, "features", shard.index, {"sample": [], "slot": [], "under": []})
     assert any("one layer" in said for said in flag(run, Rules())["untested"])
     run.record["config"]["scored"] = False
     assert any("begun without scores" in said for said in flag(run, Rules())["untested"])

@@ -198,21 +198,24 @@ def test_a_summary_that_is_missing_or_damaged_is_refused_with_what_to_do(text: s
 
 
 def test_a_damaged_table_names_the_verb_that_makes_it_again(tmp_path: Path) -> None:
-    path = make_run(tmp_path)
-    for file, verb in (("claims.parquet", "flag"), ("causes.parquet", "verify")):
+    path = make_claimed_run(tmp_path)
+    for file, verb in (("causes.parquet", "verify"), ("claims.parquet", "flag")):
         (path / layout.FINDINGS / file).write_bytes(b"PAR1")
         with pytest.raises(RunError, match=f"camaudit {verb} "):
             Findings(Run.open(path)).claims()
-        (path / layout.FINDINGS / file).unlink()
 
 
 def test_a_shard_scored_after_the_last_flag_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = make_run(tmp_path)
-    part = path / layout.FINDINGS / layout.part_name(1)
-    part.unlink()
+    run = Run.open(path)
+    scores = run.read("scores", run.shards[1]).to_pydict()
+    entry = run.entry(run.shards[1])
+    assert entry is not None
+    run.commit(run.shards[1], None, {"scores": scores | {"energy": [0.5, 0.5]}}, entry, entry)
     with pytest.raises(RunError) as refused:
-        write_report(Run.open(path))
-    assert str(refused.value) == f"Expected findings at {part}, found none; make them with `camaudit flag {path}`"
+        write_report(run)
+    advice = f"make them again with `camaudit flag {path}`"
+    assert str(refused.value) == f"The findings of {path} were made before its ledger changed; {advice}"
 
 
 def test_the_verb_writes_where_it_is_told_and_says_so(claimed: Path, tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ import claimed_run
 import numpy as np
 import pytest
 from PIL import Image
+from rewritten import put_findings
 from small_run import HOSTILE, make_run
 
 from audit.drawing.pixels import contact_sheet
-from audit.findings import Claim, Findings
+from audit.findings import Claim
 from audit.report.sheets import THUMBNAIL, draw_sheets
-from audit.store import Run
+from audit.store import Run, layout
+from audit.store.records import columns_of
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def claim(subject: str, found: bool = True, **details: Any) -> Claim:
 
 
 def drawn_sheets(run: Run, *claims: Claim) -> list[Path]:
-    Findings(run).write_claims(claims)
+    put_findings(run, layout.CLAIMS, columns_of(Claim, claims), Claim.schema())
     return draw_sheets(run)
 
 

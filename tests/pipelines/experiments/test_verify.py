@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from faults.collection import audit_here, camaudit, paint, save
+from rewritten import put_findings, put_part
 
 from audit.datasets.manifest import Box, Manifest, Sample
 from audit.errors import RunError
@@ -22,7 +23,8 @@ from audit.interventions.tried import Tried
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.progress import Advanced, Event
 from audit.store import Run, layout
-from audit.store.tables import read_table, write_table
+from audit.store.files import sha256
+from audit.store.tables import read_table
 from pipelines.experiments.backgrounds import choose_backgrounds, gather_backgrounds
 from pipelines.experiments.faithfulness import draw_targets
 from pipelines.experiments.random_weights import compare_with_random
@@ -136,7 +138,7 @@ def claim(
     rows |= dict(zip(names, map(list, zip(*claims, strict=True)), strict=True))
     rows["class"] = [None if class_id is None else CLASSES[class_id] for class_id in rows["class_id"]]
     rows["details"] = [json.dumps((details or {}).get(finding, {})) for finding in rows["claim_id"]]
-    write_table(run.path / layout.FINDINGS / layout.CLAIMS, rows, Claim.schema())
+    put_findings(run, layout.CLAIMS, rows, Claim.schema())
 
 
 def accuse(run: Run, *names: str) -> None:
@@ -255,12 +257,12 @@ def test_images_that_changed_are_counted_and_left_out(tmp_path: Path) -> None:
 
 def test_claims_speak_of_those_that_show_what_they_say(tmp_path: Path) -> None:
     plan = audited(tmp_path)
-    folder = plan.run.path / layout.FINDINGS
     targets = all_targets(plan.run)
     path = plan.run.path / layout.MANIFEST
     manifest = pq.read_table(path)
     values = [row // len(CLASSES) for row in range(len(manifest))]
     pq.write_table(manifest.append_column("a=b", [values]), path)
+    run = plan.run.amended(artefacts={**plan.run.record["artefacts"], layout.MANIFEST: sha256(path)})
     claim(
         plan.run,
         ("cluster", "cluster", 0, "1", True),
@@ -280,8 +282,9 @@ def test_claims_speak_of_those_that_show_what_they_say(tmp_path: Path) -> None:
         },
     )
     members = targets[targets["class_id"] == 0].assign(cluster=[1, 1, 1, 1, 1, 0], distance=0.0)
-    write_table(folder / layout.CLUSTERS, {name: members[name] for name in Member.schema().names}, Member.schema())
-    record = verify(plan.run, classifier_of(plan), Verification(), with_controls(targets))
+    columns = {name: members[name] for name in Member.schema().names}
+    put_findings(plan.run, layout.CLUSTERS, columns, Member.schema())
+    record = verify(run, classifier_of(plan), Verification(), with_controls(targets))
     tried = {cause["claim_id"]: (cause["targets"], cause["outcome"]) for cause in record["causes"]}
     assert tried == {
         "cluster": (5, "confirmed"),
@@ -300,7 +303,7 @@ def test_context_claims_take_the_images_that_show_the_other_class(tmp_path: Path
     rows = table.loc[table["class_id"] == 0].iloc[:2]
     shares = {"heat": [0.1, 0.1], "area": [0.1, 0.1]}
     context = {"sample": rows["sample"], "slot": rows["slot"], "class_id": [1, 1], **shares}
-    write_table(run.part("context", 0), context, layout.CONTEXT)
+    put_part(run, "context", 0, context)
     claim(run, ("beside", "context", 0, "red", True))
     (beside,) = Findings(run).standing_claims()
     shown = Tried.read(Findings(run), table).show(beside)
@@ -325,7 +328,7 @@ def test_copies_of_an_image_are_drawn_once(tmp_path: Path) -> None:
     for shard in run.done():
         samples = run.read("samples", shard).to_pandas()
         samples.loc[samples["sample"].isin(stamped["sample"]), "look"] = 7
-        write_table(run.part("samples", shard.index), dict(samples.items()), layout.SAMPLES)
+        put_part(run, "samples", shard.index, dict(samples.items()))
     after = draw_suspects(run, 50).query("arm == 'flagged'")
     assert after.loc[after["class_id"] == 0, "sample"].tolist() == [stamped["sample"].iloc[0]]
     assert set(after.loc[after["class_id"] == 2, "sample"]) == set(before.loc[before["class_id"] == 2, "sample"])
@@ -350,10 +353,9 @@ def test_who_is_confident_and_what_is_misplaced_follow_the_rules_of_the_run(tmp_
 
 def test_only_targets_with_known_objects_are_scored_with_random_weights(tmp_path: Path) -> None:
     plan = audited(tmp_path)
-    path = plan.run.part("scores", 0)
-    scores = pq.read_table(path, partitioning=None)
-    statuses = ["no_mask" if row else status for row, status in enumerate(scores["status"].to_pylist())]
-    pq.write_table(scores.set_column(scores.schema.get_field_index("status"), "status", [statuses]), path)
+    scores = plan.run.read("scores", plan.run.shards[0]).to_pydict()
+    scores["status"] = ["no_mask" if row else status for row, status in enumerate(scores["status"])]
+    put_part(plan.run, "scores", 0, scores)
     drawn = [target["sample"] for target in draw_targets(plan.run, 100, 0, scored=True)]
     known = [sample for sample in all_targets(plan.run)["sample"] if sample in (0, *range(8, EACH * len(CLASSES)))]
     assert drawn == known

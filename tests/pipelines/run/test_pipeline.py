@@ -164,7 +164,14 @@ def test_taking_samples_one_by_one_gives_the_same_statuses_and_maps(plan: Plan) 
         touched: list[int] = []
         shard = plan.run.shards[1]
         found = attribute_samples(
-            list(plan.run.manifest(shard)), shard.start, explain, CONFIG, 2, None, touched.append, frozenset({5})
+            list(plan.run.manifest(shard.start, shard.stop)),
+            shard.start,
+            explain,
+            CONFIG,
+            2,
+            None,
+            touched.append,
+            frozenset({5}),
         )
     assert touched == [4, 6, 7]
     assert found.samples.column("status") == ["processed", "failed", "processed", "processed"]

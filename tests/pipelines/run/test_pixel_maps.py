@@ -26,6 +26,7 @@ from faults.collection import (
     write_model,
 )
 from pixel_method import InputTimesGradient
+from rewritten import map_files_of
 
 from audit.attribution import METHODS, Cost
 from audit.drawing.targets import read_picture
@@ -34,7 +35,6 @@ from audit.export import export_voc_png
 from audit.images.reading import decode_image
 from audit.models import load_classifier
 from audit.store import Run
-from audit.store.maps import shard_files
 from pipelines.run.account import cost_line, maps_line
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
@@ -112,7 +112,7 @@ def test_a_sample_that_fails_has_no_map_and_a_map_without_evidence_neither(tmp_p
 def test_damage_to_either_array_is_an_error_is_named_and_repaired(
     place: int, kind: str, run: Run, plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = shard_files(run.path / "maps.zarr", 2)[place]
+    path = map_files_of(run, 2)[place]
     damage(path, kind)
     with pytest.raises(RunError, match="camaudit repair"):
         run.maps(8, 10)
@@ -120,7 +120,7 @@ def test_damage_to_either_array_is_an_error_is_named_and_repaired(
     capsys.readouterr()
     assert camaudit(["status", str(run.path), "--check", "--json"], monkeypatch) == 1
     named = json.loads(capsys.readouterr().out)["damaged"]
-    assert named == [{"shard": 2, "file": str(path.relative_to(run.path))}]
+    assert [(row["shard"], row["file"]) for row in named] == [(2, str(path.relative_to(run.path)))]
     assert camaudit(["repair", str(run.path)], monkeypatch) == 0
     again = resumed(plan, run.path, pixels())
     audit_here(again)
@@ -138,7 +138,7 @@ def damage(path: Path, kind: str) -> None:
 
 
 def test_one_flipped_bit_anywhere_in_the_scale_is_an_error_never_a_wrong_number(run: Run) -> None:
-    path = shard_files(run.path / "maps.zarr", 0)[1]
+    path = map_files_of(run, 0)[1]
     good = path.read_bytes()
     for place in range(len(good)):
         damaged = bytearray(good)
