@@ -195,7 +195,7 @@ class Run:
             written |= artefacts.write_maps(shard.start, maps) if maps is not None else {}
             for name, columns in tables.items():
                 written |= artefacts.write_part(name, shard.index, columns)
-            entry = {"shard": asdict(shard), "artefacts": kept | written, **counts}
+            entry = {**counts, "shard": asdict(shard), "artefacts": kept | written}
             standing = self.ledger.enter(shard.index, entry, before)
         finally:
             artefacts.discard(written, self.entry(shard))

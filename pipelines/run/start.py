@@ -105,9 +105,9 @@ def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> 
     A scoring that was interrupted is gone on with.
     """
     run = Run.open(path)
-    if not run.done():
-        raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
     with run.locked():
+        if not run.done():
+            raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
         rules = Findings(run).rules()
         run.sweep()
         if not (run.scoring and run.unscored(run.done())):

@@ -229,6 +229,7 @@ def test_scoring_again_reads_a_mask_that_could_not_be_read_before(
         patch.setattr("audit.images.masks.read_bytes", failing_once)
         audit_here(plan)
     assert plan.run.account().transient == 10
+    plan.run.begin_scoring()
     for shard in plan.run.shards:
         assert isinstance(rescore_shard(str(plan.run.path), shard), Finished)
     assert plan.run.account().transient == 0

@@ -181,7 +181,7 @@ def test_the_note_of_a_killed_careful_pass_does_not_blame_its_sample_later(tmp_p
     assert quarantine.next_task(shard).quarantined == {3}
 
 
-def _die(*_arguments: object) -> None:
+def _die(*_arguments: object, **_options: object) -> None:
     """Ends the process as far as the code under test can tell: nothing handles it."""
     raise KeyboardInterrupt
 

@@ -197,12 +197,12 @@ def test_a_summary_that_is_missing_or_damaged_is_refused_with_what_to_do(text: s
         write_report(Run.open(path))
 
 
-def test_a_damaged_table_names_the_verb_that_makes_it_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("file", "verb"), [("causes.parquet", "verify"), ("claims.parquet", "flag")])
+def test_a_damaged_table_names_the_verb_that_makes_it_again(file: str, verb: str, tmp_path: Path) -> None:
     path = make_claimed_run(tmp_path)
-    for file, verb in (("causes.parquet", "verify"), ("claims.parquet", "flag")):
-        (path / layout.FINDINGS / file).write_bytes(b"PAR1")
-        with pytest.raises(RunError, match=f"camaudit {verb} "):
-            Findings(Run.open(path)).claims()
+    (path / layout.FINDINGS / file).write_bytes(b"PAR1")
+    with pytest.raises(RunError, match=f"camaudit {verb} "):
+        Findings(Run.open(path)).claims()
 
 
 def test_a_shard_scored_after_the_last_flag_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 import torch
 import typer
 from faults.collection import camaudit, command, draw_collection, finished, write_model
+from rewritten import part_of
 
 from audit.datasets.cues import Cue
 from audit.datasets.planted import PlantedSpec
@@ -449,6 +450,6 @@ def test_markup_in_a_path_is_only_text(tmp_path: Path, monkeypatch: pytest.Monke
     odd = tmp_path / "[" / "bold] :fish: with a space"
     odd.mkdir(parents=True)
     run = finished(odd, 4).run
-    run.part("targets", 0).write_bytes(b"")
+    part_of(run, "targets", 0).write_bytes(b"")
     assert camaudit(["status", str(run.path), "--check"], monkeypatch) == 1
     assert str(run.path) in capsys.readouterr().out

@@ -23,7 +23,7 @@ from audit.interventions.tried import Tried
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.progress import Advanced, Event
 from audit.store import Run, layout
-from audit.store.files import sha256
+from audit.store.files import read_json, sha256, write_json
 from audit.store.tables import read_table
 from pipelines.experiments.backgrounds import choose_backgrounds, gather_backgrounds
 from pipelines.experiments.faithfulness import draw_targets
@@ -343,7 +343,7 @@ def test_who_is_confident_and_what_is_misplaced_follow_the_rules_of_the_run(tmp_
     summary = json.loads(path.read_text())
     confident, misplaced = [], []
     for rules in (Rules(confident=0.8, misplaced=1e-9), Rules(confident=0.99, misplaced=1 - 1e-9)):
-        path.write_text(json.dumps(summary | {"rules": asdict(rules)}))
+        write_json(path, summary | {"rules": asdict(rules)})
         confident.append(int(_claimed(Findings(plan.run), listed).sum()))
         record = compare_with_random(plan.run, classifier_of(plan), striped, seed=4)
         misplaced.append(record["trained"]["misplaced"]["mean"])
@@ -402,7 +402,7 @@ def test_scores_of_random_weights_stand_beside_the_runs_own(plan: Plan) -> None:
     trained, random, difference = (record[name]["lift"]["mean"] for name in ("trained", "random", "difference"))
     assert difference == pytest.approx(trained - random)
     assert record["trained"]["misplaced"]["mean"] == 0
-    assert json.loads((plan.run.path / "report" / "null.json").read_text()) == record
+    assert read_json(plan.run.path / "report" / "null.json", "") == record
 
 
 def test_random_weights_without_evidence_for_anything_are_said_to_have_none(plan: Plan) -> None:

@@ -121,6 +121,7 @@ def test_flagging_again_with_the_same_rules_changes_nothing_and_with_others_does
 def test_scoring_stored_maps_again_gives_the_same_bytes(plan: Plan, tmp_path: Path) -> None:
     run = finished(tmp_path).run
     before = contents(run)
+    run = run.begin_scoring()
     for shard in run.shards:
         assert isinstance(rescore_shard(str(run.path), shard), Finished)
     flag(run, Rules())
@@ -131,7 +132,7 @@ def test_scoring_a_run_with_another_mask_uses_it(tmp_path: Path) -> None:
     run = finished(tmp_path).run
     before = table(run, "scores")["energy"]
     (tmp_path / "000-mask.png").write_bytes((tmp_path / "003-mask.png").read_bytes())
-    rescore_shard(str(run.path), run.shards[0])
+    rescore_shard(str(run.begin_scoring().path), run.shards[0])
     after = table(run, "scores")["energy"]
     assert (after != before).tolist() == [True] + [False] * 9
 

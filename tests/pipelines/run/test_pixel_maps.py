@@ -84,6 +84,7 @@ def test_a_pixel_run_is_the_same_whenever_it_is_made_and_scored(plan: Plan, tmp_
     other = finished(tmp_path, config=pixels()).run
     before = contents(other)
     assert before == contents(plan.run)
+    other.begin_scoring()
     for shard in other.shards:
         assert isinstance(rescore_shard(str(other.path), shard), Finished)
     assert contents(other) == before
@@ -175,7 +176,7 @@ def test_status_says_what_the_maps_take(
     found = json.loads(capsys.readouterr().out)["maps"]
     assert found["bytes_a_sample"] == 2 * 32 * 32
     assert found["bytes_in_all"] == 10 * found["bytes_a_sample"]
-    files = [path for path in (plan.run.path / "maps.zarr").rglob("*") if path.is_file()]
+    files = [path for path in (plan.run.path / "maps.zarr").rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(files) == 3 + 2 * 3
     assert found["bytes_on_disk"] == sum(len(path.read_bytes()) for path in files)
     assert camaudit(["status", str(plan.run.path)], monkeypatch) == 0
