@@ -123,7 +123,10 @@ class Manifest:
         total = file.metadata.num_rows
         stop = total if stop is None else min(stop, total)
         groups, first = _row_groups(file, start, stop)
-        table = file.read_row_groups(groups).slice(start - first, stop - start)
+        try:
+            table = file.read_row_groups(groups).slice(start - first, stop - start)
+        except (OSError, pa.ArrowException) as error:
+            raise ManifestError(f"Damaged manifest {path}: {str(error).splitlines()[0]}; index it again") from None
         return cls(table, tuple(meta["classes"]), meta["root"], meta["mask_kind"], meta["fingerprint"])
 
     @property
@@ -162,7 +165,7 @@ class Manifest:
         table = self.table.replace_schema_metadata({_KEY: json.dumps(meta).encode()})
         partial = target.with_name(target.name + ".partial")
         try:
-            pq.write_table(table, partial, row_group_size=_ROW_GROUP, compression="zstd")
+            pq.write_table(table, partial, row_group_size=_ROW_GROUP, compression="zstd", write_page_checksum=True)
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
@@ -267,7 +270,7 @@ class _HashSink:
 
 def _open_parquet(path: str | os.PathLike[str]) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     except FileNotFoundError:
         raise ManifestError(f"No manifest at {path}; make one with `camaudit index`") from None
     except (pa.ArrowInvalid, OSError) as error:

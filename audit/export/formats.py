@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from audit.errors import RunError
+from audit.export.place import check_place, sign
 from audit.export.tables import export_table
 from audit.export.voc_png import export_voc_png
 from audit.findings import Findings
@@ -34,15 +35,23 @@ class Format(Protocol):
         """Write it."""
 
 
-def export_run(run: Run, name: str, out: Path, masks: PseudoMasks, progress: Progress = silent) -> str:
+def export_run(
+    run: Run, name: str, out: Path, masks: PseudoMasks, progress: Progress = silent, overwrite: bool = False
+) -> str:
     """Write an export and say in one line what was written.
 
+    Args:
+        overwrite: whether an earlier export of the same collection may be written over.
+
     Raises:
-        RunError: unknown format, or it cannot be written so.
+        RunError: unknown format, a place that is taken, or it cannot be written so.
     """
     if name not in FORMATS:
         raise RunError(f"Expected --format to be one of {', '.join(FORMATS)}, got {name!r}")
-    return FORMATS[name](run, out, masks, progress)
+    check_place(run, out, overwrite)
+    said = FORMATS[name](run, out, masks, progress)
+    sign(run, out, name)
+    return said
 
 
 def _voc_png(run: Run, out: Path, masks: PseudoMasks, progress: Progress) -> str:
@@ -62,9 +71,11 @@ def _table(suffix: str) -> Format:
 
 def _threshold(run: Run) -> float:
     """The threshold that the run's summary holds."""
-    summary = Findings(run).summary()
+    findings = Findings(run)
+    summary = findings.summary()
     if summary is None:
         raise RunError(f"{run.path} was not flagged yet, so no threshold is known; pass --threshold")
+    findings.check()
     try:
         threshold = None if summary["mean_iou"] is None else float(summary["threshold"])
     except (KeyError, TypeError, ValueError):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from audit.findings import Findings
 from audit.store import Run
 from audit.store.files import write_atomically
+from audit.store.tables import write_parquet
 
 _FORMULA = r"^([=+\-@\t\r])"
 
@@ -29,9 +30,9 @@ def export_table(run: Run, out: Path) -> int:
     if out.suffix == ".csv":
         safe = _without_formulas(findings)
         options = pacsv.WriteOptions(quoting_style="needed")
-        write_atomically(out, lambda partial: pacsv.write_csv(safe, partial, options))
+        write_atomically(out, lambda unnamed: pacsv.write_csv(safe, unnamed, options))
     else:
-        write_atomically(out, lambda partial: pq.write_table(findings, partial, compression="zstd"))
+        write_atomically(out, partial(write_parquet, findings))
     return int(findings.num_rows)
 
 

@@ -86,7 +86,7 @@ class Findings:
         Raises:
             RunError: the run was not flagged yet, or not since it has changed.
         """
-        self._check_flagged()
+        self.check()
         return self._records(layout.CLASS_FINDINGS, ClassFinding)
 
     def claims(self) -> list[Claim]:
@@ -95,7 +95,7 @@ class Findings:
         Raises:
             RunError: the run was not flagged yet, or not since it has changed.
         """
-        self._check_flagged()
+        self.check()
         outcomes = self.outcomes()
         claims = [
             replace(claim, outcome=outcomes[claim.claim_id].outcome if claim.claim_id in outcomes else UNTESTED)
@@ -118,7 +118,7 @@ class Findings:
         Raises:
             RunError: the run was not flagged yet, or not since it has changed.
         """
-        self._check_flagged()
+        self.check()
         parts = sorted(name for name in self._record.artefacts if name.startswith("part-"))
         tables = [self._table(part) for part in parts] or [Finding.schema().empty_table()]
         return pa.concat_tables(tables).sort_by([("severity", "descending"), ("finding_id", "ascending")])
@@ -129,7 +129,7 @@ class Findings:
         Raises:
             RunError: the shard was not flagged yet.
         """
-        self._check_flagged()
+        self.check()
         name = layout.part_name(shard.index)
         if name not in self._record.artefacts:
             where = f"samples {shard.start} to {shard.stop - 1} of {self.run.path}"
@@ -228,7 +228,12 @@ class Findings:
             if sha256(self._folder / name) != digest:
                 yield Damage(f"{layout.FINDINGS}/{name}", made_by(self._folder / name))
 
-    def _check_flagged(self) -> None:
+    def check(self) -> None:
+        """See that there are findings, and that they are of the run as it is.
+
+        Raises:
+            RunError: the run was not flagged yet, or not since it has changed.
+        """
         path = self.run.path
         if not self.flagged:
             done = self.run.done()

@@ -107,6 +107,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of masks, or file of findings.")],
     threshold: Threshold = None,
     roles: Annotated[str, typer.Option(help="Targets that make pseudo-masks.")] = "label",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier export.")] = False,
 ) -> None:
     """Write pseudo-masks or findings for other tools.
 
@@ -118,4 +119,5 @@ def export(
 
     with right_use():
         chosen = known_roles(names(roles))
-    line(export_run(Run.open(run_path), kind, out, PseudoMasks(threshold, chosen), TerminalProgress()))
+    run, masks = Run.open(run_path), PseudoMasks(threshold, chosen)
+    line(export_run(run, kind, out, masks, TerminalProgress(), overwrite))

@@ -117,8 +117,8 @@ def _describe_model(classifier: Classifier, head: str | None) -> dict[str, Any]:
 
 
 def _most_labels(manifest_path: str) -> int:
-    labels = pq.read_table(manifest_path, columns=["labels"], partitioning=None)["labels"]
-    return pc.max(pc.list_value_length(labels)).as_py() or 0
+    table = pq.read_table(manifest_path, columns=["labels"], partitioning=None, page_checksum_verification=True)
+    return pc.max(pc.list_value_length(table["labels"])).as_py() or 0
 
 
 def _numbered(path: Path) -> Iterator[Path]:

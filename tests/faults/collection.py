@@ -148,6 +148,7 @@ def resumed(plan: Plan, out: Path | None = None, config: RunConfig = CONFIG, **c
 def audit_here(plan: Plan) -> list[Finished | Stopped]:
     """Do all pending shards in this process, without workers, and flag."""
     ends = [audit_shard(plan.task, shard) for shard in pending(plan.run)]
+    plan.run.sweep()
     flag(plan.run, Rules())
     return ends
 

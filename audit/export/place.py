@@ -1,0 +1,52 @@
+"""Where an export goes: a place that is free, or, if that was asked, over an earlier export of the same collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audit.errors import RunError
+from audit.store import Run, layout
+from audit.store.files import read_json, write_json
+
+RECORD = "camaudit-export.json"
+"""File in a folder of exports that says what they are of."""
+
+
+def check_place(run: Run, out: Path, overwrite: bool) -> None:
+    """See that `out` may be written.
+
+    Raises:
+        RunError: there is something already and `overwrite` was not asked; or it is a run, or of another collection.
+    """
+    if (out / layout.RUN_JSON).exists():
+        raise RunError(f"Expected --out to be a place for exports, got the run {out}; choose another")
+    if not _taken(out):
+        return
+    if not overwrite:
+        raise RunError(f"Expected --out to be new, got {out}, {_holds(out)}; choose another, or --overwrite")
+    record = _record(out)
+    if record and record["manifest"] != run.record["manifest"]["fingerprint"]:
+        raise RunError(f"Expected --out for this collection, got {out}, {_holds(out)}; choose another")
+
+
+def sign(run: Run, out: Path, name: str) -> None:
+    """Say in a folder of exports what they are of; a single file has no room for it."""
+    if out.is_dir():
+        of = {"run": str(run.path.absolute()), "manifest": run.record["manifest"]["fingerprint"]}
+        write_json(out / RECORD, {"format": name, "ledger": run.ledger.digest(), **of})
+
+
+def _taken(out: Path) -> bool:
+    return out.is_file() or (out.is_dir() and any(out.iterdir()))
+
+
+def _holds(out: Path) -> str:
+    record = _record(out)
+    if record:
+        return f"which holds an export of {record['run']}"
+    return "a folder with other files" if out.is_dir() else "a file"
+
+
+def _record(out: Path) -> dict[str, str]:
+    path = out / RECORD
+    return read_json(path, "choose another --out") if path.exists() else {}

@@ -1,0 +1,83 @@
+"""An export goes where nothing lies; over an earlier one of the same collection only where that was asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from small_run import make_run
+from typer.testing import CliRunner
+
+from audit.errors import RunError
+from audit.export import FORMATS, PseudoMasks, export_run
+from audit.store import Run
+from pipelines.cli import app
+
+ALL = PseudoMasks(0.5)
+OUT = {"voc-png": "masks", "csv": "findings.csv", "parquet": "findings.parquet"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.open(make_run(tmp_path / "here"))
+
+
+def test_the_places_below_are_of_every_format() -> None:
+    assert OUT.keys() == FORMATS.keys()
+
+
+@pytest.mark.parametrize("name", OUT)
+def test_a_second_export_is_refused_and_made_if_that_is_asked(name: str, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / OUT[name]
+    export_run(run, name, out, ALL)
+    with pytest.raises(RunError, match=r"Expected --out to be new, got .*; choose another, or --overwrite"):
+        export_run(run, name, out, ALL)
+    export_run(run, name, out, ALL, overwrite=True)
+
+
+def test_a_refused_export_leaves_the_earlier_one_as_it_was(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    export_run(run, "voc-png", out, PseudoMasks(0.0))
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises(RunError, match=f"an export of {run.path}"):
+        export_run(run, "voc-png", out, PseudoMasks(0.9))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_the_export_of_another_collection_is_never_written_over(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    export_run(run, "voc-png", out, ALL)
+    record = out / "camaudit-export.json"
+    other = {**json.loads(record.read_text()), "manifest": "0" * 16, "run": "/runs/other"}
+    other.pop("sha256")
+    record.write_text(json.dumps(other))
+    with pytest.raises(RunError, match=r"which holds an export of /runs/other; choose another$"):
+        export_run(run, "voc-png", out, ALL, overwrite=True)
+
+
+def test_a_run_is_no_place_for_an_export(run: Run) -> None:
+    with pytest.raises(RunError, match="got the run"):
+        export_run(run, "voc-png", run.path, ALL, overwrite=True)
+
+
+def test_other_files_of_a_folder_are_kept_and_it_is_taken_only_if_that_is_asked(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="a folder with other files"):
+        export_run(run, "voc-png", out, ALL)
+    export_run(run, "voc-png", out, ALL, overwrite=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert len(list(out.glob("*.png"))) == 5
+
+
+def test_the_verb_overwrites_if_it_is_told_to(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    arguments = ["export", str(run.path), "--format", "voc-png", "-o", str(out), "--threshold"]
+    assert CliRunner().invoke(app, [*arguments, "0"]).exit_code == 0
+    assert isinstance(CliRunner().invoke(app, [*arguments, "1"]).exception, RunError)
+    assert CliRunner().invoke(app, [*arguments, "1", "--overwrite"]).exit_code == 0
+    with Image.open(out / "a.png") as mask:
+        assert mask.getcolors() is not None

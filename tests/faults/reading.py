@@ -1,0 +1,42 @@
+"""All that a run says to whoever reads it: two runs that say the same are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from audit.export import findings_record
+from audit.findings import Findings
+from audit.report.limits import checks_of
+from audit.store import Run, layout
+
+
+def everything(path: Path) -> str:
+    """Digest of all numbers, names and sentences that a run's readers get.
+
+    Raises:
+        AuditError: something is damaged, and that was noticed.
+    """
+    digest = hashlib.sha256()
+    for part in _parts(Run.open(path)):
+        digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _parts(run: Run) -> Iterator[Any]:
+    yield dict(run.record)
+    yield asdict(run.account())
+    manifest = run.manifest()
+    yield [manifest.classes, manifest.root, manifest.mask_kind, manifest.table.to_pylist()]
+    yield run.maps(0, run.samples).tobytes()
+    for shard in run.done():
+        yield run.entry(shard)
+        yield [run.read(table, shard).to_pylist() for table in layout.PARTS]
+    findings = Findings(run)
+    yield findings_record(run)
+    yield [findings.summary(), findings.members().to_pylist(), list(map(asdict, findings.effects().values()))]
+    yield list(map(asdict, checks_of(run)))

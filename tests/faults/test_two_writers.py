@@ -1,0 +1,149 @@
+"""Two writers of one shard, one of them cut off from its driver perhaps: what stands is of one of them, whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray
+
+from audit.datasets import Manifest, Sample
+from audit.store import Run, Shard, layout
+from audit.store.files import write_atomically
+from audit.store.ledger import Entry, Ledger
+from faults.collection import audit_here, contents, finished, planned, resumed
+from pipelines.run.shard import Finished, audit_shard
+
+SHARDS, EACH, WRITERS = 20, 3, 4
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    listed = Manifest.from_samples((Sample(f"{row}", f"{row}.png") for row in range(SHARDS * EACH)), ("a",))
+    maps = {"grid": [2, 2], "slots": 1, "encoding": "float16", "shard_size": EACH}
+    return Run.create(tmp_path / "run", listed, {"config": {}, "model": {}, **maps})
+
+
+def write(run: Run, shard: Shard, writer: int, before: Entry | None = None) -> Entry:
+    """Commit a shard whose maps and targets both say who wrote them."""
+    maps = np.full((len(shard), 1, 2, 2), writer + 1, np.float16)
+    targets: dict[str, Any] = {name: [None] * len(shard) for name in layout.TARGETS.names}
+    targets |= {"sample": list(range(shard.start, shard.stop)), "slot": [0] * len(shard), "rank": [writer] * len(shard)}
+    counts = {"processed": len(shard), "failed": 0, "transient": 0}
+    return run.commit(shard, maps, {"targets": targets}, counts, before)
+
+
+def writer_of(run: Run, shard: Shard) -> int:
+    """Who wrote the shard, after seeing that all of it says the same."""
+    (rank,) = set(run.read("targets", shard, ["rank"])["rank"].to_pylist())
+    assert (run.maps(shard.start, shard.stop) == rank + 1).all()
+    return int(rank)
+
+
+def test_shards_that_several_write_at_once_are_each_of_one_writer(run: Run) -> None:
+    together = Barrier(WRITERS)
+
+    def write_all(writer: int) -> list[Entry]:
+        entries = []
+        for shard in run.shards:
+            together.wait()
+            entries.append(write(run, shard, writer))
+        return entries
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        told = list(pool.map(write_all, range(WRITERS)))
+    assert len({writer_of(run, shard) for shard in run.shards}) > 1
+    assert all(entries == told[0] for entries in told)
+    assert list(run.damaged()) == []
+    run.sweep()
+    files = {str(path.relative_to(run.path)) for path in (run.path / "targets").iterdir()}
+    assert files == {name for entry in told[0] for name in entry["artefacts"] if name.startswith("targets")}
+    opened = xarray.open_zarr(run.path / layout.MAPS, consolidated=False)["map"].values
+    np.testing.assert_array_equal(opened, run.maps(0, run.samples))
+
+
+def test_the_second_of_two_is_told_of_the_first_and_leaves_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard, enter = run.shards[0], Ledger.enter
+
+    def be_overtaken(self: Ledger, index: int, entry: Mapping[str, Any], before: Entry | None) -> Entry:
+        monkeypatch.setattr(Ledger, "enter", enter)
+        write(run, shard, 1)
+        return enter(self, index, entry, before)
+
+    monkeypatch.setattr(Ledger, "enter", be_overtaken)
+    standing = write(run, shard, 0)
+    assert standing == run.entry(shard)
+    assert writer_of(run, shard) == 1
+    kept = [*run.path.rglob("part-*"), *(run.path / layout.MAPS / "map" / "c").rglob("0.*")]
+    assert {str(path.relative_to(run.path)) for path in kept} == set(standing["artefacts"])
+
+
+def test_of_two_that_do_a_finished_shard_again_the_first_wins(run: Run) -> None:
+    shard = run.shards[0]
+    before = write(run, shard, 0)
+    write(run, shard, 1, before)
+    assert write(run, shard, 2, before) == run.entry(shard)
+    assert writer_of(run, shard) == 1
+
+
+def test_a_late_writer_of_a_shard_that_is_pending_again_is_right_too(run: Run) -> None:
+    shard = run.shards[0]
+    write(run, shard, 0)
+    run.withdraw(shard)
+    assert np.isnan(run.maps(0, EACH)).all()
+    write(run, shard, 1)
+    assert writer_of(run, shard) == 1
+    assert list(run.damaged()) == []
+
+
+def test_sweeping_leaves_what_a_slower_writer_is_about_to_enter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard, enter = run.shards[0], Ledger.enter
+
+    def be_swept(self: Ledger, index: int, entry: Mapping[str, Any], before: Entry | None) -> Entry:
+        Run.open(run.path).sweep()
+        return enter(self, index, entry, before)
+
+    monkeypatch.setattr(Ledger, "enter", be_swept)
+    write(run, shard, 0)
+    assert writer_of(run, shard) == 0
+    assert list(run.damaged()) == []
+
+
+def test_writers_with_equal_process_ids_do_not_take_one_anothers_partial_file(tmp_path: Path) -> None:
+    path, together = tmp_path / "x", Barrier(2)
+
+    def write_slowly(text: str) -> None:
+        def fill(partial: Path) -> None:
+            partial.write_text(text)
+            together.wait()
+            assert partial.read_text() == text
+
+        write_atomically(path, fill)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write_slowly, ("one", "two")))
+    assert [file.name for file in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_task_whose_shard_another_finished_meanwhile_does_not_do_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = finished(tmp_path)
+    monkeypatch.setattr("pipelines.run.shard.attribute_samples", None)
+    assert audit_shard(plan.task, plan.run.shards[0]) == Finished(plan.run.shards[0], 4, 0)
+
+
+def test_what_a_killed_writer_left_is_swept_once_its_shard_is_done(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    orphan = plan.run.path / "targets/part-00001.000000000000.parquet"
+    orphan.parent.mkdir()
+    orphan.write_bytes(b"half")
+    assert plan.run.sweep() == 0
+    audit_here(resumed(plan))
+    assert not orphan.exists()
+    assert contents(plan.run) == contents(finished(tmp_path / "whole").run)
