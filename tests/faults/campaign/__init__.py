@@ -1,0 +1,1 @@
+"""What `make faults` tries against a run."""
