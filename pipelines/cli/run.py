@@ -30,14 +30,10 @@ def run(
     """
     spec, rules, config, where = model.spec(), findings.rules(), attribution.config(), cluster.config()
 
-    from pipelines.run.start import Request, command_line, start
+    from pipelines.run.start import Request, start
 
     request = Request(manifest, out, spec, config, where, rules, findings.threshold, set_aside)
-    try:
-        print_audited(start(request, TerminalProgress()))
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {command_line()}", err=True)
-        raise SystemExit(130) from None
+    print_audited(start(request, TerminalProgress()))
 
 
 def status(

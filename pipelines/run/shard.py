@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from distributed import get_worker
@@ -28,6 +31,7 @@ from pipelines.run.config import RunConfig
 PASSES = "camaudit-passes"
 """Topic of the events that tell how many images a method of many passes has sent through its network."""
 _TELL_EVERY_S = 1.0
+_KEPT_COUNTS = ("processed", "failed", "seconds", "quarantined", "retried")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -38,6 +42,7 @@ class Task:
     Attributes:
         careful: take samples one by one and note each before it is touched, to find one that kills the worker.
         quarantined: rows that are left out, for they kill the worker.
+        retried: whether all of those were tried once more by a later run than the one that first left them out.
     """
 
     run: str
@@ -47,6 +52,7 @@ class Task:
     compiled: bool = False
     careful: bool = False
     quarantined: frozenset[int] = frozenset()
+    retried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ def rescore_shard(run_path: str, shard: Shard) -> Finished | Stopped:
         entry = run.entry(shard) or {}
         samples, targets = (run.read(name, shard).to_pydict() for name in ("samples", "targets"))
         tables = _rescored(run, shard, samples, targets)
-        counts = {name: entry[name] for name in ("processed", "failed", "seconds")}
+        counts = {name: entry[name] for name in _KEPT_COUNTS if name in entry}
         run.commit(shard, None, tables | {"samples": samples}, counts | {"transient": sum(samples["transient"])})
     except (AuditError, OSError) as error:
         return Stopped(shard, describe(error))
@@ -123,9 +129,9 @@ def _explainer(
     return make_method(method, classifier, execution, dict(options)).__enter__()
 
 
-def tried_path(run: Run, shard: Shard) -> Path:
-    """File in which a careful task notes the row it is about to touch."""
-    return run.path / LEDGER / f"{shard.index:05d}.trying"
+def tried_path(run: Run, shard: Shard, attempt: str) -> Path:
+    """File in which an attempt of a careful task notes its worker and the row it is about to touch."""
+    return run.path / LEDGER / f"{shard.index:05d}.{attempt}.trying"
 
 
 def describe(error: BaseException) -> str:
@@ -142,13 +148,12 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method) -> dict[str, A
     manifest = run.manifest(shard)
     samples = list(manifest)
     objects = _objects_reader(manifest) if task.config.scored else None
-    before = _noting(run, shard) if task.careful else None
     slots = run.record["slots"]
-    maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
-    counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3)}
-    run.commit(shard, maps.maps, maps.tables(), counts)
-    if before is not None:
-        tried_path(run, shard).unlink(missing_ok=True)
+    with _noting(run, shard, task.careful) as before:
+        maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
+        counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3)}
+        left_out = {"quarantined": len(task.quarantined), "retried": task.retried}
+        run.commit(shard, maps.maps, maps.tables(), counts | left_out)
     return counts
 
 
@@ -184,13 +189,29 @@ def _objects_reader(manifest: Manifest) -> ReadObjects:
     return lambda sample, size: read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
 
 
-def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
-    path = tried_path(run, shard)
+@contextmanager
+def _noting(run: Run, shard: Shard, careful: bool) -> Iterator[Callable[[int], None] | None]:
+    """Notes a row before it is touched; the note is gone with the attempt, unless that dies with its worker."""
+    if not careful:
+        yield None
+        return
+    path, worker = tried_path(run, shard, uuid4().hex[:12]), _worker_address()
 
     def note(row: int) -> None:
-        write_atomically(path, lambda partial: partial.write_text(str(row)))
+        text = json.dumps({"row": row, "worker": worker})
+        write_atomically(path, lambda partial: partial.write_text(text))
 
-    return note
+    try:
+        yield note
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _worker_address() -> str:
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return ""
 
 
 def _counts(maps: ShardMaps) -> dict[str, Any]:

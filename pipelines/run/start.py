@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,6 +23,7 @@ from pipelines.run.plan import Plan, prepare
 from pipelines.run.schedule import audit, pending, submit_all
 from pipelines.run.shard import rescore_shard
 from pipelines.run.speed import decide_compiling
+from pipelines.terminal import command_line
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Prog
     task = replace(plan.task, threads=cluster.threads, compiled=_compiling(plan, cluster, todo, progress))
     with connect(cluster) as client:
         _tell_cost(run, todo, progress)
-        audit(replace(plan, task=task), client, progress)
+        audit(replace(plan, task=task), client, progress, cluster)
 
 
 def _flagged(run: Run, request: Request, anew: bool, progress: Progress) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _flagged(run: Run, request: Request, anew: bool, progress: Progress) -> dict
 
 def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> bool:
     """Whether the workers compile the network."""
-    if cluster.compiling != "auto" or cluster.scheduler or cluster.scheduler_file:
+    if cluster.compiling != "auto" or not cluster.is_local:
         return cluster.compiling == "always"  # what other machines gain was not measured
     share = todo / cluster.local_workers
     return decide_compiling(plan.classifier, plan.task.config, share, cluster.threads, progress)
@@ -116,7 +116,7 @@ def _score_again(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
         raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
     work = partial(rescore_shard, os.path.abspath(run.path))
     with connect(cluster) as client, stretch(progress, "scoring", sum(map(len, shards))):
-        submit_all(client, shards, work, progress)
+        submit_all(client, shards, work, progress, cluster=cluster)
 
 
 def portable(spec: ModelSpec) -> ModelSpec:
@@ -153,8 +153,3 @@ def _keep_command(run: Run) -> None:
     """Note the command that goes on with the run."""
     if "command" not in run.record and Path(sys.argv[0]).name == "camaudit":
         write_json(run.path / layout.RUN_JSON, {**run.record, "command": command_line()})
-
-
-def command_line() -> str:
-    """The command that this process was called by."""
-    return shlex.join(["camaudit", *sys.argv[1:]])
