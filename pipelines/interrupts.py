@@ -23,12 +23,10 @@ class Interrupts:
 
     Attributes:
         exit_code: 143 once SIGTERM was heard, else 130, as a shell reports them.
-        ended: the process ends anyway: there is nothing left to interrupt.
     """
 
     def __init__(self) -> None:
         self.exit_code = 130
-        self.ended = False
         self._holding = 0
         self._held: type[KeyboardInterrupt] | None = None
 
@@ -37,10 +35,9 @@ class Interrupts:
         kind = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         if kind is Terminated:
             self.exit_code = 143
-        if self._holding:
-            self._held = kind
-        elif not self.ended:
+        if not self._holding:
             raise kind
+        self._held = kind
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -59,6 +56,13 @@ class Interrupts:
 _heard = Interrupts()
 
 
+def listen() -> Interrupts:
+    """Listen from now on, to the end of the process."""
+    for number in _SIGNALS:
+        signal.signal(number, _heard.hear)
+    return _heard
+
+
 @contextmanager
 def listening() -> Iterator[Interrupts]:
     """Ctrl-C raises KeyboardInterrupt and SIGTERM its `Terminated`, in the main thread; elsewhere nothing changes."""
@@ -69,17 +73,16 @@ def listening() -> Iterator[Interrupts]:
     try:
         yield _heard
     finally:
-        if not _heard.ended:
-            for number, handler in zip(_SIGNALS, before, strict=True):
-                signal.signal(number, handler)
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, handler)
 
 
 @contextmanager
 def whole() -> Iterator[None]:
     """What is done here is not cut through by a signal, and threads and processes that it starts never get one.
 
-    A terminal sends Ctrl-C to all processes, and a cluster manager SIGTERM: workers would die of it, where the run wants
-    to let them finish.
+    A terminal sends Ctrl-C to all processes, and a cluster manager SIGTERM. Workers would die of it, where the run
+    wants to let them finish.
     """
     resource_tracker.ensure_running()  # its start, at the first process, would open the ears again
     with _heard.hold():
@@ -97,4 +100,5 @@ def grace(interrupt: KeyboardInterrupt) -> float | None:
 
 def ignore_further() -> None:
     """Nothing is left to interrupt: the last line is printed, and the process ends."""
-    _heard.ended = True
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

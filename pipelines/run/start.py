@@ -60,7 +60,8 @@ class Audited:
 
 def start(request: Request, progress: Progress = silent) -> Audited:
     """Begin or resume a run and see it to its end."""
-    plan = prepare(str(request.manifest), str(request.out), portable(request.spec), request.config, request.set_aside)
+    spec = portable(request.spec)
+    plan = prepare(str(request.manifest), str(request.out), spec, request.config, request.set_aside, progress)
     run = plan.run
     with run.locked() as stale:
         _tell_resumed(run, plan.resumed, stale, run.sweep(), progress)
@@ -68,7 +69,8 @@ def start(request: Request, progress: Progress = silent) -> Audited:
         todo = sum(map(len, pending(run)))
         if todo:
             _audit_pending(plan, request.cluster, todo, progress)
-        summary = _flagged(run, request, bool(todo), progress) if request.config.scored else {}
+        scored = request.config.scored and run.account().processed > 0
+        summary = _flagged(run, request, bool(todo), progress) if scored else {}
     return Audited(run, summary)
 
 
@@ -76,9 +78,16 @@ def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Prog
     """Attribute and score the samples to do, on workers."""
     run = plan.run
     task = replace(plan.task, threads=cluster.threads, compiled=_compiling(plan, cluster, todo, progress))
+    progress(Noted(_workers_line(cluster)))
     with connect(cluster) as client:
         _tell_cost(run, todo, progress)
         audit(replace(plan, task=task), client, progress, cluster)
+
+
+def _workers_line(cluster: ClusterConfig) -> str:
+    if cluster.is_local:
+        return f"starting workers: {cluster.local_workers}"
+    return f"asking {cluster.scheduler or cluster.scheduler_file} for workers"
 
 
 def _flagged(run: Run, request: Request, anew: bool, progress: Progress) -> dict[str, Any]:
