@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,11 @@ def results(width: int | None = None) -> Console:
 def say(text: str, to: Console = notices) -> None:
     """Print a line as it is: no markup in it means anything, and no wrapping breaks a command that it names."""
     to.print(Text(text), soft_wrap=True)
+
+
+def command_line() -> str:
+    """The command that this process was called by."""
+    return shlex.join(["camaudit", *sys.argv[1:]])
 
 
 class TerminalProgress:

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import csv
 import functools
+import importlib.util
 import json
 import re
+import runpy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -154,6 +156,17 @@ def _by_position(data: tuple[str, ...], count: int | None) -> list[tuple[int, ..
     if count != len(data):
         raise ModelError(f"Expected {len(data)} outputs, one a class, got {count} without names; give a mapping file")
     return [(place,) for place in range(len(data))]
+
+
+@functools.cache
+def imagenet_names() -> tuple[str, ...]:
+    """Torchvision's names of ImageNet's categories, from its file and without torch; none where that has moved."""
+    package = importlib.util.find_spec("torchvision")
+    try:
+        names = runpy.run_path(str(Path(str(package and package.origin)).parent / "models" / "_meta.py"))
+        return tuple(names["_IMAGENET_CATEGORIES"])
+    except (OSError, KeyError):
+        return ()
 
 
 def _is_imagenet(model: tuple[str, ...]) -> bool:

@@ -19,6 +19,7 @@ from audit.errors import ModelError
 from audit.images import Fit
 from audit.models.classifier import ACTIVATIONS, Classifier, Preprocessing
 from audit.models.layers import find_target_layer
+from audit.trusted import KNOWN_CODE, STATE_SUFFIXES
 
 CHECKPOINT_FORMAT = "camaudit-checkpoint-1"
 
@@ -394,8 +395,3 @@ def _described(error: BaseException) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-KNOWN_CODE = ("torchvision", "timm", "audit.models.small")
-"""Whose functions a checkpoint or a run may name."""
-STATE_SUFFIXES = (".pt", ".pth", ".safetensors")

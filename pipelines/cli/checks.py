@@ -41,6 +41,7 @@ def verify(
 
     Example: camaudit verify data/runs/demo --targets 50
     """
+    _check_source(run_path, model)
     with right_use():
         asked = Verification(targets, fill, seed, batch_size)
     record = _verify(run_path, model, asked)
@@ -68,6 +69,7 @@ def sanity(
 
     Example: camaudit sanity runs/val --method gradcam --method eigencam
     """
+    _check_source(run_path, model)
     with right_use():
         check = SanityCheck(tuple(method or ()), model, sample, stages, seed)
 
@@ -94,12 +96,21 @@ def faithfulness(
 
     Example: camaudit faithfulness data/runs/demo --targets 50
     """
+    _check_source(run_path, model)
     record, files = _measure(run_path, model, Trial(targets, steps, seed, batch_size))
     if as_json:
         print_json(record)
     else:
         print_faithfulness(record, wide)
         line(f"{files[0]} and {files[1].name}")
+
+
+def _check_source(run_path: Path, model: str | None) -> None:
+    """Refuse a model that cannot be loaded again before torch and the rest are, which takes seconds."""
+    from audit.store import Run
+    from pipelines.experiments.source import source_of_run
+
+    source_of_run(Run.open(run_path), model)
 
 
 def _verify(run_path: Path, model: str | None, asked: Verification) -> dict[str, Any]:

@@ -110,6 +110,10 @@ class ClusterOptions:
     scheduler_file: Annotated[str | None, typer.Option(help="Connection file of an existing scheduler.")] = (
         ClusterConfig.scheduler_file
     )
+    patience_s: Annotated[
+        float,
+        typer.Option("--patience", min=0, help="Seconds to wait where an existing scheduler has lost its workers."),
+    ] = ClusterConfig.patience_s
 
     def config(self) -> ClusterConfig:
         """The cluster that they name."""

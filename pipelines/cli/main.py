@@ -17,6 +17,8 @@ from pipelines.cli.index import index_app
 from pipelines.cli.methods import explain, methods
 from pipelines.cli.plant import demo, fetch, plant, train
 from pipelines.cli.run import flag, repair, run, score, status
+from pipelines.interrupts import listening
+from pipelines.terminal import command_line
 
 VERBS = (
     *(fetch, run, status, repair, score, flag),
@@ -69,18 +71,34 @@ _WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """What every wrong use of the command line raises."""
 
 
-def main() -> None:
-    """Run the command line; user-facing failures are one line."""
-    try:
-        raise SystemExit(app(prog_name="camaudit", standalone_mode=False))
-    except _WRONG_USE as error:
-        _fail_wrong_use(error)
-    except AuditError as error:
-        _fail(str(error))
-    except OSError as error:
-        from pipelines.run.shard import describe
+_INTERRUPTED = 130
+"""What a verb ends with on KeyboardInterrupt, whatever raised it."""
 
-        _fail(describe(error))
+
+def main() -> None:
+    """Run the command line; user-facing failures are one line, and so are Ctrl-C and SIGTERM."""
+    with listening() as interrupts:
+        try:
+            code = app(prog_name="camaudit", standalone_mode=False)
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+        except _WRONG_USE as error:
+            _fail_wrong_use(error)
+        except AuditError as error:
+            _fail(str(error))
+        except OSError as error:
+            from pipelines.run.shard import describe
+
+            _fail(describe(error))
+        if code == _INTERRUPTED:
+            _end_interrupted(interrupts.exit_code)
+        raise SystemExit(code)
+
+
+def _end_interrupted(code: int) -> NoReturn:
+    """How to go on, in two lines."""
+    typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {command_line()}", err=True)
+    raise SystemExit(code)
 
 
 def _fail_wrong_use(error: Any) -> NoReturn:

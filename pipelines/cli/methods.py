@@ -61,6 +61,9 @@ def explain(
 
     Example: camaudit explain cat.jpg --model torchvision:resnet50 --weights IMAGENET1K_V2 --method gradcam -o cat.png
     """
+    from pipelines.experiments.source import check_class
+
+    check_class(class_name, model, weights)
     from audit.attribution import AROUND, METHODS, check_method
     from audit.models import ModelSpec, load_classifier
     from pipelines.experiments.explain import explain_image

@@ -69,6 +69,8 @@ def print_status(path: Path, record: Mapping[str, Any]) -> None:
         line(f"  failed {whole(failure['id'])}: {failure['reason']}")
     if record["transient"]:
         line(f"  {record['transient']} failures that may pass: run the same command again")
+    if record["quarantined"]:
+        line(f"  {record['quarantined']} in quarantine: camaudit repair {path} --quarantined has them tried again")
     for damage in record.get("damaged", []):
         line(f"  damaged: {damage['file']}; {damage['advice']}")
     if record["outdated"]:

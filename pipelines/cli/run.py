@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from audit.progress import Noted
 from pipelines.cli.groups import AttributionOptions, ClusterOptions, FindingsOptions, ModelOptions, spread
-from pipelines.cli.options import Json, ManifestPath, RunPath, Workers
+from pipelines.cli.options import Json, ManifestPath, RunPath, Workers, share
 from pipelines.cli.printing import line, print_audited, print_json, print_status, print_summary
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
@@ -23,21 +24,28 @@ def run(
     cluster: ClusterOptions,
     findings: FindingsOptions,
     set_aside: Annotated[bool, typer.Option(help="Rename an existing run that was begun differently.")] = False,
+    max_failed: Annotated[
+        float, typer.Option(callback=share, help="Share of failed samples from which a finished run exits with 1.")
+    ] = 0.1,
 ) -> None:
     """Audit a collection: attribute, score, flag. The same command resumes it.
 
     Example: camaudit run val.parquet --model torchvision:resnet50 --weights IMAGENET1K_V2 -o runs/val
     """
-    spec, rules, config, where = model.spec(), findings.rules(), attribution.config(), cluster.config()
+    from audit.datasets import Manifest
 
-    from pipelines.run.start import Request, command_line, start
+    progress, rules, where = TerminalProgress(), findings.rules(), cluster.config()
+    Manifest.open(manifest, 0, 0)  # what can be refused is refused before torch is loaded
+    progress(Noted("loading torch"))
+    spec, config = model.spec(), attribution.config()
+
+    from pipelines.run.account import refuse_failed
+    from pipelines.run.start import Request, start
 
     request = Request(manifest, out, spec, config, where, rules, findings.threshold, set_aside)
-    try:
-        print_audited(start(request, TerminalProgress()))
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; what is finished is kept. Go on with:\n  {command_line()}", err=True)
-        raise SystemExit(130) from None
+    audited = start(request, progress)
+    print_audited(audited)
+    refuse_failed(audited.run, max_failed)
 
 
 def status(
@@ -58,28 +66,32 @@ def status(
         raise SystemExit(1)
 
 
-def repair(run_path: RunPath) -> None:
+def repair(
+    run_path: RunPath,
+    quarantined: Annotated[bool, typer.Option("--quarantined", help="Also shards with samples in quarantine.")] = False,
+) -> None:
     """Take damaged shards out of the ledger, to be recomputed.
 
-    The run's own command then recomputes them.
+    The run's own command then recomputes them. With --quarantined, samples that killed their worker are tried again.
 
     Example: camaudit repair runs/val
     """
     from audit.store import Run
-    from pipelines.run.account import withdraw_damaged
+    from pipelines.run.account import withdraw_damaged, withdraw_quarantined
 
     opened = Run.open(run_path)
     damaged = withdraw_damaged(opened)
-    withdrawn = [damage.shard for damage in damaged if damage.shard is not None]
     for damage in damaged:
         shard = damage.shard
         what = damage.advice if shard is None else f"samples {shard.start} to {shard.stop - 1} are pending again"
         line(f"damaged: {damage.file}; {what}")
-    if withdrawn:
-        command = opened.record.get("command", "the command that began the run")
-        line(f"{len(withdrawn)} shards to recompute, with:\n  {command}")
-    elif not damaged:
-        line("nothing is damaged")
+    withdrawn = sum(damage.shard is not None for damage in damaged)
+    line(f"{withdrawn} shards to recompute" if damaged else "nothing is damaged")
+    tried_again = withdraw_quarantined(opened) if quarantined else 0
+    if quarantined:
+        line(f"{tried_again} samples in quarantine to be tried again" if tried_again else "nothing is in quarantine")
+    if withdrawn or tried_again:
+        line(f"go on with:\n  {opened.record.get('command', 'the command that began the run')}")
 
 
 def score(run_path: RunPath, workers: Workers = None) -> None:

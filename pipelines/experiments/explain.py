@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from audit.attribution import make_method
 from audit.drawing.pixels import overlay, shrink
-from audit.errors import AuditError, ModelError
+from audit.errors import ModelError
 from audit.images import MAX_PIXELS, View, decode_image, read_bytes
 from audit.models import Classifier
 from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically
+from pipelines.experiments.source import class_index
 
 _COLUMNS = 6
 _LONGEST = 480
@@ -74,10 +75,7 @@ def _class_id(classifier: Classifier, batch: torch.Tensor, name: str | None) -> 
     if name is None:
         with torch.inference_mode():
             return int(classifier.class_logits(classifier.module(batch)).argmax())
-    if name not in classifier.classes:
-        some = ", ".join(classifier.classes[:20])
-        raise AuditError(f"Expected a class that the model names, as {some}; got {name!r}")
-    return classifier.classes.index(name)
+    return class_index(classifier.classes, name)
 
 
 def _panel(name: str, classifier: Classifier, batch: torch.Tensor, class_id: int) -> Panel:

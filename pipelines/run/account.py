@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from audit.errors import RunError
 from audit.findings import Findings
-from audit.store import Damage, Run, layout
+from audit.store import Damage, Run, Shard, layout
 from audit.store.maps import ENCODINGS, maps_size
-from audit.wording import size
+from audit.wording import percent, size
+
+_PARTICULARS = re.compile(r"\S*[/\\.]\S+|\d+")
+"""What tells the reasons of two samples apart that failed alike."""
 
 
 def status_record(run: Run, check: bool) -> dict[str, Any]:
@@ -20,9 +26,32 @@ def status_record(run: Run, check: bool) -> dict[str, Any]:
     if check:
         record["damaged"] = [_damage(damage) for damage in (*run.damaged(), *Findings(run).damaged())]
     readable = not record.get("damaged")
+    record["quarantined"] = sum(entry["quarantined"] for _, entry in _quarantined(run))
     record["maps"] = maps_record(run)
     record["failures"] = [{"id": name, "reason": reason} for name, reason in run.failures(5)] if readable else []
     return record
+
+
+def refuse_failed(run: Run, most: float) -> None:
+    """Nothing more, unless all samples failed or more than a share of them did.
+
+    Raises:
+        RunError: they did; it says why most of them failed.
+    """
+    account = run.account()
+    done = account.processed + account.failed
+    if not account.failed or (account.processed and account.failed <= most * done):
+        return
+    count, reason = _commonest([reason for _, reason in run.failures(account.failed)])
+    allowed = "" if not account.processed else f", --max-failed allows {percent(most)}"
+    raise RunError(f"{account.failed} of {done} samples failed{allowed}; {count} of them as this one: {reason}")
+
+
+def _commonest(reasons: Sequence[str]) -> tuple[int, str]:
+    """How many reasons are alike but for their files and numbers, and the first of those."""
+    kinds = [_PARTICULARS.sub("", reason) for reason in reasons]
+    (kind, count), *_ = Counter(kinds).most_common(1)
+    return count, reasons[kinds.index(kind)]
 
 
 def maps_record(run: Run) -> dict[str, Any]:
@@ -53,6 +82,23 @@ def cost_line(method: str, cost: Mapping[str, int], samples: int) -> str:
     each = " and ".join(f"{cost[name]} {name}" for name in names)
     total = " and ".join(f"{cost[name] * samples:,}" for name in names)
     return f"{method}: {each} passes an image, {total} in all"
+
+
+def withdraw_quarantined(run: Run) -> int:
+    """Take shards with samples in quarantine back out of the ledger; returns how many samples are tried again."""
+    with run.locked():
+        quarantined = list(_quarantined(run))
+        for shard, _ in quarantined:
+            run.withdraw(shard)
+    return sum(entry["quarantined"] for _, entry in quarantined)
+
+
+def _quarantined(run: Run) -> Iterator[tuple[Shard, dict[str, Any]]]:
+    """Finished shards with samples that killed their worker, and their ledger entries."""
+    for shard in run.done():
+        entry = run.entry(shard)
+        if entry and entry.get("quarantined"):
+            yield shard, entry
 
 
 def withdraw_damaged(run: Run) -> list[Damage]:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import logging
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
 
 from audit.errors import RunError
+from pipelines.interrupts import whole
 from pipelines.run.config import ClusterConfig
 
-ALLOWED_FAILURES = 2
-"""Worker deaths that a task survives; at the next it is given up and its shard looked at sample by sample."""
-
-_SETTINGS = {
-    "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
-    "distributed.scheduler.no-workers-timeout": "60s",
+_SETTINGS: dict[str, Any] = {
+    # What a worker's death means, and how long to wait for another, is for `crew.py` and `quarantine.py` to say.
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.scheduler.no-workers-timeout": None,
     "distributed.comm.timeouts.connect": "20s",
     # A long batch may hold the interpreter; that is no reason to restart the worker.
     "distributed.scheduler.worker-ttl": None,
     "distributed.admin.system-monitor.gil.enabled": False,
+    # There is no way to do without the servers; nothing is to be had from them.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
 }
 
 
@@ -36,45 +37,52 @@ def connect(config: ClusterConfig) -> Iterator[Client]:
     Raises:
         RunError: the existing scheduler does not answer, or has no workers, within `config.timeout_s`.
     """
-    with dask.config.set(_SETTINGS):
-        if config.scheduler or config.scheduler_file:
-            with _existing(config) as client:
-                yield client
-        else:
-            with _local(config) as client:
-                yield client
+    with dask.config.set(_SETTINGS), _local(config) if config.is_local else _existing(config) as client:
+        yield client
 
 
 @contextmanager
 def _local(config: ClusterConfig) -> Iterator[Client]:
-    with tempfile.TemporaryDirectory(prefix="camaudit-") as scratch:
-        with _deaf_to_ctrl_c():
-            cluster = LocalCluster(
-                n_workers=config.local_workers,
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                memory_limit=config.memory or "auto",
-                local_directory=scratch,
-                silence_logs=logging.CRITICAL,
-            )
-        with cluster, Client(cluster) as client:
-            yield client
+    """Workers of this machine. Who has not the run's certificates can talk to none of its processes."""
+    with tempfile.TemporaryDirectory(prefix="camaudit-") as scratch, ExitStack() as stack:
+        with whole():
+            security = Security.temporary()
+            cluster = _start(config, security, scratch)
+            stack.push(_closing(cluster))
+            client = Client(cluster, security=security)
+            stack.push(_closing(client))
+        yield client
 
 
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Threads and processes started meanwhile never get the terminal's Ctrl-C; this thread gets it afterwards.
-
-    A terminal sends it to all processes: workers would die of it, where the run wants to let them finish.
-    """
-    resource_tracker.ensure_running()  # its start, at the first process, would open the ears again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _start(config: ClusterConfig, security: Security, scratch: str) -> LocalCluster:
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return LocalCluster(
+            n_workers=config.local_workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            security=security,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=config.memory or "auto",
+            local_directory=scratch,
+            silence_logs=logging.CRITICAL,
+        )
+    except Exception as error:  # whatever ends a process that is not yet a worker
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(
+            f"{config.local_workers} workers did not start ({reason}); try again, with more --memory or fewer --workers"
+        ) from None
+
+
+def _closing(what: LocalCluster | Client) -> Callable[..., None]:
+    """An exit that no signal cuts through: it leaves no process and no file."""
+
+    def close(*_error: object) -> None:
+        with whole():
+            what.close()
+
+    return close
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from audit.images import MAX_PIXELS
 
 COMPILING = ("auto", "always", "never")
 """`auto`: where a trial shows that it repays; see `pipelines.run.speed`."""
+_LOCAL_PATIENCE_S = 60.0
 _SHARD_PASSES = 8192
 _SHARD_VALUES = 2**25
 _MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)? ?[kMGT]i?B")
@@ -104,6 +105,7 @@ class ClusterConfig:
         scheduler: address of an existing scheduler.
         scheduler_file: its connection file.
         timeout_s: how long to wait for an existing scheduler and its workers.
+        patience_s: how long a run waits where all workers of an existing scheduler are gone.
     """
 
     workers: int | None = None
@@ -113,6 +115,7 @@ class ClusterConfig:
     scheduler: str | None = None
     scheduler_file: str | None = None
     timeout_s: float = 30.0
+    patience_s: float = 600.0
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads"):
@@ -123,6 +126,18 @@ class ClusterConfig:
             raise ValueError(f"Expected --compile to be one of {', '.join(COMPILING)}, got {self.compiling!r}")
         if self.memory is not None and not _MEMORY.fullmatch(self.memory):
             raise ValueError(f"Expected --memory as 4GB or 500MiB, got {self.memory!r}")
+        if not self.patience_s >= 0:
+            raise ValueError(f"Expected --patience of 0 seconds or more, got {self.patience_s}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the workers are processes of this machine that the run itself starts."""
+        return self.scheduler is None and self.scheduler_file is None
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait while no worker takes work: those of a local cluster come back soon or never."""
+        return min(self.patience_s, _LOCAL_PATIENCE_S) if self.is_local else self.patience_s
 
     @property
     def local_workers(self) -> int:

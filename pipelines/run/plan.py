@@ -19,6 +19,7 @@ from audit.attribution.targets import slot_count
 from audit.datasets import Manifest, manifest_length
 from audit.errors import RunError
 from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
+from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
 from pipelines.run.attribute import encoding_of
 from pipelines.run.config import RunConfig, default_shard_size
@@ -39,7 +40,14 @@ class Plan:
     classifier: Classifier
 
 
-def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, set_aside: bool = False) -> Plan:
+def prepare(
+    manifest_path: str,
+    out: str,
+    spec: ModelSpec,
+    config: RunConfig,
+    set_aside: bool = False,
+    progress: Progress = silent,
+) -> Plan:
     """Lay out a new run, or check that an existing one can go on as asked.
 
     Args:
@@ -49,6 +57,7 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
         RunError: the run at `out` has another configuration, model or manifest.
     """
     manifest = Manifest.open(manifest_path, 0, 0)  # its head: the rows may be many
+    progress(Noted(f"loading {spec.model}"))
     classifier = load_classifier(spec, classes=manifest.classes)
     explain = _method(classifier, config)
     slots = slot_count(config.roles, _most_labels(manifest_path))
@@ -60,6 +69,7 @@ def prepare(manifest_path: str, out: str, spec: ModelSpec, config: RunConfig, se
         if not changed:
             return Plan(run, task, True, classifier)
         _make_room(run, changed, set_aside)
+    progress(Noted(f"laying out {out}"))
     fresh = _with_shard_size(config, manifest_length(manifest_path), explain, slots)
     run = Run.create(out, Manifest.open(manifest_path), _record(fresh, spec, explain, slots))
     return Plan(run, task, False, classifier)

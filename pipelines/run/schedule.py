@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import time
 import traceback
+from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import count
+from queue import Empty, SimpleQueue
+from uuid import uuid4
 
-from distributed import Client, Future, KilledWorker, as_completed
-from distributed.comm.core import CommClosedError
+from distributed import Client, Future, KilledWorker
+from distributed.scheduler import NoWorkerError
 
 from audit.errors import RunError
 from audit.progress import Advanced, Noted, Passed, Progress, silent, stretch
 from audit.store import Run, Shard
+from pipelines.interrupts import grace
+from pipelines.run.config import ClusterConfig
+from pipelines.run.crew import KEPT, LOOK_EVERY_S, Crew, Loss
 from pipelines.run.plan import Plan
 from pipelines.run.quarantine import Quarantine
 from pipelines.run.shard import PASSES, Finished, Stopped, audit_shard, is_pending
@@ -21,25 +29,26 @@ ShardEnd = Finished | Stopped
 ShardWork = Callable[[Shard], ShardEnd]
 """What a worker does with a shard."""
 
-_QUEUED_PER_WORKER = 2
-_LOST = "what is finished is kept, run the same command again"
+_QUEUED_PER_THREAD = 2
+_FETCH_S = 10.0
 
 
-def audit(plan: Plan, client: Client, progress: Progress = silent) -> None:
+def audit(plan: Plan, client: Client, progress: Progress = silent, cluster: ClusterConfig | None = None) -> None:
     """Attribute and score all pending shards. Shards with passing failures are taken again.
 
     Raises:
-        RunError: a worker cannot go on (no model, disk full), or the scheduler is lost.
+        RunError: a worker cannot go on (no model, disk full), all are gone, or the scheduler is lost.
     """
     run, shards = plan.run, pending(plan.run)
     todo = sum(map(len, shards))
     client.subscribe_topic(PASSES, lambda event: progress(Passed(event[1])))
     with stretch(progress, "auditing", run.samples, run.samples - todo, _passes(run, todo)):
-        submit_all(client, shards, partial(audit_shard, plan.task), progress, Quarantine(run, plan.task))
+        work = partial(audit_shard, plan.task)
+        submit_all(client, shards, work, progress, Quarantine(run, plan.task), cluster)
 
 
 def pending(run: Run) -> list[Shard]:
-    """Shards to do: those not in the ledger, and those with failures that may pass."""
+    """Shards to do: not in the ledger, with failures that may pass, or with samples to be tried once more."""
     return [shard for shard in run.shards if is_pending(run.entry(shard))]
 
 
@@ -49,84 +58,171 @@ def submit_all(
     work: ShardWork,
     progress: Progress = silent,
     quarantine: Quarantine | None = None,
+    cluster: ClusterConfig | None = None,
 ) -> None:
     """Run `work` on every shard, a bounded number submitted at a time.
 
     Args:
         progress: told of every shard that is finished.
-        quarantine: says how to audit a shard whose worker died; without, its death ends the run.
+        quarantine: says how to audit a shard; without, one that keeps killing its worker ends the run.
+        cluster: how long to wait where no worker is left.
 
-    On KeyboardInterrupt the shards that run are waited for, the others dropped.
+    On KeyboardInterrupt the shards that run are waited for, after SIGTERM for a while, the others dropped.
     """
-    queue = iter(shards)
-    running: dict[Future[ShardEnd], Shard] = {}
-    completed = as_completed(loop=client.loop, raise_errors=False)
-
-    def submit(shard: Shard, job: ShardWork) -> None:
-        future = client.submit(job, shard, pure=False, key=f"shard-{shard.index:05d}-{next(_serial)}")
-        running[future] = shard
-        completed.add(future)
-
-    def submit_next() -> None:
-        for shard in queue:
-            submit(shard, work)
-            return
-
+    crew = Crew(client, cluster or ClusterConfig(), progress)
+    dispatch = Dispatch(client, crew, shards, work, progress, quarantine)
     try:
-        for _ in range(_QUEUED_PER_WORKER * max(len(client.nthreads()), 1)):
-            submit_next()
-        for future in completed:
-            shard = running.pop(future)
-            again = _take(future, shard, progress, quarantine)
-            submit(shard, again) if again else submit_next()
-            future.release()
-    except KeyboardInterrupt:
-        _drain(client, running, progress)
+        dispatch.finish()
+    except KeyboardInterrupt as interrupt:
+        dispatch.drain(grace(interrupt))
         raise
-    except CommClosedError as error:
-        raise RunError(f"Lost the scheduler ({error}); {_LOST}") from None
 
 
-def _take(
-    future: Future[ShardEnd], shard: Shard, progress: Progress, quarantine: Quarantine | None
-) -> ShardWork | None:
-    """Tell of a finished shard, or say what to do next with one whose worker died."""
-    if future.status == "cancelled":
-        raise RunError(f"Lost the scheduler; {_LOST}")
-    if future.status == "error":
+class Dispatch:
+    """Shards on their way: those to do, those that workers have, and suspects, which lost a worker.
+
+    Suspects come last, no more at a time than there are workers, so that none is taken for what another did.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        crew: Crew,
+        shards: list[Shard],
+        work: ShardWork,
+        progress: Progress,
+        quarantine: Quarantine | None,
+    ) -> None:
+        self._client, self._crew, self._progress = client, crew, progress
+        self._work, self._quarantine = work, quarantine
+        self._todo, self._suspects = deque(shards), deque[Shard]()
+        self._running: dict[Future[ShardEnd], Shard] = {}
+        self._ended: SimpleQueue[Future[ShardEnd]] = SimpleQueue()
+        self._losses: Counter[Shard] = Counter()
+
+    def finish(self) -> None:
+        """Do them all."""
+        while self._running or self._todo or self._suspects:
+            for loss in self._crew.look():
+                self._take_back(loss)
+            self._refill()
+            with suppress(Empty):
+                self._take(self._ended.get(timeout=LOOK_EVERY_S))
+
+    def drain(self, seconds: float | None) -> None:
+        """Wait for the shards that workers have begun, so long at most, and drop the others."""
+        try:
+            begun = {key for keys in self._client.processing().values() for key in keys}
+        except OSError:  # the scheduler is gone too
+            return
+        dropped = [future for future in self._running if future.key not in begun]
+        self._client.cancel(dropped, force=True)
+        for future in dropped:
+            del self._running[future]
+        if self._running:
+            wait = "again Ctrl-C to drop them" if seconds is None else f"{seconds:.0f} s at most"
+            self._progress(Noted(f"interrupted: finishing {len(self._running)} running shards ({wait})"))
+        deadline = time.monotonic() + (float("inf") if seconds is None else seconds)
+        while self._running and self._crew.threads and time.monotonic() < deadline:
+            list(self._crew.look())
+            with suppress(Empty):
+                self._tell_ended(self._ended.get(timeout=min(LOOK_EVERY_S, max(deadline - time.monotonic(), 0))))
+
+    def _refill(self) -> None:
+        """Give out shards, to twice the threads present: workers that come late get theirs."""
+        threads = self._crew.threads.values()
+        while self._todo and len(self._running) < _QUEUED_PER_THREAD * sum(threads):
+            self._submit(self._todo.popleft())
+        # Beside another thread's task nobody could tell which of them killed the worker.
+        most = len(threads) if set(threads) == {1} else 1
+        while self._suspects and not self._todo and len(self._running) < most and threads:
+            self._submit(self._suspects.popleft())
+
+    def _submit(self, shard: Shard) -> None:
+        work = self._work
+        if self._quarantine is not None:
+            work = partial(audit_shard, self._quarantine.task(shard))
+        key = f"shard-{shard.index:05d}-{_DRIVER}-{next(_serial)}"
+        future = self._client.submit(work, shard, pure=False, key=key)
+        self._running[future] = shard
+        future.add_done_callback(self._ended.put)
+
+    def _take(self, future: Future[ShardEnd]) -> None:
+        """Tell of a finished shard, or see to it that it is done again."""
+        shard = self._running.pop(future, None)
+        if shard is None:  # it was taken back meanwhile
+            return
+        if future.status == "cancelled":
+            raise RunError(f"Lost the scheduler; {KEPT}")
+        if future.status == "error":
+            self._take_failed(future, shard)
+        else:
+            self._take_finished(future, shard)
+
+    def _take_finished(self, future: Future[ShardEnd], shard: Shard) -> None:
+        try:
+            end: ShardEnd = future.result(timeout=_FETCH_S)
+        except TimeoutError:  # the worker that has it is gone: the scheduler has the shard done again
+            self._running[future] = shard
+            future.add_done_callback(self._ended.put)
+            return
+        if isinstance(end, Stopped):
+            raise RunError(end.reason)
+        self._progress(Advanced(len(shard), end.failed))
+        future.release()
+
+    def _take_failed(self, future: Future[ShardEnd], shard: Shard) -> None:
         error = future.exception()
-        if not isinstance(error, KilledWorker):
+        if isinstance(error, KilledWorker):
+            self._lost(shard, str(future.key), self._loss(error.last_worker.address))
+        elif isinstance(error, NoWorkerError):  # an existing scheduler has less patience than the run
+            self._give_again(shard)
+        else:
             raise RunError(_unexpected(error, future, shard))
-        if quarantine is None:
-            raise RunError(f"Samples {shard.start} to {shard.stop - 1} keep killing their worker")
-        return partial(audit_shard, quarantine.next_task(shard, progress))
-    end: ShardEnd = future.result()
-    if isinstance(end, Stopped):
-        raise RunError(end.reason)
-    progress(Advanced(len(shard), end.failed))
-    return None
+        future.release()
+
+    def _take_back(self, loss: Loss) -> None:
+        """Take back what a lost worker had: its scheduler may give it out again and again."""
+        if loss.announced:
+            return
+        for future, shard in list(self._running.items()):
+            if future.key in loss.tasks and future.status == "pending":
+                del self._running[future]
+                self._client.cancel([future], force=True)
+                self._lost(shard, str(future.key), loss)
+
+    def _loss(self, worker: str) -> Loss:
+        with suppress(TimeoutError):
+            return self._crew.loss(worker) or Loss(worker, frozenset())
+        return Loss(worker, frozenset())
+
+    def _lost(self, shard: Shard, key: str, loss: Loss) -> None:
+        """Have a shard done again that lost its worker: it is suspect, unless the worker had said that it would go."""
+        if not loss.announced:
+            self._losses[shard] += 1
+            if self._quarantine is not None:
+                self._quarantine.lost(shard, key, loss, self._progress)
+            elif self._losses[shard] > 1:
+                raise RunError(f"Samples {shard.start} to {shard.stop - 1} keep killing their worker; {KEPT}")
+        self._give_again(shard)
+
+    def _give_again(self, shard: Shard) -> None:
+        (self._suspects if self._losses[shard] else self._todo).append(shard)
+
+    def _tell_ended(self, future: Future[ShardEnd]) -> None:
+        shard = self._running.pop(future, None)
+        with suppress(TimeoutError):
+            end = future.result(timeout=_FETCH_S) if shard and future.status == "finished" else None
+            if isinstance(end, Finished):
+                self._progress(Advanced(len(end.shard), end.failed))
 
 
 def _unexpected(error: BaseException, future: Future[ShardEnd], shard: Shard) -> str:
     """One line about an error that no sample's status covers, such as one raised by the model's own code."""
-    last = traceback.extract_tb(future.traceback())[-1]
+    frames = traceback.extract_tb(future.traceback())
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     reason = " ".join(str(error).split())[:300]
-    where = f"{last.filename}:{last.lineno}"
-    return f"Samples {shard.start} to {shard.stop - 1} stopped with {type(error).__name__}: {reason} ({where})"
-
-
-def _drain(client: Client, running: dict[Future[ShardEnd], Shard], progress: Progress) -> None:
-    """Wait for the shards that workers have begun, drop the others."""
-    begun = {key for keys in client.processing().values() for key in keys}
-    waited = [future for future in running if future.key in begun]
-    client.cancel([future for future in running if future not in waited], force=True)
-    if not waited:
-        return
-    progress(Noted(f"interrupted: finishing {len(waited)} running shards (again Ctrl-C to drop them)"))
-    for future in as_completed(waited, loop=client.loop, raise_errors=False):
-        end = future.result() if future.status == "finished" else None
-        if isinstance(end, Finished):
-            progress(Advanced(len(end.shard), end.failed))
+    return f"Samples {shard.start} to {shard.stop - 1} stopped with {type(error).__name__}: {reason}{where}"
 
 
 def _passes(run: Run, samples: int) -> int:
@@ -135,4 +231,6 @@ def _passes(run: Run, samples: int) -> int:
     return each * samples if each > 1 else 0
 
 
+_DRIVER = uuid4().hex[:8]
+"""Part of every key: two runs may share a scheduler, which takes equal keys for one task."""
 _serial = count()

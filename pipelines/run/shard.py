@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from distributed import get_worker
@@ -39,6 +42,7 @@ class Task:
     Attributes:
         careful: take samples one by one and note each before it is touched, to find one that kills the worker.
         quarantined: rows that are left out, for they kill the worker.
+        retried: whether all of those were tried once more by a later run than the one that first left them out.
     """
 
     run: str
@@ -48,6 +52,7 @@ class Task:
     compiled: bool = False
     careful: bool = False
     quarantined: frozenset[int] = frozenset()
+    retried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,13 @@ def rescore_shard(run_path: str, shard: Shard) -> Finished | Stopped:
 
 
 def is_pending(entry: Entry | None) -> bool:
-    """Whether there is something to do about a shard: none is entered, or it has failures that may pass."""
-    return entry is None or entry["transient"] > 0
+    """Whether there is something to do about a shard.
+
+    It is not in the ledger, has failures that may pass, or samples in quarantine that were not tried once more.
+    """
+    if entry is None or entry["transient"]:
+        return True
+    return bool(entry.get("quarantined")) and not entry.get("retried")
 
 
 def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
@@ -129,9 +139,9 @@ def _explainer(
     return make_method(method, classifier, execution, dict(options)).__enter__()
 
 
-def tried_path(run: Run, shard: Shard) -> Path:
-    """File in which a careful task notes the row it is about to touch."""
-    return run.path / LEDGER / f"{shard.index:05d}.trying"
+def tried_path(run: Run, shard: Shard, attempt: str) -> Path:
+    """File in which an attempt of a careful task notes its worker and the row it is about to touch."""
+    return run.path / LEDGER / f"{shard.index:05d}.{attempt}.trying"
 
 
 def describe(error: BaseException) -> str:
@@ -162,14 +172,12 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method, entry: Entry |
     manifest = run.manifest(shard.start, shard.stop)
     samples = list(manifest)
     objects = _objects_reader(manifest) if task.config.scored else None
-    before = _noting(run, shard) if task.careful else None
     slots = run.record["slots"]
-    maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
-    counts = _counts(maps) | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
-    standing = run.commit(shard, maps.maps, maps.tables(), counts, entry)
-    if before is not None:
-        tried_path(run, shard).unlink(missing_ok=True)
-    return standing
+    with _noting(run, shard, task.careful) as before:
+        maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
+        left_out = {"quarantined": len(task.quarantined), "retried": task.retried}
+        counts = _counts(maps) | left_out | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
+        return run.commit(shard, maps.maps, maps.tables(), counts, entry)
 
 
 def _rescored(run: Run, shard: Shard, samples: dict[str, Column], targets: dict[str, Column]) -> dict[str, Any]:
@@ -204,13 +212,29 @@ def _objects_reader(manifest: Manifest) -> ReadObjects:
     return lambda sample, size: read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
 
 
-def _noting(run: Run, shard: Shard) -> Callable[[int], None]:
-    path = tried_path(run, shard)
+@contextmanager
+def _noting(run: Run, shard: Shard, careful: bool) -> Iterator[Callable[[int], None] | None]:
+    """Notes a row before it is touched; the note is gone with the attempt, unless that dies with its worker."""
+    if not careful:
+        yield None
+        return
+    path, worker = tried_path(run, shard, uuid4().hex[:12]), _worker_address()
 
     def note(row: int) -> None:
-        write_atomically(path, lambda partial: partial.write_text(str(row)))
+        text = json.dumps({"row": row, "worker": worker})
+        write_atomically(path, lambda partial: partial.write_text(text))
 
-    return note
+    try:
+        yield note
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _worker_address() -> str:
+    try:
+        return str(get_worker().address)
+    except ValueError:
+        return ""
 
 
 def _counts(maps: ShardMaps) -> dict[str, Any]:

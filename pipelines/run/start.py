@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +22,7 @@ from pipelines.run.plan import Plan, prepare
 from pipelines.run.schedule import audit, pending, submit_all
 from pipelines.run.shard import rescore_shard
 from pipelines.run.speed import decide_compiling
+from pipelines.terminal import command_line
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Audited:
 
 def start(request: Request, progress: Progress = silent) -> Audited:
     """Begin or resume a run and see it to its end."""
-    plan = prepare(str(request.manifest), str(request.out), portable(request.spec), request.config, request.set_aside)
+    spec = portable(request.spec)
+    plan = prepare(str(request.manifest), str(request.out), spec, request.config, request.set_aside, progress)
     run = plan.run
     with run.locked() as stale:
         _tell_resumed(run, plan.resumed, stale, run.sweep(), progress)
@@ -69,7 +70,8 @@ def start(request: Request, progress: Progress = silent) -> Audited:
             _audit_pending(plan, request.cluster, todo, progress)
         if run.outdated():
             _score(run, request.cluster, progress)
-        summary = _flagged(run, request, progress) if request.config.scored else {}
+        scored = request.config.scored and run.account().processed > 0
+        summary = _flagged(run, request, progress) if scored else {}
         run.sweep()
     return Audited(run, summary)
 
@@ -78,9 +80,16 @@ def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Prog
     """Attribute and score the samples to do, on workers."""
     run = plan.run
     task = replace(plan.task, threads=cluster.threads, compiled=_compiling(plan, cluster, todo, progress))
+    progress(Noted(_workers_line(cluster)))
     with connect(cluster) as client:
         _tell_cost(run, todo, progress)
-        audit(replace(plan, task=task), client, progress)
+        audit(replace(plan, task=task), client, progress, cluster)
+
+
+def _workers_line(cluster: ClusterConfig) -> str:
+    if cluster.is_local:
+        return f"starting workers: {cluster.local_workers}"
+    return f"asking {cluster.scheduler or cluster.scheduler_file} for workers"
 
 
 def _flagged(run: Run, request: Request, progress: Progress) -> dict[str, Any]:
@@ -93,7 +102,7 @@ def _flagged(run: Run, request: Request, progress: Progress) -> dict[str, Any]:
 
 def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> bool:
     """Whether the workers compile the network."""
-    if cluster.compiling != "auto" or cluster.scheduler or cluster.scheduler_file:
+    if cluster.compiling != "auto" or not cluster.is_local:
         return cluster.compiling == "always"  # what other machines gain was not measured
     share = todo / cluster.local_workers
     return decide_compiling(plan.classifier, plan.task.config, share, cluster.threads, progress)
@@ -127,8 +136,9 @@ def _score(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
         scored = f"{len(done) - len(shards)} of {len(done)} shards are done"
         progress(Noted(f"going on with a scoring that was interrupted: {scored}"))
     total, todo = sum(map(len, done)), sum(map(len, shards))
+    work = partial(rescore_shard, os.path.abspath(run.path))
     with connect(cluster) as client, stretch(progress, "scoring", total, total - todo):
-        submit_all(client, shards, partial(rescore_shard, os.path.abspath(run.path)), progress)
+        submit_all(client, shards, work, progress, cluster=cluster)
 
 
 def portable(spec: ModelSpec) -> ModelSpec:
@@ -165,8 +175,3 @@ def _keep_command(run: Run) -> None:
     """Note the command that goes on with the run."""
     if "command" not in run.record and Path(sys.argv[0]).name == "camaudit":
         run.amended(command=command_line())
-
-
-def command_line() -> str:
-    """The command that this process was called by."""
-    return shlex.join(["camaudit", *sys.argv[1:]])

@@ -379,7 +379,7 @@ def test_a_whole_audit_from_folder_to_exports(place: Path) -> None:
 def test_scoring_and_flagging_again_keep_the_rules_of_the_last_time(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    def here(_client: object, shards: list[Any], work: Any, progress: Progress) -> None:
+    def here(_client: object, shards: list[Any], work: Any, progress: Progress, **_options: object) -> None:
         for shard in shards:
             assert isinstance(work(shard), Finished)
             progress(Advanced(len(shard)))
