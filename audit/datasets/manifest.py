@@ -30,6 +30,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audit.errors import ManifestError
+from audit.images.masks import box_fault
 
 MASK_KINDS = ("index", "binary")
 """`index`: pixel value 0 is background, 255 void, i + 1 class i (PASCAL VOC). `binary`: non-zero is the one label."""
@@ -100,7 +101,8 @@ class Manifest:
         """Build a manifest from samples whose paths are relative to `root`, absolute, or URLs.
 
         Raises:
-            ManifestError: a duplicate or empty id, a label outside the classes, a reserved attribute name, no sample.
+            ManifestError: a duplicate or empty id, a label or box outside the classes, a box whose corners are not
+                finite or overturned, a reserved attribute name, no sample.
         """
         names = tuple(classes)
         if mask_kind not in MASK_KINDS:
@@ -227,6 +229,9 @@ def _check(sample: Sample, ids: set[str], class_count: int) -> None:
     for label in sample.labels:
         if not 0 <= label < class_count:
             raise ManifestError(f"Expected labels of {sample.id!r} below {class_count}, got {label}")
+    for place, box in enumerate(sample.boxes):
+        if fault := box_fault(box, class_count):
+            raise ManifestError(f"Expected box {place} of {sample.id!r} to have {fault}; correct it")
     for name in sample.attributes:
         if name in _COLUMNS:
             raise ManifestError(f"Expected an attribute name other than {', '.join(_COLUMNS)}, got {name!r}; rename it")
