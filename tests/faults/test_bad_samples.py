@@ -8,6 +8,7 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -266,6 +267,35 @@ def test_a_passing_read_error_is_recorded_and_tried_again_by_the_same_command(
     audit_here(resumed(plan))
     assert account(plan.run.path, monkeypatch, capsys)["transient"] == 0
     assert contents(plan.run) == whole
+
+
+def test_urls_without_their_package_and_urls_of_other_kinds_cost_their_own_samples_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_package(url: str) -> None:
+        raise ImportError(f"Install what reads {url.partition(':')[0]}")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", without_package)
+    samples = list(Manifest.open(draw_collection(tmp_path, 6)))
+    samples[0] = replace(samples[0], image="http://host/a.jpg")
+    samples[1] = replace(samples[1], mask="s3://bucket/a.png")
+    samples[2] = replace(samples[2], image=f"local://{tmp_path}/002.png")
+    samples[3] = replace(samples[3], mask=f"simplecache::file://{tmp_path}/003-mask.png")
+    manifest = Manifest.from_samples(samples, CLASSES).save(tmp_path / "manifest.parquet")
+    plan = prepare(str(manifest), str(tmp_path / "run"), write_model(tmp_path), CONFIG)
+    assert all(isinstance(end, Finished) for end in audit_here(plan))
+
+    rows = [row for shard in plan.run.done() for row in plan.run.read("samples", shard).to_pylist()]
+    assert [row["transient"] for row in rows] == [True, True, False, False, False, False]
+    assert [row["status"] == "failed" for row in rows] == [True, False, True, False, False, False]
+    assert "pip install 'camaudit[http]'" in rows[0]["reason"]
+    assert "Expected a path, or one URL of" in rows[2]["reason"]
+    scores = [row for shard in plan.run.done() for row in plan.run.read("scores", shard).to_pylist()]
+    reasons = {row["sample"]: row["reason"] for row in scores}
+    assert "pip install 'camaudit[s3]'" in reasons[1]
+    assert "Expected a path, or one URL of" in reasons[3]
+    assert {row["sample"] for row in scores if row["status"] == "scored"} == {4, 5}
+    assert [shard.index for shard in pending(plan.run)] == [0]  # tried again once the packages are there
 
 
 def test_scoring_again_reads_a_mask_that_could_not_be_read_before(
