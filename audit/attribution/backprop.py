@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from audit.attribution.method import Attribution, Choose, Cost, Method
-from audit.attribution.taps import evaluating
+from audit.attribution.taps import ONE_AT_A_TIME, probing
 from audit.errors import ModelError
 from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Execution
@@ -64,7 +64,7 @@ class InputGradient(Method):
     def cost(self, targets: int) -> Cost:
         return Cost(1, targets)
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         colours, class_ids, outputs = self.gradients(images, choose)
         self.progress(len(images))
         return self._finish(self._blank_overflow(_strongest(colours), class_ids, outputs), class_ids, outputs)
@@ -180,7 +180,7 @@ class IntegratedGradients(InputGradient):
     def cost(self, targets: int) -> Cost:
         return Cost(1 + self.steps, self.steps * targets)
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         outputs = self.outputs(images)
         class_ids = choose(self.classifier.class_logits(outputs))
         start = self.start()
@@ -215,14 +215,15 @@ def _strongest(colours: Tensor) -> Tensor:
 @contextmanager
 def _without_parameter_gradients(module: nn.Module) -> Iterator[None]:
     """Leave parameters out of graphs made meanwhile: what only their gradients need is not kept."""
-    wanting = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in wanting:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
+    with ONE_AT_A_TIME:
+        wanting = [parameter for parameter in module.parameters() if parameter.requires_grad]
         for parameter in wanting:
-            parameter.requires_grad_(True)
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in wanting:
+                parameter.requires_grad_(True)
 
 
 Rectify = Callable[[Tensor, float, float], Tensor]
@@ -306,6 +307,6 @@ def _has_rectifiers(classifier: Classifier) -> bool:
         calls += 1
         return values.clamp(low, high)
 
-    with evaluating(classifier.module), torch.inference_mode(), _Rectifiers(note):
+    with probing(classifier.module), torch.inference_mode(), _Rectifiers(note):
         classifier.module(classifier.example())
     return calls > 0

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from audit.attribution.backprop import GuidedBackprop
 from audit.attribution.method import Attribution, Choose, Cost, Method
-from audit.attribution.taps import evaluating, tapped
+from audit.attribution.taps import probing, tapped
 from audit.attribution.weighted import GradCAM
 from audit.errors import ModelError
 from audit.models.classifier import Classifier
@@ -113,7 +113,7 @@ class SmoothGrad(Around):
         each = self.inner.cost(targets)
         return Cost(1 + self.samples * each.forward, self.samples * each.backward)
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         class_ids, outputs = self._choose(images, choose)
         deviation = self.noise * (images.amax(dim=(1, 2, 3)) - images.amin(dim=(1, 2, 3)))
         generator = torch.Generator().manual_seed(self.seed)
@@ -156,7 +156,7 @@ class MultiScale(Around):
         each, count = self.inner.cost(targets), len(self.scales)
         return Cost((1 not in self.scales) + count * each.forward, count * each.backward)
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         if 1 in self.scales:
             attribution = self.inner.attribute(images, choose)
             class_ids, total = attribution.class_ids, attribution.maps
@@ -174,7 +174,7 @@ class MultiScale(Around):
         example = self.classifier.example()
         for scale in self.scales:
             try:
-                with evaluating(self.classifier.module), torch.inference_mode():
+                with probing(self.classifier.module), torch.inference_mode():
                     self.classifier.module(_scaled(example, scale))
             except Exception as error:  # networks' own errors have no common ancestor
                 raise ModelError(
@@ -196,7 +196,7 @@ class Flip(Around):
         each = self.inner.cost(targets)
         return Cost(2 * each.forward, 2 * each.backward)
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         attribution = self.inner.attribute(images, choose)
         mirrored = self._maps(images.flip(3), attribution.class_ids).flip(3)
         return replace(attribution, maps=(attribution.maps + mirrored) / 2)
@@ -245,7 +245,7 @@ class GuidedGradCAM(Method):
         coarse, fine = self._coarse.cost(targets), self._fine.cost(targets)
         return Cost(coarse.forward + fine.forward, coarse.backward + fine.backward)
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         coarse = self._coarse.attribute(images, choose)
         fine = self._fine.attribute(images, lambda _logits: coarse.class_ids).maps
         return replace(coarse, maps=fine * _resized(coarse.maps, fine.shape[-2:]))
@@ -289,7 +289,7 @@ class LayerCAMFused(Method):
         if not gamma > 0:
             raise ValueError(f"Expected a `gamma` above 0, got {gamma}")
         self.gamma = gamma
-        with evaluating(classifier.module):
+        with probing(classifier.module):
             grids = find_grids(classifier.module, classifier.example())
         self.layers = _names(layers) or find_stage_layers(grids, classifier.layer)
         chosen = self._chosen(grids)
@@ -305,7 +305,7 @@ class LayerCAMFused(Method):
     def cost(self, targets: int) -> Cost:
         return Cost(1, targets)
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         activations, outputs = self._forward(images)
         class_ids = choose(self.classifier.class_logits(outputs.detach()))
         targets = [self._layer_maps(total, activations) for total in self._target_sums(outputs, class_ids)]

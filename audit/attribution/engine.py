@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from audit.attribution.heads import Head, certify, gradient
 from audit.attribution.method import Attribution, Choose, Cost, Method, gather
-from audit.attribution.taps import evaluating, tapped
+from audit.attribution.taps import ONE_AT_A_TIME, probing, tapped
 from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Compiled, Execution
 from audit.models.layers import Layout
@@ -42,7 +42,7 @@ class WeightedActivations(Method):
 
     def __init__(self, classifier: Classifier, execution: Execution = PLAIN) -> None:
         super().__init__(classifier, execution)
-        with evaluating(classifier.module):
+        with probing(classifier.module):
             self.certificate: Head = certify(classifier)  # of the network as it came: rounding would hide a bend
         self._compiled: Compiled | None = None
 
@@ -51,7 +51,7 @@ class WeightedActivations(Method):
         if self.execution.compiled and self.compiles:
             network = _TappedNetwork(self.classifier.module, self.certificate.layout)
             # While a network is compiled its hooks are traced with it, if they are there before.
-            self._exits.enter_context(tapped(self.classifier.target_layer, network.keep))
+            self._exits.enter_context(tapped(self.classifier.target_layer, network.keep, any_thread=True))
             self._compiled = Compiled(network)
         return self
 
@@ -75,10 +75,11 @@ class WeightedActivations(Method):
         return Cost(1, 0 if self._pass() in (self._closed_form, self._forward_only) else targets)
 
     def outputs(self, images: Tensor) -> Tensor:
-        self.progress(len(images))
-        return self._forward(images)[1]
+        with ONE_AT_A_TIME:
+            self.progress(len(images))
+            return self._forward(images)[1]
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         """Explain the classes that `choose` picks from the logits; the forward pass runs once."""
         slopes, activation, ids, outputs = self._pass()(images, choose)
         self.progress(len(images))

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from audit.attribution.heads import Head, certify
 from audit.attribution.method import Attribution, Choose, Cost, Method, gather
 from audit.attribution.perturbation import LEAST_BATCH, outputs_through, parts_of, read_scores
-from audit.attribution.taps import evaluating, tapped
+from audit.attribution.taps import probing, tapped
 from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Execution
 
@@ -31,14 +31,14 @@ class WeightedByPasses(Method):
 
     def __init__(self, classifier: Classifier, execution: Execution = PLAIN) -> None:
         super().__init__(classifier, execution)
-        with evaluating(classifier.module):
+        with probing(classifier.module):
             self.certificate: Head = certify(classifier)  # of the network as it came: rounding would hide a bend
 
     @property
     def grid(self) -> tuple[int, int]:
         return self.certificate.grid
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         """Explain the classes that `choose` picks from the logits of the image as it is."""
         images = images.contiguous(memory_format=torch.channels_last)
         activation, outputs = self._tapped_outputs(images)

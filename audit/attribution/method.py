@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from audit.attribution.taps import evaluating
+from audit.attribution.taps import ONE_AT_A_TIME, evaluating
 from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Compiled, Execution, in_precision
 
@@ -48,6 +48,8 @@ class Attribution:
 
 class Method(ABC):
     """An attribution method for one classifier; a context manager that leaves the classifier's module as it came.
+
+    Threads may share one: a process attributes one batch at a time.
 
     Args:
         classifier: whose module is in eval mode until the context ends.
@@ -92,9 +94,14 @@ class Method(ABC):
         attribution = self.attribute(images, predicted if class_ids is None else lambda _logits: class_ids)
         return attribution.maps, attribution.logits
 
-    @abstractmethod
     def attribute(self, images: Tensor, choose: Choose) -> Attribution:
-        """Explain the classes that `choose` picks from the logits."""
+        """Explain the classes that `choose` picks from the logits, when no other thread runs a network."""
+        with ONE_AT_A_TIME:
+            return self.explain_batch(images, choose)
+
+    @abstractmethod
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
+        """What `attribute` gives; each method has its own."""
 
     @property
     @abstractmethod
@@ -117,7 +124,7 @@ class Method(ABC):
 
     def outputs(self, images: Tensor) -> Tensor:
         """Outputs [B, outputs] float32 of the network, without a graph; counted as progress."""
-        with torch.inference_mode():
+        with ONE_AT_A_TIME, torch.inference_mode():
             outputs: Tensor = self._network(images)
         self.progress(len(images))
         return outputs

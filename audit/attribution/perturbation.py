@@ -50,7 +50,7 @@ class Masked(Method):
     def cost(self, targets: int) -> Cost:
         return Cost(1 + self.mask_count, 0)
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         """Explain the classes that `choose` picks from the logits of the whole image."""
         images = images.contiguous(memory_format=torch.channels_last)
         outputs = self.outputs(images)

@@ -19,7 +19,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from audit.attribution.taps import evaluating
+from audit.attribution.taps import probing
 
 _SSIM_SIDE = 7
 
@@ -65,7 +65,7 @@ def layers_in_order(module: nn.Module, example: Tensor) -> list[str]:
 
     handles = [watch(name, part) for name, part in module.named_modules()]
     try:
-        with torch.inference_mode(), evaluating(module):
+        with torch.inference_mode(), probing(module):
             module(example)
     finally:
         for handle in handles:

@@ -6,6 +6,7 @@ from audit.datasets.decoding import Readable, Unreadable, decode_sample
 from audit.datasets.folder import read_folder
 from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, manifest_length, storable_path
 from audit.datasets.objects import Objects, has_objects, read_objects
+from audit.datasets.opening import Opening, Tally, try_opening
 from audit.datasets.table import read_table
 from audit.datasets.voc import read_voc
 
@@ -16,8 +17,10 @@ __all__ = [
     "ClassMapping",
     "Manifest",
     "Objects",
+    "Opening",
     "Readable",
     "Sample",
+    "Tally",
     "Unreadable",
     "decode_sample",
     "has_objects",
@@ -29,4 +32,5 @@ __all__ = [
     "read_table",
     "read_voc",
     "storable_path",
+    "try_opening",
 ]

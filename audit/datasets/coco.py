@@ -16,6 +16,7 @@ from audit.datasets.folder import stored_path, unique_ids
 from audit.datasets.manifest import Box, Manifest, Sample
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
+from audit.wording import shorten
 
 Record = dict[str, Any]
 
@@ -40,6 +41,8 @@ def read_coco(
     try:
         coco = _open(annotations)
         return _manifest(coco, os.path.abspath(images_dir), progress)
+    except RecursionError:
+        raise ManifestError(f"Expected COCO instances at {annotations}, got brackets nested too deeply") from None
     except (KeyError, TypeError, ValueError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ManifestError(f"Expected COCO instances at {annotations}, got {reason}; check the file") from None
@@ -91,7 +94,12 @@ def _sample(name: str, image: Record, entries: Sequence[Record], class_ids: dict
 
 
 def _box(entry: Record, class_ids: dict[int, int]) -> Box:
-    x, y, width, height = entry["bbox"]
+    try:
+        x, y, width, height = map(float, entry["bbox"])
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"the box {shorten(entry['bbox'])} in annotation {entry.get('id')}, not four numbers"
+        ) from None
     return Box(class_ids[entry["category_id"]], x, y, x + width, y + height)
 
 
@@ -108,4 +116,7 @@ def _regions(image: Record, entries: Sequence[Record], class_ids: dict[int, int]
         for entry in entries
         if entry.get("segmentation")
     ]
-    return json.dumps(regions, separators=(",", ":")) if regions or not entries else None
+    try:
+        return json.dumps(regions, separators=(",", ":"), allow_nan=False) if regions or not entries else None
+    except ValueError:
+        raise ValueError(f"outlines with numbers that are not finite for image {image['file_name']!r}") from None

@@ -30,6 +30,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audit.errors import ManifestError
+from audit.images.locations import is_url, location_fault
+from audit.images.masks import box_fault
 
 MASK_KINDS = ("index", "binary")
 """`index`: pixel value 0 is background, 255 void, i + 1 class i (PASCAL VOC). `binary`: non-zero is the one label."""
@@ -100,7 +102,8 @@ class Manifest:
         """Build a manifest from samples whose paths are relative to `root`, absolute, or URLs.
 
         Raises:
-            ManifestError: a duplicate or empty id, a label outside the classes, a reserved attribute name, no sample.
+            ManifestError: a duplicate or empty id, a label or box outside the classes, a box whose corners are not
+                finite or overturned, a reserved attribute name, a root that is never read, no sample.
         """
         names = tuple(classes)
         if mask_kind not in MASK_KINDS:
@@ -108,8 +111,7 @@ class Manifest:
         if len(set(names)) != len(names):
             raise ManifestError(f"Expected distinct class names, got {_first_duplicate(names)!r} twice; rename one")
         table = _tabulate(samples, names)
-        base = str(root) if "://" in str(root) or not str(root) else os.path.abspath(root)
-        return cls(table, names, base, mask_kind, _fingerprint(table, names, mask_kind))
+        return cls(table, names, _base(str(root)), mask_kind, _fingerprint(table, names, mask_kind))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Manifest:
@@ -172,7 +174,7 @@ class Manifest:
         return target
 
     def _resolve(self, path: str) -> str:
-        if not self.root or "://" in path or os.path.isabs(path):
+        if not self.root or is_url(path) or os.path.isabs(path):
             return path
         return f"{self.root.rstrip('/')}/{path}"
 
@@ -198,6 +200,12 @@ def storable_path(path: str) -> str:
     except UnicodeEncodeError:
         return "file://" + quote_from_bytes(os.fsencode(os.path.abspath(path)))
     return path
+
+
+def _base(root: str) -> str:
+    if fault := location_fault(root):
+        raise ManifestError(f"Expected as root {fault}")
+    return root if is_url(root) or not root else os.path.abspath(root)
 
 
 def _tabulate(samples: Iterable[Sample], classes: tuple[str, ...]) -> pa.Table:
@@ -230,6 +238,9 @@ def _check(sample: Sample, ids: set[str], class_count: int) -> None:
     for label in sample.labels:
         if not 0 <= label < class_count:
             raise ManifestError(f"Expected labels of {sample.id!r} below {class_count}, got {label}")
+    for place, box in enumerate(sample.boxes):
+        if fault := box_fault(box, class_count):
+            raise ManifestError(f"Expected box {place} of {sample.id!r} to have {fault}; correct it")
     for name in sample.attributes:
         if name in _COLUMNS:
             raise ManifestError(f"Expected an attribute name other than {', '.join(_COLUMNS)}, got {name!r}; rename it")

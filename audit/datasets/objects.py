@@ -20,7 +20,7 @@ class Objects:
         mask: int16 [H, W] of the upright image, as `audit.images.masks.read_mask` gives it; None where no object is
             known.
         rests_on: `mask` or `boxes`; None where no object is known.
-        reason: why a mask that is there cannot be used.
+        reason: why a mask that is there, or boxes, cannot be used.
         transient: whether it may be read later.
     """
 
@@ -36,7 +36,7 @@ def has_objects(sample: Sample) -> bool:
 
 
 def read_objects(sample: Sample, mask_kind: str, size: tuple[int, int], class_count: int) -> Objects:
-    """A sample's objects. Boxes count where there is no mask to read; a mask that cannot be read has its reason.
+    """A sample's objects. Boxes count where there is no mask to read; what cannot be read or drawn has its reason.
 
     Args:
         mask_kind: one of `audit.datasets.manifest.MASK_KINDS`.
@@ -45,14 +45,21 @@ def read_objects(sample: Sample, mask_kind: str, size: tuple[int, int], class_co
     """
     if not has_objects(sample):
         return Objects()
-    if not _has_mask(sample):
-        return Objects(draw_boxes(sample.boxes, size), "boxes")
     try:
+        if not _has_mask(sample):
+            return Objects(_draw_boxes(sample, size, class_count), "boxes")
         return Objects(read_mask(sample, mask_kind, size, class_count), "mask")
     except TransientError as error:
         return Objects(reason=str(error), transient=True)
     except MaskError as error:
         return Objects(reason=str(error))
+
+
+def _draw_boxes(sample: Sample, size: tuple[int, int], class_count: int) -> NDArray[np.int16]:
+    try:
+        return draw_boxes(sample.boxes, size, class_count)
+    except MaskError as error:
+        raise MaskError(f"Boxes of sample {sample.id!r}: {error}") from None
 
 
 def _has_mask(sample: Sample) -> bool:

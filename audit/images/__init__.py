@@ -1,17 +1,22 @@
 """Images: bytes to upright RGB, masks, and views, that is, which box of an image the network saw."""
 
 from audit.images.ahead import map_ahead
+from audit.images.locations import is_remote, is_url, location_fault
 from audit.images.masks import draw_boxes, object_mask, read_mask, write_index_png
-from audit.images.reading import MAX_PIXELS, decode_image, difference_hash, read_bytes
+from audit.images.reading import MAX_PIXELS, MAX_SIDE, decode_image, difference_hash, read_bytes
 from audit.images.views import Fit, View, upsample
 
 __all__ = [
     "MAX_PIXELS",
+    "MAX_SIDE",
     "Fit",
     "View",
     "decode_image",
     "difference_hash",
     "draw_boxes",
+    "is_remote",
+    "is_url",
+    "location_fault",
     "map_ahead",
     "object_mask",
     "read_bytes",

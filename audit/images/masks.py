@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from io import BytesIO
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from PIL import Image
 
 from audit.errors import ImageError, MaskError
 from audit.images.reading import open_upright, read_bytes
-from audit.wording import one_line
+from audit.wording import one_line, shorten
 
 VOID = -1
 """Value of pixels whose truth is unknown; they take no part in scores."""
@@ -32,6 +33,9 @@ MAX_CLASSES = 32766
 
 _KINDS = ("PNG", "TIFF", "BMP")
 _VOID_INDEX = 255
+_FARTHEST = 1e9
+_LONGEST_RUN_BITS = 40
+_LONGEST_REASON = 300
 
 
 class Annotated(Protocol):
@@ -90,8 +94,28 @@ class Boxed(Protocol):
     def y1(self) -> float: ...
 
 
-def draw_boxes(boxes: Sequence[Boxed], size: tuple[int, int]) -> NDArray[np.int16]:
-    """Boxes as a mask, int16 [H, W]: 0 background, i + 1 class i; a smaller box lies over a larger one."""
+def box_fault(box: Boxed, class_count: int) -> str | None:
+    """What is wrong with a box, as the end of a sentence: its class or its corners; None where nothing is."""
+    if not (isinstance(box.class_id, Integral) and 0 <= box.class_id < class_count):
+        return f"a class below {class_count}, got {shorten(box.class_id)}"
+    corners = (box.x0, box.y0, box.x1, box.y1)
+    # What is not finite fails the comparison too.
+    if not all(isinstance(corner, Real) and abs(corner) <= _FARTHEST for corner in corners):
+        return f"corners that are numbers of pixels, got {shorten(corners)}"
+    if box.x0 > box.x1 or box.y0 > box.y1:
+        return f"corners x0, y0 up to x1, y1, got {shorten(corners)}"
+    return None
+
+
+def draw_boxes(boxes: Sequence[Boxed], size: tuple[int, int], class_count: int) -> NDArray[np.int16]:
+    """Boxes as a mask, int16 [H, W]: 0 background, i + 1 class i; a smaller box lies over a larger one.
+
+    Raises:
+        MaskError: a box has no known class, or its corners are not finite or overturned.
+    """
+    for place, box in enumerate(boxes):
+        if fault := box_fault(box, class_count):
+            raise MaskError(f"Expected box {place} to have {fault}; correct it and index again")
     mask = np.zeros(size, np.int16)
     for box in sorted(boxes, key=lambda box: (box.y1 - box.y0) * (box.x1 - box.x0), reverse=True):
         rows, columns = (slice(max(round(a), 0), max(round(b), 0)) for a, b in ((box.y0, box.y1), (box.x0, box.x1)))
@@ -200,7 +224,7 @@ def _draw(sample: Annotated, regions: str, size: tuple[int, int], class_count: i
     """COCO regions as a mask: objects, and crowds as void, small ones over large ones."""
     try:
         drawn = [_region(region, size, class_count) for region in json.loads(regions)]
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except Exception as error:  # what hostile JSON makes fail has no common ancestor: nesting, memory, overflow ...
         raise MaskError(f"Cannot draw the regions of sample {sample.id!r}: {_reason(error)}; index it again") from None
     mask = np.zeros(size, np.int16)
     for value, shape in sorted(drawn, key=lambda region: -int(region[1].sum())):
@@ -209,7 +233,9 @@ def _draw(sample: Annotated, regions: str, size: tuple[int, int], class_count: i
 
 
 def _reason(error: Exception) -> str:
-    return f"no {error} given" if isinstance(error, KeyError) else one_line(error)
+    if isinstance(error, MemoryError):
+        return "they take more memory than there is"
+    return f"no {error} given" if isinstance(error, KeyError) else shorten(error, _LONGEST_REASON)
 
 
 def _region(region: dict[str, Any], size: tuple[int, int], class_count: int) -> tuple[int, NDArray[np.bool_]]:
@@ -262,6 +288,8 @@ def _unpack(text: str) -> list[int]:
         code = ord(character) - 48
         number |= (code & 31) << shift
         shift += 5
+        if shift > _LONGEST_RUN_BITS:
+            raise ValueError("expected run lengths of an image, got one without end")
         if code & 32:
             continue
         if code & 16:

@@ -1,4 +1,4 @@
-"""Reading images: any path or URL to bytes, any common image to upright 8-bit RGB.
+"""Reading images: a path or URL to bytes, any common image to upright 8-bit RGB.
 
 The content decides the kind, never the file's name. An image is turned upright by its EXIF orientation (all eight)
 before anything else sees it. How each kind of pixel becomes RGB:
@@ -35,10 +35,14 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from audit.errors import AuditError, ImageError, TransientError
+from audit.images.locations import is_remote, location_fault, read_remote
 from audit.wording import one_line
 
 MAX_PIXELS = 100_000_000
 """Largest image that is decoded, in pixels."""
+
+MAX_SIDE = 30_000
+"""Longest side of an image that is decoded, in pixels: some decoders take seconds and gigabytes for long, thin ones."""
 
 # Pillow only warns up to twice its own limit, and that limit and Python's warning filters belong to the whole process,
 # so no decoding thread may touch them. It is switched off once, here; `_open` refuses by size before allocating pixels.
@@ -47,8 +51,6 @@ Image.MAX_IMAGE_PIXELS = None
 # A closed list: the other decoders of Pillow run programs (EPS) or decode an image within the image (ICO, ICNS), whose
 # size no header check here would see.
 _KINDS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "PPM", "JPEG2000", "AVIF")
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 
 _PASSING_ERRNOS = {
     errno.EIO,
@@ -94,17 +96,19 @@ _SIGNATURES = (
 
 
 def read_bytes(path: str, attempts: int = 3, pause_s: float = 0.2) -> bytes:
-    """The content of a local path, a `file:` URL (RFC 8089, any bytes percent-encoded) or any URL fsspec knows.
+    """The content of a local path, a `file:` URL (RFC 8089, any bytes percent-encoded) or a URL of `locations.REMOTE`.
 
     Failures that may pass are tried `attempts` times in all, pausing `pause_s` seconds, then twice that, and so on.
 
     Raises:
-        ImageError: no such file, a folder, a FIFO or device, permission denied, a loop of links.
-        TransientError: I/O errors, timeouts, 429 and 50x answers that outlast the attempts.
-        AuditError: the package that reads this kind of URL is not installed.
+        ImageError: no such file, a folder, a FIFO or device, permission denied, a loop of links, another kind of URL.
+        TransientError: I/O errors, timeouts, 429 and 50x answers that outlast the attempts; the package that reads
+            this kind of URL is not installed.
     """
     if attempts < 1:
         raise ValueError(f"Expected `attempts` of at least 1, got {attempts}")
+    if fault := location_fault(path):
+        raise ImageError(f"Expected {fault}; correct the manifest or copy the file")
     failure: Exception | None = None
     for attempt in range(attempts):
         if attempt:
@@ -121,14 +125,15 @@ def read_bytes(path: str, attempts: int = 3, pause_s: float = 0.2) -> bytes:
     raise TransientError(f"Cannot read {one_line(path)}, {tried}; resume to try again") from failure
 
 
-def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) -> NDArray[np.uint8]:
     """The image as upright RGB: uint8 [H, W, 3], read-only. The module docstring has the rule for each kind of pixel.
 
     Raises:
-        ImageError: `data` is no image, is damaged or cut short, or has more than `max_pixels`; the message has `name`.
+        ImageError: `data` is no image, is damaged or cut short, or has more than `max_pixels` or a side longer than
+            `max_side`; the message has `name`, and nothing of what `data` holds.
     """
     with _named_errors(data, name, _KINDS):
-        return _rgb(open_upright(data, name, max_pixels))
+        return _rgb(open_upright(data, name, max_pixels, max_side))
 
 
 def difference_hash(image: NDArray[np.uint8]) -> int:
@@ -143,22 +148,28 @@ def difference_hash(image: NDArray[np.uint8]) -> int:
     return int(np.packbits(grey[:, 1:] > grey[:, :-1]).view(">i8")[0])
 
 
-def open_upright(data: bytes, name: str, max_pixels: int = MAX_PIXELS, kinds: tuple[str, ...] = _KINDS) -> Image.Image:
+def open_upright(
+    data: bytes,
+    name: str,
+    max_pixels: int = MAX_PIXELS,
+    max_side: int = MAX_SIDE,
+    kinds: tuple[str, ...] = _KINDS,
+) -> Image.Image:
     """The image decoded and upright, in its own pixel mode. `kinds` are the formats allowed, in Pillow's names.
 
     Raises:
         ImageError: as `decode_image`.
     """
     with _named_errors(data, name, kinds):
-        image = _open(data, name, max_pixels, kinds)
+        image = _open(data, name, max_pixels, max_side, kinds)
         turn = _TURNS.get(_orientation(image, data))
         image.load()
         return image if turn is None else image.transpose(turn)
 
 
 def _read_once(path: str) -> bytes:
-    if _URL.match(path) and not path.startswith("file:"):
-        return _read_remote(path)
+    if is_remote(path):
+        return read_remote(path)
     local = _local_path(path)
     mode = os.stat(local).st_mode
     if stat.S_ISDIR(mode):
@@ -167,17 +178,6 @@ def _read_once(path: str) -> bytes:
         raise ImageError(f"Expected a regular file, got a FIFO, socket or device: {one_line(path)}")
     with open(local, "rb") as file:
         return file.read()
-
-
-def _read_remote(url: str) -> bytes:
-    import fsspec.core
-
-    try:
-        system, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise AuditError(f"Cannot read {one_line(url)}: {one_line(error)}") from None
-    content: bytes = system.cat_file(path)
-    return content
 
 
 def _local_path(path: str) -> str:
@@ -233,10 +233,18 @@ def _named_errors(data: bytes, name: str, kinds: tuple[str, ...]) -> Iterator[No
     except MemoryError:
         raise ImageError(f"Not enough memory to decode {one_line(name)}; scale it down or leave it out") from None
     except Exception as error:  # decoders raise nearly anything on damaged data
-        raise ImageError(f"Cannot decode {one_line(name)}: {_reason(error)}; replace it or leave it out") from None
+        words = _own_words(error)
+        raise ImageError(f"Cannot decode {one_line(name)}: {words}; replace it or leave it out") from None
 
 
-def _open(data: bytes, name: str, max_pixels: int, kinds: tuple[str, ...]) -> Image.Image:
+def _own_words(error: Exception) -> str:
+    """What a decoder says, up to where it may quote the data: that may be any file of this machine."""
+    said = next(iter(error.args), "")
+    text = said.decode(errors="replace") if isinstance(said, bytes) else _reason(error)
+    return one_line(re.split("[(:'\"]", text)[0].strip()) or type(error).__name__
+
+
+def _open(data: bytes, name: str, max_pixels: int, max_side: int, kinds: tuple[str, ...]) -> Image.Image:
     """Read the header alone, and refuse by size."""
     image = Image.open(BytesIO(data), formats=kinds)
     width, height = image.size
@@ -244,6 +252,11 @@ def _open(data: bytes, name: str, max_pixels: int, kinds: tuple[str, ...]) -> Im
         raise ImageError(
             f"Expected at most {max_pixels} pixels, got {width} x {height} (width x height) in {one_line(name)}; "
             "scale it down or leave it out"
+        )
+    if max(width, height) > max_side:
+        raise ImageError(
+            f"Expected sides of at most {max_side} pixels, got {width} x {height} (width x height) in "
+            f"{one_line(name)}; cut it into parts or leave it out"
         )
     return image
 
@@ -303,4 +316,4 @@ def _looks(data: bytes, kinds: tuple[str, ...]) -> str:
     for pattern, kind in _SIGNATURES:
         if re.match(pattern, data, re.IGNORECASE | re.DOTALL):
             return f"is a damaged {kind}" if kind in kinds else f"looks like {kind}"
-    return f"begins with {data[:8]!r}"
+    return "is none"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipelines.cli.groups import Verb
-from pipelines.cli.printing import line
+from pipelines.cli.printing import line, print_opening
 from pipelines.terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its 
 
 Out = Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Manifest to write (Parquet).")]
 MaskKind = Literal["index", "binary"]
+Check = Annotated[bool, typer.Option("--check/--no-check", help="Open the first and 50 random images and masks.")]
 
 
 @index_app.command("voc", cls=Verb)
@@ -25,6 +26,7 @@ def index_voc(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="A VOCdevkit or a VOC2012 folder.")],
     out: Out,
     split: Annotated[str, typer.Option(help="A list of ImageSets, as train, val, trainval.")] = "trainval",
+    check: Check = True,
 ) -> None:
     """Index PASCAL VOC.
 
@@ -32,7 +34,7 @@ def index_voc(
     """
     from audit.datasets import read_voc
 
-    _write(read_voc(root, split=split, progress=TerminalProgress()), out)
+    _write(read_voc(root, split=split, progress=TerminalProgress()), out, check)
 
 
 @index_app.command("coco", cls=Verb)
@@ -40,6 +42,7 @@ def index_coco(
     annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="instances_*.json")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")],
     out: Out,
+    check: Check = True,
 ) -> None:
     """Index COCO instances.
 
@@ -47,7 +50,7 @@ def index_coco(
     """
     from audit.datasets import read_coco
 
-    _write(read_coco(annotations, images, progress=TerminalProgress()), out)
+    _write(read_coco(annotations, images, progress=TerminalProgress()), out, check)
 
 
 @index_app.command("folder", cls=Verb)
@@ -56,6 +59,7 @@ def index_folder(
     out: Out,
     masks: Annotated[Path | None, typer.Option(help="Folder of masks with the same relative names, .png.")] = None,
     mask_kind: Annotated[MaskKind, typer.Option(help="binary: non-zero is the object.")] = "binary",
+    check: Check = True,
 ) -> None:
     """Index a folder of images.
 
@@ -63,7 +67,8 @@ def index_folder(
     """
     from audit.datasets import read_folder
 
-    _write(read_folder(root, masks=masks, mask_kind=mask_kind, progress=TerminalProgress()), out)
+    manifest = read_folder(root, masks=masks, mask_kind=mask_kind, progress=TerminalProgress())
+    _write(manifest, out, check, expects_masks=masks is not None)
 
 
 @index_app.command("table", cls=Verb)
@@ -72,6 +77,7 @@ def index_table(
     out: Out,
     root: Annotated[str | None, typer.Option(help="Folder or URL of the paths. [default: the table's]")] = None,
     mask_kind: Annotated[MaskKind, typer.Option(help="index: as in PASCAL VOC.")] = "index",
+    check: Check = True,
 ) -> None:
     """Index a table with columns path, labels, mask.
 
@@ -81,9 +87,28 @@ def index_table(
     """
     from audit.datasets import read_table
 
-    _write(read_table(table, root=root, mask_kind=mask_kind, progress=TerminalProgress()), out)
+    _write(read_table(table, root=root, mask_kind=mask_kind, progress=TerminalProgress()), out, check)
 
 
-def _write(manifest: Manifest, out: Path) -> None:
+def _write(manifest: Manifest, out: Path, check: bool, expects_masks: bool = False) -> None:
+    """Write a manifest, unless a look at its files says that it is of no use."""
+    if check:
+        _check(manifest, expects_masks)
     manifest.save(out)
     line(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
+
+
+def _check(manifest: Manifest, expects_masks: bool) -> None:
+    """Print what is seen of the files; refuse where no image opens, or no mask where there should be some."""
+    from audit.datasets import try_opening
+    from audit.errors import ManifestError
+
+    opening = try_opening(manifest, progress=TerminalProgress())
+    expects_masks = expects_masks or opening.masks.listed > 0
+    print_opening(opening, expects_masks)
+    missing = "images" if not opening.images.opened else "masks" if expects_masks and not opening.masks.opened else None
+    if missing:
+        raise ManifestError(
+            f"Expected {missing} that open, found none, so nothing was written; correct the paths, "
+            "or write it all the same with --no-check"
+        )

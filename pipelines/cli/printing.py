@@ -14,6 +14,7 @@ from pipelines.cli.tables import named, numbers, print_table, whole, words
 from pipelines.terminal import results, say
 
 if TYPE_CHECKING:
+    from audit.datasets import Opening
     from audit.findings import Claim, ClassFinding, Findings
     from pipelines.planted.demo import Demonstration
     from pipelines.run.start import Audited
@@ -45,6 +46,17 @@ def as_written(key: str) -> str:
     'spot:n01: cat:x 88-100 %'
     """
     return key.replace("%3A", ":").replace("%25", "%")
+
+
+def print_opening(opening: Opening, expects_masks: bool) -> None:
+    """Print how many of the files that were tried open; of masks, where there are any or should be."""
+    tallies = {"images": opening.images} | ({"masks": opening.masks} if expects_masks else {})
+    for name, tally in tallies.items():
+        if not tally.listed:
+            line(f"{name}: 0 of {opening.images.listed} samples have one")
+        else:
+            first = f"; the first that does not: {tally.reason}" if tally.reason else ""
+            line(f"{name}: {tally.opened} of {tally.tried} open{first}")
 
 
 def print_audited(audited: Audited) -> None:

@@ -28,7 +28,7 @@ from PIL import Image
 from audit.datasets import Manifest, Sample, has_objects, read_objects
 from audit.datasets.cues import NEEDS_OBJECTS, Bounds, paint_cue
 from audit.errors import AuditError, ImageError, ManifestError, TransientError
-from audit.images import MAX_PIXELS, decode_image, read_bytes
+from audit.images import MAX_PIXELS, decode_image, is_url, read_bytes
 from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically
 from audit.store.tables import Rows, write_table
@@ -168,7 +168,7 @@ def _with_absolute_paths(sample: Sample) -> Sample:
 
 
 def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)
+    return path if is_url(path) else os.path.abspath(path)
 
 
 def _truth_row(sample: Sample, done: _Planted, planting: Planting, class_id: int) -> dict[str, object]:

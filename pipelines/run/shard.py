@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,7 +80,6 @@ def audit_shard(task: Task, shard: Shard) -> Finished | Stopped:
         entry = run.entry(shard)
         if is_pending(entry):
             explain = explainer(task, run.classes, run.record["model"]["fingerprint"])
-            explain.progress = _teller()
             entry = _process(run, shard, task, explain, entry)
     except (AuditError, OSError) as error:
         return Stopped(shard, describe(error))
@@ -109,14 +109,19 @@ def is_pending(entry: Entry | None) -> bool:
 
 
 def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
-    """The process's model and method, made once and kept.
+    """The process's model and method, made once and kept, whichever of its threads asks first.
 
     Raises:
         ModelError: the model cannot be loaded, or is not the one that the run began with.
     """
     config = task.config
     execution = Execution(config.precision, task.compiled)
-    return _explainer(task.spec, config.method, config.options, execution, classes, fingerprint, task.threads)
+    torch.set_num_threads(task.threads)  # of this thread too: some of what torch keeps of it is each thread's own
+    with _MAKING:
+        return _explainer(task.spec, config.method, config.options, execution, classes, fingerprint)
+
+
+_MAKING = threading.Lock()
 
 
 @lru_cache(maxsize=1)
@@ -127,16 +132,16 @@ def _explainer(
     execution: Execution,
     classes: tuple[str, ...],
     fingerprint: str,
-    threads: int,
 ) -> Method:
-    torch.set_num_threads(threads)
     classifier = load_classifier(spec, classes=classes)
     loaded = weights_fingerprint(classifier.module)
     if loaded != fingerprint:
         raise ModelError(
             f"Expected the weights that the run began with ({fingerprint}), got {loaded} from {spec.model}"
         )
-    return make_method(method, classifier, execution, dict(options)).__enter__()
+    explain = make_method(method, classifier, execution, dict(options)).__enter__()
+    explain.progress = _Teller()
+    return explain
 
 
 def tried_path(run: Run, shard: Shard, attempt: str) -> Path:
@@ -190,22 +195,22 @@ def _rescored(run: Run, shard: Shard, samples: dict[str, Column], targets: dict[
     return tables
 
 
-def _teller() -> Callable[[int], None]:
-    """Tells the scheduler about forward passes, once a second; nobody where there is none."""
-    try:
-        worker = get_worker()
-    except ValueError:
-        return lambda _images: None
-    made, told = 0, time.monotonic()
+class _Teller:
+    """Tells the scheduler about forward passes, once a second; nobody where there is none.
 
-    def tell(images: int) -> None:
-        nonlocal made, told
-        made += images
-        if time.monotonic() - told >= _TELL_EVERY_S:
-            worker.log_event(PASSES, made)
-            made, told = 0, time.monotonic()
+    One for the method that a process's threads share, and told of one pass at a time.
+    """
 
-    return tell
+    def __init__(self) -> None:
+        self._made, self._told = 0, time.monotonic()
+
+    def __call__(self, images: int) -> None:
+        self._made += images
+        if time.monotonic() - self._told < _TELL_EVERY_S:
+            return
+        with suppress(ValueError):  # no worker
+            get_worker().log_event(PASSES, self._made)
+        self._made, self._told = 0, time.monotonic()
 
 
 def _objects_reader(manifest: Manifest) -> ReadObjects:

@@ -8,10 +8,13 @@ import os
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -168,6 +171,51 @@ def test_bad_masks_are_error_rows_that_name_the_file_and_all_others_are_scored(t
     assert plan.run.account().processed == 9
 
 
+BOXES: dict[str, tuple[dict[str, float], str]] = {
+    "nan": ({"x0": float("nan")}, "corners that are numbers of pixels"),
+    "infinite": ({"y1": float("inf")}, "corners that are numbers of pixels"),
+    "overturned": ({"x0": 40}, "corners x0, y0 up to x1, y1"),
+    "of an unknown class": ({"class_id": 3}, "a class below 3, got 3"),
+    "of a class beyond 16 bits": ({"class_id": 2**31 - 1}, "a class below 3"),
+}
+REGIONS = {
+    "that overflow": '[{"class_id":0,"segmentation":[[0,0,1e400,9,9,9]],"iscrowd":0,"height":40,"width":48}]',
+    "that nest too deeply": "[" * 200_000,
+}
+
+
+def with_bad_rows(manifest: Path) -> int:
+    """Put bad boxes and regions into the first rows of a manifest, as a reader that checks nothing wrote them."""
+    table = pq.read_table(manifest)
+    columns = {name: table[name].to_pylist() for name in ("mask", "boxes", "regions")}
+    whole = {"class_id": 0, "x0": 1, "y0": 1, "x1": 9, "y1": 9}
+    columns["boxes"][: len(BOXES)] = [[whole | wrong] for wrong, _ in BOXES.values()]
+    columns["regions"][len(BOXES) : len(BOXES) + len(REGIONS)] = REGIONS.values()
+    count = len(BOXES) + len(REGIONS)
+    columns["mask"][:count] = [None] * count
+    for name, values in columns.items():
+        place = table.column_names.index(name)
+        table = table.set_column(place, name, pa.array(values, table.schema.field(name).type))
+    pq.write_table(table, manifest)
+    return count
+
+
+def test_bad_boxes_and_regions_are_bad_masks_with_their_reason_and_all_others_are_scored(tmp_path: Path) -> None:
+    manifest = draw_collection(tmp_path, 10)
+    bad = with_bad_rows(manifest)
+    plan = prepare(str(manifest), str(tmp_path / "run"), write_model(tmp_path), CONFIG)
+    assert all(isinstance(end, Finished) for end in audit_here(plan))
+    rows = [row for shard in plan.run.done() for row in plan.run.read("scores", shard).to_pylist()]
+    assert {row["status"] for row in rows if row["sample"] < bad} == {"bad_mask"}
+    reasons = {row["sample"]: row["reason"] for row in rows}
+    for index, (_, part) in enumerate(BOXES.values()):
+        assert reasons[index].startswith(f"Boxes of sample '{index:03d}': Expected box 0 to have {part}")
+    for index in range(len(BOXES), bad):
+        assert reasons[index].startswith(f"Cannot draw the regions of sample '{index:03d}': ")
+    assert {row["sample"] for row in rows if row["status"] == "scored"} == set(range(bad, 10))
+    assert plan.run.account().processed == 10
+
+
 def test_models_that_give_nan_inf_or_no_evidence_have_their_status_and_are_left_out_of_mean_iou(
     tmp_path: Path,
 ) -> None:
@@ -219,6 +267,35 @@ def test_a_passing_read_error_is_recorded_and_tried_again_by_the_same_command(
     audit_here(resumed(plan))
     assert account(plan.run.path, monkeypatch, capsys)["transient"] == 0
     assert contents(plan.run) == whole
+
+
+def test_urls_without_their_package_and_urls_of_other_kinds_cost_their_own_samples_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_package(url: str) -> None:
+        raise ImportError(f"Install what reads {url.partition(':')[0]}")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", without_package)
+    samples = list(Manifest.open(draw_collection(tmp_path, 6)))
+    samples[0] = replace(samples[0], image="http://host/a.jpg")
+    samples[1] = replace(samples[1], mask="s3://bucket/a.png")
+    samples[2] = replace(samples[2], image=f"local://{tmp_path}/002.png")
+    samples[3] = replace(samples[3], mask=f"simplecache::file://{tmp_path}/003-mask.png")
+    manifest = Manifest.from_samples(samples, CLASSES).save(tmp_path / "manifest.parquet")
+    plan = prepare(str(manifest), str(tmp_path / "run"), write_model(tmp_path), CONFIG)
+    assert all(isinstance(end, Finished) for end in audit_here(plan))
+
+    rows = [row for shard in plan.run.done() for row in plan.run.read("samples", shard).to_pylist()]
+    assert [row["transient"] for row in rows] == [True, True, False, False, False, False]
+    assert [row["status"] == "failed" for row in rows] == [True, False, True, False, False, False]
+    assert "pip install 'camaudit[http]'" in rows[0]["reason"]
+    assert "Expected a path, or one URL of" in rows[2]["reason"]
+    scores = [row for shard in plan.run.done() for row in plan.run.read("scores", shard).to_pylist()]
+    reasons = {row["sample"]: row["reason"] for row in scores}
+    assert "pip install 'camaudit[s3]'" in reasons[1]
+    assert "Expected a path, or one URL of" in reasons[3]
+    assert {row["sample"] for row in scores if row["status"] == "scored"} == {4, 5}
+    assert [shard.index for shard in pending(plan.run)] == [0]  # tried again once the packages are there
 
 
 def test_scoring_again_reads_a_mask_that_could_not_be_read_before(

@@ -18,7 +18,7 @@ class InputTimesGradient(Method):
     backward_passes = "1"
     pixels = True
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         """Explain the classes that `choose` picks."""
         with torch.enable_grad():
             leaf = images.detach().requires_grad_()

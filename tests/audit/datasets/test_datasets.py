@@ -99,6 +99,22 @@ def test_annotations_give_labels_and_boxes_counted_from_zero(tmp_path: Path) -> 
     assert sample.boxes == (Box(14, 0, 0, 500, 375), Box(7, 44.5, 1, 60, 3))
 
 
+@pytest.mark.parametrize(
+    ("corners", "words"),
+    [
+        (("nan", 1, 5, 5), r"corners that are numbers of pixels, got \(nan, 0.0, 5.0, 5.0\)"),
+        ((1, "-inf", 5, 5), "corners that are numbers of pixels"),
+        ((1, 1, "1e400", 5), "corners that are numbers of pixels"),
+        ((1, 9, 5, 5), "corners x0, y0 up to x1, y1"),
+    ],
+)
+def test_a_box_that_cannot_be_is_named_at_indexing(tmp_path: Path, corners: tuple[Any, ...], words: str) -> None:
+    root = make_voc(tmp_path, val=["a"])
+    (root / "Annotations/a.xml").write_text(annotation(("cat", box_xml(1, 1, 2, 2)), ("dog", box_xml(*corners))))
+    with pytest.raises(ManifestError, match=f"Expected box 1 of 'a' to have {words}"):
+        read_voc(root, "val")
+
+
 def test_the_source_of_labels_can_be_chosen(tmp_path: Path) -> None:
     root = make_voc(tmp_path, val=["a"])
     draw_mask(root / "SegmentationClass/a.png", 1)
@@ -263,6 +279,13 @@ def test_coco_labels_and_boxes_leave_crowds_out_and_regions_keep_them(tmp_path: 
     assert np.array_equal(coco_mask.decode(crowd["segmentation"]), np.eye(4, 6))
 
 
+@pytest.mark.parametrize("box", [[1, 2, float("nan"), 4], [1, 2, 3, -4], [float("inf"), 0, 1, 1]])
+def test_a_coco_box_that_cannot_be_is_named_by_its_sample(tmp_path: Path, box: list[float]) -> None:
+    entry = {"id": 5, "image_id": 9, "category_id": 1, "bbox": box}
+    with pytest.raises(ManifestError, match="Expected box 0 of 'b' to have corners"):
+        read_coco(coco_file(tmp_path, annotations=[entry]), tmp_path)
+
+
 def test_a_coco_image_without_annotations_has_no_labels_and_is_all_background(tmp_path: Path) -> None:
     sample = by_id(read_coco(coco_file(tmp_path), tmp_path))["a"]
     assert (sample.labels, sample.boxes, sample.regions) == ((), (), "[]")
@@ -283,7 +306,19 @@ def test_coco_ids_are_image_ids_where_stems_clash(tmp_path: Path) -> None:
         ({"images": [{"id": 7, "file_name": "a.jpg"}]}, "annotations of the unlisted image 9"),
         ({"images": [{"id": 9, "file_name": "a.jpg"}] * 2}, "an image or category id twice"),
         ({"categories": [{"id": 1, "name": "person"}]}, "annotations of the unlisted category 90"),
-        ({"annotations": [{"id": 1, "image_id": 9, "category_id": 1, "bbox": [1, 2]}]}, "not enough values"),
+        (
+            {"annotations": [{"id": 1, "image_id": 9, "category_id": 1, "bbox": [1, 2]}]},
+            r"the box \[1, 2\] in annotation 1",
+        ),
+        ({"annotations": [{"id": 5, "image_id": 9, "category_id": 1, "bbox": [1, 2, None, 4]}]}, ".* in annotation 5"),
+        (
+            {"annotations": [{"id": 5, "image_id": 9, "category_id": 1, "bbox": [10**400, 2, 1.5, 4]}]},
+            ".* annotation 5",
+        ),
+        (
+            {"annotations": [{"id": 5, "image_id": 9, "category_id": 1, "segmentation": [[float("nan")] * 6]}]},
+            "outlines with numbers that are not finite for image 'b.jpg'",
+        ),
     ],
 )
 def test_inconsistent_coco_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
@@ -292,7 +327,13 @@ def test_inconsistent_coco_is_refused_in_one_line(tmp_path: Path, changes: dict[
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("{", "Expecting property name"), ("[]", "list indices"), ("{}", "no 'images'")]
+    ("text", "reason"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "list indices"),
+        ("{}", "no 'images'"),
+        ("[" * 100_000, "brackets nested too deeply"),
+    ],
 )
 def test_a_file_that_is_not_coco_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     path = tmp_path / "x.json"

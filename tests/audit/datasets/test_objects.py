@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from small_run import CLASSES, make_run
@@ -16,7 +18,7 @@ from audit.datasets import Box, Manifest, Sample
 from audit.datasets.cues import Cue, paint_cue
 from audit.datasets.objects import Objects, has_objects, read_objects
 from audit.drawing.targets import read_picture
-from audit.errors import TransientError
+from audit.errors import ManifestError, TransientError
 from audit.images.masks import draw_boxes, write_index_png
 from audit.scores.scorer import score_samples
 from audit.store import Run, layout
@@ -74,6 +76,46 @@ def test_objects_come_from_masks_regions_or_boxes(sample: Sample, known: bool) -
     assert has_objects(sample) == known
 
 
+NOWHERE = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        (Box(0, NOWHERE, 0, 5, 5), "corners that are numbers of pixels, got (nan, 0, 5, 5)"),
+        (Box(0, 0, 0, float("inf"), 5), "corners that are numbers of pixels"),
+        (Box(0, 0, 0, 10**400, 5), "corners that are numbers of pixels"),
+        (Box(0, 9, 0, 5, 5), "corners x0, y0 up to x1, y1, got (9, 0, 5, 5)"),
+        (Box(2, 0, 0, 5, 5), "a class below 2, got 2"),
+        (Box(-1, 0, 0, 5, 5), "a class below 2, got -1"),
+        (Box(40000, 0, 0, 5, 5), "a class below 2, got 40000"),
+        (Box(None, 0, 0, 5, None), "a class below 2, got None"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_box_that_cannot_be_drawn_is_a_reason_that_names_the_sample(box: Box, words: str) -> None:
+    objects = read_objects(Sample("a", "a.png", boxes=(BOX, box)), "index", SIZE, 2)
+    assert (objects.mask, objects.rests_on, objects.transient) == (None, None, False)
+    assert f"Boxes of sample 'a': Expected box 1 to have {words}" in str(objects.reason)
+    with pytest.raises(ManifestError, match="Expected box 1 of 'a' to have "):
+        Manifest.from_samples([Sample("a", "a.png", boxes=(BOX, box))], CLASSES)
+
+
+ANY = st.integers() | st.floats() | st.integers(-9, 80) | st.floats(-9, 80) | st.none()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.builds(Box, ANY, ANY, ANY, ANY, ANY), max_size=3))
+def test_whatever_boxes_hold_they_are_objects_or_a_reason(boxes: list[Box]) -> None:
+    objects = read_objects(Sample("a", "a.png", boxes=tuple(boxes)), "index", SIZE, 2)
+    assert (objects.mask is None) == (objects.reason is not None or not boxes)
+    if objects.mask is not None:
+        assert set(np.unique(objects.mask)) <= {0, 1, 2}
+
+
+def test_a_box_without_an_extent_is_no_fault() -> None:
+    assert not read_objects(Sample("a", "a.png", boxes=(Box(0, 4, 4, 4, 9),)), "index", SIZE, 2).mask.any()
+
+
 def test_without_any_nothing_is_known() -> None:
     assert read_objects(Sample("a", "a.png"), "index", SIZE, 2) == Objects()
 
@@ -87,7 +129,7 @@ def test_boxes_count_only_where_there_is_no_mask(tmp_path: Path) -> None:
     np.testing.assert_array_equal(masked.mask, mask)
     assert (masked.rests_on, masked.reason, masked.transient) == ("mask", None, False)
     alone = read_objects(replace(both, mask=None), "index", SIZE, 2)
-    np.testing.assert_array_equal(alone.mask, draw_boxes((BOX,), SIZE))
+    np.testing.assert_array_equal(alone.mask, draw_boxes((BOX,), SIZE, 2))
     assert alone.rests_on == "boxes"
 
 

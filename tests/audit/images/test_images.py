@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from io import BytesIO
@@ -20,6 +21,8 @@ VOC_IMAGES = Path(__file__).resolve().parents[4] / "shared/voc2012/VOCdevkit/VOC
 # Two rows of three colours: no turn or flip leaves it as it is.
 PICTURE = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [0, 255, 255], [0, 0, 0]]], dtype=np.uint8)
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
+
+SECRET = b"q7Zk0vXw9Jy4Gh2Lm5Tn8Rb3Fd6Wc1Xs"
 
 # How a picture has to be stored so that each EXIF orientation shows it upright (Exif 2.32, tag 0x0112).
 STORED: dict[int, Any] = {
@@ -248,12 +251,64 @@ def test_the_size_limit_is_exact_and_can_be_set() -> None:
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "looks like PostScript"),
         (b"version https://git-lfs.github.com/spec/v1\n", "looks like a Git LFS pointer"),
         (b"\xff\xd8\xff\xe0", "is a damaged JPEG"),
-        (b"\0" * 64, "begins with b'"),
+        (b"\0" * 64, "is none"),
     ],
 )
 def test_data_that_is_no_image_is_named_for_what_it_looks_like(data: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=rf"Expected an image .*: odd.jpg {words}.*; replace it or leave it out"):
         decode_image(data, "odd.jpg")
+
+
+def test_a_side_that_is_too_long_is_refused_before_pixels_are_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    def allocate(*arguments: Any) -> None:
+        raise AssertionError("pixels were allocated")
+
+    monkeypatch.setattr("PIL.Image.core.new", allocate)
+    monkeypatch.setattr("PIL.Image.core.fill", allocate)
+    for width, height in ((1, 100_000_000), (30_001, 3)):
+        words = rf"sides of at most 30000 pixels, got {width} x {height} \(width x height\) in thin.png; cut"
+        with pytest.raises(ImageError, match=words):
+            decode_image(png_header(width, height), "thin.png")
+
+
+def test_the_longest_side_is_exact_and_can_be_set() -> None:
+    data = encode(Image.fromarray(NOISE))
+    assert decode_image(data, "x", max_side=17).shape == (12, 17, 3)
+    with pytest.raises(ImageError, match="sides of at most 16 pixels"):
+        decode_image(data, "x", max_side=16)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        SECRET,
+        b"P3 " + SECRET,
+        b"P2 2 2 255 " + SECRET,
+        b"P1 9 9 " + SECRET,
+        b"P5 2 2 " + SECRET,
+        b"P6 2 2 2" + SECRET,
+        b"BM" + SECRET * 4,
+        b"BM" + SECRET[:12] + b"\x28\0\0\0" + SECRET * 4,
+        b"II*\0" + SECRET,
+        b"MM\0*\0\0\0\x08\0\2" + SECRET * 2,
+        b"GIF89a" + SECRET,
+        b"RIFF    WEBP" + SECRET,
+        b"\x89PNG\r\n\x1a\n\0\0\0\x04" + SECRET,
+        b"\x89PNG\r\n\x1a\n" + SECRET,
+        b"\xff\xd8\xff\xe0\0\x10JFIF" + SECRET,
+        b"\0\0\0\x20ftypavif" + SECRET,
+        b"\0\0\0\x0cjP  \r\n\x87\n" + SECRET,
+    ],
+    ids=lambda data: repr(data[:9]),
+)
+def test_a_refusal_shows_nothing_of_the_data(data: bytes) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode_image(data, "x.jpg")
+    shown = str(caught.value).removesuffix("; replace it or leave it out")
+    assert shown.isprintable()
+    assert not [part for part in (SECRET[i : i + 2].decode() for i in range(len(SECRET) - 1)) if part in shown]
+    # Nor as a number: of the digits in a refusal none is four bytes of the data.
+    assert all(int(number) < 2**16 for number in re.findall(r"\d+", shown))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"])

@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as coco
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from audit.datasets.manifest import Sample
@@ -271,6 +274,77 @@ def test_regions_that_cannot_be_drawn_name_the_sample(bad: Any, words: str) -> N
         read_regions([bad], SIZE)
     assert str(caught.value).startswith("Cannot draw the regions of sample 's1'")
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"class_id":1e400,"segmentation":[],"iscrowd":0,"height":3,"width":4}]',
+        '[{"class_id":0,"segmentation":{"size":[3,4],"counts":[1e400]},"iscrowd":0,"height":3,"width":4}]',
+        '[{"class_id":0,"segmentation":[[0,0,1,1e400,2,2]],"iscrowd":0,"height":3,"width":4}]',
+        f'[{{"class_id":0,"segmentation":[[0,0,1,{10**400},2,2]],"iscrowd":0,"height":3,"width":4}}]',
+        f'[{{"class_id":0,"segmentation":{{"size":[3,4],"counts":[{10**400}]}},"iscrowd":0,"height":3,"width":4}}]',
+        "[" * 200_000,
+        '{"class_id":' * 200_000,
+    ],
+    ids=["class", "runs", "polygon", "huge corner", "huge run", "deep list", "deep object"],
+)
+def test_regions_that_overflow_or_nest_too_deeply_name_the_sample(text: str) -> None:
+    with pytest.raises(MaskError, match="Cannot draw the regions of sample 's1'") as caught:
+        read_mask(Sample("s1", "s1.jpg", regions=text), "index", SIZE, 20)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def test_run_lengths_without_an_end_are_given_up_at_once() -> None:
+    began = time.perf_counter()
+    with pytest.raises(MaskError, match="one without end"):
+        read_regions([region(0, {"size": [3, 4], "counts": "o" * 2_000_000}, SIZE)], SIZE)
+    assert time.perf_counter() - began < 2
+
+
+def test_regions_that_take_more_memory_than_there_is_name_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "repeat", full)
+    with pytest.raises(MaskError, match=r"sample 's1': they take more memory than there is; index it again"):
+        read_regions([region(0, {"size": [3, 4], "counts": [12]}, SIZE)], SIZE)
+
+
+NUMBERS = st.one_of(st.integers(), st.floats(), st.integers(-5, 15), st.none(), st.booleans(), st.just(10**400))
+JSON = st.recursive(
+    NUMBERS | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=20,
+)
+RUNS = st.fixed_dictionaries(
+    {"size": st.just(list(SIZE)) | JSON, "counts": st.lists(NUMBERS, max_size=6) | st.text() | JSON}
+)
+REGIONS = st.lists(
+    st.fixed_dictionaries(
+        {"class_id": st.integers(-1, 21) | NUMBERS, "segmentation": RUNS | st.lists(st.lists(NUMBERS)) | JSON},
+        optional={"iscrowd": NUMBERS, "height": st.just(3) | NUMBERS, "width": st.just(4) | NUMBERS, "more": JSON},
+    )
+    | JSON,
+    max_size=3,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(REGIONS | JSON)
+def test_whatever_regions_hold_they_are_a_mask_or_a_mask_error_of_one_line(regions: Any) -> None:
+    refusal = "of sample 's1'"
+    try:
+        mask = read_regions(regions, SIZE)
+    except MaskError as error:
+        refusal = str(error)
+    else:
+        assert (mask.shape, mask.dtype) == (SIZE, np.int16)
+        assert mask.min() >= VOID
+        assert mask.max() <= 20
+    assert "'s1'" in refusal
+    assert refusal.isprintable()
 
 
 def test_regions_that_are_no_json_name_the_sample() -> None:

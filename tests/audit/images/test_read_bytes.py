@@ -1,17 +1,21 @@
-"""Reading bytes: any path or URL; what may pass is tried again, the rest is refused in one line that names the file."""
+"""Reading bytes: a path or URL; what may pass is tried again, the rest is refused in one line that names the file."""
 
 from __future__ import annotations
 
 import errno
 import os
+import threading
+import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
-from audit.datasets.manifest import storable_path
-from audit.errors import AuditError, ImageError, TransientError
+from audit.datasets.manifest import Manifest, Sample, storable_path
+from audit.errors import ImageError, ManifestError, TransientError
+from audit.images.locations import REMOTE
 from audit.images.reading import read_bytes
 
 
@@ -59,16 +63,77 @@ def test_errors_about_odd_names_stay_one_line_of_valid_utf8(tmp_path: Path) -> N
         assert str(caught.value).encode().decode().isprintable()
 
 
-def test_any_fsspec_url_is_read() -> None:
-    fsspec.filesystem("memory").pipe("/bucket/image.png", b"remote")
-    assert read_bytes("memory://bucket/image.png") == b"remote"
-    with pytest.raises(ImageError, match=r"No such file: memory://bucket/gone.png"):
-        read_bytes("memory://bucket/gone.png")
+class Answers(BaseHTTPRequestHandler):
+    """Bytes for /image.png, and for /503.png and any other name an error."""
+
+    def do_GET(self) -> None:
+        status = {"/image.png": 200, "/503.png": 503}.get(self.path, 404)
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(b"remote")
+
+    def log_message(self, *_arguments: object) -> None:
+        """Nothing."""
 
 
-def test_a_url_scheme_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(ImageError, match=r"Cannot read carrierpigeon://a/b.jpg"):
-        read_bytes("carrierpigeon://a/b.jpg")
+@pytest.fixture
+def site() -> Iterator[str]:
+    """A web server on loopback."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_web_address_is_read_and_its_errors_are_final_or_may_pass(site: str) -> None:
+    pytest.importorskip("aiohttp")
+    assert read_bytes(f"{site}/image.png") == b"remote"
+    with pytest.raises(ImageError, match=r"No such file: http://127.0.0.1:\d+/gone.png"):
+        read_bytes(f"{site}/gone.png", pause_s=0)
+    with pytest.raises(TransientError, match="tried 2 times"):
+        read_bytes(f"{site}/503.png", attempts=2, pause_s=0)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "local:///etc/passwd",
+        "simplecache::https://host/a.jpg",
+        "simplecache::file:///etc/passwd",
+        "file::local:///etc/passwd",
+        "webhdfs://host/a.jpg",
+        "github://owner:repo@main/a.jpg",
+        "ftp://host/a.jpg",
+        "memory://a.jpg",
+        "zip://a.jpg::http://host/a.zip",
+        "s3://bucket/a.jpg::local:///etc/passwd",
+        "reference://::s3://bucket/a.json",
+        "http+unix://socket/a.jpg",
+        "LOCAL:///etc/passwd",
+        "carrierpigeon://a/b.jpg",
+    ],
+)
+def test_other_kinds_of_url_are_refused_before_anything_is_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*arguments: object) -> None:
+        raise AssertionError(f"fsspec was asked for {arguments}")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", asked)
+    with pytest.raises(ImageError, match=r"Expected a path, or one URL of file, http, .* got .*; correct the manifest"):
+        read_bytes(url)
+    with pytest.raises(ManifestError, match="Expected as root a path, or one URL of"):
+        Manifest.from_samples([Sample("a", "a.jpg")], ("cat",), root=url)
+
+
+@pytest.mark.parametrize("name", ["a::b.jpg", "local:a.jpg", "c:d::e.jpg"])
+def test_a_file_may_have_colons_in_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"content")
+    (sample,) = Manifest.from_samples([Sample("a", name)], ("cat",), root=tmp_path)
+    assert read_bytes(sample.image) == b"content"
+
+
+def test_a_relative_path_that_holds_a_scheme_stays_below_the_root(tmp_path: Path) -> None:
+    (sample,) = Manifest.from_samples([Sample("a", "photos/s3://b.jpg")], ("cat",), root=tmp_path)
+    assert sample.image == f"{tmp_path}/photos/s3://b.jpg"
 
 
 def test_a_file_url_of_another_machine_is_refused() -> None:
@@ -76,14 +141,35 @@ def test_a_file_url_of_another_machine_is_refused() -> None:
         read_bytes("file://elsewhere/a.jpg")
 
 
-def test_a_missing_reader_package_is_an_error_of_the_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [
+        ("http://host/a.jpg", "http"),
+        ("https://host/a.jpg", "http"),
+        ("s3://bucket/a.jpg", "s3"),
+        ("gs://bucket/a.jpg", "gcs"),
+        ("az://container/a.jpg", "az"),
+    ],
+)
+def test_a_missing_reader_package_may_pass_once_its_extra_is_installed(
+    url: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
     def without_package(url: str) -> None:
-        raise ImportError("Install s3fs to access S3")
+        calls.append(url)
+        raise ImportError("Install what reads this")
 
     monkeypatch.setattr("fsspec.core.url_to_fs", without_package)
-    with pytest.raises(AuditError, match="Install s3fs") as caught:
-        read_bytes("s3://bucket/a.jpg")
-    assert type(caught.value) is AuditError
+    words = rf"Cannot read {url}: Install what reads this; .*: pip install 'camaudit\[{extra}\]', then resume"
+    with pytest.raises(TransientError, match=words):
+        read_bytes(url)
+    assert len(calls) == 1
+
+
+def test_every_extra_that_is_named_is_one_of_the_package() -> None:
+    known = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    assert set(REMOTE.values()) <= known["project"]["optional-dependencies"].keys()
 
 
 def test_missing_files_folders_and_locked_files_are_refused_at_once(

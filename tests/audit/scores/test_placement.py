@@ -133,7 +133,7 @@ def test_many_channels_are_projected_and_keep_their_angles() -> None:
 
 
 def test_boxes_are_drawn_the_smaller_over_the_larger() -> None:
-    mask = draw_boxes((Box(1, 2, 2, 4, 4), Box(0, 0.4, -3, 6, 5)), (6, 8))
+    mask = draw_boxes((Box(1, 2, 2, 4, 4), Box(0, 0.4, -3, 6, 5)), (6, 8), 2)
     expected = np.zeros((6, 8), int)
     expected[:5, :6] = 1
     expected[2:4, 2:4] = 2

@@ -43,7 +43,7 @@ class Brightness(InputTimesGradient):
 
     name = "brightness"
 
-    def attribute(self, images: Tensor, choose: Choose) -> Attribution:
+    def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         """The same map for every class."""
         outputs = self.outputs(images)
         ids = choose(self.classifier.class_logits(outputs))

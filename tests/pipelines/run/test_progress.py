@@ -24,7 +24,7 @@ class Worker:
 def test_a_worker_tells_how_many_images_went_forward(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = Worker()
     monkeypatch.setattr(shards, "get_worker", lambda: worker)
-    tell = shards._teller()
+    tell = shards._Teller()
     tell(16)
     assert worker.events == []  # not more than once a second
     monkeypatch.setattr(shards, "_TELL_EVERY_S", 0.0)
@@ -34,7 +34,7 @@ def test_a_worker_tells_how_many_images_went_forward(monkeypatch: pytest.MonkeyP
 
 
 def test_without_a_scheduler_nobody_is_told() -> None:
-    shards._teller()(16)
+    shards._Teller()(16)
 
 
 def shown(progress: TerminalProgress, name: str) -> str:

@@ -1,0 +1,110 @@
+"""Whether a manifest's files open: tried on a few, before anybody waits for a run over all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from audit.datasets.manifest import Manifest, Sample
+from audit.datasets.objects import read_objects
+from audit.errors import ImageError, TransientError
+from audit.images import decode_image, read_bytes
+from audit.progress import Progress, silent, tracked
+
+RANDOM = 50
+"""Rows tried beside the first."""
+_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Files of a kind that were tried.
+
+    Attributes:
+        listed: samples that have one.
+        tried: how many of them were tried.
+        opened: how many of these open.
+        reason: why the first that does not open does not.
+    """
+
+    listed: int
+    tried: int
+    opened: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What was seen of a manifest's images, and of its masks and regions."""
+
+    images: Tally
+    masks: Tally
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Why a sample's image, and its mask, cannot be used; None where they can."""
+
+    image: str | None
+    mask: str | None = None
+
+
+def try_opening(manifest: Manifest, seed: int = 0, progress: Progress = silent) -> Opening:
+    """Decode the first and `RANDOM` random images with their masks; where few of them have one, other samples' too.
+
+    A mask is tried where its image opens: it has to have that image's size.
+
+    Args:
+        seed: of the rows.
+        progress: told of every sample.
+    """
+    masked = _masked(manifest)
+    rows, masked_rows = _draw_rows(masked, np.random.default_rng(seed))
+    chosen = replace(manifest, table=manifest.table.take(np.union1d(rows, masked_rows)))
+    trials = dict(zip(np.union1d(rows, masked_rows).tolist(), _try_all(chosen, progress), strict=True))
+    images = [trials[row].image for row in rows.tolist()]
+    masks = [trials[row].mask for row in masked_rows.tolist() if trials[row].image is None]
+    return Opening(_tally(len(manifest), images), _tally(int(masked.sum()), masks))
+
+
+def _masked(manifest: Manifest) -> NDArray[np.bool_]:
+    """[N] samples with a mask file or regions."""
+    table = manifest.table
+    known = pc.or_(pc.is_valid(table["mask"]), pc.is_valid(table["regions"]))
+    return np.asarray(known.to_numpy(), bool)
+
+
+def _draw_rows(masked: NDArray[np.bool_], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ascending rows of images to try, and of masks: of the same samples, as far as these have one."""
+    others = rng.permutation(np.arange(1, len(masked)))
+    rows = np.sort(np.append(0, others[:RANDOM]))
+    order = np.append(rows, others[RANDOM:])
+    return rows, np.sort(order[masked[order]][: RANDOM + 1])
+
+
+def _try_all(chosen: Manifest, progress: Progress) -> Iterator[_Trial]:
+    with ThreadPoolExecutor(_THREADS) as pool:
+        trials = pool.map(lambda sample: _try(sample, chosen), list(chosen))
+        yield from tracked(progress, "opening", trials, len(chosen))
+
+
+def _try(sample: Sample, manifest: Manifest) -> _Trial:
+    try:
+        height, width, _ = decode_image(read_bytes(sample.image), sample.image).shape
+    except (ImageError, TransientError) as error:
+        return _Trial(str(error))
+    # Without classes masks are of no use: that is told as it is of one.
+    objects = read_objects(sample, manifest.mask_kind, (height, width), max(len(manifest.classes), 1))
+    return _Trial(None, objects.reason)
+
+
+def _tally(listed: int, reasons: Iterable[str | None]) -> Tally:
+    """Of files with the reason why they do not open, or None."""
+    tried = list(reasons)
+    refused = [reason for reason in tried if reason is not None]
+    return Tally(listed, len(tried), len(tried) - len(refused), next(iter(refused), None))
