@@ -15,7 +15,8 @@ from pipelines.run.config import ClusterConfig
 
 LOOK_EVERY_S = 1.0
 TELL_AFTER_S = 10.0
-KEPT = "what is finished is kept, run the same command again"LOST = f"Lost the scheduler; {KEPT}"
+KEPT = "what is finished is kept, run the same command again"
+LOST = f"Lost the scheduler; {KEPT}"
 
 _ANSWER_S = 10.0
 _CLOSING = ("closing", "closing_gracefully")
