@@ -16,6 +16,7 @@ from pipelines.run.config import ClusterConfig
 LOOK_EVERY_S = 1.0
 TELL_AFTER_S = 10.0
 KEPT = "what is finished is kept, run the same command again"
+LOST = f"Lost the scheduler; {KEPT}"
 
 _ANSWER_S = 10.0
 _CLOSING = ("closing", "closing_gracefully")
@@ -124,8 +125,8 @@ class Crew:
             return self._client.sync(getattr(self._client.scheduler, question), callback_timeout=_ANSWER_S, **about)
         except TimeoutError:
             raise
-        except OSError as error:
-            raise RunError(f"Lost the scheduler ({error}); {KEPT}") from None
+        except OSError:
+            raise RunError(LOST) from None
 
 
 def loss_from(worker: str, events: Sequence[Mapping[str, Any]]) -> Loss | None:

@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from uuid import uuid4
 
 from distributed import Client, Future, KilledWorker
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoWorkerError
 
 from audit.errors import RunError
@@ -20,7 +21,7 @@ from audit.progress import Advanced, Noted, Passed, Progress, silent, stretch
 from audit.store import Run, Shard
 from pipelines.interrupts import grace
 from pipelines.run.config import ClusterConfig
-from pipelines.run.crew import KEPT, LOOK_EVERY_S, Crew, Loss
+from pipelines.run.crew import KEPT, LOOK_EVERY_S, LOST, Crew, Loss
 from pipelines.run.plan import Plan
 from pipelines.run.quarantine import Quarantine
 from pipelines.run.shard import PASSES, Finished, Stopped, audit_shard, is_pending
@@ -76,6 +77,8 @@ def submit_all(
     except KeyboardInterrupt as interrupt:
         dispatch.drain(grace(interrupt))
         raise
+    except CommClosedError:
+        raise RunError(LOST) from None
 
 
 class Dispatch:
@@ -153,7 +156,7 @@ class Dispatch:
         if shard is None:  # it was taken back meanwhile
             return
         if future.status == "cancelled":
-            raise RunError(f"Lost the scheduler; {KEPT}")
+            raise RunError(LOST)
         if future.status == "error":
             self._take_failed(future, shard)
         else:

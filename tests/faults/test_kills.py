@@ -34,9 +34,8 @@ from faults.collection import (
     write_model,
 )
 from pipelines.run.plan import prepare
-from pipelines.run.quarantine import Quarantine
 from pipelines.run.schedule import pending
-from pipelines.run.shard import Finished, audit_shard, tried_path
+from pipelines.run.shard import Finished, audit_shard
 
 COUNT = 26
 
@@ -169,16 +168,6 @@ def test_a_shard_killed_while_it_is_done_again_is_what_it_was(tmp_path: Path, mo
     assert list(plan.run.damaged()) == []
     audit_here(resumed(plan))
     assert contents(plan.run) == whole
-
-
-def test_the_note_of_a_killed_careful_pass_does_not_blame_its_sample_later(tmp_path: Path) -> None:
-    plan = planned(tmp_path)
-    shard = plan.run.shards[0]
-    tried_path(plan.run, shard).write_text("2")
-    quarantine = Quarantine(plan.run, plan.task)
-    assert quarantine.next_task(shard).quarantined == frozenset()
-    tried_path(plan.run, shard).write_text("3")
-    assert quarantine.next_task(shard).quarantined == {3}
 
 
 def _die(*_arguments: object, **_options: object) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ from faults.collection import (
     draw_collection,
     launch,
     paint,
+    planned,
     slowly,
     statuses,
     wait_until,
@@ -34,48 +37,82 @@ from faults.collection import (
 )
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
-from pipelines.run.shard import _explainer
-
-
-def allow_deaths(client: Client, count: int) -> int:
-    """Set how many worker deaths a task survives; returns what it was."""
-
-    def change(dask_scheduler: object) -> int:
-        before = dask_scheduler.allowed_failures  # type: ignore[attr-defined]
-        dask_scheduler.allowed_failures = count  # type: ignore[attr-defined]
-        return int(before)
-
-    return int(client.run_on_scheduler(change))
+from pipelines.run.shard import _explainer, audit_shard
 
 
 @pytest.fixture
-def impatient(client: Client) -> Iterator[Client]:
-    """A cluster that gives a task up at its worker's first death: each costs seconds."""
-    before = allow_deaths(client, 0)
-    yield client
-    allow_deaths(client, before)
+def hasty(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A cluster whose runs look closer at once: each death costs seconds."""
+    monkeypatch.setattr("pipelines.run.quarantine._TO_LOOK_CLOSER", 1)
+    return client
 
 
-@pytest.mark.parametrize("trap", [KILL, HOARD], ids=["kills its worker", "takes all its memory"])
-def test_an_image_that_ends_its_worker_is_quarantined_and_all_others_complete(
-    trap: str,
-    impatient: Client,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_an_image_that_takes_all_memory_is_quarantined_and_all_others_complete(
+    hasty: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pipelines.run.quarantine._TO_LEAVE_OUT", 1)
+    draw_collection(tmp_path, 8)
+    paint(tmp_path / "005.png", BAD)
+    write_model(tmp_path, HOARD)
+    with connected(hasty, monkeypatch):
+        assert camaudit(command(tmp_path, "--max-failed", "0.2"), monkeypatch) == 0
+    assert statuses(Run.open(tmp_path / "run"))["005"] == "killed the worker that read it"
+    assert account(tmp_path / "run", monkeypatch, capsys)["processed"] == 7
+
+
+def test_an_image_that_kills_alone_twice_is_quarantined_tried_once_more_and_then_when_asked(
+    hasty: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw_collection(tmp_path, 8)
     paint(tmp_path / "005.png", BAD)
-    write_model(tmp_path, trap)
-    with connected(impatient, monkeypatch):
+    write_model(tmp_path, KILL)
+    run, told = tmp_path / "run", "sample 5 keeps killing its worker: quarantined"
+    entry = run / "ledger/00001.json"
+    with connected(hasty, monkeypatch):
+        for again, retried in ((True, False), (True, True), (False, True)):
+            assert camaudit(command(tmp_path, "--max-failed", "0.2"), monkeypatch) == 0
+            assert (told in capsys.readouterr().err) == again
+            counts = json.loads(entry.read_text())
+            assert (counts["quarantined"], counts["retried"], counts["failed"]) == (1, retried, 1)
+        reasons = statuses(Run.open(run))
+        assert reasons.pop("005") == "killed the worker that read it"
+        assert set(reasons.values()) == {None}
+        record = account(run, monkeypatch, capsys)
+        assert (record["processed"], record["failed"], record["quarantined"]) == (7, 1, 1)
+        assert not list((run / "ledger").glob("*.trying"))
+
+        write_model(tmp_path)
+        hasty.run(_explainer.cache_clear)
+        assert camaudit(["repair", str(run), "--quarantined"], monkeypatch) == 0
+        assert "1 samples in quarantine to be tried again" in capsys.readouterr().out
+        assert account(run, monkeypatch, capsys)["pending"] == 4
         assert camaudit(command(tmp_path), monkeypatch) == 0
-    assert "sample 5 keeps killing its worker: quarantined" in capsys.readouterr().err
-    reasons = statuses(Run.open(tmp_path / "run"))
-    assert reasons.pop("005") == "killed the worker that read it"
-    assert set(reasons.values()) == {None}
-    record = account(tmp_path / "run", monkeypatch, capsys)
-    assert (record["processed"], record["failed"], record["transient"]) == (7, 1, 0)
-    assert not list((tmp_path / "run/ledger").glob("*.trying"))
+    assert account(run, monkeypatch, capsys)["processed"] == 8
+
+
+def test_a_sample_that_was_left_out_though_innocent_is_brought_back_by_the_same_command(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = planned(tmp_path, 8)
+    task = replace(plan.task, careful=True, quarantined=frozenset({5}))
+    assert [audit_shard(task, shard) for shard in plan.run.shards][1].failed == 1
+    with connected(client, monkeypatch):
+        assert camaudit(command(tmp_path), monkeypatch) == 0
+    record = account(plan.run.path, monkeypatch, capsys)
+    assert (record["processed"], record["quarantined"]) == (8, 0)
+
+
+def test_a_model_that_ends_every_worker_that_loads_it_ends_the_run_with_one_line(
+    hasty: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_collection(tmp_path, 4)
+    write_model(tmp_path, on_build="if multiprocessing.parent_process(): os.kill(os.getpid(), signal.SIGKILL)")
+    with connected(hasty, monkeypatch):
+        assert camaudit(command(tmp_path), monkeypatch) == 1
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message.startswith("camaudit: Workers die before the first of samples 0 to 3")
+    assert "--memory" in message
+    assert account(tmp_path / "run", monkeypatch, capsys)["pending"] == 4
 
 
 @pytest.mark.parametrize(
