@@ -90,7 +90,7 @@ class _Chain:
         """Start the command, send a signal at a random moment; returns what is wrong about how it ended."""
         with self._cluster() as cluster:
             process = launch(self._arguments(cluster))
-            time.sleep(float(generator.uniform(0.2, 14)))
+            time.sleep(float(generator.uniform(0.2, 11)))
             _send(victim, sent, process, cluster)
             try:
                 _, said = process.communicate(timeout=_LONGEST_S)
