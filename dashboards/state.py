@@ -14,6 +14,7 @@ from audit.drawing.targets import Picture, blank_jpeg, read_picture, thumbnail_j
 from audit.store import Run, layout
 from audit.store.verdicts import Verdict, VerdictLog
 from audit.wording import plain
+from dashboards.condition import conditions
 from dashboards.tables import Filters, RunTables, stamp
 
 DECIDED = {"agree": "red", "disagree": "green", "unsure": "orange"}
@@ -22,6 +23,7 @@ ALL = ""
 """The choice that leaves a filter open."""
 SENTENCE = 600
 """Characters of a sentence that are shown."""
+_LONGEST_LINE = 2000
 _KEPT = "kept "
 _PAGES = "pages"
 
@@ -67,9 +69,11 @@ def why_not(path: Path, error: Exception) -> str:
 
 
 def show_notices(context: Context) -> None:
-    """Say what is missing or damaged."""
+    """Say what state the run is in, and what of it is missing or damaged."""
+    for line in conditions(context.tables):
+        st.info(plain(line, _LONGEST_LINE))
     for line in context.tables.notices:
-        st.warning(plain(line))
+        st.warning(plain(line, _LONGEST_LINE))
 
 
 def set_pages(pages: Mapping[str, Any]) -> None:

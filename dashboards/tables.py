@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,30 @@ class RunTables:
         for name, schema in TABLES.items():
             self._define(name, schema)
 
+    @cached_property
+    def flagged(self) -> bool:
+        """Whether findings were made, though they may be lost."""
+        return self._findings.flagged or bool(self._parts("findings")) or (self.run.path / layout.SUMMARY).exists()
+
+    @cached_property
+    def scored(self) -> bool:
+        """Whether any shard has scores."""
+        return bool(self._parts("scores"))
+
+    @cached_property
+    def outdated(self) -> bool:
+        """Whether the run went on since the findings were made."""
+        account, samples = self.account(), (self.summary() or {}).get("samples")
+        if account is None or not isinstance(samples, dict):
+            return False
+        return any(samples.get(name) != getattr(account, name) for name in ("processed", "failed"))
+
     def account(self) -> Account | None:
         """Where the run stands; None, with a notice, if the ledger is damaged."""
+        return self._account
+
+    @cached_property
+    def _account(self) -> Account | None:
         try:
             return self.run.account()
         except (RunError, KeyError, TypeError) as error:
@@ -112,19 +135,19 @@ class RunTables:
             return None
 
     def summary(self) -> dict[str, Any] | None:
-        """summary.json, or None, with a notice, if there is none to read."""
+        """summary.json; None before the run was flagged, and, with a notice, if there is none to read."""
         try:
             summary = self._findings.summary()
         except RunError:
             summary = None
-        if summary is None:
+        if summary is None and self.flagged:
             self._notice(f"No readable {layout.SUMMARY}, so no threshold and curve; {self._flag_again()}")
         return summary
 
     def classes(self) -> list[ClassFinding]:
-        """Findings about classes, most suspicious first; empty, with a notice, if there are none to read."""
+        """Findings about classes, most suspicious first; empty before the run was flagged, and where none are read."""
         try:
-            return self._findings.classes()
+            return self._findings.classes() if self.flagged else []
         except RunError:
             self._notice(f"No readable findings about classes; {self._flag_again()}")
             return []
@@ -136,6 +159,13 @@ class RunTables:
         except (RunError, ValueError, KeyError, TypeError):
             self._notice(f"No readable claims; {self._flag_again()}")
             return []
+
+    def threshold(self) -> float | None:
+        """The threshold of the run's pseudo-masks; None where none was chosen, as without masks to choose it by."""
+        summary = self.summary() or {}
+        threshold = summary.get("threshold")
+        chosen = isinstance(threshold, float) and (summary.get("mean_iou") is not None or threshold > 0)
+        return threshold if chosen else None
 
     def statuses(self, table: str) -> dict[str, int]:
         """Rows of `samples`, `targets` or `scores` by status, most frequent first."""
@@ -188,10 +218,36 @@ class RunTables:
         rows = self._rows("SELECT sample FROM samples WHERE id = $id LIMIT 1", {"id": sample_id})
         return rows[0]["sample"] if rows else None
 
+    def first_sample(self) -> int | None:
+        """Row of the first sample that was reached."""
+        return self._done[0] * int(self.run.record["shard_size"]) if self._done else None
+
     def sample(self, number: int) -> dict[str, Any] | None:
-        """A sample's row; None while it is pending."""
+        """A sample's row; None while it is pending, and where it cannot be read."""
         rows = self._of_sample("samples", number)
         return rows[0] if rows else None
+
+    def why_unknown(self, number: int | None) -> str:
+        """Why there is no row of a sample."""
+        if number is None or not 0 <= number < self.run.samples:
+            return f"No such sample: the run has {self.run.samples:,}, numbered from 0."
+        if self._shard_of(number) not in self._done:
+            return "This sample is pending: the run has not reached it yet."
+        return f"What the run knows of this sample cannot be read; {self._repair()}"
+
+    def is_lost(self, table: str, number: int) -> bool:
+        """Whether the part of a table that has a sample's rows is there and cannot be read."""
+        path = self.run.part(table, self._shard_of(number))
+        try:
+            if path.exists():
+                read_table(path)
+        except RunError:
+            return True
+        return False
+
+    def is_judged(self, number: int) -> bool:
+        """Whether findings about a sample's targets would be there."""
+        return self.flagged and self.run.part("findings", self._shard_of(number)).exists()
 
     def targets(self, number: int) -> list[dict[str, Any]]:
         """A sample's targets with their scores (`score` is the score's status) and the finding about each, if any."""
@@ -204,7 +260,7 @@ class RunTables:
 
     def _of_sample(self, table: str, number: int) -> list[dict[str, Any]]:
         """A sample's rows, from its shard's part alone; none where the part is missing or damaged."""
-        index = number // int(self.run.record["shard_size"])
+        index = self._shard_of(number)
         if number < 0 or index not in self._done:
             return []
         try:
@@ -214,10 +270,12 @@ class RunTables:
         rows: list[dict[str, Any]] = part.filter(pc.equal(part["sample"], number)).to_pylist()
         return rows
 
+    def _shard_of(self, number: int) -> int:
+        return number // int(self.run.record["shard_size"])
+
     def _define(self, name: str, schema: pa.Schema) -> None:
         """Make a view of a table's readable parts, or an empty table."""
-        present = self._parts(name)
-        files = self._readable(name, present)
+        files = self._readable(name, self._parts(name))
         if files:
             self._parquet(files).create_view(name)
         else:
@@ -245,9 +303,13 @@ class RunTables:
         """Shards that ought to have a part."""
         if name in ("samples", "targets"):
             return self._done
-        if name == "scores" and not self.run.record["config"]["scored"]:
+        if name == "scores" and not self.run.record["config"]["scored"] and not self.scored:
             return []
-        return [index for index in self._done if name == "scores" or self.run.part("scores", index).exists()]
+        if name == "scores":
+            return self._done
+        # Of a run that went on since, shards may be done and not flagged yet.
+        told_by = "findings" if self.outdated else "scores"
+        return [index for index in self._done if self.flagged and self.run.part(told_by, index).exists()]
 
     def _parquet(self, files: list[Path]) -> duckdb.DuckDBPyRelation:
         # Names are patterns to DuckDB.

@@ -24,7 +24,7 @@ class Reach:
     """What may be read of the images and masks that a manifest names.
 
     Attributes:
-        root: folder that the user names; the manifest's root is then taken to have moved there. None for the manifest's.
+        root: folder that the user names, to which the manifest's root has moved; None for the manifest's.
         outside: whether files outside the root may be read.
         remote: whether URLs may be called.
     """
@@ -97,7 +97,7 @@ def is_wide(folder: str) -> bool:
     if not folder:
         return True
     real, home = os.path.realpath(folder), os.path.realpath(os.path.expanduser("~"))
-    return real != home and _holds(real, home) or real == "/" or any(_holds(place, real) for place in _SYSTEM)
+    return (real != home and _holds(real, home)) or real == "/" or any(_holds(place, real) for place in _SYSTEM)
 
 
 def holding_folder(folders: Iterable[str]) -> str | None:

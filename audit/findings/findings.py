@@ -187,7 +187,11 @@ class Findings:
     def _check_flagged(self) -> None:
         if not self.flagged:
             done = self.run.done()
-            verb = "flag" if not done or any(map(self.run.has_scores, done)) else "score"
+            if not done:
+                raise RunError(
+                    f"{self.run.path} has no finished shard yet, so no findings; finish it with `camaudit run`"
+                )
+            verb = "flag" if any(map(self.run.has_scores, done)) else "score"
             raise RunError(f"{self.run.path} has no findings yet; make them with `camaudit {verb} {self.run.path}`")
 
     # Writing

@@ -23,6 +23,7 @@ from audit.findings import Claim, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Evidence
 from audit.findings.findings import ShardEvidence
+from audit.findings.unjudged import why_unjudged
 from audit.progress import Progress, silent, tracked
 from audit.report.examples import Examples
 from audit.report.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
@@ -85,6 +86,7 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
         provenance=[*_provenance(run), ("root of the images", str(manifest.root))],
         findings=summary["findings"],
         scored=summary["scores"].get("scored", 0),
+        unjudged=why_unjudged(summary["scores"]),
         claims=_shown_claims(findings, pictured, survey, read),
         unpictured=unpictured[:_MOST_UNPICTURED],
         targets=_shown_targets(findings, survey.worst(), read),
@@ -160,9 +162,7 @@ class Survey:
         self._worst = rows.groupby("class_id").head(self._most)
 
 
-def _shown_claims(
-    findings: Findings, claims: Sequence[Claim], survey: Survey, read: ReadTarget
-) -> list[ShownClaim]:
+def _shown_claims(findings: Findings, claims: Sequence[Claim], survey: Survey, read: ReadTarget) -> list[ShownClaim]:
     """The claims with their pictures."""
     outcomes, examples = findings.outcomes(), survey.examples()
     return [

@@ -36,9 +36,7 @@ _LOOK_EVERY_S = 0.1
 def dashboard(
     run_path: RunPath,
     images: ReachOptions,
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes one that is free.")
-    ] = 8501,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes one that is free.")] = 8501,
     reviewer: Annotated[
         str | None, typer.Option(help="Name that verdicts are stored under. [default: the user's]")
     ] = None,

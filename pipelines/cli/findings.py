@@ -12,6 +12,7 @@ from pipelines.cli.options import Json, RunPath, Threshold, Wide, names, right_u
 from pipelines.cli.printing import line, print_findings, print_json
 from pipelines.terminal import TerminalProgress
 
+
 def findings(
     run_path: RunPath,
     most: Annotated[int, typer.Option(min=0, help="Claims, and findings about targets, to print.")] = 20,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-import psutil
 import pytest
 from browser.screenshot import dashboard
 from faults.collection import camaudit
@@ -50,7 +50,7 @@ def test_a_port_is_free_again_once_its_server_has_ended() -> None:
 
 def test_a_server_that_ends_before_it_answers_is_told_in_a_line() -> None:
     with (
-        psutil.Popen([sys.executable, "-c", "pass"]) as server,
+        subprocess.Popen([sys.executable, "-c", "pass"]) as server,
         socket.create_server(("127.0.0.1", 0)) as other,
         pytest.raises(AuditError, match="ended before it answered"),
     ):
