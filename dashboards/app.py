@@ -1,7 +1,8 @@
-"""The dashboard's entry: `streamlit run dashboards/app.py -- RUN [REVIEWER]`. A router, no more."""
+"""The dashboard's entry: `streamlit run dashboards/app.py -- RUN [--reviewer NAME] ...`. A router, no more."""
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import sys
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import streamlit as st
 
+from audit.datasets.reach import Reach
 from audit.errors import AuditError
 from audit.wording import plain
-from dashboards.state import keep_choices, open_context, set_pages
+from dashboards.state import keep_choices, open_context, set_pages, why_not
 from dashboards.views import findings, overview, sample
 
 VIEWS = {"overview": overview.show, "findings": findings.show, "sample": sample.show}
@@ -23,18 +25,35 @@ _STYLE = "<style>.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3r
 def main(arguments: Sequence[str]) -> None:
     """Show the run that the arguments name."""
     st.set_page_config(page_title="camaudit", layout="wide")
-    if not arguments:
+    asked = _parser().parse_args(arguments)
+    if asked.run is None:
         st.error(plain("Expected a run: start this with `camaudit dashboard RUN`"))
         return
     st.html(_STYLE)
     keep_choices()
     try:
-        context = open_context(Path(arguments[0]), arguments[1] if len(arguments) > 1 else _user())
-        pages = [st.Page(partial(show, context), title=name.title(), url_path=name) for name, show in VIEWS.items()]
-        set_pages(dict(zip(VIEWS, pages, strict=True)))
-        st.navigation(pages, position="top").run()
-    except AuditError as error:
-        st.error(plain(str(error)))
+        _show(asked)
+    except (AuditError, OSError) as error:
+        st.error(plain(why_not(asked.run, error)))
+
+
+def _show(asked: argparse.Namespace) -> None:
+    """Draw the page that the address asks for."""
+    reach = Reach(asked.root, asked.allow_outside, asked.remote)
+    context = open_context(asked.run, _user() if asked.reviewer is None else asked.reviewer, reach)
+    pages = [st.Page(partial(show, context), title=name.title(), url_path=name) for name, show in VIEWS.items()]
+    set_pages(dict(zip(VIEWS, pages, strict=True)))
+    st.navigation(pages, position="top").run()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("--reviewer")
+    parser.add_argument("--root")
+    parser.add_argument("--allow-outside", action="store_true")
+    parser.add_argument("--remote", action="store_true")
+    return parser
 
 
 def _user() -> str:

@@ -9,10 +9,12 @@ from typing import Any
 
 import streamlit as st
 
+from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.drawing.targets import Picture, blank_jpeg, read_picture, thumbnail_jpeg
 from audit.store import Run, layout
 from audit.store.verdicts import Verdict, VerdictLog
 from audit.wording import plain
+from dashboards.condition import conditions
 from dashboards.tables import Filters, RunTables, stamp
 
 DECIDED = {"agree": "red", "disagree": "green", "unsure": "orange"}
@@ -21,6 +23,7 @@ ALL = ""
 """The choice that leaves a filter open."""
 SENTENCE = 600
 """Characters of a sentence that are shown."""
+_LONGEST_LINE = 2000
 _KEPT = "kept "
 _PAGES = "pages"
 
@@ -32,12 +35,14 @@ class Context:
     Attributes:
         reviewer: name offered for verdicts.
         stamp: changes with the run; what was read before is then read again.
+        reach: which images and masks may be read.
     """
 
     tables: RunTables
     log: VerdictLog
     reviewer: str
     stamp: tuple[int, ...]
+    reach: Reach = BELOW_ROOT
 
     @property
     def run(self) -> Run:
@@ -45,7 +50,7 @@ class Context:
         return self.tables.run
 
 
-def open_context(path: Path, reviewer: str) -> Context:
+def open_context(path: Path, reviewer: str, reach: Reach = BELOW_ROOT) -> Context:
     """Open a run for the pages.
 
     Raises:
@@ -53,13 +58,22 @@ def open_context(path: Path, reviewer: str) -> Context:
     """
     run = Run.open(path)
     now = stamp(run)
-    return Context(_tables(str(path), now), VerdictLog(run.path / layout.VERDICTS), reviewer, now)
+    return Context(_tables(str(path), now), VerdictLog(run.path / layout.VERDICTS), reviewer, now, reach)
+
+
+def why_not(path: Path, error: Exception) -> str:
+    """Why a page cannot be drawn, in a line: a run that is gone explains every other failure."""
+    if (path / layout.RUN_JSON).exists():
+        return str(error)
+    return f"No run at {path} any more: it was moved or deleted; start camaudit dashboard where it is now"
 
 
 def show_notices(context: Context) -> None:
-    """Say what is missing or damaged."""
+    """Say what state the run is in, and what of it is missing or damaged."""
+    for line in conditions(context.tables):
+        st.info(plain(line, _LONGEST_LINE))
     for line in context.tables.notices:
-        st.warning(plain(line))
+        st.warning(plain(line, _LONGEST_LINE))
 
 
 def set_pages(pages: Mapping[str, Any]) -> None:
@@ -123,28 +137,36 @@ def _tables(path: str, stamp: tuple[int, ...]) -> RunTables:
 
 def target_picture(context: Context, sample: Mapping[str, Any], slot: int, class_id: int) -> Picture:
     """A target to look at."""
-    return _picture(str(context.run.path), context.stamp, sample["sample"], slot, class_id, context.run, sample)
+    key = str(context.run.path), context.stamp, sample["sample"], slot, class_id, context.reach
+    return _picture(*key, context.run, sample)
 
 
 def small_picture(context: Context, finding: Mapping[str, Any]) -> tuple[bytes, list[str]]:
     """A finding's thumbnail as JPEG, and what is amiss with it."""
-    key = str(context.run.path), context.stamp, finding["sample"], finding["slot"], finding["class_id"]
+    key = str(context.run.path), context.stamp, finding["sample"], finding["slot"], finding["class_id"], context.reach
     return _small_picture(*key, context.tables)
 
 
 # A file may change under the page, so what was read is not trusted for long.
 @st.cache_resource(max_entries=8, ttl=60, show_spinner=False)
 def _picture(
-    path: str, stamp: tuple[int, ...], sample: int, slot: int, class_id: int, _run: Run, _row: Mapping[str, Any]
+    path: str,
+    stamp: tuple[int, ...],
+    sample: int,
+    slot: int,
+    class_id: int,
+    reach: Reach,
+    _run: Run,
+    _row: Mapping[str, Any],
 ) -> Picture:
-    return read_picture(_run, _row, slot, class_id)
+    return read_picture(_run, _row, slot, class_id, reach=reach)
 
 
 @st.cache_data(max_entries=1000, ttl=600, show_spinner=False)
 def _small_picture(
-    path: str, stamp: tuple[int, ...], sample: int, slot: int, class_id: int, _tables: RunTables
+    path: str, stamp: tuple[int, ...], sample: int, slot: int, class_id: int, reach: Reach, _tables: RunTables
 ) -> tuple[bytes, list[str]]:
     row = _tables.sample(sample)
     if row is None:
         return blank_jpeg(), ["What the run knows of this sample cannot be read."]
-    return thumbnail_jpeg(_tables.run, row, slot, class_id)
+    return thumbnail_jpeg(_tables.run, row, slot, class_id, reach)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from audit.errors import RunError
 from audit.findings import Claim, ClassFinding, Finding, Findings
 from audit.store import Account, Run, Shard, layout
 
+_THREADS = 4
 PAGE = 24
 """Findings on a page."""
 
@@ -111,8 +112,30 @@ class RunTables:
             except RunError as error:
                 self._notice(str(error))
 
+    @cached_property
+    def flagged(self) -> bool:
+        """Whether findings were made, though they may be lost."""
+        return self._findings.flagged or (self.run.path / layout.SUMMARY).exists()
+
+    @cached_property
+    def scored(self) -> bool:
+        """Whether any shard has scores."""
+        return any(map(self.run.has_scores, self._done.values()))
+
+    @cached_property
+    def outdated(self) -> bool:
+        """Whether the run went on, or was scored again, since the findings were made."""
+        try:
+            return self._findings.flagged and not self._findings.current
+        except RunError:
+            return False
+
     def account(self) -> Account | None:
         """Where the run stands; None, with a notice, if the ledger is damaged."""
+        return self._account
+
+    @cached_property
+    def _account(self) -> Account | None:
         try:
             return self.run.account()
         except (RunError, KeyError, TypeError) as error:
@@ -121,19 +144,19 @@ class RunTables:
             return None
 
     def summary(self) -> dict[str, Any] | None:
-        """summary.json, or None, with a notice, if there is none to read."""
+        """summary.json; None before the run was flagged, and, with a notice, if there is none to read."""
         try:
             summary = self._findings.summary()
         except RunError:
             summary = None
-        if summary is None:
+        if summary is None and self.flagged:
             self._notice(f"No readable {layout.SUMMARY}, so no threshold and curve; {self._flag_again()}")
         return summary
 
     def classes(self) -> list[ClassFinding]:
-        """Findings about classes, most suspicious first; empty, with a notice, if there are none to read."""
+        """Findings about classes, most suspicious first; empty before the run was flagged, and where none are read."""
         try:
-            return self._findings.classes()
+            return self._findings.classes() if self.flagged else []
         except RunError:
             self._notice(f"No readable findings about classes; {self._flag_again()}")
             return []
@@ -145,6 +168,13 @@ class RunTables:
         except (RunError, ValueError, KeyError, TypeError):
             self._notice(f"No readable claims; {self._flag_again()}")
             return []
+
+    def threshold(self) -> float | None:
+        """The threshold of the run's pseudo-masks; None where none was chosen, as without masks to choose it by."""
+        summary = self.summary() or {}
+        threshold = summary.get("threshold")
+        chosen = isinstance(threshold, float) and (summary.get("mean_iou") is not None or threshold > 0)
+        return threshold if chosen else None
 
     def statuses(self, table: str) -> dict[str, int]:
         """Rows of `samples`, `targets` or `scores` by status, most frequent first."""
@@ -197,10 +227,32 @@ class RunTables:
         rows = self._rows("SELECT sample FROM samples WHERE id = $id LIMIT 1", {"id": sample_id})
         return rows[0]["sample"] if rows else None
 
+    def first_sample(self) -> int | None:
+        """Row of the first sample that was reached."""
+        return self.next(iter(self._done.values())).start if self._done else None
+
     def sample(self, number: int) -> dict[str, Any] | None:
-        """A sample's row; None while it is pending."""
+        """A sample's row; None while it is pending, and where it cannot be read."""
         rows = self._of_sample("samples", number)
         return rows[0] if rows else None
+
+    def why_unknown(self, number: int | None) -> str:
+        """Why there is no row of a sample."""
+        if number is None or not 0 <= number < self.run.samples:
+            return f"No such sample: the run has {self.run.samples:,}, numbered from 0."
+        if self._shard_of(number) not in self._done:
+            return "This sample is pending: the run has not reached it yet."
+        return f"What the run knows of this sample cannot be read; {self._repair()}"
+
+    def is_lost(self, table: str, number: int) -> bool:
+        """Whether the part of a table that has a sample's rows is there and cannot be read."""
+        shard = self._done.get(self._shard_of(number))
+        return shard is not None and self._part(table, shard) is not None and not self._is_intact(table, shard)
+
+    def is_judged(self, number: int) -> bool:
+        """Whether findings about a sample's targets would be there."""
+        shard = self._done.get(self._shard_of(number))
+        return self.flagged and shard is not None and self._findings.part(shard) is not None
 
     def targets(self, number: int) -> list[dict[str, Any]]:
         """A sample's targets with their scores (`score` is the score's status) and the finding about each, if any."""
@@ -213,7 +265,7 @@ class RunTables:
 
     def _of_sample(self, table: str, number: int) -> list[dict[str, Any]]:
         """A sample's rows, from its shard's part alone; none where the part is missing or damaged."""
-        index = number // int(self.run.record["shard_size"])
+        index = self._shard_of(number)
         if number < 0 or index not in self._done:
             return []
         try:
@@ -224,41 +276,53 @@ class RunTables:
         rows: list[dict[str, Any]] = part.filter(pc.equal(part["sample"], number)).to_pylist()
         return rows
 
+    def _shard_of(self, number: int) -> int:
+        return number // int(self.run.record["shard_size"])
+
     def _define(self, name: str, schema: pa.Schema) -> None:
         """Make a view of a table's readable parts, or an empty table."""
-        present = self._parts(name)
-        files = self._readable(name, present)
+        files = self._intact(name)
+        if len(files) < (expected := len(self._expected(name))):
+            lost = f"{expected - len(files)} of {expected} parts of the table {name} are missing or damaged"
+            self._notice(f"{lost}; {self._flag_again() if name == layout.FINDINGS else self._repair()}")
         if files:
             self._parquet(files).create_view(name)
         else:
             empty = pa.schema([field.with_type(_single(field.type)) for field in schema]).empty_table()  # noqa: F841 (DuckDB finds it by its name)
             self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM empty")
 
-    def _parts(self, name: str) -> list[Path]:
-        """Files of a table that are there."""
-        part = self._findings.part if name == layout.FINDINGS else partial(self.run.part, name)
-        return [path for shard in self._done.values() if (path := part(shard)) and path.exists()]
+    def _intact(self, name: str) -> list[Path]:
+        """Files of a table that are what was written: DuckDB checks no digest."""
+        shards = list(self._done.values())
+        with ThreadPoolExecutor(_THREADS) as pool:
+            intact = list(pool.map(partial(self._is_intact, name), shards))
+        parts = (self._part(name, shard) for shard, kept in zip(shards, intact, strict=True) if kept)
+        return [part for part in parts if part is not None]
 
-    def _readable(self, name: str, present: list[Path]) -> list[Path]:
-        expected = len(self._expected(name))
-        files = present
+    def _part(self, name: str, shard: Shard) -> Path | None:
+        return self._findings.part(shard) if name == layout.FINDINGS else self.run.part(name, shard)
+
+    def _is_intact(self, name: str, shard: Shard) -> bool:
         try:
-            if present:
-                self._parquet(present).count("*").fetchall()
-        except duckdb.Error:
-            files = [path for path in present if _has_footer(path)]
-        if len(files) < expected:
-            lost = f"{expected - len(files)} of {expected} parts of the table {name} are missing or damaged"
-            self._notice(f"{lost}; {self._flag_again() if name == layout.FINDINGS else self._repair()}")
-        return files
+            if name == layout.FINDINGS:
+                self._findings.check_part(shard)
+            else:
+                self.run.check_part(name, shard)
+        except RunError:
+            return False
+        return True
 
     def _expected(self, name: str) -> list[int]:
         """Shards that ought to have a part."""
         if name in ("samples", "targets"):
             return list(self._done)
-        if name == "scores" and not self.run.record["config"]["scored"]:
+        if name == "scores" and not self.run.record["config"]["scored"] and not self.scored:
             return []
-        return [index for index in self._done if name == "scores" or self.run.has_scores(self._done[index])]
+        if name == "scores":
+            return list(self._done)
+        # Of a run that went on since, shards may be done and not flagged yet.
+        told_by = self._findings.part if self.outdated else self.run.has_scores
+        return [index for index, shard in self._done.items() if self.flagged and told_by(shard)]
 
     def _parquet(self, files: list[Path]) -> duckdb.DuckDBPyRelation:
         # Names are patterns to DuckDB.
@@ -280,7 +344,7 @@ class RunTables:
             self.notices.append(line)
 
     def _flag_again(self) -> str:
-        verb = "score" if self._done and not self._parts("scores") else "flag"
+        verb = "score" if self._done and not self.scored else "flag"
         return f"make them again with: camaudit {verb} {self.run.path}"
 
     def _repair(self) -> str:
@@ -303,11 +367,3 @@ def _single(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_fixed_size_list(kind):
         return pa.list_(_single(kind.value_type), kind.list_size)
     return pa.float32() if pa.types.is_float16(kind) else kind
-
-
-def _has_footer(path: Path) -> bool:
-    try:
-        pq.read_metadata(path)
-    except (OSError, pa.ArrowException):
-        return False
-    return True

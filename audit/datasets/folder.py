@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
 
 from audit.datasets.classes import preview
 from audit.datasets.manifest import Manifest, Sample, storable_path
+from audit.datasets.reach import holding_folder
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
 
@@ -33,7 +33,8 @@ def read_folder(
 
     Args:
         root: the folder of images.
-        masks: a folder with the same tree, masks named as their images but `.png`; an image may have none.
+        masks: a folder with the same tree, masks named as their images but `.png`; an image may have none. Where it
+            lies beside `root`, the manifest's root is the folder that holds both.
         classes: the class names, when a flat folder has them elsewhere or their order matters.
         mask_kind: one of `MASK_KINDS`.
         progress: told of every image.
@@ -46,17 +47,18 @@ def read_folder(
     names = tuple(classes) if classes is not None else _class_folders(base, images, drawn)
     ids = unique_ids([os.path.splitext(path)[0] for path in images], images)
     class_ids = {name: (place,) for place, name in enumerate(names)}
-    pngs = _mask_paths(base, drawn) if drawn is not None else {}
+    top = base if drawn is None else holding_folder([base, drawn]) or base
+    pngs = _mask_paths(top, drawn) if drawn is not None else {}
     samples = (
         Sample(
             id=name,
-            image=stored_path(base, path),
+            image=stored_path(top, _below(top, base, path)),
             labels=_labels(path, class_ids),
             mask=pngs.get(os.path.splitext(path)[0]),
         )
         for name, path in zip(ids, tracked(progress, "indexing", images), strict=True)
     )
-    return Manifest.from_samples(samples, names, root=base, mask_kind=mask_kind)
+    return Manifest.from_samples(samples, names, root=top, mask_kind=mask_kind)
 
 
 def list_files(root: str, skip: str | None = None) -> list[str]:
@@ -152,7 +154,12 @@ def _labels(path: str, class_ids: Mapping[str, tuple[int, ...]]) -> tuple[int, .
 
 def _mask_paths(root: str, masks: str) -> dict[str, str]:
     """Stored path of each mask, below `root` where it lies there, by its path below `masks` without suffix."""
-    inside = PurePosixPath(masks).is_relative_to(root)
-    prefix = os.path.relpath(masks, root) if inside else masks
     pngs = (path for path in list_files(masks) if path.lower().endswith(".png"))
-    return {path[: -len(".png")]: stored_path(root, os.path.join(prefix, path)) for path in pngs}
+    return {path[: -len(".png")]: stored_path(root, _below(root, masks, path)) for path in pngs}
+
+
+def _below(root: str, folder: str, path: str) -> str:
+    """A path of `folder` as one of `root`, absolute where the folder does not lie in it."""
+    if folder == root:
+        return path
+    return os.path.join(folder, path).removeprefix(f"{root.rstrip('/')}/")

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from audit.datasets.classes import preview
 from audit.datasets.folder import unique_ids
 from audit.datasets.manifest import Manifest, Sample
+from audit.datasets.reach import holding_folder
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
 
@@ -42,7 +43,8 @@ def read_table(
 
     Args:
         path: the table.
-        root: folder or URL prefix that the paths are relative to; default: the table's folder.
+        root: folder or URL prefix that the paths are relative to; default: the table's folder, or the one that holds
+            all files where every path is absolute.
         classes: the class names; default: the distinct labels, sorted.
         mask_kind: one of `MASK_KINDS`.
         progress: told of every row.
@@ -71,7 +73,15 @@ def read_table(
         )
         for row in tracked(progress, "indexing", range(count))
     )
-    return Manifest.from_samples(samples, names, root=Path(path).parent if root is None else root, mask_kind=mask_kind)
+    base = root if root is not None else _common_root([*images, *filter(None, masks)]) or Path(path).parent
+    return Manifest.from_samples(samples, names, root=base, mask_kind=mask_kind)
+
+
+def _common_root(paths: Sequence[str]) -> str | None:
+    """The folder that holds all files; None where a path is relative, or the folder would be too wide."""
+    if not paths or not all(map(os.path.isabs, paths)):
+        return None
+    return holding_folder({os.path.dirname(os.path.normpath(path)) for path in paths})
 
 
 def _read_columns(path: str | os.PathLike[str]) -> Columns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any, TypeVar
 
@@ -15,9 +15,10 @@ from PIL import Image
 
 from audit.datasets.manifest import Manifest, Sample
 from audit.datasets.objects import read_objects
+from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.drawing.pixels import draw_contour, enlarge, overlay, resize_mask, scale_view, shrink, thumbnail, tint
 from audit.errors import AuditError
-from audit.images import View, decode_image, object_mask, read_bytes
+from audit.images import MAX_PIXELS, View, decode_image, object_mask, read_bytes
 from audit.segmentation import pseudo_mask
 from audit.store import Run
 
@@ -28,6 +29,9 @@ SHORTEST = 480
 THUMBNAIL = (240, 320)
 """Height and width, pixels."""
 CHANGED = "The image file is not the one that the run read: it has changed since. Its map is not shown."
+ON_GREY = "The map is drawn on grey. If the images have moved, name their folder with --root."
+GREY = 128
+"""Brightness of what stands for an image that cannot be read."""
 
 _Read = TypeVar("_Read")
 
@@ -42,6 +46,7 @@ class Picture:
         target: [H, W] pixels of the object.
         view: where the map lies, in pixels of `image`.
         notices: what is missing and why, a line each.
+        on_grey: whether `image` is but a grey ground of its shape, since the file cannot be read.
     """
 
     image: NDArray[np.uint8] | None
@@ -49,6 +54,7 @@ class Picture:
     target: NDArray[np.bool_] | None
     view: View
     notices: list[str] = field(default_factory=list)
+    on_grey: bool = False
 
     def with_contour(self, picture: NDArray[np.uint8], wanted: bool = True) -> NDArray[np.uint8]:
         """A picture of this size with the object's contour, if it is wanted and known; small ones are enlarged."""
@@ -79,7 +85,9 @@ class Picture:
         return None if mask is None or self.image is None else tint(self.image, mask)
 
 
-def read_target(run: Run, sample: int, slot: int, longest: int = LONGEST) -> tuple[Picture, str]:
+def read_target(
+    run: Run, sample: int, slot: int, longest: int = LONGEST, reach: Reach = BELOW_ROOT
+) -> tuple[Picture, str]:
     """What there is to see of a target, and its name: its class in its sample.
 
     Raises:
@@ -90,15 +98,19 @@ def read_target(run: Run, sample: int, slot: int, longest: int = LONGEST) -> tup
     row = run.read("samples", shard).filter(of_sample).to_pylist()[0]
     columns = ["sample", "slot", "class_id", "class"]
     target = run.read("targets", shard, columns).filter(of_sample & (pc.field("slot") == slot)).to_pylist()[0]
-    return read_picture(run, row, slot, target["class_id"], longest), f"{target['class']} in {row['id']}"
+    return read_picture(run, row, slot, target["class_id"], longest, reach), f"{target['class']} in {row['id']}"
 
 
-def read_picture(run: Run, sample: Mapping[str, Any], slot: int, class_id: int, longest: int = LONGEST) -> Picture:
+def read_picture(
+    run: Run, sample: Mapping[str, Any], slot: int, class_id: int, longest: int = LONGEST, reach: Reach = BELOW_ROOT
+) -> Picture:
     """Read what there is to see of a target; nothing raises.
 
     Args:
         sample: a row of the table `samples`, processed.
         slot, class_id: of the target.
+        longest: longer side of the picture, pixels.
+        reach: which files may be read.
     """
     notices: list[str] = []
     row, size = int(sample["sample"]), (int(sample["height"]), int(sample["width"]))
@@ -106,17 +118,20 @@ def read_picture(run: Run, sample: Mapping[str, Any], slot: int, class_id: int, 
     if entry is None:
         return Picture(None, None, None, _view(sample), notices)
     manifest, listed = entry
-    image = _attempt(notices, lambda: _read_image(listed, sample["digest"], notices))
-    if image is None or notices:
-        return Picture(None if image is None else shrink(image, longest), None, None, _view(sample), notices)
+    image = _read_image(manifest, listed, sample["digest"], reach, notices)
+    ground = _grey(size) if image is None else image
+    if ground is None or CHANGED in notices:
+        return Picture(None if ground is None else shrink(ground, longest), None, None, _view(sample), notices)
     heat = _attempt(notices, lambda: _read_map(run, row, slot))
-    target = _attempt(notices, lambda: _read_object(listed, manifest, size, class_id, notices))
-    return _shrunk(image, heat, target, _view(sample), notices, longest)
+    target = _attempt(notices, lambda: _read_object(manifest, listed, size, class_id, reach, notices))
+    return replace(_shrunk(ground, heat, target, _view(sample), notices, longest), on_grey=image is None)
 
 
-def thumbnail_jpeg(run: Run, sample: Mapping[str, Any], slot: int, class_id: int) -> tuple[bytes, list[str]]:
+def thumbnail_jpeg(
+    run: Run, sample: Mapping[str, Any], slot: int, class_id: int, reach: Reach = BELOW_ROOT
+) -> tuple[bytes, list[str]]:
     """A target's overlay with the object's contour, as JPEG, and what is amiss with it."""
-    picture = read_picture(run, sample, slot, class_id, longest=2 * max(THUMBNAIL))
+    picture = read_picture(run, sample, slot, class_id, 2 * max(THUMBNAIL), reach)
     if picture.image is None:
         return blank_jpeg(), picture.notices
     small = thumbnail(picture.image, picture.heat, picture.view, picture.target, THUMBNAIL)
@@ -148,18 +163,35 @@ def _entry(run: Run, row: int) -> tuple[Manifest, Sample]:
     return manifest, next(iter(manifest))
 
 
-def _read_image(sample: Sample, digest: str | None, notices: list[str]) -> NDArray[np.uint8]:
-    data = read_bytes(sample.image, attempts=1)
+def _read_image(
+    manifest: Manifest, sample: Sample, digest: str | None, reach: Reach, notices: list[str]
+) -> NDArray[np.uint8] | None:
+    """The image; None, with a notice, where it cannot be read."""
+    try:
+        data = read_bytes(reach.locate(sample.image, manifest.root), attempts=1)
+        image = decode_image(data, sample.image)
+    except AuditError as error:
+        notices.append(f"{error}. {ON_GREY}")
+        return None
     if hashlib.blake2b(data, digest_size=8).hexdigest() != digest:
         notices.append(CHANGED)
-    return decode_image(data, sample.image)
+    return image
+
+
+def _grey(size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """What stands for an image of this size; None for a size that no image has, as a damaged table may say."""
+    height, width = size
+    if min(size) < 1 or height * width > MAX_PIXELS:
+        return None
+    return np.full((height, width, 3), GREY, np.uint8)
 
 
 def _read_object(
-    sample: Sample, manifest: Manifest, size: tuple[int, int], class_id: int, notices: list[str]
+    manifest: Manifest, sample: Sample, size: tuple[int, int], class_id: int, reach: Reach, notices: list[str]
 ) -> NDArray[np.bool_] | None:
     """Pixels [H, W] of the class, as they were scored; None where no object is known."""
-    objects = read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
+    mask = None if sample.mask is None else reach.locate(sample.mask, manifest.root)
+    objects = read_objects(replace(sample, mask=mask), manifest.mask_kind, size, len(manifest.classes))
     if objects.reason is not None:
         notices.append(objects.reason)
     return None if objects.mask is None else object_mask(objects.mask, class_id)

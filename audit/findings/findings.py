@@ -22,7 +22,7 @@ from audit.findings.gather import gather
 from audit.findings.records import UNTESTED, Claim, ClassFinding, Effect, Finding, Member, Outcome
 from audit.findings.rules import Rules
 from audit.store import Damage, Run, Shard, layout
-from audit.store.files import read_json, sha256, write_json
+from audit.store.files import check_digest, read_json, sha256, write_json
 from audit.store.records import Record, columns_of
 from audit.store.tables import made_by, read_table, write_table
 
@@ -170,6 +170,16 @@ class Findings:
             evidence = gathered.evidence(self.run, judged, confident, cluster)
             yield ShardEvidence(shard, gathered.targets, evidence)
 
+    def check_part(self, shard: Shard) -> None:
+        """See that a shard's findings about targets, if it has any, are what was written.
+
+        Raises:
+            RunError: they are not.
+        """
+        path = self.part(shard)
+        if path is not None:
+            check_digest(path, self._record.artefacts[path.name], made_by(path))
+
     def members(self) -> pa.Table:
         """Which target is in which cluster, columns of `Member`; empty where there are no clusters."""
         named = layout.CLUSTERS in self._record.artefacts
@@ -237,7 +247,9 @@ class Findings:
         path = self.run.path
         if not self.flagged:
             done = self.run.done()
-            verb = "flag" if not done or any(map(self.run.has_scores, done)) else "score"
+            if not done:
+                raise RunError(f"{path} has no finished shard yet, so no findings; finish it with `camaudit run`")
+            verb = "flag" if any(map(self.run.has_scores, done)) else "score"
             raise RunError(f"{path} has no findings yet; make them with `camaudit {verb} {path}`")
         if not self._stale and not self.current:
             again = f"make them again with `camaudit {'score' if self.run.outdated() else 'flag'} {path}`"

@@ -141,6 +141,7 @@ class Report:
         sizes: how often targets look off the object, by its size.
         checks: of the method.
         limits: what was not tested, and what cannot be said.
+        unjudged: why nothing was judged; empty where something was.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Report:
     sizes: Sequence[SizeBin]
     checks: Sequence[Note]
     limits: Sequence[Note]
+    unjudged: str = ""
 
     @property
     def claim_count(self) -> int:

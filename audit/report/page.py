@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.drawing.pixels import shrink
 from audit.drawing.targets import Picture as TargetPicture
 from audit.drawing.targets import jpeg_bytes, read_target
@@ -20,6 +22,7 @@ from audit.findings import Claim, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Evidence
 from audit.findings.findings import ShardEvidence
+from audit.findings.unjudged import why_unjudged
 from audit.progress import Progress, silent, tracked
 from audit.report.examples import Examples
 from audit.report.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
@@ -35,23 +38,29 @@ _MOST_UNPICTURED = 200
 _MOST_FAILURES = 10
 _FRAME = layout.CELLS * layout.CELLS
 
+ReadTarget = Callable[[int, int], tuple[TargetPicture, str]]
+"""From a sample and a slot to what there is to see of the target, and its name."""
 
-def write_report(run: Run, out: Path | None = None, most: int = 12, progress: Progress = silent) -> Path:
+
+def write_report(
+    run: Run, out: Path | None = None, most: int = 12, progress: Progress = silent, reach: Reach = BELOW_ROOT
+) -> Path:
     """Write a run's report, by default RUN/report/index.html, and return its path.
 
     Args:
         most: claims with pictures, and findings about targets, at most.
+        reach: which images and masks may be read.
 
     Raises:
         RunError: the run, or a shard of it, was not flagged yet, or its tables are damaged.
     """
     path = run.path / layout.REPORT / layout.PAGE if out is None else out
-    page = render_report(gather_report(run, most, progress))
+    page = render_report(gather_report(run, most, progress, reach))
     write_atomically(path, lambda partial: partial.write_text(page, encoding="utf-8"))
     return path
 
 
-def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
+def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach = BELOW_ROOT) -> Report:
     """All that the page says, read from the run.
 
     Raises:
@@ -67,6 +76,7 @@ def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
     for part in tracked(progress, "reading", findings.evidence(shards), len(shards)):
         survey.add(part)
     manifest = run.manifest(0, 0)
+    read = partial(read_target, run, longest=_SIDE, reach=reach)
     return Report(
         name=Path(manifest.root).name or "a collection",
         samples=summary["samples"],
@@ -75,9 +85,10 @@ def gather_report(run: Run, most: int, progress: Progress = silent) -> Report:
         provenance=[*_provenance(run), ("root of the images", str(manifest.root))],
         findings=summary["findings"],
         scored=summary["scores"].get("scored", 0),
-        claims=_shown_claims(findings, pictured, survey),
+        unjudged=why_unjudged(summary["scores"]),
+        claims=_shown_claims(findings, pictured, survey, read),
         unpictured=unpictured[:_MOST_UNPICTURED],
-        targets=_shown_targets(findings, survey.worst()),
+        targets=_shown_targets(findings, survey.worst(), read),
         sizes=survey.sizes(),
         checks=checks_of(run),
         limits=limits_of(run, summary, classes, len(unpictured) - _MOST_UNPICTURED),
@@ -150,39 +161,37 @@ class Survey:
         self._worst = rows.groupby("class_id").head(self._most)
 
 
-def _shown_claims(findings: Findings, claims: Sequence[Claim], survey: Survey) -> list[ShownClaim]:
+def _shown_claims(findings: Findings, claims: Sequence[Claim], survey: Survey, read: ReadTarget) -> list[ShownClaim]:
     """The claims with their pictures."""
     outcomes, examples = findings.outcomes(), survey.examples()
     return [
-        _shown_claim(findings.run, claim, outcomes.get(claim.claim_id), examples[claim.claim_id], survey)
-        for claim in claims
+        _shown_claim(claim, outcomes.get(claim.claim_id), examples[claim.claim_id], survey, read) for claim in claims
     ]
 
 
 def _shown_claim(
-    run: Run, claim: Claim, outcome: Outcome | None, examples: Sequence[tuple[int, int]], survey: Survey
+    claim: Claim, outcome: Outcome | None, examples: Sequence[tuple[int, int]], survey: Survey, read: ReadTarget
 ) -> ShownClaim:
     pictures, notices = [], []
     for sample, slot in examples:
-        picture, about = read_target(run, sample, slot, _SIDE)
+        picture, about = read(sample, slot)
         notices += picture.notices
-        pictures += _overlays(picture, about)[1:2]
+        pictures += _heat_over(picture, about)
     kind, mean = kind_of(claim), survey.mean_heat(claim)
     heat = kind.frame_heat(claim, mean or ())
     return ShownClaim(claim, outcome, pictures, kind.chosen if pictures else "", heat or None, sorted(set(notices)))
 
 
-def _shown_targets(findings: Findings, worst: Sequence[tuple[int, int]]) -> list[ShownTarget]:
+def _shown_targets(findings: Findings, worst: Sequence[tuple[int, int]], read: ReadTarget) -> list[ShownTarget]:
     """The most severe findings about targets with their pictures."""
     effects = findings.effects()
     return [
-        _shown_target(findings.run, finding, effects.get((finding.sample, finding.slot)))
-        for finding in findings.about(worst)
+        _shown_target(finding, effects.get((finding.sample, finding.slot)), read) for finding in findings.about(worst)
     ]
 
 
-def _shown_target(run: Run, finding: Finding, effect: Effect | None) -> ShownTarget:
-    picture, about = read_target(run, finding.sample, finding.slot, _SIDE)
+def _shown_target(finding: Finding, effect: Effect | None, read: ReadTarget) -> ShownTarget:
+    picture, about = read(finding.sample, finding.slot)
     return ShownTarget(finding, effect, _overlays(picture, about), picture.notices)
 
 
@@ -190,13 +199,22 @@ def _overlays(picture: TargetPicture, about: str) -> list[Picture]:
     """The image, the heat over it with the object outlined, the object outlined; what there is of them."""
     if picture.image is None:
         return []
-    heat = picture.overlay(0.55)
-    shown = {f"{about}: the image": picture.with_contour(picture.image, wanted=False)}
-    if heat is not None:
-        shown[f"{about}: the heat over it"] = picture.with_contour(heat)
+    shown = [] if picture.on_grey else [_encoded(picture.with_contour(picture.image, wanted=False), about, "the image")]
+    shown += _heat_over(picture, about)
     if picture.target is not None:
-        shown[f"{about}: the object outlined"] = picture.with_contour(picture.image)
-    return [Picture(jpeg_bytes(shrink(pixels, _SIDE)), alt) for alt, pixels in shown.items()]
+        shown.append(_encoded(picture.with_contour(picture.image), about, "the object outlined"))
+    return shown
+
+
+def _heat_over(picture: TargetPicture, about: str) -> list[Picture]:
+    """The heat over the image, or over grey where that cannot be read; nothing without heat."""
+    heat = picture.overlay(0.55)
+    what = "the heat over grey, for the image cannot be read" if picture.on_grey else "the heat over it"
+    return [] if heat is None else [_encoded(picture.with_contour(heat), about, what)]
+
+
+def _encoded(pixels: NDArray[np.uint8], about: str, what: str) -> Picture:
+    return Picture(jpeg_bytes(shrink(pixels, _SIDE)), f"{about}: {what}")
 
 
 def _summary(findings: Findings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.drawing.pixels import contact_sheet, thumbnail
 from audit.drawing.targets import CHANGED, read_target
 from audit.findings import Claim, Findings
@@ -22,11 +23,14 @@ THUMBNAIL = (120, 160)
 """Height and width, pixels."""
 
 
-def draw_sheets(run: Run, progress: Progress = silent) -> list[Path]:
+def draw_sheets(run: Run, progress: Progress = silent, reach: Reach = BELOW_ROOT) -> list[Path]:
     """Draw a contact sheet for each claim that stands and names its targets, as clusters do; earlier ones are deleted.
 
-    They lie under RUN/report/sheets. Images that cannot be read, or are not what the run read, are left out; claims of
-    which nothing can be shown have no sheet.
+    They lie under RUN/report/sheets. Of images that cannot be read the map is drawn on grey. Images that have changed
+    since the run are left out; claims of which nothing can be shown have no sheet.
+
+    Args:
+        reach: which images and masks may be read.
 
     Returns:
         The pictures (JPEG), by the claims' q.
@@ -38,13 +42,13 @@ def draw_sheets(run: Run, progress: Progress = silent) -> list[Path]:
     for old in folder.glob("*.jpg"):
         old.unlink()
     claims = [claim for claim in Findings(run).standing_claims() if kind_of(claim).examples(claim)]
-    sheets = (_draw(run, claim, folder) for claim in tracked(progress, "drawing", claims))
+    sheets = (_draw(run, claim, folder, reach) for claim in tracked(progress, "drawing", claims))
     return [sheet for sheet in sheets if sheet is not None]
 
 
-def _draw(run: Run, claim: Claim, folder: Path) -> Path | None:
+def _draw(run: Run, claim: Claim, folder: Path, reach: Reach) -> Path | None:
     targets = (kind_of(claim).examples(claim) or [])[:SHEET]
-    pictures = [picture for target in targets if (picture := _picture(run, *target)) is not None]
+    pictures = [picture for target in targets if (picture := _picture(run, *target, reach)) is not None]
     if not pictures:
         return None
     path = folder / f"{file_stem(claim.claim_id)}.jpg"
@@ -56,9 +60,9 @@ def _save(sheet: NDArray[np.uint8], path: Path) -> None:
     Image.fromarray(sheet).save(path, "JPEG", quality=88)
 
 
-def _picture(run: Run, sample: int, slot: int) -> NDArray[np.uint8] | None:
-    """A target's thumbnail, or None where its image cannot be read or has changed since the run."""
-    picture, _ = read_target(run, sample, slot, 2 * max(THUMBNAIL))
+def _picture(run: Run, sample: int, slot: int, reach: Reach) -> NDArray[np.uint8] | None:
+    """A target's thumbnail, or None where its image has changed since the run."""
+    picture, _ = read_target(run, sample, slot, 2 * max(THUMBNAIL), reach)
     if picture.image is None or CHANGED in picture.notices:
         return None
     return thumbnail(picture.image, picture.heat, picture.view, picture.target, THUMBNAIL)

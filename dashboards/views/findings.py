@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from audit.store.verdicts import DECISIONS, Verdict
-from audit.wording import shorten
+from audit.wording import plain, shorten
 from dashboards.state import ALL, Context, chosen_filters, decision_badge, go, kept, show_notices, small_picture
 from dashboards.tables import PAGE, SORTS, Filters
 
@@ -21,6 +21,9 @@ _Q_LOW = "Small when the heat lies on the object less than at random places: wha
 def show(context: Context) -> None:
     """Draw the page."""
     show_notices(context)
+    if not context.tables.count(Filters()):
+        _show_none(context)
+        return
     verdicts = context.log.latest()
     sort = _choose(context)
     filters = chosen_filters(verdicts)
@@ -28,10 +31,21 @@ def show(context: Context) -> None:
     page = _page(filters, sort, total)
     rows = context.tables.findings(filters, sort, page)
     _show_heading(page, len(rows), total)
+    above, amiss = st.container(), []
     for begin in range(0, len(rows), COLUMNS):
         for column, row in zip(st.columns(COLUMNS), rows[begin : begin + COLUMNS], strict=False):
             with column.container(border=True, height="stretch"):
-                _show_card(context, row, verdicts.get(row["finding_id"]))
+                amiss += _show_card(context, row, verdicts.get(row["finding_id"]))[:1]
+    if amiss:
+        count = f"{len(amiss)} of the {len(rows)} images on this page cannot be shown in full."
+        above.warning(plain(f"{count} The first: {amiss[0]}", 2000))
+
+
+def _show_none(context: Context) -> None:
+    """No cards; the lines above say why, where the run is not finished and judged."""
+    st.subheader("Findings")
+    whole = context.tables.flagged and context.tables.means()["energy"] is not None
+    st.text("There are none: no target was flagged." if whole else "There are none to show.")
 
 
 def _choose(context: Context) -> str:
@@ -82,7 +96,8 @@ def _show_heading(page: int, shown: int, total: int) -> None:
         st.button("Next page", disabled=last >= total, on_click=_turn, args=(page + 1,))
 
 
-def _show_card(context: Context, row: Mapping[str, Any], verdict: Verdict | None) -> None:
+def _show_card(context: Context, row: Mapping[str, Any], verdict: Verdict | None) -> list[str]:
+    """Draw a finding's card, and return what is amiss with its picture."""
     data, notices = small_picture(context, row)
     st.image(data, width="stretch")
     with st.container(gap=None):
@@ -90,8 +105,9 @@ def _show_card(context: Context, row: Mapping[str, Any], verdict: Verdict | None
         st.caption(f"severity {row['severity']:.2f}, probability {row['probability']:.2f}")
         st.caption(_evidence(row))
         if notices:
-            st.text(shorten(notices[0], 90))
+            st.caption(plain(notices[0], 60))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         decision_badge(verdict)
         if st.button("Open", key=f"open {row['finding_id']}"):
             go("sample", finding=row["finding_id"])
+    return notices

@@ -24,16 +24,14 @@ _OFF, _ON, _LINE = "#c2413b", "#9aa5b1", "#3b6ea5"
 def show(context: Context) -> None:
     """Draw the page."""
     tables = context.tables
-    account, summary, classes = tables.account(), tables.summary(), tables.classes()
+    summary, classes, claims = tables.summary(), tables.classes(), tables.claims()
     st.title(plain(context.run.path.resolve().name, 60))
     st.caption(plain(_provenance(context)))
     show_notices(context)
-    _show_progress(context, account.pending if account else 0, summary)
-    claims = tables.claims()
-    _show_class_claims([claim for claim in claims if kind_of(claim).whole], flagged=bool(classes))
+    _show_class_claims([claim for claim in claims if kind_of(claim).whole], classes)
     _show_claims([claim for claim in claims if not kind_of(claim).whole])
     _show_counts(context)
-    _show_means(tables.means())
+    _show_means(tables.means(), tables.statuses("scores"))
     left, right = st.columns(2, gap="large")
     with left:
         _show_curve(summary)
@@ -56,25 +54,18 @@ def _provenance(context: Context) -> str:
     return " · ".join(f"{name} {value}" for name, value in parts.items() if value)
 
 
-def _show_progress(context: Context, pending: int, summary: Mapping[str, Any] | None) -> None:
-    if pending:
-        st.info(plain(f"The run is not finished: {pending} of {context.run.samples} samples are pending."))
-    done = context.tables.statuses("samples").get("processed", 0)
-    flagged = (summary or {}).get("samples", {}).get("processed", done)
-    if flagged != done:
-        st.info(plain(f"The findings cover {flagged} of {done} processed samples; run camaudit flag again."))
-
-
-def _show_class_claims(claims: list[Claim], flagged: bool) -> None:
-    """What was found of whole classes, each with a way to its findings."""
-    if not flagged:
+def _show_class_claims(claims: list[Claim], classes: list[ClassFinding]) -> None:
+    """What was found of whole classes, each with a way to its findings; nothing where no class was judged."""
+    if not any(row.confident for row in classes):
         return
     st.subheader("What looks off the object")
     if not claims:
         st.text("No class looks off the object more often than is tolerated.")
     for claim in claims[:MOST_CLASSES]:
-        said, more = st.columns([7, 1], vertical_alignment="center")
-        said.text(shorten(claim.says, SENTENCE))
+        told, more = st.columns([7, 1], vertical_alignment="center")
+        with told.container(gap=None):
+            st.text(shorten(claim.says, SENTENCE))
+            st.caption(plain(_standing(claim)))
         if more.button("Show findings", key=f"class {claim.class_id}", width="stretch"):
             choose("class", claim.class_name)
             go("findings")
@@ -114,26 +105,30 @@ def _show_counts(context: Context) -> None:
                 st.caption("none")
 
 
-def _show_means(means: Mapping[str, float | None]) -> None:
+def _show_means(means: Mapping[str, float | None], scores: Mapping[str, int]) -> None:
     if means.get("energy") is None:
         return
-    numbers = {name: value or 0.0 for name, value in means.items()}
     columns = st.columns(4)
     with columns[0].container(border=True, height="stretch"):
-        _against_centre("Pointing hit", numbers["hit"], numbers["centre_hit"])
+        _against_centre("Pointing hit", means["hit"], means["centre_hit"])
     with columns[1].container(border=True, height="stretch"):
-        _against_centre("Pointing hit within 15 px", numbers["hit_15px"], numbers["centre_hit_15px"])
+        _against_centre("Pointing hit within 15 px", means["hit_15px"], means["centre_hit_15px"])
     with columns[2].container(border=True, height="stretch"):
-        st.metric("Mean energy on the object", f"{100 * numbers['energy']:.1f} %")
-        st.caption(f"the object covers {100 * numbers['area']:.1f} % of the view")
+        st.metric("Mean energy on the object", _share(means["energy"]))
+        st.caption(f"the object covers {_share(means['area'])} of the view")
     with columns[3].container(border=True, height="stretch"):
-        st.metric("Mean lift (energy / area)", f"{numbers['lift']:.2f}")
+        st.metric("Mean lift (energy / area)", "unknown" if means["lift"] is None else f"{means['lift']:.2f}")
         st.caption("1 is heat spread evenly")
+    st.caption(f"Means over {scores.get('scored', 0):,} scored targets")
 
 
-def _against_centre(name: str, hit: float, centre: float) -> None:
-    st.metric(name, f"{100 * hit:.1f} %")
-    st.caption(f"the centre of the view: {100 * centre:.1f} %")
+def _against_centre(name: str, hit: float | None, centre: float | None) -> None:
+    st.metric(name, _share(hit))
+    st.caption(f"the centre of the view: {_share(centre)}")
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.1f} %"
 
 
 def _show_curve(summary: Mapping[str, Any] | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from audit.drawing.targets import Picture
+from audit.errors import AuditError
 from audit.scores import iou_curve
 from audit.store.layout import LEVELS
 from audit.store.verdicts import DECISIONS, Verdict
@@ -28,6 +30,7 @@ from dashboards.state import (
 from dashboards.tables import Filters, Place
 
 _LABELS = {"agree": "Agree: off the object", "disagree": "Disagree", "unsure": "Unsure"}
+_HALF = 0.5
 _FIGURES = ("probability", "area", "energy", "lift", "best_iou", "p_low", "p_high")
 
 
@@ -38,7 +41,7 @@ def show(context: Context) -> None:
     sample = None if number is None else context.tables.sample(number)
     targets = [] if number is None else context.tables.targets(number)
     if sample is None:
-        st.info(plain("No such sample among those that the run has reached."))
+        st.info(plain(context.tables.why_unknown(number)))
     elif sample["status"] != "processed" or not targets:
         _show_unseen(sample)
     else:
@@ -66,7 +69,7 @@ def _asked_for(context: Context) -> tuple[int | None, int | None]:
     text = query.get("finding") or query.get("sample")
     if text is None:
         first = context.tables.findings(chosen_filters(context.log.latest()), choice("sort", "severity"))
-        return (first[0]["sample"], first[0]["slot"]) if first else (0, None)
+        return (first[0]["sample"], first[0]["slot"]) if first else (context.tables.first_sample() or 0, None)
     numbers = [int(part) for part in text.split(":")[:2] if part.isascii() and part.isdigit() and len(part) < 16]
     slot = query.get("slot", "")
     if len(numbers) < 2 and slot.isascii() and slot.isdigit():
@@ -77,13 +80,15 @@ def _asked_for(context: Context) -> tuple[int | None, int | None]:
 def _show_search(context: Context) -> None:
     wanted = st.text_input("Open a sample by its id", key="wanted sample", on_change=_find, args=(context,), width=420)
     if wanted and context.tables.sample_number(wanted) is None:
-        st.caption("No sample with this id.")
+        st.caption("No sample with this id among those that the run has reached.")
 
 
 def _find(context: Context) -> None:
-    number = context.tables.sample_number(st.session_state["wanted sample"])
-    if number is not None:
-        _open(sample=str(number))
+    # This runs before the page, which says what cannot be read.
+    with suppress(AuditError):
+        number = context.tables.sample_number(st.session_state["wanted sample"])
+        if number is not None:
+            _open(sample=str(number))
 
 
 def _open(**query: str) -> None:
@@ -104,13 +109,30 @@ def _show_heading(context: Context, sample: Mapping[str, Any], target: Mapping[s
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(plain(f"{shorten(target['class'])} in {shorten(sample['id'], 60)}", 110), width="stretch")
         if finding is None:
-            st.badge("no finding", color="gray")
+            st.badge(_why_none(context, target), color="gray")
             return
         place = _place(context, finding)
         st.text(f"{place.number:,} of {place.total:,}" if place else "", width="content")
         for label, neighbour in (("Previous", place and place.previous), ("Next", place and place.next)):
             opened = {"finding": neighbour} if neighbour else {}
             st.button(label, disabled=not neighbour, on_click=_open, kwargs=opened)
+
+
+def _why_none(context: Context, target: Mapping[str, Any]) -> str:
+    """Why there is no finding about a target."""
+    tables, number = context.tables, target["sample"]
+    if not tables.is_judged(number):
+        return "not judged yet"
+    if tables.is_lost("findings", number):
+        return "its findings cannot be read"
+    return "no finding" if target["score"] == "scored" else f"not judged: {_score_of(context, target)}"
+
+
+def _score_of(context: Context, target: Mapping[str, Any]) -> str:
+    """The status of a target's score in words."""
+    if target["score"] is None:
+        return "its scores cannot be read" if context.tables.is_lost("scores", target["sample"]) else "not scored"
+    return str(target["score"]).replace("_", " ")
 
 
 def _place(context: Context, finding: str) -> Place | None:
@@ -140,14 +162,17 @@ def _show_pictures(context: Context, sample: Mapping[str, Any], target: Mapping[
     panels = st.columns(3)
     above = [panel.container() for panel in panels]
     with panels[0]:
-        contour = st.toggle("Contour of the object", key=kept("contour", True))
+        contour = st.toggle("Contour of the object", key=kept("contour", True), disabled=picture.target is None)
     with panels[1]:
         opacity = st.slider("Opacity of the map", 0.0, 1.0, key=kept("opacity", 0.5), step=0.05)
     with panels[2]:
         key = f"threshold of {target['sample']} {target['slot']}"
-        start = float((context.tables.summary() or {}).get("threshold") or 0.0)
+        known = context.tables.threshold()
+        start = _HALF if known is None else known
         threshold = st.slider("Threshold of the pseudo-mask", 0.0, 1.0, start, 1 / LEVELS, "%.3f", key)
-        st.text(_overlap(target, threshold))
+        st.text(_overlap(context, target, threshold))
+        if known is None:
+            st.caption("No threshold was chosen for this run; half the peak is a place to begin.")
     pictures = {"Image": picture.image, "Map": picture.overlay(opacity), "Pseudo-mask": picture.tinted(threshold)}
     for place, (title, pixels) in zip(above, pictures.items(), strict=True):
         with place:
@@ -162,10 +187,10 @@ def _show_array(pixels: NDArray[np.uint8] | None, picture: Picture, contour: boo
         st.image(picture.with_contour(pixels, contour), width="stretch")
 
 
-def _overlap(target: Mapping[str, Any], threshold: float) -> str:
+def _overlap(context: Context, target: Mapping[str, Any], threshold: float) -> str:
     """The pseudo-mask's IoU, from the counts that scoring left."""
     if target["score"] != "scored":
-        return f"No IoU: {(target['score'] or 'not scored').replace('_', ' ')}"
+        return f"No IoU: {_score_of(context, target)}"
     curve = iou_curve(np.array(target["inside"]), np.array(target["outside"]))
     level = min(round(threshold * LEVELS), LEVELS - 1)
     best = int(np.nan_to_num(curve).argmax())
@@ -176,17 +201,23 @@ def _show_targets(targets: list[dict[str, Any]]) -> None:
     st.markdown("**Targets of this sample**")
     rows = [{name: row[name] for name in ("class", "role", *_FIGURES, "hit")} for row in targets]
     frame = pd.DataFrame(rows).assign(
-        status=[row["score"] if row["status"] == "ok" and row["score"] else row["status"] for row in targets],
+        status=[_status(row) for row in targets],
         finding=[row["finding"]["kind"] if row["finding"] else "" for row in targets],
     )
     number = st.column_config.NumberColumn
     figures = {name: number(name.replace("_", " ").replace("iou", "IoU"), format="%.3f") for name in _FIGURES}
-    st.dataframe(frame, hide_index=True, column_config=figures)
+    st.dataframe(frame.dropna(axis="columns", how="all"), hide_index=True, column_config=figures)
+
+
+def _status(target: Mapping[str, Any]) -> str:
+    """What became of a target: of its score where it has a map."""
+    status = target["score"] if target["status"] == "ok" and target["score"] else target["status"]
+    return str(status).replace("_", " ")
 
 
 def _show_review(context: Context, target: Mapping[str, Any]) -> None:
     if not target["finding"]:
-        st.text("There is no finding about this target, so there is nothing to decide.")
+        st.text(f"Nothing to decide about this target: {_why_none(context, target)}.")
         return
     finding = target["finding"]["finding_id"]
     history = context.log.history(finding)

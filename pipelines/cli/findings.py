@@ -1,30 +1,16 @@
-"""Verbs that show what was found: findings, report, dashboard, export."""
+"""Verbs that write what was found: findings, report, export."""
 
 from __future__ import annotations
 
-import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipelines.cli.groups import ReachOptions, spread
 from pipelines.cli.options import Json, RunPath, Threshold, Wide, names, right_use
 from pipelines.cli.printing import line, print_findings, print_json
 from pipelines.terminal import TerminalProgress
-
-_DASHBOARD = {
-    "server.address": "127.0.0.1",
-    "server.headless": "true",
-    "server.showEmailPrompt": "false",
-    "server.fileWatcherType": "none",
-    "browser.gatherUsageStats": "false",
-    "client.showErrorDetails": "none",
-    "client.toolbarMode": "minimal",
-    "theme.base": "light",
-    "theme.primaryColor": "#3b6ea5",
-}
 
 
 def findings(
@@ -45,8 +31,10 @@ def findings(
     print_json(findings_record(opened)) if as_json else print_findings(Findings(opened), most, wide)
 
 
+@spread
 def report(
     run_path: RunPath,
+    images: ReachOptions,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", dir_okay=False, help="Page to write. [default: RUN/report/index.html]")
     ] = None,
@@ -54,51 +42,18 @@ def report(
 ) -> None:
     """Write what was found as one HTML page that works offline.
 
-    With its pictures and its limits. Contact sheets of the clusters found go into RUN/report/sheets.
+    With its pictures and its limits. Contact sheets of the clusters found go into RUN/report/sheets. Images and masks
+    are read below the manifest's root alone; of those that cannot be read the map is drawn on grey.
 
     Example: camaudit report runs/val -o val.html
     """
     from audit.report import draw_sheets, write_report
     from audit.store import Run
 
-    opened, progress = Run.open(run_path), TerminalProgress()
-    line(str(write_report(opened, out, most, progress)))
-    for sheet in draw_sheets(opened, progress):
+    opened, progress, reach = Run.open(run_path), TerminalProgress(), images.reach()
+    line(str(write_report(opened, out, most, progress, reach)))
+    for sheet in draw_sheets(opened, progress, reach):
         line(str(sheet))
-
-
-def dashboard(
-    run_path: RunPath,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8501,
-    reviewer: Annotated[
-        str | None, typer.Option(help="Name that verdicts are stored under. [default: the user's]")
-    ] = None,
-) -> None:
-    """Browse a run's findings and give verdicts, in a browser.
-
-    At http://127.0.0.1:8501, on this machine alone.
-
-    Example: camaudit dashboard runs/val
-    """
-    from audit.store import Run
-
-    Run.open(run_path)
-    typer.echo(f"http://127.0.0.1:{port}  (Ctrl-C to stop)")
-    try:
-        raise SystemExit(subprocess.run(_server(run_path, port, reviewer), check=False).returncode)
-    except KeyboardInterrupt:
-        raise SystemExit(0) from None
-
-
-def _server(run_path: Path, port: int, reviewer: str | None) -> list[str]:
-    """The command that serves the dashboard."""
-    package = importlib.util.find_spec("dashboards")
-    assert package is not None
-    assert package.origin is not None
-    page = Path(package.origin).with_name("app.py")
-    flags = [f"--{name}={value}" for name, value in (_DASHBOARD | {"server.port": port}).items()]
-    arguments = [str(run_path), *([reviewer] if reviewer else [])]
-    return [sys.executable, "-m", "streamlit", "run", str(page), *flags, "--", *arguments]
 
 
 def export(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
 
 import typer
@@ -28,6 +30,7 @@ from pipelines.cli.options import (
 from pipelines.run.config import ClusterConfig, RunConfig
 
 if TYPE_CHECKING:
+    from audit.datasets.reach import Reach
     from audit.findings import Rules
     from audit.models import ModelSpec
 
@@ -119,6 +122,29 @@ class ClusterOptions:
         """The cluster that they name."""
         with right_use():
             return ClusterConfig(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReachOptions:
+    """Which images and masks are read to show a run, which may be a stranger's."""
+
+    heading: ClassVar[str] = "Images"
+
+    root: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Folder of the images, where they have moved."),
+    ] = None
+    allow_outside: Annotated[
+        bool, typer.Option("--allow-outside", help="Read files outside the manifest's root too.")
+    ] = False
+    remote: Annotated[bool, typer.Option("--remote", help="Read images behind URLs too.")] = False
+
+    def reach(self) -> Reach:
+        """What they open."""
+        from audit.datasets.reach import Reach
+
+        root = None if self.root is None else os.path.abspath(self.root)
+        return Reach(root, self.allow_outside, self.remote)
 
 
 _RULES = "audit.findings:Rules"

@@ -10,8 +10,9 @@ from typer.core import TyperGroup
 from audit.errors import AuditError
 from pipelines.cli.checks import faithfulness, sanity, verify
 from pipelines.cli.compare import compare
+from pipelines.cli.dashboard import dashboard
 from pipelines.cli.doctor import doctor
-from pipelines.cli.findings import dashboard, export, findings, report
+from pipelines.cli.findings import export, findings, report
 from pipelines.cli.groups import Verb
 from pipelines.cli.index import index_app
 from pipelines.cli.methods import explain, methods

@@ -128,10 +128,18 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
         most: claims, and findings about targets, to print.
         wide: print every column.
     """
-    targets = findings.targets()
-    _print_classes(findings.classes(), wide)
+    from audit.findings.unjudged import why_unjudged
+
+    targets, classes = findings.targets(), findings.classes()
+    if classes:
+        _print_classes(classes, wide)
+    else:
+        line(f"{why_unjudged((findings.summary() or {}).get('scores', {}))}.")
     _print_claims(findings.standing_claims(), most)
-    _print_targets(targets.slice(0, most).to_pylist(), targets.num_rows, wide)
+    if targets.num_rows:
+        _print_targets(targets.slice(0, most).to_pylist(), targets.num_rows, wide)
+    else:
+        line("0 findings about single images")
 
 
 def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audit.errors import RunError
 from audit.progress import Noted
 from pipelines.cli.groups import AttributionOptions, ClusterOptions, FindingsOptions, ModelOptions, spread
 from pipelines.cli.options import Json, ManifestPath, RunPath, Workers, share
 from pipelines.cli.printing import line, print_audited, print_json, print_status, print_summary
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
+
+if TYPE_CHECKING:
+    from audit.store import Run
 
 
 @spread
@@ -114,6 +118,16 @@ def flag(run_path: RunPath, findings: FindingsOptions, as_json: Json = False) ->
     from audit.store import Run
 
     opened = Run.open(run_path)
+    _check_scored(opened)
     with opened.locked():
         summary = make_findings(opened, findings.rules(), findings.threshold, TerminalProgress())
     print_json(summary) if as_json else print_summary(summary)
+
+
+def _check_scored(run: Run) -> None:
+    """Without scores all findings would be none, which says what is not so."""
+    done = run.done()
+    if not done:
+        raise RunError(f"{run.path} has no finished shard to flag; finish it with `camaudit run`")
+    if not any(map(run.has_scores, done)):
+        raise RunError(f"{run.path} has no scores to make findings from; score it with `camaudit score {run.path}`")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +27,7 @@ from PIL import Image
 
 from audit.datasets import Manifest, Sample, has_objects, read_objects
 from audit.datasets.cues import NEEDS_OBJECTS, Bounds, paint_cue
+from audit.datasets.reach import holding_folder
 from audit.errors import AuditError, ImageError, ManifestError, TransientError
 from audit.images import MAX_PIXELS, decode_image, is_url, read_bytes
 from audit.progress import Progress, silent, tracked
@@ -151,24 +152,37 @@ def _write(
     class_id: int,
     out: Path,
 ) -> None:
-    twins = [_with_absolute_paths(sample) for sample in samples]
-    images = {row: done.image for row, done in planted.items() if done.image}
-    copies = (replace(twin, image=images.get(row, twin.image)) for row, twin in enumerate(twins))
-    for name, listed in ((PLANTED, copies), (TWINS, iter(twins))):
-        Manifest.from_samples(listed, manifest.classes, out, manifest.mask_kind).save(out / name)
+    twins = [_with_paths(sample, _absolute) for sample in samples]
+    images = {row: os.path.abspath(out / done.image) for row, done in planted.items() if done.image}
+    copies = [replace(twin, image=images.get(row, twin.image)) for row, twin in enumerate(twins)]
+    root = _common_root(out, twins)
+    for name, listed in ((PLANTED, copies), (TWINS, twins)):
+        below = (_with_paths(sample, partial(_below, root)) for sample in listed)
+        Manifest.from_samples(below, manifest.classes, root, manifest.mask_kind).save(out / name)
     truth = Rows(TRUTH_COLUMNS)
     for row, sample in enumerate(samples):
         truth.add(**_truth_row(sample, planted.get(row, _Planted()), planting, class_id))
     write_table(out / TRUTH, truth.columns(), TRUTH_COLUMNS)
 
 
-def _with_absolute_paths(sample: Sample) -> Sample:
-    mask = None if sample.mask is None else _absolute(sample.mask)
-    return replace(sample, image=_absolute(sample.image), mask=mask)
+def _common_root(out: Path, samples: Sequence[Sample]) -> str:
+    """The folder that holds the copy and the collection, or else the copy's."""
+    named = (path for sample in samples for path in (sample.image, sample.mask) if path and "://" not in path)
+    folder = os.path.abspath(out)
+    return holding_folder({folder, *map(os.path.dirname, named)}) or folder
+
+
+def _with_paths(sample: Sample, change: Callable[[str], str]) -> Sample:
+    mask = None if sample.mask is None else change(sample.mask)
+    return replace(sample, image=change(sample.image), mask=mask)
 
 
 def _absolute(path: str) -> str:
     return path if is_url(path) else os.path.abspath(path)
+
+
+def _below(root: str, path: str) -> str:
+    return path.removeprefix(f"{root.rstrip('/')}/")
 
 
 def _truth_row(sample: Sample, done: _Planted, planting: Planting, class_id: int) -> dict[str, object]:

@@ -10,37 +10,25 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from socket import AF_INET, SOCK_STREAM, socket
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-_START_S = 40
 
 
 @contextmanager
 def dashboard(run: Path, *arguments: str) -> Iterator[str]:
     """Serve a run's dashboard and yield its address."""
-    with socket(AF_INET, SOCK_STREAM) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "dashboard", str(run)]
-    server = subprocess.Popen(
-        [*command, "--port", str(port), *arguments], stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "dashboard", str(run), "--port", "0"]
+    server = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, start_new_session=True, text=True)
     try:
-        address = f"http://127.0.0.1:{port}"
-        _wait_for(address)
-        yield address
+        yield _printed_address(server)
     finally:
         _stop(server)
 
@@ -65,18 +53,16 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(500)
 
 
-def _wait_for(address: str) -> None:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        try:
-            with urlopen(f"{address}/_stcore/health", timeout=2):
-                return
-        except (URLError, OSError):
-            time.sleep(0.2)
-    raise TimeoutError(f"The dashboard did not answer at {address} within {_START_S} s")
+def _printed_address(server: subprocess.Popen[str]) -> str:
+    """The address, which is printed once the server answers."""
+    assert server.stdout is not None
+    printed = server.stdout.readline()
+    if not printed.startswith("http"):
+        raise TimeoutError("The dashboard ended before it answered")
+    return printed.split()[0]
 
 
-def _stop(server: subprocess.Popen[bytes]) -> None:
+def _stop(server: subprocess.Popen[str]) -> None:
     os.killpg(server.pid, signal.SIGTERM)
     server.wait(20)
 

@@ -166,7 +166,7 @@ def test_a_run_that_went_on_is_read_again(fresh_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("view", "text"),
-    [("overview", "camaudit score"), ("findings", "none with these filters"), ("sample", "not scored")],
+    [("overview", "camaudit score"), ("findings", "There are none to show"), ("sample", "not scored")],
 )
 def test_a_run_without_scores_opens_and_says_what_is_missing(view: str, text: str, fresh_path: Path) -> None:
     run = Run.open(fresh_path)
@@ -235,7 +235,7 @@ def test_a_running_run_shows_what_there_is(tmp_path: Path) -> None:
     assert "camaudit flag" in said(overview)
     findings, sample = page("findings", path), page("sample", path)
     assert not findings.exception
-    assert "none with these filters" in said(findings)
+    assert "There are none to show" in said(findings)
     assert not sample.exception
     assert "square in a" in said(sample)
 

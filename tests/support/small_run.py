@@ -27,11 +27,24 @@ TARGETS = (("a", 0, 0.9, OFF), (HOSTILE * 50, 1, 0.8, OFF), ("c", 0, 0.7, OFF), 
 FAILURE = "Expected an image: f.png is empty (0 bytes)"
 
 
-def make_run(folder: Path, shards: int = 3, flagged: bool = True) -> Path:
-    """Draw images and masks, and audit the first shards of two samples each; returns the run's directory."""
-    manifest = _draw(folder / "images")
+def make_run(
+    folder: Path,
+    shards: int = 3,
+    flagged: bool = True,
+    scored: bool = True,
+    masks: bool = True,
+    readable: int = len(TARGETS),
+) -> Path:
+    """Draw images and masks, and audit the first shards of two samples each; returns the run's directory.
+
+    Args:
+        scored: else the run was begun without scores, and so is not flagged either.
+        masks: else no object is known.
+        readable: how many samples do not fail.
+    """
+    manifest = _draw(folder / "images", masks)
     record = {
-        "config": {"scored": True, "roles": ["label"], "method": "gradcam"},
+        "config": {"scored": scored, "roles": ["label"], "method": "gradcam"},
         "model": {"fingerprint": "0", "layer": "drawn"},
         "source": {"model": "by hand"},
         "grid": [HEIGHT // CELL, WIDTH // CELL],
@@ -41,13 +54,13 @@ def make_run(folder: Path, shards: int = 3, flagged: bool = True) -> Path:
     }
     run = Run.create(folder / "run", manifest, record)
     for shard in run.shards[:shards]:
-        _commit(run, shard, manifest)
-    if flagged:
+        _commit(run, shard, manifest, readable)
+    if flagged and scored:
         flag(run, Rules())
     return run.path
 
 
-def _draw(folder: Path) -> Manifest:
+def _draw(folder: Path, masks: bool) -> Manifest:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(8)
     samples = []
@@ -58,17 +71,19 @@ def _draw(folder: Path) -> Manifest:
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         mask[OBJECT] = class_id + 1
         write_index_png(folder / f"{place}.mask.png", mask)
-        samples.append(Sample(name, f"{place}.png", (class_id,), f"{place}.mask.png"))
+        samples.append(Sample(name, f"{place}.png", (class_id,), f"{place}.mask.png" if masks else None))
     return Manifest.from_samples(samples, CLASSES, folder)
 
 
-def _commit(run: Run, shard: Shard, manifest: Manifest) -> None:
+def _commit(run: Run, shard: Shard, manifest: Manifest, readable: int) -> None:
     rows = range(shard.start, shard.stop)
-    maps = np.stack([_map(row) for row in rows])[:, None]
-    samples, targets = _sample_rows(rows, list(manifest)), _target_rows(rows)
-    listed = list(run.manifest(shard.start, shard.stop))
-    scored, _ = score_samples(listed, maps, samples, targets, "index", len(CLASSES))
-    tables = {"samples": samples, "targets": targets, "features": _features(targets), **scored}
+    maps = np.stack([_map(row, readable) for row in rows])[:, None]
+    samples, targets = _sample_rows(rows, list(manifest), readable), _target_rows(rows, readable)
+    tables = {"samples": samples, "targets": targets}
+    if run.record["config"]["scored"]:
+        listed = list(run.manifest(shard.start, shard.stop))
+        scores, _ = score_samples(listed, maps, samples, targets, "index", len(CLASSES))
+        tables |= {"features": _features(targets), **scores}
     failed = samples["status"].count("failed")
     counts = {"processed": len(shard) - failed, "failed": failed, "transient": 0, "seconds": 0.1}
     run.commit(shard, maps, tables, counts)
@@ -79,18 +94,18 @@ def _features(targets: dict[str, list[Any]]) -> dict[str, list[Any]]:
     return {"sample": targets["sample"], "slot": targets["slot"], "under": under}
 
 
-def _map(row: int) -> NDArray[np.float16]:
+def _map(row: int, readable: int) -> NDArray[np.float16]:
     heat = np.zeros((HEIGHT // CELL, WIDTH // CELL), np.float16)
-    if row >= len(TARGETS):
+    if row >= readable:
         return heat * np.float16(np.nan)
     heat[TARGETS[row][3]] = 1
     return heat
 
 
-def _sample_rows(rows: range, samples: list[Sample]) -> dict[str, list[Any]]:
+def _sample_rows(rows: range, samples: list[Sample], readable: int) -> dict[str, list[Any]]:
     table: dict[str, list[Any]] = {name: [] for name in layout.SAMPLES.names}
     for row in rows:
-        done = row < len(TARGETS)
+        done = row < readable
         digest = hashlib.blake2b(Path(samples[row].image).read_bytes(), digest_size=8).hexdigest()
         box = {"height": HEIGHT, "width": WIDTH, "x0": 0.0, "y0": 0.0, "x1": WIDTH, "y1": HEIGHT, "digest": digest}
         box["look"] = row
@@ -101,10 +116,10 @@ def _sample_rows(rows: range, samples: list[Sample]) -> dict[str, list[Any]]:
     return table
 
 
-def _target_rows(rows: range) -> dict[str, list[Any]]:
+def _target_rows(rows: range, readable: int) -> dict[str, list[Any]]:
     table: dict[str, list[Any]] = {name: [] for name in layout.TARGETS.names}
     for row in rows:
-        if row < len(TARGETS):
+        if row < readable:
             _, class_id, probability, _ = TARGETS[row]
             named = {"class_id": class_id, "class": CLASSES[class_id], "role": "label", "probability": probability}
             values = {"sample": row, "slot": 0, "rank": 0, "logit": 1.0, "peak": 1.0, "status": "ok", **named}

@@ -72,10 +72,27 @@ def test_masks_mirror_the_tree_even_from_inside_the_root(tmp_path: Path) -> None
     assert within.classes == ("cat",)
     assert within.table["mask"].to_pylist() == ["masks/cat/1.png", None]
     assert within.mask_kind == "index"
-    assert read_folder(root / "cat", masks=outside / "cat").table["mask"].to_pylist() == [
-        None,
-        str(outside / "cat/2.png"),
-    ]
+    beside = read_folder(root / "cat", masks=outside / "cat")
+    assert [sample.mask for sample in beside] == [None, str(outside / "cat/2.png")]
+
+
+def test_the_root_of_a_folder_and_of_masks_beside_it_holds_both(tmp_path: Path) -> None:
+    touch(tmp_path / "photos/cat/1.jpg", tmp_path / "masks/cat/1.png")
+    manifest = read_folder(tmp_path / "photos", masks=tmp_path / "masks")
+    assert manifest.root == str(tmp_path)
+    assert (manifest.table["image"].to_pylist(), manifest.table["mask"].to_pylist()) == (
+        ["photos/cat/1.jpg"],
+        ["masks/cat/1.png"],
+    )
+    assert (manifest.classes, manifest.table["id"].to_pylist()) == (("cat",), ["cat/1"])
+
+
+def test_the_root_of_a_table_of_absolute_paths_is_the_folder_that_holds_them(tmp_path: Path) -> None:
+    table = write_csv(tmp_path, "path,mask\n/data/photos/a/1.jpg,\n/data/photos/b/2.jpg,/data/masks/2.png\n")
+    assert read_table(table).root == "/data"
+    assert read_table(write_csv(tmp_path, "path\n/data/1.jpg\n/srv/2.jpg\n")).root == str(tmp_path)
+    assert read_table(write_csv(tmp_path, "path\n/data/1.jpg\n2.jpg\n")).root == str(tmp_path)
+    assert read_table(table, root="/elsewhere").root == "/elsewhere"
 
 
 def test_symlink_loops_end_and_linked_images_count(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from small_run import FAILURE, HEIGHT, HOSTILE, WIDTH, make_run
 from typer.testing import CliRunner
 
+from audit.datasets.reach import Reach
 from audit.errors import RunError
 from audit.findings import Findings
 from audit.report.html import heat_frame, interval_bar
@@ -141,13 +142,39 @@ def test_flags_are_counted_by_size_of_the_object(claimed: Path) -> None:
     assert sizes[0].share_low < 0.6 < sizes[0].share_high
 
 
-def test_a_missing_image_leaves_a_notice(tmp_path: Path) -> None:
+def test_of_a_missing_image_the_map_is_drawn_on_grey_with_a_notice(tmp_path: Path) -> None:
     path = make_claimed_run(tmp_path)
     (tmp_path / "images" / "0.png").unlink()
     page = Page(write_report(Run.open(path)).read_text())
-    assert "0.png" in page.text
-    assert not any(str(picture["alt"]).startswith("square in a:") for picture in page.all("img"))
-    assert any(str(picture["alt"]).startswith("square in c:") for picture in page.all("img"))
+    assert "0.png; check the path" in page.text
+    assert "name their folder with --root" in page.text
+    shown = {str(picture["alt"]).partition(": ")[2] for picture in page.all("img") if "square in a:" in picture["alt"]}
+    assert shown == {"the heat over grey, for the image cannot be read", "the object outlined"}
+    assert any(picture["alt"] == "square in c: the image" for picture in page.all("img"))
+
+
+def test_a_report_of_images_that_have_moved_finds_them_below_the_root_it_is_told(tmp_path: Path) -> None:
+    path = make_claimed_run(tmp_path)
+    whole = write_report(Run.open(path)).read_text()
+    (tmp_path / "images").rename(tmp_path / "moved")
+    (path / "report" / "index.html").unlink()
+    told = write_report(Run.open(path), reach=Reach(root=str(tmp_path / "moved"))).read_text()
+    pictures = [[picture["src"] for picture in Page(text).all("img")] for text in (whole, told)]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_report_reads_no_image_outside_the_root_unless_it_is_told_to(tmp_path: Path) -> None:
+    path = make_claimed_run(tmp_path)
+    outside = tmp_path / "0.png"
+    (tmp_path / "images" / "0.png").rename(outside)
+    (tmp_path / "images" / "0.png").symlink_to(outside)
+    alts = [_alts(Run.open(path), reach) for reach in (Reach(), Reach(outside=True))]
+    assert ["square in a: the image" in shown for shown in alts] == [False, True]
+    assert "--allow-outside" in Page(write_report(Run.open(path)).read_text()).text
+
+
+def _alts(run: Run, reach: Reach) -> set[str]:
+    return {str(picture["alt"]) for picture in Page(write_report(run, reach=reach).read_text()).all("img")}
 
 
 def test_what_was_not_done_is_said_with_its_command(tmp_path: Path) -> None:

@@ -68,14 +68,17 @@ def test_claims_that_were_not_found_or_have_nothing_to_show_get_no_sheet(run: Ru
     assert drawn_sheets(run, claim("0", found=False, sheet=[[0, 0]]), claim("1")) == []
 
 
-def test_images_that_are_damaged_changed_or_gone_are_left_out(run: Run) -> None:
+def test_images_that_have_changed_are_left_out_and_maps_of_lost_ones_are_drawn_on_grey(run: Run) -> None:
     images = [Path(sample.image) for sample in run.manifest()]
     images[0].write_bytes(b"not an image")
     images[2].unlink()
     Image.new("RGB", (64, 48)).save(images[4])
     (path,) = drawn_sheets(run, claim("0", sheet=[[0, 0], [1, 0], [2, 0], [4, 0]]))
     with Image.open(path) as sheet:
-        assert sheet.size == sheet_size(1)
+        assert sheet.size == sheet_size(3)
+        lost = np.asarray(sheet)[4 : 4 + THUMBNAIL[0], 2 * (THUMBNAIL[1] + 4) + 4 :]
+    seen = lost[75:90, 22:60].astype(int)  # where the map is cold, half of grey and half of its darkest colour
+    assert np.ptp(seen.reshape(-1, 3), axis=0).max() < 12
 
 
 def test_a_damaged_mask_leaves_the_picture_without_a_contour(run: Run) -> None:

@@ -1,0 +1,125 @@
+"""The verb that serves the pages in `dashboards`, on this machine alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audit.errors import AuditError
+from pipelines.cli.groups import ReachOptions, spread
+from pipelines.cli.options import RunPath
+
+_HOST = "127.0.0.1"
+_SETTINGS = {
+    "server.address": _HOST,
+    "server.headless": "true",
+    "server.showEmailPrompt": "false",
+    "server.fileWatcherType": "none",
+    "browser.gatherUsageStats": "false",
+    "client.showErrorDetails": "none",
+    "client.toolbarMode": "minimal",
+    "theme.base": "light",
+    "theme.primaryColor": "#3b6ea5",
+}
+_LOOK_EVERY_S = 0.1
+
+
+@spread
+def dashboard(
+    run_path: RunPath,
+    images: ReachOptions,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes one that is free.")] = 8501,
+    reviewer: Annotated[
+        str | None, typer.Option(help="Name that verdicts are stored under. [default: the user's]")
+    ] = None,
+) -> None:
+    """Browse a run's findings and give verdicts, in a browser.
+
+    On this machine alone; the address is printed once the pages answer. Images and masks are read below the manifest's
+    root alone; of those that cannot be read the map is drawn on grey.
+
+    Example: camaudit dashboard runs/val
+    """
+    from audit.store import Run
+
+    Run.open(run_path)
+    chosen = free_port(port)
+    server = subprocess.Popen(_command(run_path, chosen, _arguments(images, reviewer)), stdout=subprocess.DEVNULL)
+    try:
+        _wait_until_served(server, chosen)
+        typer.echo(f"http://{_HOST}:{chosen}  (Ctrl-C to stop)")
+        raise SystemExit(server.wait())
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+    finally:
+        _stop(server)
+
+
+def free_port(port: int) -> int:
+    """The port, or for 0 one that is free.
+
+    Raises:
+        AuditError: it is taken, or may not be used.
+    """
+    with socket.socket() as probe:
+        # Connections of a server that has ended hold its port for a minute; only one that listens is in the way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError as error:
+            advice = "name another with --port, or take a free one with --port 0"
+            raise AuditError(f"Cannot listen on port {port} of {_HOST}: {error.strerror}; {advice}") from None
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_served(server: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until this very process listens: someone else may have taken the port meanwhile."""
+    while not _listens(server.pid, port):
+        if server.poll() is not None:
+            raise AuditError(f"The dashboard ended before it answered on port {port}; try again with --port 0")
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _listens(process: int, port: int) -> bool:
+    import psutil
+
+    try:
+        connections = psutil.Process(process).net_connections("inet")
+    except psutil.Error:
+        return False
+    return any(at.status == psutil.CONN_LISTEN and at.laddr.port == port for at in connections)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    if server.poll() is None:
+        server.terminate()
+        server.wait()
+
+
+def _command(run_path: Path, port: int, arguments: list[str]) -> list[str]:
+    """The command that serves the pages."""
+    package = importlib.util.find_spec("dashboards")
+    assert package is not None
+    assert package.origin is not None
+    page = Path(package.origin).with_name("app.py")
+    settings = [f"--{name}={value}" for name, value in (_SETTINGS | {"server.port": port}).items()]
+    return [sys.executable, "-m", "streamlit", "run", str(page), *settings, "--", os.path.abspath(run_path), *arguments]
+
+
+def _arguments(images: ReachOptions, reviewer: str | None) -> list[str]:
+    """What the pages are told beside the run, as `dashboards.app` takes it."""
+    reach = images.reach()
+    named = {"reviewer": reviewer, "root": reach.root}
+    switches = {"allow-outside": reach.outside, "remote": reach.remote}
+    return [
+        *(f"--{name}={value}" for name, value in named.items() if value is not None),
+        *(f"--{name}" for name, given in switches.items() if given),
+    ]

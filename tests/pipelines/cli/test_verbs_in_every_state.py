@@ -1,0 +1,101 @@
+"""What the verbs say of a run in every state: one line and the right exit code, or what is asked for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from faults.collection import camaudit
+from run_states import SPOILED, STATES
+from small_run import make_run
+
+from audit.store import Run
+
+UNFINISHED = "no finished shard.*finish it with `camaudit run`"
+UNSCORED = "camaudit score"
+UNFLAGGED = "make them with `camaudit flag"
+PENDING = "was not flagged yet, so no threshold is known"
+UNREADABLE = "Cannot read .*camaudit repair"
+OLD = "has run format 2, expected .*audit again into another directory"
+GONE = "No run at .*make one with `camaudit run`"
+VERB = {
+    "status": ("status",),
+    "check": ("status", "--check"),
+    "findings": ("findings",),
+    "record": ("findings", "--json"),
+    "flag": ("flag",),
+    "report": ("report",),
+    "table": ("export", "--format", "csv", "-o", "OUT.csv"),
+    "masks": ("export", "--format", "voc-png", "-o", "OUT"),
+    "verify": ("verify",),
+}
+NO_MODEL = "."
+"""A drawn run has no model to verify with."""
+REFUSED = {
+    "no shard yet": dict.fromkeys(("findings", "record", "flag", "report", "table"), UNFINISHED) | {"masks": PENDING},
+    "running": dict.fromkeys(("findings", "record", "report", "table"), UNFLAGGED) | {"masks": PENDING},
+    "finished": {},
+    "no scores": dict.fromkeys(("findings", "record", "flag", "report", "table"), UNSCORED) | {"masks": PENDING},
+    "no masks": {"masks": "has no masks to choose a threshold by; pass --threshold"},
+    "all failed": {"masks": "has no masks to choose a threshold by; pass --threshold"},
+    "images moved": {},
+    "damaged part": dict.fromkeys(("flag", "report"), UNREADABLE),
+    "older format": dict.fromkeys(VERB, OLD),
+    "deleted": dict.fromkeys(VERB, GONE),
+}
+"""For each state the verbs that are refused, and how."""
+
+
+def built(state: str, folder: Path) -> Path:
+    """A run in a state."""
+    path = STATES.get(state, make_run)(folder)
+    if state in SPOILED:
+        SPOILED[state](path)
+    return path
+
+
+@pytest.mark.parametrize("state", REFUSED)
+def test_a_verb_does_what_is_asked_or_says_in_one_line_why_not(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, verb in VERB.items():
+        path = built(state, tmp_path / name)
+        expected = {"verify": NO_MODEL, **REFUSED[state]}.get(name)
+        arguments = [part.replace("OUT", str(tmp_path / name / "out")) for part in verb[1:]]
+        code = camaudit([verb[0], str(path), *arguments], monkeypatch)
+        printed = capsys.readouterr()
+        if expected is None:
+            assert (code, printed.err) == (1 if (state, name) == ("damaged part", "check") else 0, ""), name
+        else:
+            assert code == 1, name
+            assert printed.out == "", name
+            assert re.fullmatch(f"camaudit: .*{expected}.*\n", printed.err), (name, printed.err)
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        ("no masks", "No map could be compared with its object (no mask: 5), so no image and no class was judged."),
+        ("all failed", "No sample has a map, so no image and no class was judged."),
+    ],
+)
+def test_a_run_in_which_nothing_was_judged_says_why_before_it_lists_nothing(
+    state: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(built(state, tmp_path))
+    assert camaudit(["findings", path], monkeypatch) == 0
+    assert capsys.readouterr().out.splitlines() == [line, "0 claims found", "0 findings about single images"]
+    assert camaudit(["report", path], monkeypatch) == 0
+    page = Path(capsys.readouterr().out.strip()).read_text()
+    assert line[:-1] in page
+    assert "Nothing was found" not in page
+
+
+@pytest.mark.parametrize("state", ["no shard yet", "no scores"])
+def test_a_refused_flag_leaves_no_findings_behind(state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = built(state, tmp_path)
+    assert camaudit(["flag", str(path)], monkeypatch) == 1
+    assert not (path / "findings").exists()
+    assert not (path / "summary.json").exists()
+    assert Run.open(path).account().failed == (0 if state == "no shard yet" else 1)
