@@ -229,7 +229,7 @@ class RunTables:
 
     def first_sample(self) -> int | None:
         """Row of the first sample that was reached."""
-        return self.next(iter(self._done.values())).start if self._done else None
+        return next(iter(self._done.values())).start if self._done else None
 
     def sample(self, number: int) -> dict[str, Any] | None:
         """A sample's row; None while it is pending, and where it cannot be read."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +26,6 @@ from audit.errors import RunError
 from audit.findings import Finding, Findings
 from audit.scores import iou_curve
 from audit.store import Run, layout
-from audit.store.files import write_json
 from audit.store.verdicts import VerdictLog
 from dashboards.state import open_context
 from dashboards.tables import PAGE, SORTS, Filters, RunTables, stamp
@@ -168,13 +166,8 @@ def test_a_run_that_went_on_is_read_again(fresh_path: Path) -> None:
     ("view", "text"),
     [("overview", "camaudit score"), ("findings", "There are none to show"), ("sample", "not scored")],
 )
-def test_a_run_without_scores_opens_and_says_what_is_missing(view: str, text: str, fresh_path: Path) -> None:
-    run = Run.open(fresh_path)
-    (fresh_path / layout.SUMMARY).unlink()
-    for name in ("scores", "context", "confusion", layout.FINDINGS):
-        shutil.rmtree(fresh_path / name)
-    write_json(fresh_path / layout.RUN_JSON, run.record | {"config": run.record["config"] | {"scored": False}})
-    app = page(view, fresh_path)
+def test_a_run_without_scores_opens_and_says_what_is_missing(view: str, text: str, tmp_path: Path) -> None:
+    app = page(view, make_run(tmp_path, scored=False))
     assert not app.exception
     assert text in said(app)
 
@@ -203,13 +196,21 @@ def test_a_truncated_part_is_named_and_the_others_are_shown(fresh_path: Path, ta
         assert any("1 of 3 parts" in str(warning.value) for warning in app.warning)
 
 
-def test_a_damaged_page_within_a_part_is_an_error_in_words(fresh_path: Path) -> None:
-    part = part_of(Run.open(fresh_path), "findings", 0)
+def test_a_part_with_one_flipped_bit_is_left_out_with_a_notice(fresh_path: Path) -> None:
+    part = part_of(Run.open(fresh_path), "scores", 0)
     data = bytearray(part.read_bytes())
-    data[4:400] = b"\xff" * 396
+    data[len(data) // 2] ^= 1
     part.write_bytes(data)
+    tables = RunTables(Run.open(fresh_path))
+    assert any("1 of 3 parts of the table scores" in line for line in tables.notices)
+    assert tables.statuses("scores") == {"scored": 3}
+
+
+def test_a_part_that_goes_while_it_is_open_is_an_error_in_words(fresh_path: Path) -> None:
+    tables = RunTables(Run.open(fresh_path))
+    part_of(Run.open(fresh_path), "findings", 0).unlink()
     with pytest.raises(RunError, match=r"Cannot read the tables of .*run: .*camaudit repair"):
-        RunTables(Run.open(fresh_path)).findings(Filters())
+        tables.findings(Filters())
 
 
 @pytest.mark.parametrize("name", [layout.SUMMARY, f"{layout.FINDINGS}/{layout.CLASS_FINDINGS}", "ledger/00000.json"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 from small_run import make_run
 
 from audit.store import layout
+from audit.store.files import read_json, write_json
 
 Build = Callable[[Path], Path]
 """From a folder to the directory of a run that is drawn in it."""
@@ -46,7 +46,7 @@ STATES: dict[str, Build] = {
 def age(run: Path) -> None:
     """Make the run one of an older format."""
     path = run / layout.RUN_JSON
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    write_json(path, read_json(path, "") | {"format": 2})
 
 
 SPOILED: dict[str, Callable[[Path], object]] = {"older format": age, "deleted": shutil.rmtree}

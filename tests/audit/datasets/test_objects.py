@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from rewritten import put_manifest
 from small_run import CLASSES, make_run
 
 from audit.datasets import Box, Manifest, Sample
@@ -21,7 +22,7 @@ from audit.drawing.targets import read_picture
 from audit.errors import ManifestError, TransientError
 from audit.images.masks import draw_boxes, write_index_png
 from audit.scores.scorer import score_samples
-from audit.store import Run, layout
+from audit.store import Run
 from pipelines.planted import plant
 from pipelines.planted.plant import Planting
 
@@ -43,7 +44,7 @@ def test_a_box_has_the_same_pixels_in_scoring_pictures_and_planting(
     run = Run.open(make_run(tmp_path))
     listed = [replace(sample, mask=None, boxes=(BOX,), labels=(0,)) for sample in run.manifest()]
     manifest = Manifest.from_samples(listed, CLASSES)
-    manifest.save(run.path / layout.MANIFEST)
+    run = put_manifest(run, manifest)
     samples, targets = (run.read(name, run.shards[0]).to_pydict() for name in ("samples", "targets"))
 
     scores = score_samples(listed[:2], run.maps(0, 2), samples, targets, "index", len(CLASSES))[0]["scores"]
