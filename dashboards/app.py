@@ -25,7 +25,7 @@ _STYLE = "<style>.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3r
 def main(arguments: Sequence[str]) -> None:
     """Show the run that the arguments name."""
     st.set_page_config(page_title="camaudit", layout="wide")
-    asked = _parser().parse_args(arguments)
+    asked = argument_parser().parse_args(arguments)
     if asked.run is None:
         st.error(plain("Expected a run: start this with `camaudit dashboard RUN`"))
         return
@@ -46,7 +46,8 @@ def _show(asked: argparse.Namespace) -> None:
     st.navigation(pages, position="top").run()
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
+    """What `camaudit dashboard` tells the pages."""
     parser = argparse.ArgumentParser()
     parser.add_argument("run", nargs="?", type=Path)
     parser.add_argument("--reviewer")

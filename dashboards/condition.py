@@ -68,8 +68,9 @@ def _outdated(tables: RunTables, account: Account) -> list[str]:
 
 
 def _without_objects(tables: RunTables) -> list[str]:
-    why = why_unjudged(tables.statuses("scores"))
-    if not why or tables.notices:
+    scores = (tables.summary() or {}).get("scores")
+    why = why_unjudged(scores) if isinstance(scores, dict) else ""
+    if not why:
         return []
     return [
         f"{why}. Where there are masks or boxes, index the collection with them and audit it into another directory"

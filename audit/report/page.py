@@ -179,7 +179,14 @@ def _shown_claim(
         pictures += _heat_over(picture, about)
     kind, mean = kind_of(claim), survey.mean_heat(claim)
     heat = kind.frame_heat(claim, mean or ())
-    return ShownClaim(claim, outcome, pictures, kind.chosen if pictures else "", heat or None, sorted(set(notices)))
+    return ShownClaim(claim, outcome, pictures, kind.chosen if pictures else "", heat or None, _in_short(notices))
+
+
+def _in_short(notices: Sequence[str]) -> list[str]:
+    """The first notice, and how many others there are."""
+    different = list(dict.fromkeys(notices))
+    others = [f"There are {len(different) - 1} more such notices about these images."] if len(different) > 1 else []
+    return [*different[:1], *others]
 
 
 def _shown_targets(findings: Findings, worst: Sequence[tuple[int, int]], read: ReadTarget) -> list[ShownTarget]:

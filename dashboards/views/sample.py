@@ -217,7 +217,7 @@ def _status(target: Mapping[str, Any]) -> str:
 
 def _show_review(context: Context, target: Mapping[str, Any]) -> None:
     if not target["finding"]:
-        st.text(f"Nothing to decide about this target: {_why_none(context, target)}.")
+        st.text(f"There is nothing to decide about this target ({_why_none(context, target)}).")
         return
     finding = target["finding"]["finding_id"]
     history = context.log.history(finding)

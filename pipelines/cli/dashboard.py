@@ -24,6 +24,7 @@ _SETTINGS = {
     "server.showEmailPrompt": "false",
     "server.fileWatcherType": "none",
     "browser.gatherUsageStats": "false",
+    "logger.level": "error",
     "client.showErrorDetails": "none",
     "client.toolbarMode": "minimal",
     "theme.base": "light",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.datasets import Manifest, read_folder, read_table
 from audit.datasets.reach import BELOW_ROOT, Reach, is_wide
 from audit.errors import ImageError
 
@@ -83,3 +84,25 @@ def test_what_lay_below_the_root_is_read_where_the_user_says_that_it_is_now(root
 def test_a_path_that_is_none_is_refused_in_a_line(root: Path) -> None:
     with pytest.raises(ImageError, match="Expected a path, got"):
         BELOW_ROOT.locate("a\0b", str(root))
+
+
+@pytest.mark.parametrize(
+    "indexed", ["masks beside", "masks within", "table beside", "table with root", "absolute paths"]
+)
+def test_what_the_readers_index_is_below_the_root(indexed: str, tmp_path: Path) -> None:
+    for name in ("photos/cat/1.png", "photos/cat/caf\udce9.png", "masks/cat/1.png", "photos/masks/cat/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    manifest = _index(indexed, tmp_path)
+    named = [path for sample in manifest for path in (sample.image, sample.mask) if path]
+    assert named
+    assert all(BELOW_ROOT.locate(path, manifest.root).startswith(str(tmp_path)) for path in named)
+
+
+def _index(indexed: str, folder: Path) -> Manifest:
+    photos, table = folder / "photos", folder / "table.csv"
+    if indexed.startswith("masks"):
+        return read_folder(photos, masks=photos / "masks" if "within" in indexed else folder / "masks")
+    below = {"table beside": "photos/", "table with root": "", "absolute paths": f"{photos}/"}[indexed]
+    table.write_text(f"path,mask\n{below}cat/1.png,{below}masks/cat/1.png\n")
+    return read_table(table, root=photos if indexed == "table with root" else None)

@@ -15,7 +15,9 @@ from faults.collection import camaudit
 from small_run import make_run
 
 from audit.errors import AuditError
-from pipelines.cli.dashboard import _wait_until_served, free_port
+from dashboards.app import argument_parser
+from pipelines.cli.dashboard import _arguments, _wait_until_served, free_port
+from pipelines.cli.groups import ReachOptions
 
 
 def test_a_port_that_is_taken_is_told_before_any_address(
@@ -55,3 +57,12 @@ def test_a_server_that_ends_before_it_answers_is_told_in_a_line() -> None:
         pytest.raises(AuditError, match="ended before it answered"),
     ):
         _wait_until_served(server, other.getsockname()[1])
+
+
+def test_the_pages_are_told_what_the_verb_was_asked(tmp_path: Path) -> None:
+    images = ReachOptions(root=tmp_path, allow_outside=True, remote=True)
+    told = argument_parser().parse_args([str(tmp_path / "run"), *_arguments(images, "--remote")])
+    assert (told.run, told.reviewer, told.root) == (tmp_path / "run", "--remote", str(tmp_path))
+    assert (told.allow_outside, told.remote) == (True, True)
+    bare = argument_parser().parse_args([str(tmp_path / "run"), *_arguments(ReachOptions(), None)])
+    assert (bare.reviewer, bare.root, bare.allow_outside, bare.remote) == (None, None, False, False)

@@ -99,3 +99,15 @@ def test_a_refused_flag_leaves_no_findings_behind(state: str, tmp_path: Path, mo
     assert not (path / "findings").exists()
     assert not (path / "summary.json").exists()
     assert Run.open(path).account().failed == (0 if state == "no shard yet" else 1)
+
+
+def test_the_report_of_a_run_whose_images_have_moved_shows_them_once_it_is_told_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = built("images moved", tmp_path)
+    pages = []
+    for told in ([], ["--root", str(tmp_path / "moved")]):
+        assert camaudit(["report", str(path), *told], monkeypatch) == 0
+        pages.append(Path(capsys.readouterr().out.strip()).read_text())
+    assert ["name their folder with --root" in page for page in pages] == [True, False]
+    assert camaudit(["report", str(path), "--root", str(tmp_path / "nowhere")], monkeypatch) == 2

@@ -13,6 +13,7 @@ from PIL import Image
 
 from audit.datasets import Box, Manifest, Sample
 from audit.datasets.cues import Cue
+from audit.datasets.reach import BELOW_ROOT
 from audit.errors import AuditError, ManifestError
 from audit.images.masks import write_index_png
 from audit.images.reading import decode_image, read_bytes
@@ -51,6 +52,14 @@ def pixels(manifest: Manifest) -> dict[str, Any]:
 
 def planting(kind: str = "watermark", share: float = 1.0, **options: Any) -> Planting:
     return Planting("cat", Cue(kind), share, **options)
+
+
+def test_the_root_of_the_copy_and_its_twin_holds_all_that_they_name(tmp_path: Path) -> None:
+    plant(draw(tmp_path / "photos"), planting(share=0.5), tmp_path / "out")
+    for manifest in written(tmp_path / "out")[:2]:
+        assert manifest.root == str(tmp_path)
+        named = [path for sample in manifest for path in (sample.image, sample.mask or "")]
+        assert all(Path(BELOW_ROOT.locate(path, manifest.root)).is_file() for path in named)
 
 
 def written(out: Path) -> tuple[Manifest, Manifest, pd.DataFrame]:
