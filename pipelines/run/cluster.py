@@ -45,6 +45,7 @@ def connect(config: ClusterConfig) -> Iterator[Client]:
 def _local(config: ClusterConfig) -> Iterator[Client]:
     """Workers of this machine. Who has not the run's certificates can talk to none of its processes."""
     with tempfile.TemporaryDirectory(prefix="camaudit-") as scratch, ExitStack() as stack:
+        stack.enter_context(dask.config.set({"temporary-directory": scratch}))
         with whole():
             security = Security.temporary()
             cluster = _start(config, security, scratch)

@@ -1,16 +1,19 @@
-"""Ctrl-C: running shards finish or are dropped, the command that resumes is printed, exit 130, no process is left."""
+"""Ctrl-C and SIGTERM: running shards finish or are dropped, the command that resumes is printed, nothing is left."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
 import pytest
 from distributed import Client
+from made_cluster import MadeClient
 
-from audit.store import Run
+from audit.progress import Advanced, Event, Noted
+from audit.store import Run, Shard
 from faults.collection import (
     CONFIG,
     account,
@@ -26,7 +29,11 @@ from faults.collection import (
     wait_until,
     write_model,
 )
+from pipelines.run.config import ClusterConfig
+from pipelines.run.crew import Crew
 from pipelines.run.plan import prepare
+from pipelines.run.schedule import Dispatch
+from pipelines.run.shard import Finished
 
 
 def test_ctrl_c_ends_a_run_soon_with_130_and_the_command_that_completes_it_to_equal_results(
@@ -68,3 +75,75 @@ def test_ctrl_c_before_the_workers_are_there_ends_the_run_too(tmp_path: Path) ->
     assert process.returncode == 130, said
     assert "Go on with" in said
     no_process_is_left_of(process.pid)
+
+
+@pytest.mark.parametrize("target", ["the group", "the command alone"])
+def test_sigterm_lets_running_shards_finish_says_how_to_go_on_and_leaves_nothing(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw_collection(tmp_path, 40)
+    write_model(tmp_path, slowly(0.2))
+    run, scratch = tmp_path / "run", tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    process = launch(command(tmp_path))
+    wait_until(lambda: any((run / "ledger").glob("*.json")), 60, "a first shard")
+    send = os.killpg if target == "the group" else os.kill
+    send(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=40)
+    assert process.returncode == 143
+    assert "Traceback" not in said
+    assert re.search(r"interrupted: finishing \d running shards \(20 s at most\)", said)
+    assert said.strip().splitlines()[-1].strip().startswith("camaudit run ")
+    no_process_is_left_of(process.pid)
+    assert list(scratch.iterdir()) == []
+    assert 0 < account(run, monkeypatch, capsys)["processed"] < 40
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "moment"),
+    [
+        (signal.SIGTERM, 143, "loading torch"),
+        (signal.SIGTERM, 143, "starting workers"),
+        (signal.SIGINT, 130, "loading torch"),
+        (signal.SIGINT, 130, "starting workers"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_signals_at_the_start_even_twice_end_a_run_without_a_traceback(
+    number: signal.Signals, code: int, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw_collection(tmp_path, 4)
+    write_model(tmp_path)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    process = launch(command(tmp_path))
+    assert process.stderr is not None
+    while moment not in (line := process.stderr.readline()):
+        assert line, f"{moment} was never said"
+    time.sleep(0.3)
+    for _ in range(2):
+        os.killpg(process.pid, number)
+        time.sleep(0.1)
+    _, said = process.communicate(timeout=40)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    assert "interrupted" in said
+    no_process_is_left_of(process.pid)
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_drain_ends_with_its_grace_and_tells_what_was_finished() -> None:
+    client, told = MadeClient(["w"]), list[Event]()
+    shards = [Shard(index, index, index + 1) for index in range(4)]
+    dispatch = Dispatch(client, Crew(client, ClusterConfig(), told.append), shards, Finished, told.append, None)
+    list(dispatch._crew.look())
+    dispatch._refill()
+    finished_one, stuck = client.submitted
+    client.processing = lambda: {"w": (finished_one.key, stuck.key)}  # type: ignore[attr-defined]
+    finished_one.end("finished", Finished(shards[0], 1, 0))
+    began = time.monotonic()
+    dispatch.drain(0.3)
+    assert 0.3 <= time.monotonic() - began < 3
+    assert told == [Noted("interrupted: finishing 2 running shards (0 s at most)"), Advanced(1)]
