@@ -60,11 +60,16 @@ def _judged(tables: RunTables, account: Account) -> list[str]:
 def _outdated(tables: RunTables, account: Account) -> list[str]:
     if not tables.outdated:
         return []
+    if account.outdated:
+        so_far = f"{number(account.outdated)} of {number(account.shards_done)} shards have the scores of before"
+        return [f"Scoring was interrupted: {so_far}. Go on with: camaudit score {tables.run.path}"]
     flagged = (tables.summary() or {"samples": {}})["samples"].get("processed", 0)
-    return [
-        f"The findings are of {number(flagged)} processed samples, and {number(account.processed)} are processed now; "
-        f"make them again with: camaudit flag {tables.run.path}"
-    ]
+    changed = (
+        f"The findings are of {number(flagged)} processed samples, and {number(account.processed)} are processed now"
+    )
+    if flagged == account.processed:
+        changed = "Samples were audited or scored again since the findings were made"
+    return [f"{changed}; make them again with: camaudit flag {tables.run.path}"]
 
 
 def _without_objects(tables: RunTables) -> list[str]:

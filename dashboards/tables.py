@@ -164,7 +164,7 @@ class RunTables:
     def claims(self) -> list[Claim]:
         """Claims that were found, surest first, with what interventions made of them; empty where none can be read."""
         try:
-            return self._findings.standing_claims()
+            return self._findings.standing_claims() if self.flagged else []
         except (RunError, ValueError, KeyError, TypeError):
             self._notice(f"No readable claims; {self._flag_again()}")
             return []

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
+from rewritten import part_of
 from screenshot import CHROMIUM, browser_page, dashboard, settle
 from small_run import HOSTILE, make_run
 
@@ -133,7 +134,7 @@ def test_a_hostile_name_is_text_and_runs_nothing(drawn: str, page: Page) -> None
 def test_a_partial_damaged_run_shows_what_there_is_with_a_notice(tmp_path: Path, page: Page) -> None:
     path = make_run(tmp_path, shards=2)
     (path / layout.SUMMARY).unlink()
-    part = Run.open(path).part("findings", 1)
+    part = part_of(Run.open(path), "findings", 1)
     part.write_bytes(part.read_bytes()[:100])
     with dashboard(path) as address:
         page.goto(address)

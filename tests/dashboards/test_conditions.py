@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,15 +11,18 @@ import pytest
 import streamlit as st
 from claimed_run import claim, make_claimed_run
 from pages import page, said
+from rewritten import put_findings, put_manifest
 from run_states import STATES
 from small_run import HEIGHT, WIDTH, make_run
 
 from audit.datasets.manifest import Manifest
 from audit.datasets.reach import Reach
 from audit.drawing.targets import GREY, ON_GREY, read_picture, thumbnail_jpeg
-from audit.findings import Findings
+from audit.findings import Rules
+from audit.findings.judge import flag
 from audit.findings.records import Claim
 from audit.store import Run, layout
+from audit.store.records import columns_of
 from dashboards.condition import conditions
 from dashboards.tables import RunTables
 
@@ -47,11 +49,12 @@ def test_a_run_that_is_finished_and_judged_needs_no_line(tmp_path: Path) -> None
 
 def test_a_run_that_went_on_since_it_was_flagged_is_told_and_not_called_damaged(tmp_path: Path) -> None:
     path = make_run(tmp_path)
-    for part in (path / layout.FINDINGS).glob("part-00002*"):
-        part.unlink()
-    summary = json.loads((path / layout.SUMMARY).read_text())
-    summary["samples"] |= {"processed": 4, "failed": 0, "pending": 2}
-    (path / layout.SUMMARY).write_text(json.dumps(summary))
+    run = Run.open(path)
+    last, entry = run.shards[2], run.entry(run.shards[2])
+    assert entry is not None
+    run.withdraw(last)
+    flag(run, Rules())
+    run.ledger.enter(last.index, entry, None)
     tables = opened(path)
     assert tables.notices == []
     assert conditions(tables) == [
@@ -59,10 +62,21 @@ def test_a_run_that_went_on_since_it_was_flagged_is_told_and_not_called_damaged(
     ]
 
 
+def test_a_run_whose_scoring_was_interrupted_is_told(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    run = Run.open(path).begin_scoring()
+    entry = run.entry(run.shards[0])
+    assert entry is not None
+    scores = run.read("scores", run.shards[0]).to_pydict() | {"lift": [1.0, 1.0]}
+    run.commit(run.shards[0], None, {"scores": scores}, {**entry, "scoring": 1}, entry)
+    assert conditions(opened(path)) == [
+        f"Scoring was interrupted: 2 of 3 shards have the scores of before. Go on with: camaudit score {path}"
+    ]
+
+
 def test_the_command_that_goes_on_is_named_with_what_is_pending(tmp_path: Path) -> None:
     path = make_run(tmp_path, shards=1)
-    record = json.loads((path / layout.RUN_JSON).read_text())
-    (path / layout.RUN_JSON).write_text(json.dumps(record | {"command": "camaudit run val.parquet -o val"}))
+    Run.open(path).amended(command="camaudit run val.parquet -o val")
     (line,) = conditions(opened(path))
     assert line.startswith("The run is not finished: 4 of 6 samples are pending. ")
     assert line.endswith("go on with: camaudit run val.parquet -o val")
@@ -77,7 +91,7 @@ def test_a_threshold_that_nothing_chose_is_none(tmp_path: Path) -> None:
 def test_a_class_claim_has_its_outcome_and_how_sure_it_is(tmp_path: Path) -> None:
     path = make_claimed_run(tmp_path)
     row = claim("class", "", claim_id="class:square:", says="square looks off the object.", q=0.03)
-    Findings(Run.open(path)).write_claims([Claim.from_row(row)])
+    put_findings(Run.open(path), layout.CLAIMS, columns_of(Claim, [Claim.from_row(row)]), Claim.schema())
     app = page("overview", path)
     assert not app.exception
     assert "square looks off the object." in said(app)
@@ -125,7 +139,7 @@ def test_a_strangers_run_shows_no_file_outside_its_root(root: str, tmp_path: Pat
     (tmp_path / "images" / "0.png").rename(secret)
     samples = [replace(sample, image=str(secret)) for sample in listed]
     named = root.replace("ROOT", listed.root)
-    Manifest.from_samples(samples, listed.classes, named).save(path / layout.MANIFEST)
+    put_manifest(Run.open(path), Manifest.from_samples(samples, listed.classes, named))
     app = page("sample", path, sample="0")
     assert not app.exception
     assert "--allow-outside" in said(app).replace("\\", "")
@@ -143,7 +157,7 @@ def test_no_url_is_called_for_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = make_run(tmp_path)
     listed = Manifest.open(path / layout.MANIFEST)
     samples = [replace(sample, image=f"https://elsewhere.example/{sample.id[:1]}.png") for sample in listed]
-    Manifest.from_samples(samples, listed.classes, listed.root).save(path / layout.MANIFEST)
+    put_manifest(Run.open(path), Manifest.from_samples(samples, listed.classes, listed.root))
     app = page("sample", path, sample="0")
     assert not app.exception
     assert "URLs are read with --remote alone" in said(app).replace("\\", "")

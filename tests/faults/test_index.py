@@ -15,19 +15,19 @@ NAMED = re.findall(r"- (\S+\.py)::(\w+)", INDEX)
 FAULTS = SHARED / "design/faults.md"
 
 
-def tests_of(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     tree = ast.parse(file.read_text())
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
 
 
 def test_every_test_that_the_index_names_is_there() -> None:
-    missing = [f"{file}::{name}" for file, name in NAMED if name not in tests_of(TESTS / file)]
+    missing = [f"{file}::{name}" for file, name in NAMED if name not in names_in(TESTS / file)]
     assert not missing
 
 
 def test_every_test_of_this_folder_is_named() -> None:
     files = [file for file in (TESTS / "faults").glob("test_*.py") if file.name != Path(__file__).name]
-    here = {(f"faults/{file.name}", name) for file in files for name in tests_of(file)}
+    here = {(f"faults/{file.name}", name) for file in files for name in names_in(file)}
     assert here - set(NAMED) == set()
 
 
