@@ -159,14 +159,17 @@ def test_a_scheduler_that_does_not_answer_is_an_error_within_the_timeout(place: 
 
 
 CLUSTER = """
-import time
+import signal
 from distributed import LocalCluster
 
 if __name__ == "__main__":
     with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2])
         print(cluster.scheduler_address, flush=True)
-        time.sleep(120)
+        while asked := signal.sigtimedwait([signal.SIGUSR1, signal.SIGUSR2], 120):
+            cluster.scale(0 if asked.si_signo == signal.SIGUSR1 else 1)
 """
+"""A cluster that ends after 120 s; SIGUSR1 has its worker go, SIGUSR2 has one come."""
 
 
 @pytest.fixture
@@ -218,3 +221,22 @@ def test_a_scheduler_file_that_is_missing_is_an_error_not_a_hang(tmp_path: Path)
         connect(ClusterConfig(scheduler_file=str(tmp_path / "none.json"), timeout_s=1)),
     ):
         pass
+
+
+def test_a_run_whose_workers_are_all_gone_says_so_and_uses_those_that_come_back(
+    elsewhere: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address, group = elsewhere
+    draw_collection(tmp_path, 12)
+    write_model(tmp_path, slowly(0.5))
+    process = launch(command(tmp_path, "--scheduler", address, "--patience", "120"))
+    assert process.stderr is not None
+    wait_until(lambda: any((tmp_path / "run/ledger").glob("*.json")), 60, "a first shard")
+    os.kill(group, signal.SIGUSR1)
+    while "no workers, waiting for 120 s at most" not in (line := process.stderr.readline()):
+        assert line, "it was never said"
+    os.kill(group, signal.SIGUSR2)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 0, said
+    assert "workers are back: going on" in said
+    assert account(tmp_path / "run", monkeypatch, capsys)["processed"] == 12

@@ -154,8 +154,9 @@ def test_defaults_of_options_are_those_of_the_records(verb: str) -> None:
 
 
 def test_the_options_of_run_are_grouped_and_every_group_becomes_its_record(
-    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
+    manifest = draw_collection(tmp_path, 1)
     assert camaudit(["run", "--help"], monkeypatch) == 0
     headings = re.findall(r"^(\w+):$", capsys.readouterr().out, re.MULTILINE)
     assert headings == ["Arguments", "Options", "Model", "Attribution", "Cluster", "Findings"]
@@ -166,17 +167,17 @@ def test_the_options_of_run_are_grouped_and_every_group_becomes_its_record(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(start, "start", refuse)
-    asked = ["run", "m.parquet", "-o", "out", "--model", "x:y", "--fit", "crop", "--std", "1,2,3", "--set-aside"]
+    asked = ["run", str(manifest), "-o", "out", "--model", "x:y", "--fit", "crop", "--std", "1,2,3", "--set-aside"]
     asked += ["--method", "rise", "--option", "masks=8", "--targets", "label", "--no-score", "--batch-size", "3"]
-    asked += ["--workers", "5", "--compile", "never", "--fdr", "0.2", "--threshold", "0.4"]
+    asked += ["--workers", "5", "--patience", "9", "--compile", "never", "--fdr", "0.2", "--threshold", "0.4"]
     assert camaudit(asked, monkeypatch) == 130
     assert requests == [
         start.Request(
-            Path("m.parquet"),
+            manifest,
             Path("out"),
             ModelSpec("x:y", mode="crop", std=(1, 2, 3)),
             RunConfig("rise", (("masks", 8),), roles=("label",), batch_size=3, scored=False),
-            ClusterConfig(5, compiling="never"),
+            ClusterConfig(5, compiling="never", patience_s=9),
             Rules(fdr=0.2),
             0.4,
             True,
@@ -318,10 +319,14 @@ class Program:
         return (os.mkdir, ("hacked",))
 
 
+ON_THE_WAY = ("loading ", "laying out ", "starting workers", "asking ")
+"""What a run says that it is doing."""
+
+
 def only_line(capsys: Capture) -> str:
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
-    lines = shown.err.strip().splitlines()
+    lines = [line for line in shown.err.strip().splitlines() if not line.startswith(ON_THE_WAY)]
     assert len(lines) == 1, shown.err
     assert lines[0].startswith("camaudit")
     return lines[0]
