@@ -118,8 +118,8 @@ def flag(run_path: RunPath, findings: FindingsOptions, as_json: Json = False) ->
     from audit.store import Run
 
     opened = Run.open(run_path)
-    _check_scored(opened)
     with opened.locked():
+        _check_scored(opened)
         summary = make_findings(opened, findings.rules(), findings.threshold, TerminalProgress())
     print_json(summary) if as_json else print_summary(summary)
 

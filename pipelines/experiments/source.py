@@ -28,10 +28,11 @@ def source_of_run(run: Run, model: str | None = None) -> dict[str, Any]:
         name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()
     }
     named = _absolute(model) if model else None
-    if named and named not in (source["model"], source["arch"]):
+    arch = source.get("arch")
+    if named and named not in (source["model"], arch):
         source["model"] = named
     weights_only = Path(source["model"]).suffix in STATE_SUFFIXES
-    for name in (None if weights_only else source["model"], source["arch"]):
+    for name in (None if weights_only else source["model"], arch):
         if name and is_code(name) and name != named:
             raise ModelError(f"{run.path} was made with code, {name!r}; if you trust it, allow it with --model {name}")
     return source

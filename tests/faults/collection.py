@@ -194,6 +194,14 @@ def camaudit(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     return int(ended.value.code or 0)
 
 
+def refusal(said: str) -> str:
+    """The one line by which a command ended; before it stands only what it was at."""
+    *before, last = said.strip().splitlines()
+    assert last.startswith("camaudit: ")
+    assert all(line.startswith(("loading ", "laying out ")) for line in before)
+    return last
+
+
 def account(path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """What `camaudit status --json` says, after checking that it adds up."""
     capsys.readouterr()
@@ -218,7 +226,7 @@ def connected(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 def launch(arguments: list[str]) -> subprocess.Popen[str]:
     """Start the command line in a process group of its own, as a terminal does."""
-    code = "import sys; from pipelines.cli import main; sys.argv[0] = 'camaudit'; main()"
+    code = "import sys; sys.argv[0] = 'camaudit'; from pipelines.__main__ import main; main()"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],

@@ -429,7 +429,7 @@ def test_masks_are_exported_one_a_sample(
 ) -> None:
     assert camaudit(["export", str(plan.run.path), "--format", "voc-png", "-o", str(tmp_path)], monkeypatch) == 0
     assert "12 pseudo-masks at threshold 0." in capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{index:03d}.png" for index in range(12)]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"{index:03d}.png" for index in range(12)]
 
 
 def test_a_summary_is_counted_in_the_order_of_the_kinds(capsys: Capture) -> None:

@@ -71,7 +71,7 @@ def test_a_wrong_root_writes_nothing_unless_unchecked(
     assert shown.err.splitlines()[-1].startswith("camaudit: Expected images that open, found none, so nothing was wr")
     assert not out.exists()
     assert camaudit([*asked, "--no-check"], monkeypatch) == 0
-    assert "open" not in capsys.readouterr().out
+    assert " open" not in capsys.readouterr().out
     assert len(Manifest.open(out)) == 30
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from small_run import make_run
 
 from audit.datasets.classes import imagenet_names
 from audit.errors import AuditError
+from audit.store import Run
 from pipelines.experiments.source import check_class
 
 RUN = """
@@ -31,9 +31,7 @@ finally:
 def made_with_code(tmp_path: Path) -> Path:
     """A run whose model is somebody's code."""
     path = make_run(tmp_path, flagged=False)
-    record = json.loads((path / "run.json").read_text())
-    source = {"model": "/theirs.py:build", "arch": None, "weights": None}
-    (path / "run.json").write_text(json.dumps({**record, "source": source}))
+    Run.open(path).amended(source={"model": "/theirs.py:build", "arch": None, "weights": None})
     return path
 
 

@@ -22,6 +22,7 @@ from audit.progress import Advanced, Began, Ended, Event
 from audit.scores import faithfulness as formulas
 from audit.stats.resampling import bootstrap_means
 from audit.store import Run
+from audit.store.files import read_json
 from pipelines import cli
 from pipelines.experiments.faithfulness import MEASURES, Trial, draw_targets, measure_run
 from pipelines.run.plan import Plan
@@ -261,7 +262,7 @@ def test_the_verb_prints_a_table_and_leaves_a_report(
     assert call(*asked, monkeypatch=monkeypatch) == 0
     printed = capsys.readouterr().out
     assert all(word in printed for word in ("gradcam", "random", "centre", *MEASURES))
-    written = json.loads((plan.run.path / "report" / "faithfulness.json").read_text())
+    written = read_json(plan.run.path / "report" / "faithfulness.json", "")
     assert (written["targets"], written["steps"], written["failed"]) == (4, 4, [])
     with Image.open(plan.run.path / "report" / "faithfulness.png") as picture:
         assert picture.format == "PNG"

@@ -15,6 +15,7 @@ from audit.errors import ModelError
 from audit.images.views import Fit
 from audit.models import ModelSpec, Preprocessing, build_architecture, save_checkpoint
 from audit.store import Run
+from audit.store.files import read_json, write_json
 from pipelines.experiments.model import model_of_run
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
@@ -28,9 +29,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def copied(plan: Plan, folder: Path, **source: Any) -> Run:
     """A copy of a run whose record names other sources."""
     path = Path(shutil.copytree(plan.run.path, folder / "copy"))
-    record = json.loads((path / "run.json").read_text())
+    record = read_json(path / "run.json", "")
     record["source"] |= source
-    (path / "run.json").write_text(json.dumps(record))
+    write_json(path / "run.json", record)
     return Run.open(path)
 
 
