@@ -20,6 +20,7 @@ from faults.collection import (
     finished,
     paint,
     planned,
+    refusals,
     resumed,
     write_model,
 )
@@ -96,7 +97,7 @@ def test_a_refusal_is_one_line_on_the_command_line(
     assert camaudit(command(tmp_path, shard_size=8), monkeypatch) == 1
     message = capsys.readouterr().err
     assert "config.shard_size: 4 -> 8" in message
-    assert len(message.splitlines()) == 1
+    assert len(refusals(message)) == 1
 
 
 def test_a_worker_with_other_weights_than_the_run_began_with_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from distributed import Client
 from audit.errors import RunError
 from audit.store import Run
 from audit.store.maps import write_maps
-from faults.collection import camaudit, command, connected, planned
+from faults.collection import camaudit, command, connected, planned, refusals
 from pipelines.run.plan import Plan
 
 HOLD = """
@@ -53,7 +53,7 @@ def test_a_run_in_use_is_refused_in_one_line_that_names_the_holder(
     assert camaudit(arguments, monkeypatch) == 1
     message = capsys.readouterr().err
     assert f"is in use by process {holder.pid} on " in message
-    assert len(message.splitlines()) == 1
+    assert len(refusals(message)) == 1
     assert plan.run.path.exists()
 
 
