@@ -12,7 +12,8 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from uuid import uuid4
 
-from distributed import Client, Future, KilledWorker
+from distributed import CancelledError, Client, Future, KilledWorker
+from distributed.client import ClosedClientError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import NoWorkerError
 
@@ -77,7 +78,7 @@ def submit_all(
     except KeyboardInterrupt as interrupt:
         dispatch.drain(grace(interrupt))
         raise
-    except CommClosedError:
+    except (CommClosedError, CancelledError, ClosedClientError):
         raise RunError(LOST) from None
 
 

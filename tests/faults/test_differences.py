@@ -20,7 +20,7 @@ from faults.collection import (
     finished,
     paint,
     planned,
-    refusal,
+    refusals,
     resumed,
     write_model,
 )
@@ -95,7 +95,9 @@ def test_a_refusal_is_one_line_on_the_command_line(
     planned(tmp_path)
     capsys.readouterr()
     assert camaudit(command(tmp_path, shard_size=8), monkeypatch) == 1
-    assert "config.shard_size: 4 -> 8" in refusal(capsys.readouterr().err)
+    message = capsys.readouterr().err
+    assert "config.shard_size: 4 -> 8" in message
+    assert len(refusals(message)) == 1
 
 
 def test_a_worker_with_other_weights_than_the_run_began_with_is_refused(tmp_path: Path) -> None:

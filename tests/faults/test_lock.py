@@ -14,7 +14,7 @@ from distributed import Client
 from audit.errors import RunError
 from audit.store import Run
 from audit.store.maps import read_maps, write_maps
-from faults.collection import camaudit, command, connected, planned, refusal
+from faults.collection import camaudit, command, connected, planned, refusals
 from pipelines.run.plan import Plan
 
 HOLD = """
@@ -51,7 +51,9 @@ def test_a_run_in_use_is_refused_in_one_line_that_names_the_holder(
     other = command(tmp_path, "--set-aside", shard_size=8)
     arguments = {"run": command(tmp_path), "set aside": other}.get(verb, [verb, str(plan.run.path)])
     assert camaudit(arguments, monkeypatch) == 1
-    assert f"is in use by process {holder.pid} on " in refusal(capsys.readouterr().err)
+    message = capsys.readouterr().err
+    assert f"is in use by process {holder.pid} on " in message
+    assert len(refusals(message)) == 1
     assert plan.run.path.exists()
 
 

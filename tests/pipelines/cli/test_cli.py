@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import typer
-from faults.collection import camaudit, command, draw_collection, finished, write_model
+from faults.collection import camaudit, command, draw_collection, finished, refusals, write_model
 from rewritten import part_of
 
 from audit.datasets.cues import Cue
@@ -319,14 +319,10 @@ class Program:
         return (os.mkdir, ("hacked",))
 
 
-ON_THE_WAY = ("loading ", "laying out ", "starting workers", "asking ")
-"""What a run says that it is doing."""
-
-
 def only_line(capsys: Capture) -> str:
     shown = capsys.readouterr()
     assert "Traceback" not in shown.err
-    lines = [line for line in shown.err.strip().splitlines() if not line.startswith(ON_THE_WAY)]
+    lines = refusals(shown.err)
     assert len(lines) == 1, shown.err
     assert lines[0].startswith("camaudit")
     return lines[0]
