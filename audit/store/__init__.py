@@ -1,5 +1,6 @@
 """The store: run directories, their map arrays, tables and ledger."""
 
-from audit.store.run import Account, Damage, Run, Shard
+from audit.store.account import Account, Damage, Shard
+from audit.store.run import Run
 
 __all__ = ["Account", "Damage", "Run", "Shard"]

@@ -22,58 +22,13 @@ from numpy.typing import NDArray
 from audit.datasets.manifest import Manifest
 from audit.errors import RunError
 from audit.store import layout
+from audit.store.account import Account, Damage, Shard
 from audit.store.artefacts import Artefacts, named, of_table, table_of
 from audit.store.files import PARTIAL, check_digest, read_json, sha256, write_json
 from audit.store.ledger import COUNTED, Entry, Ledger
 from audit.store.maps import ENCODINGS, Maps, create_maps, metadata_files, read_maps
 from audit.store.provenance import provenance
 from audit.store.tables import Column, made_by, read_table
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A contiguous block of samples: rows start to stop - 1 of the manifest."""
-
-    index: int
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Where a run stands; processed + failed + pending = samples, always.
-
-    Attributes:
-        transient: samples that a resume tries again.
-        outdated: shards whose scores are of an earlier scoring than the run's last, which was interrupted.
-    """
-
-    samples: int
-    processed: int
-    failed: int
-    pending: int
-    transient: int
-    shards: int
-    shards_done: int
-    outdated: int
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A file of a run that is not what was written.
-
-    Attributes:
-        file: its path below the run.
-        advice: what to do, as the end of a sentence.
-        shard: that it belongs to, if any.
-    """
-
-    file: str
-    advice: str
-    shard: Shard | None = None
 
 
 @dataclass(frozen=True)

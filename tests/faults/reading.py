@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from audit.export import findings_record
 from audit.findings import Findings
 from audit.report.limits import checks_of
@@ -25,6 +27,25 @@ def everything(path: Path) -> str:
     for part in _parts(Run.open(path)):
         digest.update(part if isinstance(part, bytes) else json.dumps(part, sort_keys=True, default=str).encode())
     return digest.hexdigest()
+
+
+def flipped(path: Path, count: int, seed: int = 0) -> Iterator[Path]:
+    """Flip a bit somewhere in one file of a run after another, and back."""
+    generator, files = np.random.default_rng(seed), files_of(path)
+    for number in range(count):
+        file = files[number % len(files)]
+        good = file.read_bytes()
+        damaged = bytearray(good)
+        damaged[generator.integers(len(good))] ^= 1 << int(generator.integers(8))
+        file.write_bytes(damaged)
+        yield file
+        file.write_bytes(good)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Files of a run that say something: a lock is empty, and a link is what it leads to."""
+    files = (file for file in sorted(path.rglob("*")) if file.is_file() and not file.is_symlink())
+    return [file for file in files if file.stat().st_size]
 
 
 def _parts(run: Run) -> Iterator[Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from claimed_run import make_claimed_run
 
@@ -13,7 +11,7 @@ from audit.errors import AuditError
 from audit.store import Run
 from audit.store.files import write_json
 from faults.collection import camaudit
-from faults.reading import everything
+from faults.reading import everything, flipped
 
 FLIPS = 240
 
@@ -24,26 +22,6 @@ def path(tmp_path: Path) -> Path:
     path = make_claimed_run(tmp_path)
     write_json(path / "report/null.json", {"says": "On average 0.4 of the heat lies on the object.", "targets": 30})
     return path
-
-
-def files_of(path: Path) -> list[Path]:
-    """Files that say something; a lock is empty."""
-    return [
-        file for file in sorted(path.rglob("*")) if file.is_file() and not file.is_symlink() and file.stat().st_size
-    ]
-
-
-def flipped(path: Path, count: int) -> Iterator[Path]:
-    """Flip a bit somewhere in one file after another, and back."""
-    generator, files = np.random.default_rng(0), files_of(path)
-    for number in range(count):
-        file = files[number % len(files)]
-        good = file.read_bytes()
-        damaged = bytearray(good)
-        damaged[generator.integers(len(good))] ^= 1 << int(generator.integers(8))
-        file.write_bytes(damaged)
-        yield file
-        file.write_bytes(good)
 
 
 def test_a_flipped_bit_in_any_file_is_named_by_whoever_reads_it(path: Path) -> None:
@@ -58,7 +36,10 @@ def test_every_kind_of_file_is_checked_and_named_by_the_check(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert camaudit(["status", str(path), "--check"], monkeypatch) == 0
-    places = {file.relative_to(path).parts[0]: file for file in files_of(path)}
+    files = [
+        file for file in sorted(path.rglob("*")) if file.is_file() and not file.is_symlink() and file.stat().st_size
+    ]
+    places = {file.relative_to(path).parts[0]: file for file in files}
     assert places.keys() >= {
         "findings",
         "ledger",
