@@ -11,7 +11,7 @@ from audit.errors import AuditError
 from audit.store import Run
 from audit.store.files import write_json
 from faults.collection import camaudit
-from faults.reading import everything, flipped
+from faults.reading import everything, files_of, flipped
 
 FLIPS = 240
 
@@ -36,10 +36,7 @@ def test_every_kind_of_file_is_checked_and_named_by_the_check(
     path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert camaudit(["status", str(path), "--check"], monkeypatch) == 0
-    files = [
-        file for file in sorted(path.rglob("*")) if file.is_file() and not file.is_symlink() and file.stat().st_size
-    ]
-    places = {file.relative_to(path).parts[0]: file for file in files}
+    places = {file.relative_to(path).parts[0]: file for file in files_of(path)}
     assert places.keys() >= {
         "findings",
         "ledger",

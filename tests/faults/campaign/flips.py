@@ -17,12 +17,12 @@ def flip_bits(folder: Path, count: int, seed: int, say: Callable[[str], None]) -
     """Flip so many bits, one at a time."""
     path = make_claimed_run(folder)
     write_json(path / "report/null.json", {"says": "On average 0.4 of the heat lies on the object.", "targets": 30})
-    whole, row = everything(path), Row("bit flipped in a file of a run")
+    whole, row = everything(path), Row("bit flipped in a file of a run", identical=None)
     say(f"flipping {count} bits")
     for file in flipped(path, count, seed):
         outcome = _read(path, whole)
         failure = "" if outcome in ("named", "identical") else f"{file.relative_to(path)}: {outcome}"
-        row.count(failure, identical=not failure)
+        row.count(failure)
     if everything(path) != whole:
         row.failures.append(f"{row.what}: the run is not what it was when all is flipped back")
     return row
