@@ -26,8 +26,12 @@ def test_every_test_that_the_index_names_is_there() -> None:
 
 
 def test_every_test_of_this_folder_is_named() -> None:
-    files = [file for file in (TESTS / "faults").glob("test_*.py") if file.name != Path(__file__).name]
-    here = {(f"faults/{file.name}", name) for file in files for name in names_in(file)}
+    here = {
+        (file.relative_to(TESTS).as_posix(), name)
+        for file in (TESTS / "faults").rglob("test_*.py")
+        for name in names_in(file)
+        if file != Path(__file__)
+    }
     assert here - set(NAMED) == set()
 
 

@@ -1,0 +1,1 @@
+"""What comes in: samples, names, models and configurations."""

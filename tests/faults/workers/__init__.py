@@ -1,0 +1,1 @@
+"""Who works: kills, signals, losses, threads, other users."""
