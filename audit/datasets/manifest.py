@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,7 +166,7 @@ class Manifest:
             "fingerprint": self.fingerprint,
         }
         table = self.table.replace_schema_metadata({_KEY: json.dumps(meta).encode()})
-        partial = target.with_name(target.name + ".partial")
+        partial = target.with_name(f"{target.name}.{secrets.token_hex(8)}.partial")
         try:
             pq.write_table(table, partial, row_group_size=_ROW_GROUP, compression="zstd", write_page_checksum=True)
             os.replace(partial, target)

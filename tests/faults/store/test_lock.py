@@ -89,11 +89,19 @@ def test_a_run_that_another_process_begins_meanwhile_is_not_laid_out_twice(tmp_p
     assert (read_maps(plan.run.path / "maps.zarr", 0, 4, files) == 1).all()
 
 
-@pytest.mark.parametrize("place", ["a file", "a folder of other things"])
+PLACES = {
+    "a file": "run",
+    "a folder of other things": "run/notes.partial.txt",
+    "another run's verdicts": "run/verdicts.sqlite",
+    "another run's exports": "run/camaudit-export.json",
+    "another run's page": "run/report/index.html",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_a_place_that_is_taken_is_refused_and_left_as_it_is(place: str, tmp_path: Path) -> None:
-    taken = tmp_path / "run"
-    kept = taken if place == "a file" else taken / "notes.partial.txt"
-    kept.parent.mkdir(exist_ok=True)
+    kept = tmp_path / PLACES[place]
+    kept.parent.mkdir(exist_ok=True, parents=True)
     kept.write_text("mine")
     with pytest.raises(RunError, match="choose another"):
         planned(tmp_path)
