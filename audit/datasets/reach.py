@@ -7,15 +7,13 @@ that holds everything, as `/` or the folder of all homes. What the user names go
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from audit.errors import ImageError
+from audit.images import is_remote, local_path
 from audit.wording import one_line
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 _SYSTEM = ("/proc", "/sys", "/dev")
 
 
@@ -43,15 +41,15 @@ class Reach:
         Raises:
             ImageError: it may not be read.
         """
-        place = self._moved(_local(path), _local(root))
-        if _URL.match(place):
+        place = self._moved(local_path(path), local_path(root))
+        if is_remote(place):
             return self._checked_url(place)
         try:
             file = os.path.realpath(place)
         except ValueError as error:  # a NUL byte
             raise ImageError(f"Expected a path, got {one_line(path)}: {error}; index the collection again") from None
         if not self.outside:
-            self._check_inside(file, path, _local(root))
+            self._check_inside(file, path, local_path(root))
         return file
 
     def _moved(self, path: str, root: str) -> str:
@@ -61,7 +59,7 @@ class Reach:
         below = f"{root.rstrip('/')}/"
         if root and path.startswith(below):
             return f"{self.root}/{path.removeprefix(below)}"
-        return path if os.path.isabs(path) or _URL.match(path) else f"{self.root}/{path}"
+        return path if os.path.isabs(path) or is_remote(path) else f"{self.root}/{path}"
 
     def _checked_url(self, url: str) -> str:
         if not self.remote:
@@ -89,15 +87,15 @@ BELOW_ROOT = Reach()
 
 
 def is_wide(folder: str) -> bool:
-    """Whether a folder holds too much to be a collection's: the root of all files, or of all homes, or of the system.
+    """Whether a folder holds too much to be a collection's: all files, a home or all homes, or the system's own.
 
     >>> is_wide("/"), is_wide("/proc/self"), is_wide("")
     (True, True, True)
     """
-    if not folder:
+    if not os.path.isabs(folder):
         return True
     real, home = os.path.realpath(folder), os.path.realpath(os.path.expanduser("~"))
-    return (real != home and _holds(real, home)) or real == "/" or any(_holds(place, real) for place in _SYSTEM)
+    return _holds(real, home) or any(_holds(place, real) for place in _SYSTEM)
 
 
 def holding_folder(folders: Iterable[str]) -> str | None:
@@ -113,11 +111,3 @@ def holding_folder(folders: Iterable[str]) -> str | None:
 
 def _holds(folder: str, path: str) -> bool:
     return os.path.commonpath([folder, path]) == folder
-
-
-def _local(path: str) -> str:
-    """The path of a `file:` URL (RFC 8089) of this machine; any other path as it is."""
-    for prefix in ("file:///", "file://localhost/", "file:/"):
-        if path.startswith(prefix) and not path.startswith(f"{prefix}/"):
-            return os.fsdecode(unquote_to_bytes(f"/{path.removeprefix(prefix)}"))
-    return path

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from audit.errors import RunError
-from audit.export.place import check_place, sign
+from audit.export.place import check_place
 from audit.export.tables import export_table
 from audit.export.voc_png import export_voc_png
 from audit.findings import Findings
@@ -49,9 +49,7 @@ def export_run(
     if name not in FORMATS:
         raise RunError(f"Expected --format to be one of {', '.join(FORMATS)}, got {name!r}")
     check_place(run, out, overwrite)
-    said = FORMATS[name](run, out, masks, progress)
-    sign(run, out, name)
-    return said
+    return FORMATS[name](run, out, masks, progress)
 
 
 def _voc_png(run: Run, out: Path, masks: PseudoMasks, progress: Progress) -> str:

@@ -16,7 +16,8 @@ def check_place(run: Run, out: Path, overwrite: bool) -> None:
     """See that `out` may be written.
 
     Raises:
-        RunError: there is something already and `overwrite` was not asked; or it is a run, or of another collection.
+        RunError: there is something already and `overwrite` was not asked; or it is a run, a folder of other files, or
+            of another collection.
     """
     if (out / layout.RUN_JSON).exists():
         raise RunError(f"Expected --out to be a place for exports, got the run {out}; choose another")
@@ -24,16 +25,14 @@ def check_place(run: Run, out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise RunError(f"Expected --out to be new, got {out}, {_holds(out)}; choose another, or --overwrite")
-    record = _record(out)
-    if record and record["manifest"] != run.record["manifest"]["fingerprint"]:
+    if out.is_dir() and _record(out).get("manifest") != run.record["manifest"]["fingerprint"]:
         raise RunError(f"Expected --out for this collection, got {out}, {_holds(out)}; choose another")
 
 
-def sign(run: Run, out: Path, name: str) -> None:
-    """Say in a folder of exports what they are of; a single file has no room for it."""
-    if out.is_dir():
-        of = {"run": str(run.path.absolute()), "manifest": run.record["manifest"]["fingerprint"]}
-        write_json(out / RECORD, {"format": name, "ledger": run.ledger.digest(), **of})
+def sign(run: Run, out: Path, finished: bool) -> None:
+    """Say in a folder of exports what they are of, before the first and after the last."""
+    of = {"run": str(run.path.absolute()), "manifest": run.record["manifest"]["fingerprint"]}
+    write_json(out / RECORD, {"ledger": run.ledger.digest(), "finished": finished, **of})
 
 
 def _taken(out: Path) -> bool:
@@ -43,7 +42,7 @@ def _taken(out: Path) -> bool:
 def _holds(out: Path) -> str:
     record = _record(out)
     if record:
-        return f"which holds an export of {record['run']}"
+        return f"which holds an export of {record.get('run', 'another run')}"
     return "a folder with other files" if out.is_dir() else "a file"
 
 

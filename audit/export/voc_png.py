@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.errors import RunError
+from audit.export.place import sign
 from audit.images import View, write_index_png
 from audit.progress import Progress, silent, tracked
 from audit.segmentation import pseudo_mask
@@ -22,9 +23,10 @@ _MOST_CLASSES = 254
 def export_voc_png(
     run: Run, out: Path, threshold: float, roles: Iterable[str] = ("label",), progress: Progress = silent
 ) -> int:
-    """Write `out`/ID.png for every processed sample and return how many.
+    """Write `out`/ID.png for every processed sample and return how many; a file of any other sample is deleted.
 
     Targets with one of `roles` take part; where a map has no evidence there is none, and the file is all background.
+    `camaudit-export.json` says which run they are of, and whether they are all there.
 
     Raises:
         RunError: more classes than a palette image can index.
@@ -34,9 +36,11 @@ def export_voc_png(
             f"VOC masks hold {_MOST_CLASSES} classes at most, the run has {len(run.classes)}; export Parquet"
         )
     chosen = frozenset(roles)
-    out.mkdir(parents=True, exist_ok=True)
+    sign(run, out, finished=False)
     shards = tracked(progress, "exporting", run.done())
-    return sum(_export_shard(run, shard, out, threshold, chosen) for shard in shards)
+    count = sum(_export_shard(run, shard, out, threshold, chosen) for shard in shards)
+    sign(run, out, finished=True)
+    return count
 
 
 def _export_shard(run: Run, shard: Shard, out: Path, threshold: float, roles: frozenset[str]) -> int:
@@ -49,8 +53,15 @@ def _export_shard(run: Run, shard: Shard, out: Path, threshold: float, roles: fr
     processed = [sample for sample in samples if sample["status"] == "processed"]
     for sample in processed:
         index = _index(sample, wanted.get(sample["sample"], []), maps[sample["sample"] - shard.start], threshold)
-        write_index_png(out / f"{file_stem(sample['id'])}.png", index)
+        write_index_png(_file(out, sample), index)
+    for sample in samples:
+        if sample["status"] != "processed":  # of an earlier export, perhaps of another run
+            _file(out, sample).unlink(missing_ok=True)
     return len(processed)
+
+
+def _file(out: Path, sample: dict[str, Any]) -> Path:
+    return out / f"{file_stem(sample['id'])}.png"
 
 
 def _index(

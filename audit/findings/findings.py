@@ -22,7 +22,7 @@ from audit.findings.gather import gather
 from audit.findings.records import UNTESTED, Claim, ClassFinding, Effect, Finding, Member, Outcome
 from audit.findings.rules import Rules
 from audit.store import Damage, Run, Shard, layout
-from audit.store.files import check_digest, read_json, sha256, write_json
+from audit.store.files import check_digest, check_names, read_json, sha256, write_json
 from audit.store.records import Record, columns_of
 from audit.store.tables import made_by, read_table, write_table
 
@@ -62,7 +62,7 @@ class Findings:
         self._folder = run.path / layout.FINDINGS
         self._ledger_json = self._folder / layout.FINDINGS_LEDGER
         self._again = f"again: `camaudit flag {run.path}`"
-        self._made: _Made | None = None
+        self._made_from: _MadeFrom | None = None
 
     # What was found
 
@@ -256,11 +256,12 @@ class Findings:
             raise RunError(f"The findings of {path} were made before its ledger changed; {again}")
 
     @property
-    def _record(self) -> _Made:
-        if self._made is None:
+    def _record(self) -> _MadeFrom:
+        if self._made_from is None:
             record = read_json(self._ledger_json, self._again) if self.flagged else {}
-            self._made = _Made(record.get("ledger", ""), record.get("artefacts", {}))
-        return self._made
+            self._made_from = _MadeFrom(record.get("ledger", ""), record.get("artefacts", {}))
+            check_names(self._made_from.artefacts, self._ledger_json)
+        return self._made_from
 
     def _table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         return read_table(self._folder / name, columns, self._record.artefacts[name])
@@ -280,7 +281,7 @@ class Findings:
         spoken = (report / layout.PAGE, *(report / layout.SHEETS).glob("*.jpg"))
         for path in (self._ledger_json, self.run.path / layout.SUMMARY, *self._folder.glob("*.parquet"), *spoken):
             path.unlink(missing_ok=True)
-        self._made = _Made(ledger, {})
+        self._made_from = _MadeFrom(ledger, {})
 
     def write_targets(self, shards: Sequence[Shard], part: Callable[[Shard], Columns]) -> None:
         """Write a part of findings for each shard."""
@@ -312,7 +313,10 @@ class Findings:
         self._enter()
 
     def write_outcomes(self, effects: Iterable[Effect], outcomes: Iterable[Outcome]) -> None:
-        """Write what interventions did to targets, and what they say of claims."""
+        """Write what interventions did to targets, and what they say of claims; takes back what was said before."""
+        for name in (layout.EFFECTS, layout.CAUSES):
+            self._record.artefacts.pop(name, None)
+        self._enter()
         self._write_records(layout.EFFECTS, Effect, effects)
         self._write_records(layout.CAUSES, Outcome, outcomes)
         self._enter()
@@ -328,7 +332,7 @@ class Findings:
         write_json(self._ledger_json, {"ledger": self._record.ledger, "artefacts": self._record.artefacts})
 
 
-class _Made(NamedTuple):
+class _MadeFrom(NamedTuple):
     """What findings were made from, and their files with their sha256."""
 
     ledger: str

@@ -3,7 +3,7 @@
 from audit.images.ahead import map_ahead
 from audit.images.locations import is_remote, is_url, location_fault
 from audit.images.masks import draw_boxes, object_mask, read_mask, write_index_png
-from audit.images.reading import MAX_PIXELS, MAX_SIDE, decode_image, difference_hash, read_bytes
+from audit.images.reading import MAX_PIXELS, MAX_SIDE, decode_image, difference_hash, local_path, read_bytes
 from audit.images.views import Fit, View, upsample
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "draw_boxes",
     "is_remote",
     "is_url",
+    "local_path",
     "location_fault",
     "map_ahead",
     "object_mask",

@@ -170,7 +170,7 @@ def open_upright(
 def _read_once(path: str) -> bytes:
     if is_remote(path):
         return read_remote(path)
-    local = _local_path(path)
+    local = local_path(path)
     mode = os.stat(local).st_mode
     if stat.S_ISDIR(mode):
         raise ImageError(f"Expected a file, got a folder: {one_line(path)}")
@@ -180,7 +180,12 @@ def _read_once(path: str) -> bytes:
         return file.read()
 
 
-def _local_path(path: str) -> str:
+def local_path(path: str) -> str:
+    """The path of a `file:` URL (RFC 8089) of this machine; any other path or URL as it is.
+
+    Raises:
+        ImageError: it is of another machine.
+    """
     if not path.startswith("file:/"):
         return path
     host, slash, rest = path[len("file://") :].partition("/") if path.startswith("file://") else ("", "/", path[6:])

@@ -7,11 +7,13 @@ never read, and can be told and swept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from audit.store import layout
 from audit.store.files import sweep_partials
-from audit.store.ledger import Entry
+from audit.store.ledger import Entry, Ledger
 from audit.store.maps import Maps, map_files, publish_maps, write_maps
 from audit.store.tables import Column, write_part
 
@@ -57,16 +59,19 @@ class Artefacts:
         """Let every reader of Zarr see the maps that an entry names."""
         publish_maps(self._maps, shard, [self._run / name for name in of_table(entry, layout.MAPS)])
 
-    def sweep(self, entries: Mapping[int, Entry | None]) -> int:
-        """Delete partial files, and what the entries of these shards do not name; returns how many.
+    def sweep(self, ledger: Ledger) -> int:
+        """Delete partial files, and what the entries of finished shards do not name; returns how many.
 
-        Files of other shards stay: their writer may still be about to enter them.
+        Files of pending shards stay: their writer may still be about to enter them.
         """
-        count = sweep_partials(self._run)
-        for shard, file in self._files():
-            if shard in entries and self._below(file, "")[0] not in named(entries[shard]):
-                file.unlink(missing_ok=True)
-                count += 1
+        count, entered = sweep_partials(self._run), ledger.entered()
+        for shard, files in groupby(sorted(self._files()), key=itemgetter(0)):
+            if shard in entered:
+                kept = named(ledger.entry(shard))
+                unnamed = [file for _, file in files if self._below(file, "")[0] not in kept]
+                for file in unnamed:
+                    file.unlink(missing_ok=True)
+                count += len(unnamed)
         return count
 
     def _files(self) -> Iterator[tuple[int, Path]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from audit.errors import RunError
@@ -16,6 +17,7 @@ from audit.errors import RunError
 PARTIAL = ".partial"
 _LONGEST = 200
 _UNUSUAL = re.compile(r"^\.|\.(?=\.)|(?<=\.)\.|_(?=[_/])|(?<=[_/])_|[^\w./-]")
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 ABSENT = "absent"
 """Stands for the digest of a file that does not exist."""
 DIGEST = "sha256"
@@ -71,15 +73,18 @@ def write_json(path: Path, record: dict[str, Any], exclusive: bool = False) -> N
     write_atomically(path, lambda partial: partial.write_text(text), exclusive=exclusive)
 
 
-def read_json(path: Path, advice: str) -> dict[str, Any]:
+def read_json(path: Path, advice: str, signed: bool = True) -> dict[str, Any]:
     """Read a record, without its digest.
 
     Args:
+        signed: whether it has to have one; without, a flipped bit may go unseen.
         advice: what to do where it cannot, as the end of a sentence.
 
     Raises:
         RunError: it cannot be read, is no record, or is not what was written.
     """
+    if path.exists() and not path.is_file():
+        raise RunError(f"Expected {path} to be a file, got a folder, FIFO or device; {advice}")
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -87,7 +92,7 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise RunError(f"Expected {path} to hold a JSON object, got {type(record).__name__}; {advice}")
     digest = record.pop(DIGEST, None)
-    if digest is not None and digest != _digest(record):
+    if signed and digest != _digest(record):
         raise RunError(f"Damaged: {path} is not what was written; {advice}")
     return record
 
@@ -116,10 +121,22 @@ def check_digest(path: Path, digest: str, advice: str) -> None:
 
 def sha256(path: Path) -> str:
     """sha256 of a file's bytes, in hex; `ABSENT` where there is no file."""
-    if not path.exists():
+    if not path.is_file():  # of a FIFO nobody would ever see the end
         return ABSENT
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_names(artefacts: Iterable[str], record: Path) -> None:
+    """See that what a record names lies beside or below it: a run may be a stranger's.
+
+    Raises:
+        RunError: it does not.
+    """
+    for name in artefacts:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise RunError(f"Expected {record} to name files of its run, got {name!r}; do not trust this run")
 
 
 def sweep_partials(root: Path) -> int:
@@ -159,11 +176,22 @@ def _flush(path: Path) -> None:
 def _link(partial: Path, path: Path) -> None:
     try:
         os.link(partial, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links: not in one step, but still one writer alone
-        with path.open("xb") as file:
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _copy_exclusively(partial, path)
+
+
+def _copy_exclusively(partial: Path, path: Path) -> None:
+    """Where a file system has no hard links: not in one step, but one writer alone."""
+    with path.open("xb") as file:
+        try:
             file.write(partial.read_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _digest(record: dict[str, Any]) -> str:

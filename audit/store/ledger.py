@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from audit.errors import RunError
 from audit.store import layout
-from audit.store.files import read_json, write_json
+from audit.store.files import check_names, read_json, write_json
 
 Entry = dict[str, Any]
 """`shard`; `artefacts`, paths below the run with their sha256; counts: those of `COUNTED`, `scoring`, `seconds`."""
 
+_REPLACING = "replacing.lock"
+_WAIT_S = 60.0
 COUNTED = ("processed", "failed", "transient")
 """Counts of samples that every entry has."""
 
@@ -52,6 +57,7 @@ class Ledger:
             entry = {}
         if not entry.keys() >= {"artefacts", *COUNTED}:
             raise RunError(f"Damaged ledger entry {path}; recompute it: `camaudit repair {self._run}`")
+        check_names(entry["artefacts"], path)
         return entry
 
     def enter(self, shard: int, entry: Mapping[str, Any], before: Entry | None) -> Entry:
@@ -61,13 +67,13 @@ class Ledger:
             before: the entry that it takes the place of; None for a shard that was pending.
         """
         path = self.path(shard)
-        try:
-            if before is None:
+        if before is None:
+            with suppress(FileExistsError):
                 write_json(path, dict(entry), exclusive=True)
-            elif self.entry(shard) == before:
-                write_json(path, dict(entry))
-        except FileExistsError:
-            pass
+        else:
+            with FileLock(self._folder / _REPLACING, timeout=_WAIT_S):
+                if self.entry(shard) == before:
+                    write_json(path, dict(entry))
         return self.entry(shard) or dict(entry)  # withdrawn meanwhile: what was done is still true
 
     def withdraw(self, shard: int) -> None:

@@ -104,11 +104,11 @@ def read_maps(path: Path, start: int, stop: int, files: Iterable[Path]) -> NDArr
         named = {_key(path, file): file for file in files}
         for file in named.values():
             _refuse_empty(file)
-        array = zarr.open_array(_Named(path / _MAP, named), mode="r")
+        array = zarr.open_array(_Named(path / _MAP, named), mode="r", zarr_format=3)
         values = np.asarray(array[start:stop])
         if array.dtype != np.int8:
             return values
-        scale = zarr.open_array(_Named(path / _SCALE, named), mode="r")
+        scale = zarr.open_array(_Named(path / _SCALE, named), mode="r", zarr_format=3)
         return Quantised(values, np.asarray(scale[start:stop]))[:]
     except (ValueError, OSError, RuntimeError) as error:
         run = path.parent
@@ -173,7 +173,8 @@ def _encoded(array: Path, start: int, values: NDArray[Any]) -> dict[str, bytes]:
     """Key and content of the shard's chunk, none if it is all fill, as Zarr writes it."""
     as_buffer = default_buffer_prototype().buffer.from_bytes
     chunks = {"zarr.json": as_buffer((array / "zarr.json").read_bytes())}
-    target = zarr.open_array(MemoryStore(chunks), mode="r+").with_config({"write_empty_chunks": False})
+    array_of_one = zarr.open_array(MemoryStore(chunks), mode="r+", zarr_format=3)
+    target = array_of_one.with_config({"write_empty_chunks": False})
     target[start : start + len(values)] = values
     return {key: chunk.to_bytes() for key, chunk in chunks.items() if key != "zarr.json"}
 

@@ -24,7 +24,7 @@ from audit.errors import RunError
 from audit.store import layout
 from audit.store.account import Account, Damage, Shard
 from audit.store.artefacts import Artefacts, named, of_table, table_of
-from audit.store.files import PARTIAL, check_digest, read_json, sha256, write_json
+from audit.store.files import PARTIAL, check_digest, check_names, read_json, sha256, write_json
 from audit.store.ledger import COUNTED, Entry, Ledger
 from audit.store.maps import ENCODINGS, Maps, create_maps, metadata_files, read_maps
 from audit.store.provenance import provenance
@@ -70,12 +70,14 @@ class Run:
         root = Path(path)
         if not (root / layout.RUN_JSON).exists():
             raise RunError(f"No run at {root} ({layout.RUN_JSON} is missing); make one with `camaudit run`")
-        record = read_json(root / layout.RUN_JSON, _RESTORE)
+        record = read_json(root / layout.RUN_JSON, _RESTORE, signed=False)
         if record.get("format") != layout.FORMAT:
             run_format = record.get("format")
             later = isinstance(run_format, int) and run_format > layout.FORMAT
             advice = "update camaudit" if later else "an earlier camaudit made it: audit again into another directory"
             raise RunError(f"{root} has run format {run_format}, expected {layout.FORMAT}; {advice}")
+        record = read_json(root / layout.RUN_JSON, _RESTORE)
+        check_names(record["artefacts"], root / layout.RUN_JSON)
         return cls(root, record)
 
     @property
@@ -146,16 +148,21 @@ class Run:
         artefacts, written = Artefacts(self.path), dict[str, str]()
         replaced = {*tables, *([layout.MAPS] if maps is not None else [])}
         kept = {name: digest for name, digest in named(before).items() if table_of(name) not in replaced}
-        try:
-            written |= artefacts.write_maps(shard.start, maps) if maps is not None else {}
-            for name, columns in tables.items():
-                written |= artefacts.write_part(name, shard.index, columns)
-            entry = {**counts, "shard": asdict(shard), "artefacts": kept | written}
-            standing = self.ledger.enter(shard.index, entry, before)
-        finally:
-            artefacts.discard(written, self.entry(shard))
+        written |= artefacts.write_maps(shard.start, maps) if maps is not None else {}
+        for name, columns in tables.items():
+            written |= artefacts.write_part(name, shard.index, columns)
+        entry = {**counts, "shard": asdict(shard), "artefacts": kept | written}
+        standing = self.ledger.enter(shard.index, entry, before)
+        artefacts.discard(written, standing)
+        self._check_kept(shard, standing)
         artefacts.publish(shard.index, standing)
         return standing
+
+    def _check_kept(self, shard: Shard, entry: Entry) -> None:
+        """A writer that was slower than the next command's sweep may name what is gone: its shard is pending then."""
+        if not all((self.path / name).exists() for name in named(entry)) and self.entry(shard) == entry:
+            self.withdraw(shard)
+            raise RunError(f"Files of samples {shard.start} to {shard.stop - 1} of {self.path} were swept meanwhile")
 
     @property
     def ledger(self) -> Ledger:
@@ -180,11 +187,6 @@ class Run:
         entered = self.ledger.entered()
         return [shard for shard in self.shards if shard.index in entered]
 
-    def pending(self) -> list[Shard]:
-        """Shards that are not."""
-        entered = self.ledger.entered()
-        return [shard for shard in self.shards if shard.index not in entered]
-
     @property
     def scoring(self) -> int:
         """How often the run was scored again; scores of another number are out of date."""
@@ -200,11 +202,16 @@ class Run:
 
     def begin_scoring(self) -> Run:
         """The run with all scores out of date, to be made again one shard after another."""
-        return self.amended(scoring=self.scoring + 1)
+        return self.amended(scoring=self.scoring + 1, rescoring=True)
+
+    @property
+    def rescoring(self) -> bool:
+        """Whether a scoring was begun that was not seen to its end."""
+        return bool(self.record.get("rescoring"))
 
     def amended(self, **changes: Any) -> Run:
         """The run with changes to its record, which are written."""
-        write_json(self.path / layout.RUN_JSON, {**self.record, **changes})
+        write_json(self.path / layout.RUN_JSON, {**Run.open(self.path).record, **changes})
         return Run.open(self.path)
 
     def account(self) -> Account:
@@ -294,10 +301,9 @@ class Run:
         shards stay: their writer may still be about to enter them.
         """
         artefacts = Artefacts(self.path)
-        entries = {shard.index: self.entry(shard) for shard in self.done()}
-        for shard, entry in entries.items():
-            artefacts.publish(shard, entry)
-        return artefacts.sweep(entries)
+        for shard in self.done():
+            artefacts.publish(shard.index, self.entry(shard))
+        return artefacts.sweep(self.ledger)
 
     @contextmanager
     def locked(self) -> Iterator[str | None]:

@@ -61,8 +61,9 @@ def start(request: Request, progress: Progress = silent) -> Audited:
     """Begin or resume a run and see it to its end."""
     spec = portable(request.spec)
     plan = prepare(str(request.manifest), str(request.out), spec, request.config, request.set_aside, progress)
-    run = plan.run
-    with run.locked() as stale:
+    with plan.run.locked() as stale:
+        run = Run.open(plan.run.path)  # another command may have held it while the model was loaded
+        plan = replace(plan, run=run)
         _tell_resumed(run, plan.resumed, stale, run.sweep(), progress)
         _keep_command(run)
         todo = sum(map(len, pending(run)))
@@ -113,13 +114,13 @@ def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> 
 
     A scoring that was interrupted is gone on with.
     """
-    run = Run.open(path)
-    with run.locked():
+    with Run.open(path).locked():
+        run = Run.open(path)
         if not run.done():
             raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
         rules = Findings(run).rules()
         run.sweep()
-        if not (run.scoring and run.unscored(run.done())):
+        if not run.rescoring:
             run = run.begin_scoring()
         _score(run, cluster, progress)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
@@ -139,6 +140,7 @@ def _score(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
     work = partial(rescore_shard, os.path.abspath(run.path))
     with connect(cluster) as client, stretch(progress, "scoring", total, total - todo):
         submit_all(client, shards, work, progress, cluster=cluster)
+    run.amended(rescoring=False)
 
 
 def portable(spec: ModelSpec) -> ModelSpec:

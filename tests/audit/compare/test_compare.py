@@ -15,6 +15,7 @@ from audit.compare import compare_runs
 from audit.errors import RunError
 from audit.findings import Rules
 from audit.store import layout
+from audit.store.files import write_json
 
 
 def many(count: int, **more: Any) -> list[Target]:
@@ -131,7 +132,7 @@ def test_a_run_without_findings_is_refused_with_what_to_do(tmp_path: Path) -> No
 def test_runs_flagged_by_different_rules_are_refused(tmp_path: Path) -> None:
     a, b = (make_run(tmp_path / name, many(6)) for name in "ab")
     for run, rules in ((a, Rules()), (b, Rules(fdr=0.2))):
-        (run.path / layout.SUMMARY).write_text(json.dumps({"rules": asdict(rules)}))
+        write_json(run.path / layout.SUMMARY, {"rules": asdict(rules)})
     assert compare_runs(a, a)["worse"] == []
     with pytest.raises(RunError) as refused:
         compare_runs(a, b)

@@ -116,7 +116,7 @@ def read_png(path: Path) -> np.ndarray:
 
 def test_each_processed_sample_has_a_voc_file_of_its_labels_pseudo_mask(run: Run, tmp_path: Path) -> None:
     assert export_voc_png(run, tmp_path / "out", 0.6) == 3
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a__1.png", "a__2.png", "a_3.png"}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"a__1.png", "a__2.png", "a_3.png"}
     heat = upsample(run.maps(0, 1)[0, :2], VIEW, HEIGHT, WIDTH)
     expected = np.zeros((HEIGHT, WIDTH), int)
     expected[:, 2:14] = oracles.segment(heat, [2, 0], 0.6)

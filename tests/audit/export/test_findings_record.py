@@ -15,6 +15,7 @@ from audit.errors import RunError
 from audit.export import findings_schema
 from audit.findings import Claim, ClassFinding, Finding, Findings, Outcome
 from audit.store import Run, layout
+from audit.store.files import write_json
 from audit.store.records import finite
 from pipelines.cli import app
 
@@ -103,6 +104,6 @@ def test_what_is_not_finite_is_null_at_any_depth() -> None:
 def test_a_run_flagged_by_rules_of_old_says_how_to_go_on(tmp_path: Path) -> None:
     path = make_run(tmp_path)
     summary = json.loads((path / layout.SUMMARY).read_text())
-    (path / layout.SUMMARY).write_text(json.dumps(summary | {"rules": {"level": 0.05, "chance": 0.1}}))
+    write_json(path / layout.SUMMARY, summary | {"rules": {"level": 0.05, "chance": 0.1}})
     with pytest.raises(RunError, match="camaudit flag"):
         Findings(Run.open(path)).rules()

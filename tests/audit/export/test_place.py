@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 from audit.errors import RunError
 from audit.export import FORMATS, PseudoMasks, export_run
 from audit.store import Run
+from audit.store.files import read_json, write_json
 from pipelines.cli import app
 
 ALL = PseudoMasks(0.5)
@@ -50,9 +50,7 @@ def test_the_export_of_another_collection_is_never_written_over(run: Run, tmp_pa
     out = tmp_path / "masks"
     export_run(run, "voc-png", out, ALL)
     record = out / "camaudit-export.json"
-    other = {**json.loads(record.read_text()), "manifest": "0" * 16, "run": "/runs/other"}
-    other.pop("sha256")
-    record.write_text(json.dumps(other))
+    write_json(record, {**read_json(record, ""), "manifest": "0" * 16, "run": "/runs/other"})
     with pytest.raises(RunError, match=r"which holds an export of /runs/other; choose another$"):
         export_run(run, "voc-png", out, ALL, overwrite=True)
 
@@ -62,14 +60,39 @@ def test_a_run_is_no_place_for_an_export(run: Run) -> None:
         export_run(run, "voc-png", run.path, ALL, overwrite=True)
 
 
-def test_other_files_of_a_folder_are_kept_and_it_is_taken_only_if_that_is_asked(run: Run, tmp_path: Path) -> None:
+def test_a_folder_of_other_files_is_never_taken(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match="a folder with other files"):
-        export_run(run, "voc-png", out, ALL)
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match="a folder with other files"):
+            export_run(run, "voc-png", out, ALL, overwrite=overwrite)
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
+def test_an_export_that_was_interrupted_is_told_and_can_be_made_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "masks"
+
+    def die(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("audit.export.voc_png.write_index_png", die)
+        with pytest.raises(KeyboardInterrupt):
+            export_run(run, "voc-png", out, ALL)
+    assert not read_json(out / "camaudit-export.json", "")["finished"]
     export_run(run, "voc-png", out, ALL, overwrite=True)
-    assert (out / "notes.txt").read_text() == "mine"
+    assert read_json(out / "camaudit-export.json", "")["finished"]
+
+
+def test_masks_of_samples_that_have_failed_since_are_not_left_beside_the_new_ones(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "masks"
+    export_run(run, "voc-png", out, ALL)
+    (out / "f.png").write_bytes(b"of a run in which the sixth did not fail")
+    export_run(run, "voc-png", out, ALL, overwrite=True)
+    assert not (out / "f.png").exists()
     assert len(list(out.glob("*.png"))) == 5
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from html.parser import HTMLParser
 from io import BytesIO
@@ -21,6 +20,7 @@ from audit.findings import Findings
 from audit.report.html import heat_frame, interval_bar
 from audit.report.page import gather_report, write_report
 from audit.store import Run, layout
+from audit.store.files import write_json
 from pipelines.cli import app
 
 VOID = {"meta", "br", "img", "circle", "line", "rect"}
@@ -192,8 +192,8 @@ def test_checks_of_the_method_are_told(tmp_path: Path) -> None:
     path = make_claimed_run(tmp_path)
     (path / "report").mkdir(exist_ok=True)
     curves = {"gradcam": {"half": 0.1, "passes": True}, "guided": {"half": 0.8, "passes": False}}
-    (path / "report" / "sanity.json").write_text(json.dumps({"methods": curves}))
-    (path / "report" / "null.json").write_text(json.dumps({"says": "A network that learnt nothing ...", "targets": 7}))
+    write_json(path / "report" / "sanity.json", {"methods": curves})
+    write_json(path / "report" / "null.json", {"says": "A network that learnt nothing ...", "targets": 7})
     text = Page(write_report(Run.open(path)).read_text()).text
     assert "gradcam: the maps change" in text
     assert "guided: the maps hardly change" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import xarray
 
 from audit.datasets import Manifest, Sample
+from audit.errors import RunError
 from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically
 from audit.store.ledger import Entry, Ledger
@@ -89,6 +91,77 @@ def test_of_two_that_do_a_finished_shard_again_the_first_wins(run: Run) -> None:
     write(run, shard, 1, before)
     assert write(run, shard, 2, before) == run.entry(shard)
     assert writer_of(run, shard) == 1
+
+
+def test_a_writer_that_fails_takes_nothing_from_one_with_equal_content(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard, enter = run.shards[0], Ledger.enter
+
+    def fail(self: Ledger, index: int, entry: Mapping[str, Any], before: Entry | None) -> Entry:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def meanwhile(self: Ledger, index: int, entry: Mapping[str, Any], before: Entry | None) -> Entry:
+        monkeypatch.setattr(Ledger, "enter", fail)
+        with pytest.raises(OSError, match="No space left"):
+            write(run, shard, 0)
+        return enter(self, index, entry, before)
+
+    monkeypatch.setattr(Ledger, "enter", meanwhile)
+    write(run, shard, 0)
+    assert list(run.damaged()) == []
+
+
+def test_a_slower_writer_whose_files_were_swept_leaves_its_shard_pending_not_damaged(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard, enter = run.shards[0], Ledger.enter
+    before = write(run, shard, 0)
+
+    def be_swept(self: Ledger, index: int, entry: Mapping[str, Any], known: Entry | None) -> Entry:
+        Run.open(run.path).sweep()
+        return enter(self, index, entry, known)
+
+    monkeypatch.setattr(Ledger, "enter", be_swept)
+    with pytest.raises(RunError, match="were swept meanwhile"):
+        write(run, shard, 1, before)
+    assert run.done() == []
+    assert list(run.damaged()) == []
+
+
+def test_of_many_that_replace_an_entry_at_once_one_is_told_that_it_did(run: Run) -> None:
+    shard, together = run.shards[0], Barrier(WRITERS)
+    before = write(run, shard, 0)
+
+    def replace(writer: int) -> Entry:
+        together.wait()
+        return write(run, shard, writer + 1, before)
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        told = list(pool.map(replace, range(WRITERS)))
+    assert all(entry == run.entry(shard) for entry in told)
+    assert writer_of(run, shard) > 0
+
+
+def test_without_hard_links_one_writer_alone_enters_and_a_full_disk_leaves_no_entry(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_paths: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    assert write(run, run.shards[0], 0) == write(run, run.shards[0], 1)
+    assert writer_of(run, run.shards[0]) == 0
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("audit.store.files._flush", lambda _path: None)
+        patch.setattr("os.fsync", fail)
+        with pytest.raises(OSError, match="No space left"):
+            write(run, run.shards[1], 0)
+    assert run.done() == [run.shards[0]]
 
 
 def test_a_late_writer_of_a_shard_that_is_pending_again_is_right_too(run: Run) -> None:
