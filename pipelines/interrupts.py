@@ -11,6 +11,9 @@ from multiprocessing import resource_tracker
 GRACE_S = 20.0
 """How long work that is under way may take after SIGTERM; cluster managers follow it by SIGKILL after 30 s or more."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as a shell reports it."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -26,7 +29,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.exit_code = 130
+        self.exit_code = INTERRUPTED
         self._holding = 0
         self._held: type[KeyboardInterrupt] | None = None
 
@@ -75,6 +78,13 @@ def listening() -> Iterator[Interrupts]:
     finally:
         for number, handler in zip(_SIGNALS, before, strict=True):
             signal.signal(number, handler)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """What is done here is not cut through by a signal; processes that it starts get theirs."""
+    with _heard.hold():
+        yield
 
 
 @contextmanager

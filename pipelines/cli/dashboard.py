@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,7 @@ import typer
 from audit.errors import AuditError
 from pipelines.cli.groups import ReachOptions, spread
 from pipelines.cli.options import RunPath
+from pipelines.interrupts import held
 
 _HOST = "127.0.0.1"
 _SETTINGS = {
@@ -31,6 +34,8 @@ _SETTINGS = {
     "theme.primaryColor": "#3b6ea5",
 }
 _LOOK_EVERY_S = 0.1
+_ANSWERS_WITHIN_S = 60.0
+_ENDS_WITHIN_S = 10.0
 
 
 @spread
@@ -53,15 +58,13 @@ def dashboard(
 
     Run.open(run_path)
     chosen = free_port(port)
-    server = subprocess.Popen(_command(run_path, chosen, _arguments(images, reviewer)), stdout=subprocess.DEVNULL)
     try:
-        _wait_until_served(server, chosen)
-        typer.echo(f"http://{_HOST}:{chosen}  (Ctrl-C to stop)")
-        raise SystemExit(server.wait())
+        with _server(_command(run_path, chosen, _arguments(images, reviewer))) as server:
+            _wait_until_served(server, chosen)
+            typer.echo(f"http://{_HOST}:{chosen}  (Ctrl-C to stop)")
+            raise SystemExit(server.wait())
     except KeyboardInterrupt:
         raise SystemExit(0) from None
-    finally:
-        _stop(server)
 
 
 def free_port(port: int) -> int:
@@ -81,11 +84,29 @@ def free_port(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
+@contextmanager
+def _server(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the context, whichever signal comes when."""
+    with ExitStack() as stack:
+        with held():
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+            stack.callback(_stop, server)
+        yield server
+
+
 def _wait_until_served(server: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until this very process listens: someone else may have taken the port meanwhile."""
+    """Wait until this very process listens: someone else may have taken the port meanwhile.
+
+    Raises:
+        AuditError: it ended, or does not listen within a minute.
+    """
+    deadline = time.monotonic() + _ANSWERS_WITHIN_S
     while not _listens(server.pid, port):
         if server.poll() is not None:
             raise AuditError(f"The dashboard ended before it answered on port {port}; try again with --port 0")
+        if time.monotonic() > deadline:
+            waited = f"within {_ANSWERS_WITHIN_S:.0f} s"
+            raise AuditError(f"The dashboard does not answer on port {port} {waited}; try again with --port 0")
         time.sleep(_LOOK_EVERY_S)
 
 
@@ -100,9 +121,13 @@ def _listens(process: int, port: int) -> bool:
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    if server.poll() is None:
+    with held():
         server.terminate()
-        server.wait()
+        try:
+            server.wait(_ENDS_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def _command(run_path: Path, port: int, arguments: list[str]) -> list[str]:

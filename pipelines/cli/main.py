@@ -18,7 +18,7 @@ from pipelines.cli.index import index_app
 from pipelines.cli.methods import explain, methods
 from pipelines.cli.plant import demo, fetch, plant, train
 from pipelines.cli.run import flag, repair, run, score, status
-from pipelines.interrupts import listening
+from pipelines.interrupts import INTERRUPTED, listening
 from pipelines.terminal import command_line
 
 VERBS = (
@@ -72,17 +72,13 @@ _WRONG_USE: type[Exception] = typer.BadParameter.__bases__[0]
 """What every wrong use of the command line raises."""
 
 
-_INTERRUPTED = 130
-"""What a verb ends with on KeyboardInterrupt, whatever raised it."""
-
-
 def main() -> None:
     """Run the command line; user-facing failures are one line, and so are Ctrl-C and SIGTERM."""
     with listening() as interrupts:
         try:
             code = app(prog_name="camaudit", standalone_mode=False)
         except KeyboardInterrupt:
-            code = _INTERRUPTED
+            code = INTERRUPTED
         except _WRONG_USE as error:
             _fail_wrong_use(error)
         except AuditError as error:
@@ -91,7 +87,7 @@ def main() -> None:
             from pipelines.run.shard import describe
 
             _fail(describe(error))
-        if code == _INTERRUPTED:
+        if code == INTERRUPTED:  # Typer makes it of a verb's KeyboardInterrupt
             _end_interrupted(interrupts.exit_code)
         raise SystemExit(code)
 

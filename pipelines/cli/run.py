@@ -29,7 +29,7 @@ def run(
     findings: FindingsOptions,
     set_aside: Annotated[bool, typer.Option(help="Rename an existing run that was begun differently.")] = False,
     max_failed: Annotated[
-        float, typer.Option(callback=share, help="Share of failed samples from which a finished run exits with 1.")
+        float, typer.Option(callback=share, help="Share of failed samples above which a finished run exits with 1.")
     ] = 0.1,
 ) -> None:
     """Audit a collection: attribute, score, flag. The same command resumes it.

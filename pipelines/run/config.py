@@ -104,8 +104,8 @@ class ClusterConfig:
         memory: memory limit of a local worker, as `4GB`; the machine's memory shared out if None.
         scheduler: address of an existing scheduler.
         scheduler_file: its connection file.
-        timeout_s: how long to wait for an existing scheduler and its workers.
-        patience_s: how long a run waits where all workers of an existing scheduler are gone.
+        timeout_s: how long to wait for the answer of an existing scheduler.
+        patience_s: how long a run waits where an existing scheduler has no workers.
     """
 
     workers: int | None = None

@@ -82,6 +82,11 @@ class Crew:
         except TimeoutError:  # a busy scheduler; one that is lost cancels what it was given
             return
 
+    @property
+    def known(self) -> frozenset[str]:
+        """Addresses of the workers that are not lost, also of those that take no work now, for their memory is full."""
+        return frozenset(self._known)
+
     def loss(self, worker: str) -> Loss | None:
         """How a worker was lost; None while it is there.
 

@@ -25,7 +25,9 @@ from pipelines.run.shard import Task
 _TO_LOOK_CLOSER = 2
 _TO_LEAVE_OUT = 2
 _BLANKS = 2
-_DEATHS = 12
+
+DEATHS = 12
+"""Workers that a shard may lose with nothing to blame."""
 
 
 class Quarantine:
@@ -65,7 +67,7 @@ class Quarantine:
         """Learn that a worker died which had the shard, as the task `key`.
 
         Raises:
-            RunError: workers die before they touch a sample, or again and again without a sample to blame.
+            RunError: workers die while they touch no sample, or again and again without a sample to blame.
         """
         careful = self._careful(shard)
         self._deaths[shard] += 1
@@ -84,8 +86,8 @@ class Quarantine:
                 self._suspect(shard, row, progress)
             if not noted:
                 self._blank(shard)
-        if self._deaths[shard] > _DEATHS:
-            raise RunError(f"{_named(shard)} lost their worker {_DEATHS} times, and no sample is to blame; {KEPT}")
+        if self._deaths[shard] > DEATHS:
+            raise RunError(f"{_named(shard)} lost their worker {DEATHS} times, and no sample is to blame; {KEPT}")
 
     def _suspect(self, shard: Shard, row: int, progress: Progress) -> None:
         self._kills[row] += 1
@@ -99,8 +101,8 @@ class Quarantine:
         self._blanks[shard] += 1
         if self._blanks[shard] >= _BLANKS:
             raise RunError(
-                f"Workers die before the first of {_named(shard)}: the model ends the process that loads it, or needs "
-                f"more memory than a worker has (--memory, --workers); {KEPT}"
+                f"Workers die before the first of {_named(shard)}, or after the last: the model ends the process that "
+                f"loads it, or more memory is needed than a worker has (--memory, --workers); {KEPT}"
             )
 
     def _noted(self, shard: Shard, worker: str) -> Iterator[int]:

@@ -24,7 +24,7 @@ from pipelines.interrupts import grace
 from pipelines.run.config import ClusterConfig
 from pipelines.run.crew import KEPT, LOOK_EVERY_S, LOST, Crew, Loss
 from pipelines.run.plan import Plan
-from pipelines.run.quarantine import Quarantine
+from pipelines.run.quarantine import DEATHS, Quarantine
 from pipelines.run.shard import PASSES, Finished, Stopped, audit_shard, is_pending
 
 ShardEnd = Finished | Stopped
@@ -32,6 +32,8 @@ ShardWork = Callable[[Shard], ShardEnd]
 """What a worker does with a shard."""
 
 _QUEUED_PER_THREAD = 2
+_DOUBTFUL_PER_WORKER = 2
+_LONE_LOSSES = 2
 _FETCH_S = 10.0
 
 
@@ -66,7 +68,7 @@ def submit_all(
 
     Args:
         progress: told of every shard that is finished.
-        quarantine: says how to audit a shard; without, one that keeps killing its worker ends the run.
+        quarantine: says how to audit a shard; without, one that kills its worker twice, alone, ends the run.
         cluster: how long to wait where no worker is left.
 
     On KeyboardInterrupt the shards that run are waited for, after SIGTERM for a while, the others dropped.
@@ -76,7 +78,8 @@ def submit_all(
     try:
         dispatch.finish()
     except KeyboardInterrupt as interrupt:
-        dispatch.drain(grace(interrupt))
+        with suppress(RunError, OSError, CancelledError, ClosedClientError):  # who interrupts is told of nothing else
+            dispatch.drain(grace(interrupt))
         raise
     except (CommClosedError, CancelledError, ClosedClientError):
         raise RunError(LOST) from None
@@ -85,7 +88,9 @@ def submit_all(
 class Dispatch:
     """Shards on their way: those to do, those that workers have, and suspects, which lost a worker.
 
-    Suspects come last, no more at a time than there are workers, so that none is taken for what another did.
+    Suspects come last, no more at a time than there are workers, so that none is taken for what another did. Once
+    workers die and nothing is finished, suspects come first, the last of them at once: if every shard kills, a few
+    deaths say so, however many shards there are.
     """
 
     def __init__(
@@ -103,6 +108,8 @@ class Dispatch:
         self._running: dict[Future[ShardEnd], Shard] = {}
         self._ended: SimpleQueue[Future[ShardEnd]] = SimpleQueue()
         self._losses: Counter[Shard] = Counter()
+        self._lone_losses: Counter[Shard] = Counter()
+        self._deaths: set[Loss] = set()  # since a shard was last finished
 
     def finish(self) -> None:
         """Do them all."""
@@ -114,11 +121,13 @@ class Dispatch:
                 self._take(self._ended.get(timeout=LOOK_EVERY_S))
 
     def drain(self, seconds: float | None) -> None:
-        """Wait for the shards that workers have begun, so long at most, and drop the others."""
-        try:
-            begun = {key for keys in self._client.processing().values() for key in keys}
-        except OSError:  # the scheduler is gone too
-            return
+        """Wait for the shards that workers have begun, so long at most, and drop the others.
+
+        Raises:
+            RunError: the scheduler is lost, or there is no worker to wait for.
+            OSError: the scheduler is lost.
+        """
+        begun = {key for keys in self._client.processing().values() for key in keys}
         dropped = [future for future in self._running if future.key not in begun]
         self._client.cancel(dropped, force=True)
         for future in dropped:
@@ -127,20 +136,24 @@ class Dispatch:
             wait = "again Ctrl-C to drop them" if seconds is None else f"{seconds:.0f} s at most"
             self._progress(Noted(f"interrupted: finishing {len(self._running)} running shards ({wait})"))
         deadline = time.monotonic() + (float("inf") if seconds is None else seconds)
-        while self._running and self._crew.threads and time.monotonic() < deadline:
+        while self._running and self._crew.known and time.monotonic() < deadline:
             list(self._crew.look())
             with suppress(Empty):
                 self._tell_ended(self._ended.get(timeout=min(LOOK_EVERY_S, max(deadline - time.monotonic(), 0))))
 
     def _refill(self) -> None:
         """Give out shards, to twice the threads present: workers that come late get theirs."""
-        threads = self._crew.threads.values()
-        while self._todo and len(self._running) < _QUEUED_PER_THREAD * sum(threads):
+        threads, doubtful = self._crew.threads.values(), self._doubtful()
+        while self._todo and not doubtful and len(self._running) < _QUEUED_PER_THREAD * sum(threads):
             self._submit(self._todo.popleft())
         # Beside another thread's task nobody could tell which of them killed the worker.
         most = len(threads) if set(threads) == {1} else 1
-        while self._suspects and not self._todo and len(self._running) < most and threads:
-            self._submit(self._suspects.popleft())
+        while self._suspects and (doubtful or not self._todo) and len(self._running) < most and threads:
+            self._submit(self._suspects.pop() if doubtful else self._suspects.popleft())
+
+    def _doubtful(self) -> bool:
+        """Whether so many workers died since a shard was last finished that all shards may kill."""
+        return bool(self._deaths) and len(self._deaths) >= _DOUBTFUL_PER_WORKER * len(self._crew.threads)
 
     def _submit(self, shard: Shard) -> None:
         work = self._work
@@ -172,6 +185,7 @@ class Dispatch:
             return
         if isinstance(end, Stopped):
             raise RunError(end.reason)
+        self._deaths.clear()
         self._progress(Advanced(len(shard), end.failed))
         future.release()
 
@@ -203,10 +217,12 @@ class Dispatch:
     def _lost(self, shard: Shard, key: str, loss: Loss) -> None:
         """Have a shard done again that lost its worker: it is suspect, unless the worker had said that it would go."""
         if not loss.announced:
+            self._deaths.add(loss)
             self._losses[shard] += 1
+            self._lone_losses[shard] += loss.tasks == {key}
             if self._quarantine is not None:
                 self._quarantine.lost(shard, key, loss, self._progress)
-            elif self._losses[shard] > 1:
+            elif self._lone_losses[shard] >= _LONE_LOSSES or self._losses[shard] > DEATHS:
                 raise RunError(f"Samples {shard.start} to {shard.stop - 1} keep killing their worker; {KEPT}")
         self._give_again(shard)
 

@@ -180,9 +180,9 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method, entry: Entry |
     slots = run.record["slots"]
     with _noting(run, shard, task.careful) as before:
         maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
-        left_out = {"quarantined": len(task.quarantined), "retried": task.retried}
-        counts = _counts(maps) | left_out | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
-        return run.commit(shard, maps.maps, maps.tables(), counts, entry)
+    left_out = {"quarantined": len(task.quarantined), "retried": task.retried}
+    counts = _counts(maps) | left_out | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
+    return run.commit(shard, maps.maps, maps.tables(), counts, entry)
 
 
 def _rescored(run: Run, shard: Shard, samples: dict[str, Column], targets: dict[str, Column]) -> dict[str, Any]:

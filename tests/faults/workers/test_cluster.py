@@ -13,11 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from audit.errors import RunError
+from audit.store import Shard
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
+from pipelines.run.schedule import submit_all
+from pipelines.run.shard import Finished
 
 STRANGER = """
 import sys
@@ -102,3 +105,15 @@ def test_workers_that_do_not_start_are_one_line(tmp_path: Path, monkeypatch: pyt
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_scheduler_without_workers_is_waited_for_with_the_patience_of_the_run() -> None:
+    with LocalCluster(
+        n_workers=0, processes=False, dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}
+    ) as cluster:
+        config = ClusterConfig(scheduler=cluster.scheduler_address, timeout_s=1, patience_s=2)
+        with (
+            connect(config) as client,
+            pytest.raises(RunError, match=r"No worker takes work since \d s: start workers, .*--patience"),
+        ):
+            submit_all(client, [Shard(0, 0, 4)], Finished, cluster=config)

@@ -134,9 +134,32 @@ def test_workers_that_die_before_they_touch_a_sample_end_the_run_soon_with_one_l
     quarantine, run = quarantine_of(tmp_path)
     client = MadeClient(["w"])
     client.react = client.kill
-    with pytest.raises(RunError, match=r"Workers die before the first of samples 0 to 1.*--memory.*what is finished"):
+    with pytest.raises(RunError, match=r"Workers die before the first of samples \d to \d.*--memory.*what is finished"):
         submit_all(client, run.shards, work, silent, quarantine)  # type: ignore[arg-type]
     assert len(client.submitted) < 12
+
+
+@pytest.mark.parametrize("count", [4, 200])
+def test_a_model_that_kills_every_worker_ends_the_run_after_as_few_deaths_however_many_shards_there_are(
+    count: int, tmp_path: Path
+) -> None:
+    quarantine, _ = quarantine_of(tmp_path)
+    client = MadeClient(["w0", "w1"])
+    client.react = lambda future: client.kill(future, f"w{len(client.submitted) % 2}")
+    with pytest.raises(RunError, match="Workers die before the first of"):
+        submit_all(client, shards_of(count), work, silent, quarantine)  # type: ignore[arg-type]
+    assert len(client.submitted) <= 14
+
+
+def test_once_a_shard_is_finished_suspects_come_last_again(tmp_path: Path) -> None:
+    quarantine, _ = quarantine_of(tmp_path)
+    client = MadeClient(["w"])
+    client.react = lambda future: finish(future) if client.submitted[4:] else client.kill(future)
+    submit_all(client, shards_of(20), work, silent, quarantine)  # type: ignore[arg-type]
+    order = [future.shard.index for future in client.submitted]
+    assert len(order) == 24
+    assert len(set(order[:4])) < 4  # in doubt a suspect came before others
+    assert set(order[-2:]) < set(order[:4])
 
 
 def test_workers_that_said_they_would_close_leave_no_suspicion(tmp_path: Path) -> None:
@@ -187,6 +210,19 @@ def test_a_shard_that_keeps_losing_its_worker_without_a_quarantine_ends_the_run(
     with pytest.raises(RunError, match="Samples 0 to 3 keep killing their worker"):
         submit_all(client, shards_of(1), lambda shard: Stopped(shard, ""))  # type: ignore[arg-type]
     assert len(client.submitted) == 2
+
+
+def test_a_shard_that_lost_workers_beside_others_is_not_blamed_without_a_quarantine_but_a_dozen_times() -> None:
+    client = MadeClient(["w"])
+    client.react = lambda future: finish(future) if client.submitted[6:] else client.kill(future, beside=["another"])
+    submit_all(client, shards_of(1), work)  # type: ignore[arg-type]
+    assert len(client.submitted) == 7
+
+    client = MadeClient(["w"])
+    client.react = lambda future: client.kill(future, beside=["another"])
+    with pytest.raises(RunError, match="Samples 0 to 3 keep killing their worker"):
+        submit_all(client, shards_of(1), work)  # type: ignore[arg-type]
+    assert len(client.submitted) == 13
 
 
 def test_two_drivers_never_give_a_scheduler_equal_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,12 @@ import re
 import signal
 import time
 from pathlib import Path
+from threading import Timer
+from types import SimpleNamespace
 
 import pytest
 from distributed import Client
-from made_cluster import MadeClient
+from made_cluster import MadeClient, MadeFuture
 
 from audit.progress import Advanced, Event, Noted
 from audit.store import Run, Shard
@@ -32,7 +34,7 @@ from faults.collection import (
 from pipelines.run.config import ClusterConfig
 from pipelines.run.crew import Crew
 from pipelines.run.plan import prepare
-from pipelines.run.schedule import Dispatch
+from pipelines.run.schedule import Dispatch, submit_all
 from pipelines.run.shard import Finished
 
 
@@ -147,3 +149,40 @@ def test_a_drain_ends_with_its_grace_and_tells_what_was_finished() -> None:
     dispatch.drain(0.3)
     assert 0.3 <= time.monotonic() - began < 3
     assert told == [Noted("interrupted: finishing 2 running shards (0 s at most)"), Advanced(1)]
+
+
+def test_a_drain_waits_for_shards_of_workers_whose_memory_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.run.crew.LOOK_EVERY_S", 0.0)
+    client, told, shard = MadeClient(["w"]), list[Event](), Shard(0, 0, 4)
+    dispatch = Dispatch(client, Crew(client, ClusterConfig(), told.append), [shard], Finished, told.append, None)
+    list(dispatch._crew.look())
+    dispatch._refill()
+    (future,) = client.submitted
+    client.processing = lambda: {"w": (future.key,)}  # type: ignore[attr-defined]
+    client.threads, client.executing = {}, 1
+    list(dispatch._crew.look())
+    Timer(0.3, future.end, ("finished", Finished(shard, 4, 0))).start()
+    dispatch.drain(20)
+    assert told[1:] == [Advanced(4)]
+
+
+@pytest.mark.parametrize("lost", ["before", "meanwhile"])
+def test_a_scheduler_lost_around_an_interrupt_leaves_it_an_interrupt(
+    lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.run.crew.LOOK_EVERY_S", 0.0)
+    client = MadeClient(["w"])
+
+    def refuse() -> None:
+        raise OSError("connection closed")
+
+    def processing() -> dict[str, tuple[str, ...]]:
+        return {"w": (client.submitted[0].key,)} if lost == "meanwhile" else refuse() or {}
+
+    def interrupt(_future: MadeFuture) -> None:
+        client.scheduler = SimpleNamespace(ncores_running=refuse)
+        raise KeyboardInterrupt
+
+    client.processing, client.react = processing, interrupt  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt):
+        submit_all(client, [Shard(0, 0, 4)], Finished)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -168,6 +169,21 @@ def test_a_shard_killed_while_it_is_done_again_is_what_it_was(tmp_path: Path, mo
     assert list(plan.run.damaged()) == []
     audit_here(resumed(plan))
     assert contents(plan.run) == whole
+
+
+def test_a_death_during_the_commit_is_blamed_on_no_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(tmp_path)
+    noted: list[list[Path]] = []
+
+    def die(*_arguments: object) -> None:
+        noted.append(list((plan.run.path / "ledger").glob("*.trying")))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("audit.store.Run.commit", die)
+        with pytest.raises(KeyboardInterrupt):
+            audit_shard(replace(plan.task, careful=True), plan.run.shards[0])
+    assert noted == [[]]
 
 
 def _die(*_arguments: object, **_options: object) -> None:
