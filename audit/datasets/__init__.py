@@ -8,7 +8,7 @@ from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, manifest_
 from audit.datasets.objects import Objects, has_objects, read_objects
 from audit.datasets.opening import Opening, Tally, try_opening
 from audit.datasets.table import read_table
-from audit.datasets.voc import read_voc
+from audit.datasets.voc import is_segmentation, read_voc
 
 __all__ = [
     "MASK_KINDS",
@@ -24,6 +24,7 @@ __all__ = [
     "Unreadable",
     "decode_sample",
     "has_objects",
+    "is_segmentation",
     "manifest_length",
     "map_classes",
     "read_coco",

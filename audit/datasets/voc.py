@@ -59,6 +59,15 @@ def read_voc(
         return Manifest.from_samples(samples, classes, root=folder)
 
 
+def is_segmentation(root: str | os.PathLike[str], split: str) -> bool:
+    """Whether a split is one of those that VOC drew masks for.
+
+    Raises:
+        ManifestError: no VOC folder.
+    """
+    return (_find_voc(Path(root)) / "ImageSets" / TASKS[0] / f"{split}.txt").exists()
+
+
 @dataclass(frozen=True)
 class _Layout:
     """What a VOC folder holds, listed once.

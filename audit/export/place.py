@@ -19,8 +19,9 @@ def check_place(run: Run, out: Path, overwrite: bool) -> None:
         RunError: there is something already and `overwrite` was not asked; or it is a run, a folder of other files, or
             of another collection.
     """
-    if (out / layout.RUN_JSON).exists():
-        raise RunError(f"Expected --out to be a place for exports, got the run {out}; choose another")
+    inside = next((place for place in (out, *out.absolute().parents) if (place / layout.RUN_JSON).exists()), None)
+    if inside is not None:
+        raise RunError(f"Expected --out to be a place for exports, got {out} of the run {inside}; choose another")
     if not _taken(out):
         return
     if not overwrite:

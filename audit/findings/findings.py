@@ -73,12 +73,12 @@ class Findings:
 
     @cached_property
     def current(self) -> bool:
-        """Whether they were made from the run's ledger as it is.
+        """Whether they were made from the run's ledger as it is, and no scoring was interrupted since.
 
         Raises:
             RunError: `findings/ledger.json`, or an entry of the run's ledger, is damaged.
         """
-        return self.flagged and self._record.ledger == self.run.ledger.digest()
+        return self.flagged and self._record.ledger == self.run.ledger.digest() and not self.run.outdated()
 
     def classes(self) -> list[ClassFinding]:
         """Findings about classes, most suspicious first.
@@ -250,7 +250,9 @@ class Findings:
             if not done:
                 raise RunError(f"{path} has no finished shard yet, so no findings; finish it with `camaudit run`")
             verb = "flag" if any(map(self.run.has_scores, done)) else "score"
-            raise RunError(f"{path} has no findings yet; make them with `camaudit {verb} {path}`")
+            unfinished = len(done) < len(self.run.shards)
+            rest = "finish it with `camaudit run`, or judge what is done" if unfinished else "make them"
+            raise RunError(f"{path} has no findings yet; {rest} with `camaudit {verb} {path}`")
         if not self._stale and not self.current:
             again = f"make them again with `camaudit {'score' if self.run.outdated() else 'flag'} {path}`"
             raise RunError(f"The findings of {path} were made before its ledger changed; {again}")

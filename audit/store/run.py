@@ -324,8 +324,8 @@ class Run:
             now = datetime.now(UTC).isoformat(timespec="seconds")
             holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
             yield stale
+        finally:  # one that is killed leaves its name
             holder.unlink(missing_ok=True)
-        finally:
             lock.release()
 
     def _lay_out(self, manifest: Manifest) -> None:

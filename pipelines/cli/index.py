@@ -32,9 +32,10 @@ def index_voc(
 
     Example: camaudit index voc VOCdevkit --split val -o val.parquet
     """
-    from audit.datasets import read_voc
+    from audit.datasets import is_segmentation, read_voc
 
-    _write(read_voc(root, split=split, progress=TerminalProgress()), out, check)
+    manifest = read_voc(root, split=split, progress=TerminalProgress())
+    _write(manifest, out, check, expects_masks=is_segmentation(root, split))
 
 
 @index_app.command("coco", cls=Verb)

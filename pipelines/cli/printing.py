@@ -79,6 +79,9 @@ def print_status(path: Path, record: Mapping[str, Any]) -> None:
     line(f"  {maps_line(record['maps'])}")
     for failure in record["failures"]:
         line(f"  failed {whole(failure['id'])}: {failure['reason']}")
+    more = record["failed"] - len(record["failures"])
+    if more > 0 and record["failures"]:
+        line(f"  and {more} more, with their reasons in the table samples")
     if record["transient"]:
         line(f"  {record['transient']} failures that may pass: run the same command again")
     if record["quarantined"]:
@@ -98,6 +101,11 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     from audit.findings.claims.registry import CLAIM_KINDS
 
     line(f"findings: {_counts(summary['findings'], KINDS)} of {summary['scores'].get('scored', 0)} scored targets")
+    unscored = [
+        f"{count} {status.replace('_', ' ')}" for status, count in summary["scores"].items() if status != "scored"
+    ]
+    if unscored:
+        line(f"not scored: {', '.join(unscored)}")
     if summary["mean_iou"] is not None:
         line(f"mean IoU {summary['mean_iou']:.3f} at threshold {summary['threshold']:.3f}")
     if summary["scores"].get("scored"):

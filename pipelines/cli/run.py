@@ -90,7 +90,7 @@ def repair(
         what = damage.advice if shard is None else f"samples {shard.start} to {shard.stop - 1} are pending again"
         line(f"damaged: {damage.file}; {what}")
     withdrawn = sum(damage.shard is not None for damage in damaged)
-    line(f"{withdrawn} shards to recompute" if damaged else "nothing is damaged")
+    line(f"shards to recompute: {withdrawn}" if damaged else "nothing is damaged")
     tried_again = withdraw_quarantined(opened) if quarantined else 0
     if quarantined:
         line(f"{tried_again} samples in quarantine to be tried again" if tried_again else "nothing is in quarantine")
@@ -98,14 +98,22 @@ def repair(
         line(f"go on with:\n  {opened.record.get('command', 'the command that began the run')}")
 
 
-def score(run_path: RunPath, workers: Workers = None) -> None:
+def score(
+    run_path: RunPath,
+    workers: Workers = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="All of it, also what an interrupted scoring did: the masks have changed.")
+    ] = False,
+) -> None:
     """Score a run's maps against the masks again, then flag.
+
+    A scoring that was interrupted is gone on with.
 
     Example: camaudit score runs/val
     """
     from pipelines.run.start import rescore
 
-    print_summary(rescore(run_path, ClusterConfig(workers), TerminalProgress()).summary)
+    print_summary(rescore(run_path, ClusterConfig(workers), TerminalProgress(), anew).summary)
 
 
 @spread

@@ -109,10 +109,11 @@ def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress
     return decide_compiling(plan.classifier, plan.task.config, share, cluster.threads, progress)
 
 
-def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> Audited:
+def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent, anew: bool = False) -> Audited:
     """Score all finished shards again, then flag with the rules that the run was last flagged with.
 
-    A scoring that was interrupted is gone on with.
+    Args:
+        anew: whether a scoring that was interrupted is begun again, instead of gone on with.
     """
     with Run.open(path).locked():
         run = Run.open(path)
@@ -120,7 +121,7 @@ def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent) -> 
             raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
         rules = Findings(run).rules()
         run.sweep()
-        if not run.rescoring:
+        if anew or not run.rescoring:
             run = run.begin_scoring()
         _score(run, cluster, progress)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
@@ -135,7 +136,7 @@ def _score(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
     shards = run.unscored(done)
     if len(shards) < len(done):
         scored = f"{len(done) - len(shards)} of {len(done)} shards are done"
-        progress(Noted(f"going on with a scoring that was interrupted: {scored}"))
+        progress(Noted(f"going on with a scoring that was interrupted: {scored}; if masks have changed: --anew"))
     total, todo = sum(map(len, done)), sum(map(len, shards))
     work = partial(rescore_shard, os.path.abspath(run.path))
     with connect(cluster) as client, stretch(progress, "scoring", total, total - todo):

@@ -19,6 +19,10 @@ def shared_client() -> Iterator[Client]:
 
 @pytest.fixture
 def client(shared_client: Client) -> Client:
-    """Two workers, both there: an earlier test may have killed one."""
-    shared_client.wait_for_workers(2, timeout=120)
+    """Two workers, both there: an earlier test may have killed one, and on a busy machine another takes a while."""
+    try:
+        shared_client.wait_for_workers(2, timeout=60)
+    except TimeoutError:
+        shared_client.restart(timeout=120)
+        shared_client.wait_for_workers(2, timeout=60)
     return shared_client

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from audit.errors import RunError
 from audit.export import FORMATS, PseudoMasks, export_run
-from audit.store import Run
+from audit.store import Run, layout
 from audit.store.files import read_json, write_json
 from pipelines.cli import app
 
@@ -56,8 +56,12 @@ def test_the_export_of_another_collection_is_never_written_over(run: Run, tmp_pa
 
 
 def test_a_run_is_no_place_for_an_export(run: Run) -> None:
-    with pytest.raises(RunError, match="got the run"):
-        export_run(run, "voc-png", run.path, ALL, overwrite=True)
+    for place in ("", "masks", "findings/deep/masks"):
+        with pytest.raises(RunError, match=f"of the run .*{run.path.name}; choose another"):
+            export_run(run, "voc-png", run.path / place, ALL, overwrite=True)
+    with pytest.raises(RunError, match="choose another"):
+        export_run(run, "parquet", run.path / layout.MANIFEST, ALL, overwrite=True)
+    assert list(run.damaged()) == []
 
 
 def test_a_folder_of_other_files_is_never_taken(run: Run, tmp_path: Path) -> None:

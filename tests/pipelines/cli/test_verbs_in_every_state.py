@@ -14,7 +14,7 @@ from audit.store import Run
 
 UNFINISHED = "no finished shard.*finish it with `camaudit run`"
 UNSCORED = "camaudit score"
-UNFLAGGED = "make them with `camaudit flag"
+UNFLAGGED = "finish it with `camaudit run`, or judge what is done with `camaudit flag"
 PENDING = "was not flagged yet, so no threshold is known"
 UNREADABLE = "(Cannot read|Damaged: ) ?.*camaudit repair"
 OLD = "has run format 2, expected .*audit again into another directory"
