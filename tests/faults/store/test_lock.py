@@ -75,6 +75,15 @@ def test_after_its_holder_was_killed_a_run_goes_on_and_says_so(
         assert stale is None
 
 
+def test_a_command_that_ended_in_order_is_not_told_as_one_that_did_not(tmp_path: Path) -> None:
+    run = planned(tmp_path).run
+    for error in (KeyboardInterrupt, RunError):
+        with pytest.raises(error), run.locked():
+            raise error
+        with run.locked() as stale:
+            assert stale is None
+
+
 def test_status_and_findings_of_a_run_in_use_can_be_read(
     held: tuple[Plan, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,18 @@ def test_scoring_goes_on_where_it_was_interrupted_and_ends_as_if_it_had_not_been
     assert Run.open(run.path).scoring == 1
 
 
+def test_a_scoring_is_begun_again_where_that_is_asked(
+    plan: Plan, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = rescore(plan.run, 0, 1)
+    with connected(client, monkeypatch):
+        assert camaudit(["score", str(run.path), "--anew"], monkeypatch) == 0
+    assert "going on" not in capsys.readouterr().err
+    run = Run.open(run.path)
+    assert [(run.entry(shard) or {})["scoring"] for shard in run.shards] == [2, 2, 2]
+    assert not run.rescoring
+
+
 def test_the_command_of_the_run_goes_on_with_its_scoring_too(
     plan: Plan, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -432,10 +432,17 @@ def test_a_summary_is_counted_in_the_order_of_the_kinds(capsys: Capture) -> None
     counts = {"avoids": 1, "detected": 2, "indifferent": 3}
     claims = {"spot": 1, "class": 2, "zone": 3, "group": 0}
     print_summary(
-        {"findings": counts, "claims": claims, "scores": {}, "mean_iou": None, "classes_off_object": ["disc"]}
+        {
+            "findings": counts,
+            "claims": claims,
+            "scores": {"bad_mask": 2},
+            "mean_iou": None,
+            "classes_off_object": ["disc"],
+        }
     )
     assert capsys.readouterr().out.splitlines() == [
         "findings: 1 avoids, 3 indifferent, 2 detected of 0 scored targets",
+        "not scored: 2 bad mask",
         "claims found: 2 class, 3 zone, 1 spot",
         "classes off the object: disc",
     ]

@@ -97,6 +97,23 @@ def test_an_empty_folder_of_masks_writes_nothing(
     assert not out.exists()
 
 
+def test_a_split_of_voc_without_its_masks_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "VOC2012"
+    for folder in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
+        (root / folder).mkdir(parents=True)
+    (root / "ImageSets/Segmentation/val.txt").write_text("a\nb\n")
+    for name in "ab":
+        Image.new("RGB", (8, 6)).save(root / "JPEGImages" / f"{name}.jpg")
+    out = tmp_path / "voc.parquet"
+    assert camaudit(["index", "voc", str(root), "--split", "val", "-o", str(out)], monkeypatch) == 1
+    shown = capsys.readouterr()
+    assert "masks: 0 of 2 samples have one" in shown.out
+    assert "Expected masks that open, found none" in shown.err
+    assert not out.exists()
+
+
 def test_masks_of_which_none_fits_write_nothing(
     photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
