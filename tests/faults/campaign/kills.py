@@ -24,6 +24,7 @@ from faults.collection import command, contents, draw_collection, launch, slowly
 
 SAMPLES, SHARD = 64, 4
 STOP_S = 20
+PATIENCE_S = 15
 _LONGEST_S = 180
 _KILLS_A_CHAIN = 4
 SIGNALS = ("TERM", "KILL", "INT", "STOP")
@@ -115,7 +116,7 @@ class _Chain:
 
     def _arguments(self, cluster: _Cluster | None) -> list[str]:
         arguments = [text.replace(str(self.scene.folder), str(self.place)) for text in self.scene.verb]
-        return [*arguments, "--scheduler", cluster.address] if cluster else arguments
+        return [*arguments, "--scheduler", cluster.address, "--patience", str(PATIENCE_S)] if cluster else arguments
 
     @contextmanager
     def _cluster(self) -> Iterator[_Cluster | None]:
