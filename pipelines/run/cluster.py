@@ -20,6 +20,8 @@ _SETTINGS: dict[str, Any] = {
     # What a worker's death means, and how long to wait for another, is for `crew.py` and `quarantine.py` to say.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.no-workers-timeout": None,
+    # Else a local worker that dies twice in this time is given up where it is just being started again.
+    "distributed.deploy.lost-worker-timeout": "365 days",
     "distributed.comm.timeouts.connect": "20s",
     # A long batch may hold the interpreter; that is no reason to restart the worker.
     "distributed.scheduler.worker-ttl": None,
