@@ -4,7 +4,7 @@ from audit.datasets.classes import VOC_CLASSES, ClassMapping, map_classes
 from audit.datasets.coco import read_coco
 from audit.datasets.decoding import Readable, Unreadable, decode_sample
 from audit.datasets.folder import read_folder
-from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, manifest_length, storable_path
+from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, coordinate, manifest_length, storable_path
 from audit.datasets.objects import Objects, has_objects, read_objects
 from audit.datasets.opening import Opening, Tally, try_opening
 from audit.datasets.table import read_table
@@ -22,6 +22,7 @@ __all__ = [
     "Sample",
     "Tally",
     "Unreadable",
+    "coordinate",
     "decode_sample",
     "has_objects",
     "is_segmentation",

@@ -19,10 +19,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -32,7 +34,6 @@ import pyarrow.parquet as pq
 
 from audit.errors import ManifestError
 from audit.images.locations import is_url, location_fault
-from audit.images.masks import box_fault
 
 MASK_KINDS = ("index", "binary")
 """`index`: pixel value 0 is background, 255 void, i + 1 class i (PASCAL VOC). `binary`: non-zero is the one label."""
@@ -52,13 +53,28 @@ _COLUMNS: dict[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """An object's box in pixels of the upright image, x1 and y1 exclusive."""
+    """An object's box in pixels of the upright image, x1 and y1 exclusive.
+
+    Corners may be such that it cannot be drawn: then its sample's mask is bad, and no other's.
+    """
 
     class_id: int
     x0: float
     y0: float
     x1: float
     y1: float
+
+
+def coordinate(value: Any) -> float:
+    """What a file gives as a coordinate; NaN where that is no number, for its box to be told of.
+
+    >>> [coordinate("2.5"), coordinate(None), coordinate(10**400)]
+    [2.5, nan, nan]
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +119,8 @@ class Manifest:
         """Build a manifest from samples whose paths are relative to `root`, absolute, or URLs.
 
         Raises:
-            ManifestError: a duplicate or empty id, a label or box outside the classes, a box whose corners are not
-                finite or overturned, a reserved attribute name, a root that is never read, no sample.
+            ManifestError: a duplicate or empty id, a label or box outside the classes, a reserved attribute name, a
+                root that is never read, no sample.
         """
         names = tuple(classes)
         if mask_kind not in MASK_KINDS:
@@ -236,19 +252,17 @@ def _check(sample: Sample, ids: set[str], class_count: int) -> None:
         raise ManifestError(f"Expected every sample to have an id, got none for image {sample.image!r}")
     if sample.id in ids:
         raise ManifestError(f"Expected unique ids, got {sample.id!r} twice (again at {sample.image!r}); rename one")
-    for label in sample.labels:
-        if not 0 <= label < class_count:
+    for label in (*sample.labels, *(box.class_id for box in sample.boxes)):
+        if not (isinstance(label, Integral) and 0 <= label < class_count):
             raise ManifestError(f"Expected labels of {sample.id!r} below {class_count}, got {label}")
-    for place, box in enumerate(sample.boxes):
-        if fault := box_fault(box, class_count):
-            raise ManifestError(f"Expected box {place} of {sample.id!r} to have {fault}; correct it")
     for name in sample.attributes:
         if name in _COLUMNS:
             raise ManifestError(f"Expected an attribute name other than {', '.join(_COLUMNS)}, got {name!r}; rename it")
 
 
 def _box_row(box: Box) -> dict[str, float]:
-    return {"class_id": box.class_id, "x0": box.x0, "y0": box.y0, "x1": box.x1, "y1": box.y1}
+    corners = {name: coordinate(getattr(box, name)) for name in ("x0", "y0", "x1", "y1")}
+    return {"class_id": box.class_id, **corners}
 
 
 def _first_duplicate(names: tuple[str, ...]) -> str:

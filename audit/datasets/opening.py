@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -10,15 +11,17 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import Manifest, Sample
+from audit.datasets.manifest import Box, Manifest, Sample
 from audit.datasets.objects import read_objects
 from audit.errors import ImageError, TransientError
 from audit.images import decode_image, read_bytes
+from audit.images.masks import box_fault
 from audit.progress import Progress, silent, tracked
 
 RANDOM = 50
 """Rows tried beside the first."""
 _THREADS = 4
+_NOT_FINITE = re.compile("NaN|Infinity")
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Opening:
-    """What was seen of a manifest's images, and of its masks and regions."""
+    """What was seen of a manifest's images, and of its masks and regions; `drawings`: of its boxes and outlines.
+
+    Of boxes and outlines the numbers alone are looked at, and those of every sample.
+    """
 
     images: Tally
     masks: Tally
+    drawings: Tally
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,28 @@ def try_opening(manifest: Manifest, seed: int = 0, progress: Progress = silent) 
     trials = dict(zip(np.union1d(rows, masked_rows).tolist(), _try_all(chosen, progress), strict=True))
     images = [trials[row].image for row in rows.tolist()]
     masks = [trials[row].mask for row in masked_rows.tolist() if trials[row].image is None]
-    return Opening(_tally(len(manifest), images), _tally(int(masked.sum()), masks))
+    drawings = _faults(manifest)
+    return Opening(_tally(len(manifest), images), _tally(int(masked.sum()), masks), _tally(len(drawings), drawings))
+
+
+def _faults(manifest: Manifest) -> list[str | None]:
+    """Of each sample with boxes or outlines: what keeps them from being drawn, None where nothing is seen."""
+    batches = manifest.table.select(["id", "boxes", "regions"]).to_batches(max_chunksize=4096)
+    rows = (row.values() for batch in batches for row in batch.to_pylist())
+    return [
+        _fault(name, boxes or [], regions or "", len(manifest.classes))
+        for name, boxes, regions in rows
+        if boxes or regions
+    ]
+
+
+def _fault(name: str, boxes: list[dict[str, float]], regions: str, classes: int) -> str | None:
+    for place, box in enumerate(boxes):
+        if fault := box_fault(Box(**box), classes):  # type: ignore[arg-type]
+            return f"Expected box {place} of {name!r} to have {fault}"
+    if _NOT_FINITE.search(regions):
+        return f"Expected outlines of {name!r} with finite coordinates"
+    return None
 
 
 def _masked(manifest: Manifest) -> NDArray[np.bool_]:

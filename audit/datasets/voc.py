@@ -13,7 +13,7 @@ from PIL import Image
 
 from audit.datasets.classes import VOC_CLASSES, preview
 from audit.datasets.folder import stored_path, unique_ids
-from audit.datasets.manifest import Box, Manifest, Sample
+from audit.datasets.manifest import Box, Manifest, Sample, coordinate
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
 
@@ -195,7 +195,7 @@ def _read_object(entry: ET.Element, class_ids: dict[str, int]) -> tuple[int, Box
     corners = entry.find("bndbox")
     if corners is None:
         return class_id, None
-    x0, y0, x1, y1 = (float(corners.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
+    x0, y0, x1, y1 = (coordinate(corners.findtext(name)) for name in ("xmin", "ymin", "xmax", "ymax"))
     return class_id, Box(class_id, x0 - 1, y0 - 1, x1, y1)
 
 

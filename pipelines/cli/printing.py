@@ -57,6 +57,12 @@ def print_opening(opening: Opening, expects_masks: bool) -> None:
         else:
             first = f"; the first that does not: {tally.reason}" if tally.reason else ""
             line(f"{name}: {tally.opened} of {tally.tried} open{first}")
+    bad = opening.drawings.tried - opening.drawings.opened
+    if bad:
+        line(
+            f"boxes and outlines: {bad} of {opening.drawings.listed} samples have some that cannot be drawn, "
+            f"the first: {opening.drawings.reason}; where no mask is beside them, these samples are scored without"
+        )
 
 
 def print_audited(audited: Audited) -> None:

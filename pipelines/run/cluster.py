@@ -59,7 +59,7 @@ def _local(config: ClusterConfig) -> Iterator[Client]:
         yield client
 
 
-def _start(config: ClusterConfig, security: Security, scratch: str) -> LocalCluster:
+def _start(config: ClusterConfig, security: Security, scratch: str, attempts: int = 2) -> LocalCluster:
     try:
         return LocalCluster(
             n_workers=config.local_workers,
@@ -74,6 +74,8 @@ def _start(config: ClusterConfig, security: Security, scratch: str) -> LocalClus
             silence_logs=logging.CRITICAL,
         )
     except Exception as error:  # whatever ends a process that is not yet a worker
+        if attempts > 1:  # one that is lost as it starts takes those beside it along
+            return _start(config, security, scratch, attempts - 1)
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunError(
             f"{config.local_workers} workers did not start ({reason}); try again, with more --memory or fewer --workers"

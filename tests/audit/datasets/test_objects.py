@@ -97,8 +97,19 @@ def test_a_box_that_cannot_be_drawn_is_a_reason_that_names_the_sample(box: Box, 
     objects = read_objects(Sample("a", "a.png", boxes=(BOX, box)), "index", SIZE, 2)
     assert (objects.mask, objects.rests_on, objects.transient) == (None, None, False)
     assert f"Boxes of sample 'a': Expected box 1 to have {words}" in str(objects.reason)
-    with pytest.raises(ManifestError, match="Expected box 1 of 'a' to have "):
-        Manifest.from_samples([Sample("a", "a.png", boxes=(BOX, box))], CLASSES)
+
+
+@pytest.mark.parametrize("corner", [NOWHERE, float("inf"), 10**400, None, "two"])
+def test_a_manifest_keeps_a_box_that_cannot_be_drawn_for_its_sample_to_tell(corner: Any) -> None:
+    manifest = Manifest.from_samples([Sample("a", "a.png", boxes=(BOX, Box(0, 0, 0, corner, 5)))], CLASSES)
+    objects = read_objects(next(iter(manifest)), "index", SIZE, len(CLASSES))
+    assert "Expected box 1 to have corners that are numbers of pixels" in str(objects.reason)
+
+
+@pytest.mark.parametrize("class_id", [len(CLASSES), -1, 40000, None])
+def test_a_manifest_refuses_a_box_of_no_class_by_its_sample(class_id: Any) -> None:
+    with pytest.raises(ManifestError, match=f"labels of 'a' below {len(CLASSES)}, got {class_id}"):
+        Manifest.from_samples([Sample("a", "a.png", boxes=(Box(class_id, 0, 0, 5, 5),))], CLASSES)
 
 
 ANY = st.integers() | st.floats() | st.integers(-9, 80) | st.floats(-9, 80) | st.none()

@@ -93,8 +93,11 @@ def test_what_a_run_listens_to_is_on_loopback_and_gives_nothing_away(client: Cli
         assert worker["services"].get("dashboard")
 
 
-def test_workers_that_do_not_start_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_do_not_start_twice_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = []
+
     def die(**_options: object) -> None:
+        starts.append(1)
         raise RuntimeError("Nanny failed to start.")
 
     monkeypatch.setattr("pipelines.run.cluster.LocalCluster", die)
@@ -104,7 +107,23 @@ def test_workers_that_do_not_start_are_one_line(tmp_path: Path, monkeypatch: pyt
         connect(ClusterConfig(workers=2)),
     ):
         pass
+    assert len(starts) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_lost_as_it_starts_costs_one_more_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = []
+
+    def once(**options: object) -> LocalCluster:
+        starts.append(1)
+        if len(starts) == 1:
+            raise RuntimeError("Nanny failed to start.")
+        return LocalCluster(**options)
+
+    monkeypatch.setattr("pipelines.run.cluster.LocalCluster", once)
+    with connect(ClusterConfig(workers=1)) as client:
+        assert client.submit(sum, [1, 2]).result() == 3
+    assert len(starts) == 2
 
 
 def test_an_existing_scheduler_without_workers_is_waited_for_with_the_patience_of_the_run() -> None:
