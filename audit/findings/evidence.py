@@ -3,14 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.store.layout import CELLS
+
 Features = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating]]
 """Samples [n], slots [n] and what lies under their heat [n, D], of one shard."""
+
+
+@dataclass(frozen=True)
+class Absences:
+    """Targets of a class that their sample has not, by its labels and its mask; the mask shows another class.
+
+    Without a label that is by the mask alone. A mask that shows nothing tells nothing, so its targets are not here.
+
+    Attributes:
+        sample, slot: [k] which targets.
+        class_id: [k] int32.
+        probability: [k] float32.
+        named: [k] bool, named with confidence.
+        boxed: [k] bool, whether boxes stand for the mask.
+        image: [k] int64, numbered with those of `Evidence.image`.
+        heat: [k, 64] float16, share of the map's heat by cell of the frame; NaN for a map without heat on what counts.
+        other: [k] int32, the class of the mask that holds most of the heat.
+        on_other: [k] float32, share of the heat on it.
+    """
+
+    sample: NDArray[np.int64]
+    slot: NDArray[np.int16]
+    class_id: NDArray[np.int32]
+    probability: NDArray[np.float32]
+    named: NDArray[np.bool_]
+    boxed: NDArray[np.bool_]
+    image: NDArray[np.int64]
+    heat: NDArray[np.float16]
+    other: NDArray[np.int32]
+    on_other: NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> Absences:
+        """Of no target."""
+        whole, small, single, flag = (np.zeros(0, kind) for kind in (np.int64, np.int32, np.float32, bool))
+        heat = np.zeros((0, CELLS * CELLS), np.float16)
+        return cls(whole, np.zeros(0, np.int16), small, single, flag, flag, whole, heat, small, single)
 
 
 @dataclass(frozen=True)
@@ -37,6 +76,7 @@ class Evidence:
         attributes: name -> (codes [n] int32, -1 for none; values), for each attribute of the manifest.
         context: `target` (position 0..n-1), `class_id`, `heat`, `area`, each [m]: other classes in the target's mask.
         cluster: [n] int32, the target's cluster in its class, -1 for none; None before there are clusters.
+        absences: targets beside these, whose object is not in the image.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +97,7 @@ class Evidence:
     attributes: dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]
     context: dict[str, NDArray[Any]]
     cluster: NDArray[np.int32] | None = None
+    absences: Absences = field(default_factory=Absences.none)
 
     def __len__(self) -> int:
         return len(self.sample)

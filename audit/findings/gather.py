@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
-from audit.findings.evidence import Evidence
+from audit.findings.evidence import Absences, Evidence
 from audit.progress import Progress, silent, tracked
 from audit.scores import Confusion
 from audit.store import Run, Shard, layout
@@ -30,6 +30,7 @@ _SCORES = ("area", "energy", "lift", "best_iou", "p_low", "p_high", "attainable"
 _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _TARGETS = ("sample", "slot", "class_id", "rank", "probability")
 _CONTEXT = ("class_id", "heat", "area")
+_ABSENT = ("sample", "slot", "class_id", "probability", "boxed", "look")
 _THREADS = 4
 KEPT = ("scored", "no_mask")
 """Status of the scores that findings are made from."""
@@ -44,6 +45,7 @@ class Gathered:
             and `row`, its place in the shard's tables.
         cells: `off_heat` and `off_area`, [n, 64] float16.
         context: `target` (place among them) and the columns of the table of that name.
+        absent: columns of the targets of `audit.findings.evidence.Absences`, and `look`.
         confusion: pooled.
         target_status, score_status: rows of those tables by status.
     """
@@ -51,6 +53,7 @@ class Gathered:
     targets: pd.DataFrame
     cells: dict[str, NDArray[np.float16]]
     context: dict[str, NDArray[Any]]
+    absent: dict[str, NDArray[Any]]
     confusion: Confusion
     target_status: dict[str, int]
     score_status: dict[str, int]
@@ -70,6 +73,8 @@ class Gathered:
             cluster: [n] of the targets.
         """
         targets = self.targets.join(judged[["kind", "severity"]])
+        looks = np.concatenate([targets["look"].to_numpy(np.int64), self.absent["look"]])
+        image = pd.factorize(looks)[0].astype(np.int64)
 
         def column(name: str, kind: type) -> NDArray[Any]:
             return targets[name].to_numpy(kind)
@@ -87,13 +92,18 @@ class Gathered:
             severity=column("severity", np.float32),
             wrong=column("wrong", bool),
             labelled=column("label", bool),
-            image=pd.factorize(targets["look"])[0].astype(np.int64),
+            image=image[: len(targets)],
             off_heat=self.cells["off_heat"],
             off_area=self.cells["off_area"],
             attributes=_attributes(run, targets["sample"].to_numpy()),
             context=self.context,
             cluster=cluster,
+            absences=self._absences(image[len(targets) :], confident),
         )
+
+    def _absences(self, image: NDArray[np.int64], confident: float) -> Absences:
+        columns = {name: values for name, values in self.absent.items() if name != "look"}
+        return Absences(**columns, named=columns["probability"] >= confident, image=image)
 
 
 class _Part(NamedTuple):
@@ -102,6 +112,7 @@ class _Part(NamedTuple):
     columns: dict[str, NDArray[Any]]
     cells: dict[str, NDArray[np.float16]]
     context: dict[str, NDArray[Any]]
+    absent: dict[str, NDArray[Any]]
     confusion: Confusion
     target_status: NDArray[Any]
     score_status: NDArray[Any]
@@ -122,6 +133,7 @@ def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent) -> Ga
         pd.DataFrame(_joined([part.columns for part in parts] or [_columns(*_EMPTY)])),
         _joined([part.cells for part in parts] or [dict.fromkeys(_CELLS, np.empty((0, _FRAME), np.float16))]),
         _joined([part.context for part in parts] or [dict.fromkeys(("target", *_CONTEXT), np.zeros(0, np.int64))]),
+        _joined([part.absent for part in parts] or [_absent(*_NOTHING)]),
         Confusion.merge([part.confusion for part in parts]),
         _counts([part.target_status for part in parts]),
         _counts([part.score_status for part in parts]),
@@ -142,11 +154,12 @@ def _read(run: Run, shard: Shard) -> _Part:
     status = _array(scores["status"])
     kept = np.isin(status, KEPT)
     cells = {name: np.asarray(scores[name].combine_chunks().flatten()).reshape(-1, _FRAME)[kept] for name in _CELLS}
-    confusion = run.read("confusion", shard)
+    confusion, context = run.read("confusion", shard), run.read("context", shard)
     return _Part(
         {name: values[kept] for name, values in columns.items()},
         cells,
-        _context(run, shard, columns, kept),
+        _context(context, columns, kept),
+        _absent(context, columns, status, scores["off_heat"]),
         Confusion(*(_array(confusion[name]) for name in ("predicted", "true", "map_level", "count"))),
         _array(targets["status"]),
         status,
@@ -174,16 +187,31 @@ def _wrong(sample: NDArray[np.integer], rank: NDArray[np.integer], label: NDArra
     return np.isin(sample, sample[label]) & ~np.isin(sample, sample[label & (rank == 0)])
 
 
-def _context(
-    run: Run, shard: Shard, columns: dict[str, NDArray[Any]], kept: NDArray[np.bool_]
-) -> dict[str, NDArray[Any]]:
-    """The shard's context, each row with the place of its target among those kept."""
-    table = run.read("context", shard)
+def _context(table: pa.Table, columns: dict[str, NDArray[Any]], kept: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """A shard's context, each row with the place of its target among those kept."""
     keys = _keys(columns["sample"], columns["slot"])[kept]
     context_keys = _keys(_array(table["sample"]), _array(table["slot"]))
     place = np.searchsorted(keys, context_keys)
     there = np.isin(context_keys, keys)
     return {"target": place[there].astype(np.int64), **{name: _array(table[name])[there] for name in _CONTEXT}}
+
+
+def _absent(
+    context: pa.Table, columns: dict[str, NDArray[Any]], status: NDArray[Any], heat: pa.ChunkedArray
+) -> dict[str, NDArray[Any]]:
+    """Columns of a shard's targets whose object is not in the image; see `audit.findings.evidence.Absences`."""
+    on_other = _array(context["heat"])
+    beside = _keys(_array(context["sample"]), _array(context["slot"]))
+    hottest = np.lexsort((-on_other, beside))
+    beside, first = np.unique(beside[hottest], return_index=True)
+    keys = _keys(columns["sample"], columns["slot"])
+    rows = np.flatnonzero((status == "absent") & ~columns["label"] & np.isin(keys, beside))
+    most = hottest[first[np.searchsorted(beside, keys[rows])]]
+    return {name: columns[name][rows] for name in _ABSENT} | {
+        "heat": np.asarray(heat.combine_chunks().flatten()).reshape(-1, _FRAME)[rows],
+        "other": _array(context["class_id"])[most],
+        "on_other": on_other[most],
+    }
 
 
 def _keys(sample: NDArray[np.integer], slot: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -212,3 +240,5 @@ def _attributes(run: Run, samples: NDArray[np.int64]) -> dict[str, tuple[NDArray
 
 
 _EMPTY = (layout.SCORES.empty_table(), layout.TARGETS.empty_table(), np.zeros(0, np.int64), 0)
+_NOTHING = layout.CONTEXT.empty_table(), _columns(*_EMPTY), np.zeros(0, object), layout.SCORES.empty_table()["off_heat"]
+"""Over no shard."""

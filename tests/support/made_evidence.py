@@ -106,11 +106,12 @@ def plant_context(evidence: Evidence, class_id: int, other: int, rate: float = 0
     context = evidence.context
     rows = np.flatnonzero((evidence.class_id[context["target"]] == class_id) & (context["class_id"] == other))
     rows = rows[np.random.default_rng(seed).random(len(rows)) < rate]
-    heat, off_heat = context["heat"].copy(), evidence.off_heat.copy()
+    heat, off_heat, off = context["heat"].copy(), evidence.off_heat.copy(), evidence.off.copy()
     heat[rows] = 0.8
     target = context["target"][rows]
+    off[target] = True
     off_heat[target] = off_heat[target] / np.maximum(off_heat[target].sum(axis=1, keepdims=True), 0.1) * np.float16(0.9)
-    return replace(evidence, off_heat=off_heat, context=context | {"heat": heat})
+    return replace(evidence, off=off, off_heat=off_heat, context=context | {"heat": heat})
 
 
 def copied(evidence: Evidence, rows: NDArray[np.integer], times: int) -> Evidence:

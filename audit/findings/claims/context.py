@@ -1,14 +1,18 @@
 """Which other labelled class holds the heat: the rails that a train is named by.
 
-Only images that show the other class count. An image is a vote for the claim when the other class holds more of the
-heat than the target's own object does, and more than its area gives. Votes are compared with those of other classes'
-images that show it too, by exact label permutation.
+Only images that show the other class count. An image is a vote for the claim when the target looks off the object, the
+other class holds more of the heat than the target's own object does, and more than its area gives. Without the first a
+small object beside a large one would be held against the model: heat that is centred on it, and no wider than maps are,
+lies mostly on its neighbour.
 
-Where no other class has enough such images there is only area to compare with. Of the heat on the two, area gives the
-other class a / (a + o), o the object's own. A vote then also needs more than that share, and the votes are held against
-the larger of it and one half, on average over the images (one-sided binomial test). One half, because heat spread
-evenly with a little noise exceeds its area every other time; the binomial, because votes of unequal chance vary less
-(Hoeffding 1956).
+How often that happens by chance depends on how large the other object is beside the own: on a frame-filling object no
+heat is off it, beside a tiny one most is. So votes are compared with those of other classes' images that show the other
+class too, in strata by the share a / (a + o) that area gives it of the heat on the two, o the object's own.
+
+Where no other class has enough such images there is only area to compare with. A vote then also needs more than that
+share, and the votes are held against the larger of it and one half, on average over the images, and the margin
+(one-sided binomial test). One half, because heat spread evenly with a little noise exceeds its area every other time;
+the binomial, because votes of unequal chance vary less (Hoeffding 1956).
 
 How often the two occur together at all is given for the reader, from the masks alone.
 """
@@ -24,12 +28,16 @@ from scipy.stats import binom
 
 from audit.findings.claims.contrasts import Contrasts, Told, tested_together
 from audit.findings.claims.kind import ClaimKind, Material
-from audit.findings.claims.votes import FEWEST, Votes
+from audit.findings.claims.votes import FEWEST, Votes, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import frame_totals
 from audit.findings.records import Claim
 from audit.stats.permutation import label_permutation
+from audit.stats.strata import Stratified, stratified
 from audit.wording import percent
+
+SIZES = (0.5, 0.75, 0.9)
+"""Between the strata: shares that area gives the other class of the heat on the two."""
 
 
 @dataclass(frozen=True)
@@ -37,45 +45,53 @@ class Shared:
     """Targets that count whose image shows another class; [m], by class and other class.
 
     Attributes:
+        target: [m] positions in the evidence.
         class_id, other: [m].
-        votes: [m] bool, the other class holds more of the heat than the object, and more than its area gives.
+        votes: [m] bool, the target looks off the object, and the other class holds more of the heat than the object,
+            and more than its area gives.
         strict: [m] bool, and more of the heat on the two than its area of the two gives.
-        chance: [m] the larger of that share and one half.
+        by_area: [m] that share of the two.
         heat, area: [m] shares on the other class.
     """
 
+    target: NDArray[np.int64]
     class_id: NDArray[np.int32]
     other: NDArray[np.int32]
     votes: NDArray[np.bool_]
     strict: NDArray[np.bool_]
-    chance: NDArray[np.float64]
+    by_area: NDArray[np.float64]
     heat: NDArray[np.float64]
     area: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Sums over each class x other class that occurs; arrays [m].
+    """Each class x other class that occurs often enough; arrays [m].
 
     Attributes:
         class_id, other: [m].
         of: images of the class that show the other.
         all_of: images of any class that show the other.
-        sums: of `votes`, `strict`, `chance`, `heat`, `area`.
-        all_votes: of any class.
+        beside: votes against those of other classes' images, by size.
+        strict: votes by the stricter rule.
+        by_area: mean of the larger of the share that area gives and one half.
+        heat, area: mean shares on the other class.
     """
 
     class_id: NDArray[np.int64]
     other: NDArray[np.int64]
     of: NDArray[np.int64]
     all_of: NDArray[np.int64]
-    sums: dict[str, NDArray[np.float64]]
-    all_votes: NDArray[np.int64]
+    beside: Stratified
+    strict: NDArray[np.int64]
+    by_area: NDArray[np.float64]
+    heat: NDArray[np.float64]
+    area: NDArray[np.float64]
 
     @property
     def compared(self) -> NDArray[np.bool_]:
-        """Whether other classes' images are enough to compare with."""
-        return self.all_of - self.of >= FEWEST
+        """Whether images of either side are enough to compare."""
+        return testable(self.beside.of, self.beside.of + self.beside.other_of)
 
 
 class Contexts(ClaimKind):
@@ -85,7 +101,7 @@ class Contexts(ClaimKind):
     title = "another object"
     family = "class x other class"
     question = "does another labelled class hold more of the heat than the object does?"
-    compared_with = "other classes' images that show it too; its area where there are none"
+    compared_with = "other classes' images that show it too, as large beside the object; its area where there are none"
     stands = "q is small and the share exceeds the other by 0.1"
     numbers = (
         "`compared_with`: `other classes` or `area`; `heat`, `area`: mean shares on the other class; `together`: how "
@@ -95,12 +111,12 @@ class Contexts(ClaimKind):
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every pair of classes that occurs often enough."""
-        pairs = _pairs(shared_images(material.evidence, material.votes), len(material.names))
-        contrasts = _contrasts(pairs)
+        pairs = _pairs(shared_images(material.evidence, material.votes), len(material.names), material.least)
+        contrasts = _contrasts(pairs, material.least)
         together = _together(pairs, material.votes)
 
         def tell(i: int) -> Told:
-            means = {name: float(pairs.sums[name][i] / pairs.of[i]) for name in ("heat", "area")}
+            means = {"heat": float(pairs.heat[i]), "area": float(pairs.area[i])}
             other = material.names[pairs.other[i]]
             with_what = "other classes" if pairs.compared[i] else "area"
             beside = {name: None if np.isnan(v[i]) else v[i].item() for name, v in together.items()}
@@ -111,10 +127,11 @@ class Contexts(ClaimKind):
         return self.family_in(material).claims(contrasts, material.names, tell, len(pairs.of))
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
-        """The other class is in the image, whether or not the heat lies on it."""
-        beside = np.zeros(len(evidence), bool)
-        beside[evidence.context["target"][_rows_of(claim, evidence)]] = True
-        return beside
+        """The target looks off the object, and the other class holds more of the heat."""
+        shared = _shared(evidence, np.flatnonzero(_rows_of(claim, evidence)))
+        shows = np.zeros(len(evidence), bool)
+        shows[shared.target[shared.votes]] = True
+        return shows
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Heat on the other class, of confidently named targets."""
@@ -133,42 +150,69 @@ def shared_images(evidence: Evidence, votes: Votes) -> Shared:
     """The rows of the evidence's context that are about targets that count."""
     counts = np.zeros(len(evidence), bool)
     counts[votes.rows] = evidence.known[votes.rows]
-    chosen = np.flatnonzero(counts[evidence.context["target"]])
+    return _shared(evidence, np.flatnonzero(counts[evidence.context["target"]]))
+
+
+def _shared(evidence: Evidence, chosen: NDArray[np.integer]) -> Shared:
+    """Some rows of the evidence's context."""
     target = evidence.context["target"][chosen]
     other, heat, area = (evidence.context[name][chosen] for name in ("class_id", "heat", "area"))
     heat, area = heat.astype(np.float64), area.astype(np.float64)
     own_heat, own_area = (1 - frame_totals(frames, target) for frames in (evidence.off_heat, evidence.off_area))
     by_area = area / np.maximum(area + own_area, np.finfo(np.float64).tiny)
-    more = (heat > own_heat) & (heat > area)
+    more = evidence.off[target] & (heat > own_heat) & (heat > area)
     strict = more & (heat > by_area * (heat + own_heat))
-    return Shared(evidence.class_id[target], other, more, strict, np.maximum(by_area, 0.5), heat, area)
+    return Shared(target, evidence.class_id[target], other, more, strict, by_area, heat, area)
 
 
-def _pairs(shared: Shared, classes: int) -> Pairs:
+def _pairs(shared: Shared, classes: int, least: float) -> Pairs:
     """Pairs with enough images."""
     keys, place = np.unique(shared.class_id.astype(np.int64) * classes + shared.other, return_inverse=True)
     class_id, other = np.divmod(keys, classes)
     of = np.bincount(place, minlength=len(keys))
     all_of = np.bincount(shared.other, minlength=classes)[other]
-    all_votes = np.bincount(shared.other, shared.votes, classes).astype(np.int64)[other]
-    names = ("votes", "strict", "chance", "heat", "area")
-    sums = {name: np.bincount(place, getattr(shared, name), len(keys)) for name in names}
-    enough = of >= FEWEST
-    kept = {name: np.asarray(values[enough], np.float64) for name, values in sums.items()}
-    return Pairs(class_id[enough], other[enough], of[enough], all_of[enough], kept, all_votes[enough])
-
-
-def _contrasts(pairs: Pairs) -> Contrasts:
-    shows = np.where(pairs.compared, pairs.sums["votes"], pairs.sums["strict"]).astype(np.int64)
-    votes = pairs.sums["votes"].astype(np.int64)
-    by_area = pairs.sums["chance"] / pairs.of
-    by_others = (pairs.all_votes - votes) / np.maximum(pairs.all_of - pairs.of, 1)
-    p = np.where(
-        pairs.compared,
-        label_permutation(votes, pairs.of, pairs.all_votes, pairs.all_of),
-        binom.sf(shows - 1, pairs.of, by_area),
+    shows, of_size = (_by_size(place, shared.by_area, votes, len(keys)) for votes in (shared.votes, None))
+    all_shows, all_of_size = (
+        _by_size(shared.other, shared.by_area, votes, classes)[other] for votes in (shared.votes, None)
     )
-    return tested_together(pairs.class_id, shows, pairs.of, np.where(pairs.compared, by_others, by_area), p)
+    enough = of >= FEWEST
+    sides = np.stack([shows, of_size, all_shows - shows, all_of_size - of_size])
+
+    def mean(values: NDArray[np.floating]) -> NDArray[np.float64]:
+        return np.asarray((np.bincount(place, values, len(keys)) / of)[enough], np.float64)
+
+    return Pairs(
+        class_id=class_id[enough],
+        other=other[enough],
+        of=of[enough],
+        all_of=all_of[enough],
+        beside=stratified(sides[:, enough], least),
+        strict=np.bincount(place, shared.strict, len(keys)).astype(np.int64)[enough],
+        by_area=mean(np.maximum(shared.by_area, 0.5)),
+        heat=mean(shared.heat),
+        area=mean(shared.area),
+    )
+
+
+def _by_size(
+    owner: NDArray[np.integer], by_area: NDArray[np.float64], votes: NDArray[np.bool_] | None, owners: int
+) -> NDArray[np.int64]:
+    """[owners, strata] votes, or how many could vote, of images [m] by their owner and size."""
+    strata = len(SIZES) + 1
+    place = owner.astype(np.int64) * strata + np.digitize(by_area, SIZES)
+    return np.bincount(place, votes, owners * strata).astype(np.int64).reshape(owners, strata)
+
+
+def _contrasts(pairs: Pairs, least: float) -> Contrasts:
+    compared, beside = pairs.compared, pairs.beside
+    against_area = binom.sf(pairs.strict - 1, pairs.of, np.minimum(pairs.by_area + least, 1))
+    return tested_together(
+        pairs.class_id,
+        np.where(compared, beside.shows, pairs.strict),
+        np.where(compared, beside.of, pairs.of),
+        np.where(compared, beside.expected, pairs.by_area),
+        np.where(compared, beside.p, against_area),
+    )
 
 
 def _together(pairs: Pairs, votes: Votes) -> dict[str, NDArray[Any]]:
@@ -185,11 +229,11 @@ def _together(pairs: Pairs, votes: Votes) -> dict[str, NDArray[Any]]:
 def _says(contrasts: Contrasts, i: int, name: str, other: str, with_what: str) -> str:
     expected = percent(contrasts.expected[i])
     compared = (
-        f"of other classes' images with {other} it does in {expected}"
+        f"of other classes' images with {other} as large it does in {expected}"
         if with_what == "other classes"
         else f"by area alone it would in {expected}"
     )
     return (
         f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name} that show {other} too, "
-        f"more of the heat lies on {other} than on {name} itself; {compared}."
+        f"the model looks off the object and more of the heat lies on {other} than on {name} itself; {compared}."
     )

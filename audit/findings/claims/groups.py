@@ -4,32 +4,43 @@ The case is that of Selvaraju et al. (ICCV 2017, section 6.3): a network that to
 women who are doctors. It named them nurses, and its maps lay on faces and hair. Neither its accuracy over all images
 nor that of the class says so; the same by gender does.
 
-Each attribute value is compared with the other values, in each class and over all classes, by exact permutation of the
-attribute. Errors are those of images labelled with the class, looking off the object that of images named it.
+Each attribute value is compared with the other values, in each class and over all classes. Errors are those of images
+labelled with the class, looking off the object that of images named it.
+
+Over all classes images are compared class for class: a site that has more of the hard classes is not worse for it. What
+the others' share would be in the group's own mix of classes stands beside the group's.
+
+Attributes go together as well, as site and camera do. A claim is held against each other attribute: class for class
+and among images of the same value of the other. Where that leaves no difference of the least size, while a claim about
+the other attribute holds among images of the same value of this one, the other accounts for it, and the claim does not
+stand. Where the images cannot tell, the sentence names the other attribute.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.findings.claims.contrasts import ALL_CLASSES, Contrasts, Told, against_others
+from audit.findings.claims.contrasts import ALL_CLASSES, LEAST, Contrasts, Family, Told, tested_together
 from audit.findings.claims.kind import ClaimKind, Material
-from audit.findings.claims.votes import MOST_VALUES, object_basis, one_vote, testable
+from audit.findings.claims.votes import FEWEST, MOST_VALUES, object_basis, one_vote, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import frame_totals
 from audit.findings.records import Claim
 from audit.stats.intervals import difference_interval
+from audit.stats.margins import exceeds
 from audit.stats.resampling import difference_interval as resampled_difference
+from audit.stats.strata import Stratified, stratified
 from audit.wording import percent
 
 MEASURES = ("wrong", "off_object")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Voters:
     """Targets that a measure is of, one an image and class.
 
@@ -37,7 +48,7 @@ class Voters:
         measure: wrong or off_object.
         whole: one vote an image over all classes, instead of one a class.
         rows: [r] positions in the evidence.
-        owner: [r] their classes; 0 for all.
+        class_id: [r] their classes.
         shows: [r] bool, wrong or off the object.
         rests_on: labels, or as `object_basis` says.
     """
@@ -45,19 +56,46 @@ class Voters:
     measure: str
     whole: bool
     rows: NDArray[np.int64]
-    owner: NDArray[np.int32]
+    class_id: NDArray[np.int32]
     shows: NDArray[np.bool_]
     rests_on: str
 
 
 @dataclass(frozen=True)
 class Group:
-    """An attribute value, among the voters of a class."""
+    """An attribute value, among the voters of a class or of all classes."""
 
     attribute: str
     code: int
-    owner: int
+    class_id: int
     voters: Voters
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A group among images of the same value of another attribute.
+
+    Attributes:
+        attribute: the other.
+        images: of the group that can be compared so.
+        share, expected, p: as of the claim; None where too few can be compared.
+        accounts: whether the other attribute accounts for the claim; else the images cannot tell.
+    """
+
+    attribute: str
+    images: int
+    share: float | None
+    expected: float | None
+    p: float | None
+    accounts: bool
+
+    def says(self, attribute: str) -> str:
+        """What that means for a claim about an attribute."""
+        if self.share is None or self.expected is None:
+            return f"Few images of the same {self.attribute} differ in {attribute}: it may be the {self.attribute}."
+        shares = f"{percent(self.share)}, against {percent(self.expected)}"
+        meaning = f"the {self.attribute} accounts for it" if self.accounts else f"it may be the {self.attribute}"
+        return f"Among images of the same {self.attribute} it is {shares}: {meaning}."
 
 
 class Groups(ClaimKind):
@@ -67,11 +105,13 @@ class Groups(ClaimKind):
     title = "a group of images"
     family = "class x attribute value x measure"
     question = "is a group of images (camera, source ...) more often named wrongly, or looked at off the object?"
-    compared_with = "images with another value of the attribute"
-    stands = "q is small and the share exceeds the other by 0.1"
+    compared_with = "images with another value of the attribute; over all classes, in the group's own mix of classes"
+    stands = "q is small, the share exceeds the other by 0.1, and no other attribute accounts for it"
     numbers = (
-        "`measure`: `wrong` or `off_object`; `attribute`, `value`; of found ones `heat_off`, `heat_off_of_others`: "
-        "mean share of the heat off the object; `heat_off_low`, `heat_off_high`: 95 % interval of the difference"
+        "`measure`: `wrong` or `off_object`; `attribute`, `value`; where q is small `heat_off`, `heat_off_of_others`: "
+        "mean share of the heat off the object; `heat_off_low`, `heat_off_high`: 95 % interval of the difference; "
+        "`beside`: other attributes that may be behind it (`attribute`), how many images can be compared with others "
+        "of the same value (`images`), `share`, `expected` and `p` among them, and whether it `accounts` for the claim"
     )
     chosen = "The most severe images of the group."
     difference = True
@@ -79,42 +119,51 @@ class Groups(ClaimKind):
     def test(self, material: Material) -> list[Claim]:
         """Claims of every value that can be compared. Their interval is that of the difference."""
         evidence, family = material.evidence, self.family_in(material)
-        groups, (shows, of, all_shows, all_of) = _counts(evidence)
-        class_id = np.array([ALL_CLASSES if group.voters.whole else group.owner for group in groups])
-        contrasts = against_others(class_id, shows, of, all_shows, all_of)
-        low, high = difference_interval(shows, of, all_shows - shows, all_of - of)
-        contrasts = replace(contrasts, low=low, high=high)
-        stands = family.stand(contrasts)
+        groups, contrasts = _compared(evidence, material.least)
+        beside = _beside(evidence, groups, family.stand(contrasts), family)
 
         def tell(i: int) -> Told:
             group = groups[i]
             measure, value = group.voters.measure, evidence.attributes[group.attribute][1][group.code]
             details: dict[str, Any] = {"measure": measure, "attribute": group.attribute, "value": value}
-            details |= _heat_off(evidence, group) if stands[i] else {}
-            says = _says(contrasts, i, group, value, evidence.classes)
+            if i in beside:
+                details |= _heat_off(evidence, group) | {"beside": [vars(other) for other in beside[i]]}
+            said = (other.says(group.attribute) for other in beside.get(i, ()))
+            says = " ".join([_says(contrasts, i, group, value, evidence.classes), *said])
             return Told(f"{group.attribute}={value}", group.voters.rests_on, says, details, measure)
 
-        return family.claims(contrasts, evidence.classes, tell, len(groups))
+        claims = family.claims(contrasts, evidence.classes, tell, len(groups))
+        return sorted(map(_accounted, claims), key=lambda claim: not claim.found)
 
     def untested(self, material: Material) -> list[str]:
-        """Attributes with too many values to compare."""
+        """Attributes with too many values to compare, and values that go with the class."""
         fine = (f"attribute {name} ({count})" for name, count in too_fine(material.evidence).items())
-        return [f"Not compared, with more than {MOST_VALUES} values: {name}" for name in fine]
+        alone = (f"{name}={value}" for name, value in _alone(material.evidence))
+        return [
+            *(f"Not compared, with more than {MOST_VALUES} values: {name}" for name in fine),
+            *(f"Not compared over all classes, for hardly any class has others beside it: {name}" for name in alone),
+        ]
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
-        """The sample is of the group."""
-        return evidence.has_value(claim.details["attribute"], claim.details["value"])
+        """The sample is of the group, and named wrongly or looked at off the object."""
+        group = _of_group(claim, evidence)
+        if claim.details["measure"] == "wrong":
+            return np.asarray(group & evidence.labelled & evidence.wrong, bool)
+        return np.asarray(group & evidence.off, bool)
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Severity, or for errors the probability of the label that another class beats, within the group."""
-        has = self.shows(claim, evidence)
         if claim.details["measure"] == "wrong":
-            return np.where(has & evidence.labelled & evidence.wrong, evidence.probability, -np.inf)
-        return np.where(has, super().prominence(claim, evidence), -np.inf)
+            return np.where(self.shows(claim, evidence), evidence.probability, -np.inf)
+        return np.where(_of_group(claim, evidence), super().prominence(claim, evidence), -np.inf)
 
     def judged_by_background(self, claim: Claim) -> bool:
         """That a group is named wrongly more often says nothing about where heat lies."""
         return bool(claim.details["measure"] != "wrong")
+
+
+def _of_group(claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
+    return evidence.has_value(claim.details["attribute"], claim.details["value"])
 
 
 def too_fine(evidence: Evidence) -> dict[str, int]:
@@ -123,18 +172,39 @@ def too_fine(evidence: Evidence) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count > MOST_VALUES}
 
 
-def _counts(evidence: Evidence) -> tuple[list[Group], NDArray[np.int64]]:
-    """What can be tested, and [4, m]: how many show it and how many there are, of the value and of all values."""
-    groups: list[Group] = []
-    counts = [np.zeros((4, 0), np.int64)]
-    every = _voters(evidence)
+def _attributes(evidence: Evidence) -> Iterator[tuple[str, NDArray[np.int32], tuple[str, ...]]]:
+    """Name, codes and values of those that are compared."""
     for name, (codes, values) in evidence.attributes.items():
-        for voters in every if 0 < len(values) <= MOST_VALUES else ():
-            table = _table(voters, codes, len(values), len(evidence.classes))
-            owner, code = np.nonzero(testable(table[1], table[3]))
-            groups += [Group(name, int(c), int(o), voters) for o, c in zip(owner, code, strict=True)]
-            counts.append(table[:, owner, code])
-    return groups, np.concatenate(counts, axis=1)
+        if 0 < len(values) <= MOST_VALUES:
+            yield name, codes, values
+
+
+def _alone(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    """Attributes and values with images enough, of which too few are of classes that other values have too."""
+    for name, codes, values in _attributes(evidence):
+        rows = np.flatnonzero(evidence.labelled | (evidence.named & evidence.known))
+        nothing = np.zeros(len(rows), bool)
+        _, of, _, others = _counts(codes[rows], len(values), evidence.class_id[rows], len(evidence.classes), nothing)
+        comparable = np.where(others > 0, of, 0).sum(axis=0)
+        lone = (comparable < FEWEST) & testable(of.sum(axis=0), np.array(of.sum()))
+        yield from ((name, values[code]) for code in np.flatnonzero(lone))
+
+
+def _compared(evidence: Evidence, least: float) -> tuple[list[Group], Contrasts]:
+    """All groups that can be compared, tested together."""
+    groups: list[Group] = []
+    parts: list[Stratified] = []
+    every = _voters(evidence)
+    for name, codes, values in _attributes(evidence):
+        for voters in every:
+            counts = _counts(codes[voters.rows], len(values), voters.class_id, len(evidence.classes), voters.shows)
+            class_id, code, part = (_over_classes if voters.whole else _in_classes)(counts, least)
+            groups += [Group(name, int(v), int(c), voters) for c, v in zip(class_id, code, strict=True)]
+            parts.append(part)
+    compared = _joined(parts)
+    class_ids = np.array([group.class_id for group in groups], np.int64)
+    contrasts = tested_together(class_ids, compared.shows, compared.of, compared.expected, compared.p)
+    return groups, replace(contrasts, low=compared.low, high=compared.high)
 
 
 def _voters(evidence: Evidence) -> list[Voters]:
@@ -145,27 +215,104 @@ def _voters(evidence: Evidence) -> list[Voters]:
     )
     voters = []
     for measure, chosen, shows, rests_on in measured:
+        positions = np.flatnonzero(chosen)
+        class_id = evidence.class_id[positions]
         for whole in (False, True):
-            positions = np.flatnonzero(chosen)
-            owner = np.zeros(len(positions), np.int32) if whole else evidence.class_id[positions]
-            first = one_vote(owner, evidence.image[positions])
-            rows = positions[first]
-            voters.append(Voters(measure, whole, rows, owner[first], shows[rows], rests_on))
+            rows = positions[one_vote(np.zeros_like(class_id) if whole else class_id, evidence.image[positions])]
+            voters.append(Voters(measure, whole, rows, evidence.class_id[rows], shows[rows], rests_on))
     return voters
 
 
-def _table(voters: Voters, codes: NDArray[np.int32], values: int, classes: int) -> NDArray[np.int64]:
-    """Counts [4, C, V] as in `_counts`; those without a value do not count."""
-    code = codes[voters.rows]
-    has = code >= 0
-    place = voters.owner[has].astype(np.int64) * values + code[has]
-    shows, of = (
-        np.bincount(place, weights, classes * values).astype(np.int64).reshape(classes, values)
-        for weights in (voters.shows[has], None)
-    )
-    return np.stack(
-        [shows, of, *(np.broadcast_to(part.sum(axis=1, keepdims=True), part.shape) for part in (shows, of))]
-    )
+def _counts(
+    code: NDArray[np.integer], values: int, stratum: NDArray[np.integer], strata: int, shows: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Counts [4, strata, values] of targets [r]: show it, and all, of the value; the same of the other values.
+
+    Those without a value do not count.
+    """
+    has = (code >= 0) & (stratum >= 0)
+    place = stratum[has].astype(np.int64) * values + code[has]
+    own = [
+        np.bincount(place, weights, strata * values).astype(np.int64).reshape(strata, values)
+        for weights in (shows[has], None)
+    ]
+    return np.stack([*own, *(part.sum(axis=1, keepdims=True) - part for part in own)])
+
+
+def _in_classes(counts: NDArray[np.int64], least: float) -> tuple[NDArray[np.integer], NDArray[np.integer], Stratified]:
+    """Classes, values, and each against the others of the class."""
+    class_id, code = np.nonzero(testable(counts[1], counts[1] + counts[3]))
+    shows, of, other_shows, other_of = counts[:, class_id, code]
+    interval = difference_interval(shows, of, other_shows, other_of)
+    p = exceeds(shows, of, other_shows, other_of, least)
+    return class_id, code, Stratified(shows, of, other_of, other_shows / other_of, p, *interval)
+
+
+def _over_classes(
+    counts: NDArray[np.int64], least: float
+) -> tuple[NDArray[np.integer], NDArray[np.integer], Stratified]:
+    """The same over all classes, class for class."""
+    compared = stratified(counts.swapaxes(1, 2), least)
+    code = np.flatnonzero(testable(compared.of, compared.of + compared.other_of))
+    return np.full(len(code), ALL_CLASSES), code, Stratified._make(column[code] for column in compared)
+
+
+def _joined(parts: Iterable[Stratified]) -> Stratified:
+    nothing = stratified(np.zeros((4, 0, 1), np.int64), LEAST)
+    return Stratified._make(map(np.concatenate, zip(nothing, *parts, strict=True)))
+
+
+def _beside(
+    evidence: Evidence, groups: list[Group], stands: NDArray[np.bool_], family: Family
+) -> dict[int, list[Beside]]:
+    """For each group that stands, by its place, the attributes that may be behind it."""
+    standing = [groups[i] for i in np.flatnonzero(stands)]
+    return {
+        int(i): [
+            beside
+            for name, *_ in _attributes(evidence)
+            if name != groups[i].attribute
+            and (beside := _held_against(evidence, groups[i], name, standing, family)) is not None
+        ]
+        for i in np.flatnonzero(stands)
+    }
+
+
+def _held_against(
+    evidence: Evidence, group: Group, attribute: str, standing: list[Group], family: Family
+) -> Beside | None:
+    """What another attribute has to do with a group; None where the claim holds beside it, or it shows nothing."""
+    shows, of, other_of, expected, p, *_ = (column[0] for column in _within(evidence, group, attribute, family.least))
+    rivals = [rival for rival in standing if rival.attribute == attribute and _same_images(rival, group)]
+    if not testable(of, of + other_of):
+        return Beside(attribute, int(of), None, None, None, accounts=False) if rivals else None
+    share = float(shows / of)
+    gone = share - expected < family.least
+    if p <= family.fdr or not (gone or rivals):
+        return None
+    hold = (_within(evidence, rival, group.attribute, family.least).p[0] <= family.fdr for rival in rivals)
+    return Beside(attribute, int(of), share, float(expected), float(p), accounts=bool(gone and any(hold)))
+
+
+def _same_images(first: Group, second: Group) -> bool:
+    return first.voters is second.voters and first.class_id == second.class_id
+
+
+def _within(evidence: Evidence, group: Group, attribute: str, least: float) -> Stratified:
+    """The group [1] against others of the same class and of the same value of another attribute."""
+    voters = group.voters
+    codes, (strata, values) = evidence.attributes[group.attribute][0], evidence.attributes[attribute]
+    of_class = voters.whole | (voters.class_id == group.class_id)
+    rows = voters.rows[of_class]
+    stratum = np.where(strata[rows] < 0, -1, voters.class_id[of_class] * len(values) + strata[rows])
+    code = np.where(codes[rows] < 0, -1, codes[rows] != group.code)
+    counts = _counts(code, 2, stratum, len(evidence.classes) * len(values), voters.shows[of_class])
+    return stratified(counts[:, None, :, 0], least)
+
+
+def _accounted(claim: Claim) -> Claim:
+    """The claim, which does not stand if another attribute accounts for it."""
+    return replace(claim, found=claim.found and not any(b["accounts"] for b in claim.details.get("beside", ())))
 
 
 def _heat_off(evidence: Evidence, group: Group) -> dict[str, float]:
@@ -174,7 +321,7 @@ def _heat_off(evidence: Evidence, group: Group) -> dict[str, float]:
     chosen = evidence.known & (codes >= 0) & ~np.isnan(evidence.off_heat[:, 0])
     chosen &= evidence.labelled if group.voters.measure == "wrong" else evidence.named
     if not group.voters.whole:
-        chosen &= evidence.class_id == group.owner
+        chosen &= evidence.class_id == group.class_id
     rows = np.flatnonzero(chosen)
     first = codes[rows] == group.code
     if not 0 < np.count_nonzero(first) < len(rows):
@@ -187,9 +334,10 @@ def _heat_off(evidence: Evidence, group: Group) -> dict[str, float]:
 
 def _says(contrasts: Contrasts, i: int, group: Group, value: str, classes: tuple[str, ...]) -> str:
     share, expected = percent(contrasts.share[i]), percent(contrasts.expected[i])
-    wrong = group.voters.measure == "wrong"
-    name = "" if group.voters.whole else f" {'labelled' if wrong else 'named'} {classes[group.owner]}"
+    wrong, whole = group.voters.measure == "wrong", group.voters.whole
+    name = "" if whole else f" {'labelled' if wrong else 'named'} {classes[group.class_id]}"
+    others = "of the others, in the same mix of classes," if whole else "of the others,"
     images = f"Of {contrasts.of[i]} images{name} with {group.attribute} {value},"
     if wrong:
-        return f"{images} {share} are named wrongly; of the others, {expected}."
-    return f"{images} the model looks off the object in {share}; of the others, in {expected}."
+        return f"{images} {share} are named wrongly; {others} {expected}."
+    return f"{images} the model looks off the object in {share}; {others} in {expected}."

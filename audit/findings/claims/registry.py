@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from audit.findings.claims.absent import Absent
 from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.context import Contexts
 from audit.findings.claims.groups import Groups
@@ -15,7 +16,7 @@ from audit.findings.claims.zones import Zones
 from audit.findings.records import Claim
 
 CLAIM_KINDS: dict[str, ClaimKind] = {
-    kind.name: kind for kind in (WholeClasses(), Zones(), Spots(), Contexts(), Groups(), Clusters())
+    kind.name: kind for kind in (WholeClasses(), Absent(), Zones(), Spots(), Contexts(), Groups(), Clusters())
 }
 """Name -> kind, in the order of the table of claims."""
 

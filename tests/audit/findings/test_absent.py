@@ -1,0 +1,116 @@
+"""Classes that are named without their object: what counts, who is accused, and what is told of the heat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_evidence import CELLS, draw_evidence, material
+
+from audit.findings import Claim
+from audit.findings.claims.absent import Absent
+from audit.findings.evidence import Absences, Evidence
+
+CLASSES = 8
+CORNER = np.arange(CELLS**2) == CELLS**2 - 1
+
+
+def draw(seed: int, rates: list[float], images: int = 60, copies: int = 1) -> Evidence:
+    """So many images named each class; without their object at a rate, with their heat in a corner."""
+    rng, classes = np.random.default_rng([seed, 7]), len(rates)
+    gone = rng.binomial(images, rates)
+    class_id = np.repeat(np.arange(classes), images - gone)
+    evidence = draw_evidence(len(class_id), classes, seed, per_image=1)
+    evidence = replace(evidence, class_id=class_id.astype(np.int32), named=np.ones(len(class_id), bool))
+    of = np.repeat(np.arange(classes), gone * copies)
+    count = len(of)
+    absences = Absences(
+        sample=len(evidence) + np.arange(count),
+        slot=np.ones(count, np.int16),
+        class_id=of.astype(np.int32),
+        probability=rng.uniform(0.5, 1, count).astype(np.float32),
+        named=np.ones(count, bool),
+        boxed=np.zeros(count, bool),
+        image=len(evidence) + np.arange(count) // copies,
+        heat=np.tile(np.where(CORNER, 0.8, 0.2 / 63), (count, 1)).astype(np.float16),
+        other=((of + 1) % classes).astype(np.int32),
+        on_other=np.full(count, 0.1, np.float32),
+    )
+    return replace(evidence, absences=absences)
+
+
+def standing(evidence: Evidence) -> list[Claim]:
+    return [claim for claim in Absent().test(material(evidence)) if claim.found]
+
+
+@pytest.mark.parametrize(
+    ("rates", "images"),
+    [
+        ([0.1] * CLASSES, 60),
+        ([0.3] * CLASSES, 10),
+        ([0.15, *[0.1] * 7], 3000),
+        ([0.2, *[0.1] * 7], 3000),
+        ([0.0] * 20, 5),
+    ],
+)
+def test_no_class_is_accused_where_all_are_named_so_alike(rates: list[float], images: int) -> None:
+    assert np.mean([bool(standing(draw(seed, rates, images))) for seed in range(40)]) <= 0.06
+
+
+def test_a_class_that_is_named_without_its_object_is_found_and_no_other() -> None:
+    found = [[claim.class_id for claim in standing(draw(seed, [0.45, *[0.05] * 7]))] for seed in range(60)]
+    assert np.mean([ids == [0] for ids in found]) >= 0.95
+
+
+def test_copies_of_an_image_are_one_vote() -> None:
+    for seed in range(20):
+        once, often = (Absent().test(material(draw(seed, [0.1, *[0.05] * 7], copies=n), 0.9999)) for n in (1, 40))
+        assert [(c.share, c.targets, c.p) for c in once] == [(c.share, c.targets, c.p) for c in often]
+
+
+def test_an_image_that_has_its_object_in_one_copy_votes_for_the_model() -> None:
+    evidence = draw(0, [0.5, *[0.0] * 7])
+    first = np.flatnonzero(evidence.class_id == 0)[:1]
+    same = replace(evidence.absences, image=np.repeat(evidence.image[first], len(evidence.absences.image)))
+    assert not standing(replace(evidence, absences=same))
+
+
+def test_a_class_that_no_mask_shows_is_left_out_and_that_is_said() -> None:
+    evidence = draw(0, [1.0, *[0.05] * 7])
+    assert not standing(evidence)
+    assert Absent().untested(material(evidence)) == [
+        "Not looked for where it is named without its object, for no mask shows it: class 0"
+    ]
+    assert Absent().untested(material(draw(0, [0.5] * CLASSES))) == []
+
+
+def test_it_is_told_how_often_and_where_the_heat_is_then() -> None:
+    evidence = draw(0, [0.5, *[0.0] * 7])
+    (claim,) = standing(evidence)
+    count = len(evidence.absences.sample)
+    assert (claim.claim_id, claim.targets, claim.share) == ("absent:class 0:without its object", 60, count / 60)
+    assert claim.rests_on == "masks"
+    assert claim.says == (
+        f"In {count} of 60 images named class 0 no class 0 is marked or labelled, though other objects are marked; of "
+        f"other classes' images so many lack their object: 0 %. On average 81 % of the heat then lies in the "
+        f"bottom-right corner, and 10 % on class 1."
+    )
+    np.testing.assert_allclose(claim.details["heat"], evidence.absences.heat[0], atol=1e-3)
+    assert Absent().frame_heat(claim, ()) == claim.details["heat"]
+
+
+def test_its_pictures_are_of_the_surest_images_without_the_object() -> None:
+    evidence = draw(0, [0.5, *[0.0] * 7])
+    (claim,) = standing(evidence)
+    surest = np.argsort(-evidence.absences.probability)[:24]
+    assert Absent().examples(claim) == [(int(evidence.absences.sample[i]), 1) for i in surest]
+    assert not Absent().shows(claim, evidence).any()
+    assert not Absent().judged_by_background(claim)
+
+
+def test_maps_without_heat_leave_the_shares_numbers() -> None:
+    evidence = draw(0, [0.5, *[0.0] * 7])
+    evidence.absences.heat[:3] = np.nan
+    (claim,) = standing(evidence)
+    assert np.isfinite(claim.details["heat"]).all()
