@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from drawn_run import draw_run
 from made_evidence import CELLS, draw_evidence, material
+from rewritten import put_part
 
-from audit.findings import Claim
+from audit.findings import Claim, Findings, Rules
 from audit.findings.claims.absent import Absent
+from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Absences, Evidence
+from audit.findings.gather import gather
+from audit.findings.judge import flag, judge
+from audit.report import write_report
+from audit.store import Run
 
 CLASSES = 8
 CORNER = np.arange(CELLS**2) == CELLS**2 - 1
@@ -114,3 +123,56 @@ def test_maps_without_heat_leave_the_shares_numbers() -> None:
     evidence.absences.heat[:3] = np.nan
     (claim,) = standing(evidence)
     assert np.isfinite(claim.details["heat"]).all()
+
+
+LONE = 5
+"""The class of `lacking` that is named without its object."""
+
+
+def lacking(folder: Path) -> Run:
+    """A drawn run in which every other image of a class has not its object, but one of class 7.
+
+    Of the first of these the label says that it has; the mask of the second shows nothing.
+    """
+    run = draw_run(folder / "run", 800)
+    for shard in run.shards:
+        targets, scores, context = (run.read(name, shard).to_pandas() for name in ("targets", "scores", "context"))
+        rows = (targets["class_id"] == LONE) & (targets["sample"] // len(run.classes) % 2 == 0)
+        samples = targets.loc[rows, "sample"]
+        targets.loc[rows, "probability"] = 0.9
+        targets.loc[rows & (targets["sample"] != LONE), "role"] = "predicted"
+        scores.loc[rows, "status"] = "absent"
+        shown = samples[samples != LONE + 2 * len(run.classes)]
+        hot, cold = (
+            pd.DataFrame({"sample": shown, "slot": 0, "class_id": other, "heat": heat, "area": 0.1})
+            for other, heat in ((7, 0.3), (8, 0.2))
+        )
+        context = pd.concat([context[~context["sample"].isin(samples)], cold, hot]).sort_values("sample", kind="stable")
+        for name, table in (("targets", targets), ("scores", scores), ("context", context)):
+            put_part(run, name, shard.index, table.to_dict("list"))
+    return run
+
+
+def test_absences_are_gathered_beside_the_other_targets(tmp_path: Path) -> None:
+    run = lacking(tmp_path)
+    gathered = gather(run, run.done())
+    evidence = gathered.evidence(run, judge(gathered.scored, Rules()), 0.5)
+    gone = np.arange(LONE, 800, 40)
+    assert evidence.absences.sample.tolist() == gone[2:].tolist()
+    assert not np.isin(gone, evidence.sample).any()
+    assert set(evidence.absences.other.tolist()) == {7}
+    np.testing.assert_allclose(evidence.absences.on_other, 0.3)
+    heat = {row["sample"]: row["off_heat"] for shard in run.shards for row in run.read("scores", shard).to_pylist()}
+    np.testing.assert_array_equal(evidence.absences.heat, [heat[sample] for sample in evidence.absences.sample])
+    assert not np.isin(evidence.absences.image, evidence.image).any()
+
+
+def test_of_a_run_the_claim_is_in_the_record_and_on_the_report_and_is_not_tested_by_interventions(
+    tmp_path: Path,
+) -> None:
+    run = lacking(tmp_path)
+    flag(run, Rules())
+    (claim,) = [claim for claim in Findings(run).standing_claims() if claim.kind == "absent"]
+    assert (claim.class_id, claim.targets, claim.details["other"]) == (LONE, 38, "class 07")
+    assert claim.share == pytest.approx(18 / 38)
+    assert kind_of(claim).title in write_report(run).read_text()
