@@ -81,7 +81,7 @@ class Groups(ClaimKind):
         evidence, family = material.evidence, self.family_in(material)
         groups, (shows, of, all_shows, all_of) = _counts(evidence)
         class_id = np.array([ALL_CLASSES if group.voters.whole else group.owner for group in groups])
-        contrasts = against_others(class_id, shows, of, all_shows, all_of)
+        contrasts = against_others(class_id, shows, of, all_shows, all_of, family.least)
         low, high = difference_interval(shows, of, all_shows - shows, all_of - of)
         contrasts = replace(contrasts, low=low, high=high)
         stands = family.stand(contrasts)
