@@ -73,6 +73,7 @@ class Evidence:
         image: [n] int64, the same number for targets of one image and of its near-duplicates, from 0 without gaps.
         off_heat, off_area: [n, 64] float16, by cell of the frame; as in `audit.store.layout.SCORES`. The heat is NaN
             for a map without heat on what counts.
+        clear: [n] uint64, which cells are clear of the object, as bits; see `audit.findings.frame.bits_as_cells`.
         attributes: name -> (codes [n] int32, -1 for none; values), for each attribute of the manifest.
         context: `target` (position 0..n-1), `class_id`, `heat`, `area`, each [m]: other classes in the target's mask.
         cluster: [n] int32, the target's cluster in its class, -1 for none; None before there are clusters.
@@ -94,6 +95,7 @@ class Evidence:
     image: NDArray[np.int64]
     off_heat: NDArray[np.float16]
     off_area: NDArray[np.float16]
+    clear: NDArray[np.uint64]
     attributes: dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]
     context: dict[str, NDArray[Any]]
     cluster: NDArray[np.int32] | None = None

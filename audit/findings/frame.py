@@ -12,8 +12,6 @@ from audit.store.layout import CELLS
 
 BLOCK = 1 << 16
 """Targets whose frames are held in single precision at a time."""
-_WHOLE = 0.95
-"""Share of its area off the object from which a cell holds none of it."""
 
 EVERYWHERE = "all over the frame"
 _MOST = 2 / 3
@@ -27,16 +25,18 @@ def _parts() -> dict[str, NDArray[np.bool_]]:
     ends = {"top": rows, "bottom": CELLS - 1 - rows, "left": columns, "right": CELLS - 1 - columns}
     pairs = [(down, across) for down in ("top", "bottom") for across in ("left", "right")]
     corners = {f"{a}-{b} corner": np.maximum(ends[a], ends[b]) < 2 for a, b in pairs}
+    rims = {f"{name} border": depth < 1 for name, depth in ends.items()}
     edges = {f"{name} edge": depth < 2 for name, depth in ends.items()}
     quarters = {f"{a}-{b} quarter": np.maximum(ends[a], ends[b]) < CELLS // 2 for a, b in pairs}
     rings = {"centre": edge >= 2, "border": edge == 0}
     sides = dict(zip(ends, ("upper", "lower", "left", "right"), strict=True))
     halves = {f"{sides[name]} half": depth < CELLS // 2 for name, depth in ends.items()}
-    return {**corners, **edges, **quarters, **rings, **halves}
+    bars = {f"{a} and {b} border": np.minimum(ends[a], ends[b]) < 1 for a, b in (("top", "bottom"), ("left", "right"))}
+    return {**corners, **rims, **edges, **bars, **quarters, **rings, **halves}
 
 
 PARTS = _parts()
-"""Name -> bool [8, 8], the smaller first: corners, edges, quarters, the inner 4 x 4, the outer ring, halves."""
+"""Name -> bool [8, 8], the smaller first: corners, rims, edges, bars, quarters, inner 4 x 4, outer ring, halves."""
 
 
 def where(part: str) -> str:
@@ -84,28 +84,28 @@ def where_heat_lies(off_heat: NDArray[np.floating]) -> tuple[list[str], NDArray[
 def frames(
     evidence: Evidence, rows: NDArray[np.int64]
 ) -> Iterator[tuple[slice, NDArray[np.float32], NDArray[np.float32]]]:
-    """Blocks of rows: their place among the rows, and heat and area clear of the object by cell, each [b, 64]."""
+    """Blocks of rows: their place among the rows, and heat and area by cell, each [b, 64]; 0 where it is not clear."""
     for start in range(0, len(rows), BLOCK):
         block = slice(start, min(start + BLOCK, len(rows)))
         heat, area = (cells[rows[block]].astype(np.float32) for cells in (evidence.off_heat, evidence.off_area))
-        beside = near_object(area)
-        heat[beside] = area[beside] = 0
+        near = ~bits_as_cells(evidence.clear[rows[block]])
+        heat[near] = area[near] = 0
         yield block, heat, area
 
 
-def near_object(area: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether a cell holds some of the object, or touches one that does, from the areas off it; both [n, 64].
+def cells_as_bits(cells: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Cells [n, 64] as the bits of one number [n] each: an eighth of the memory.
 
-    The heat there may be the object's own: a map of 7 x 7 values spreads it over more than a cell. Objects tend to the
-    middle, so classes of small ones would seem to have a spot there.
+    >>> cells = np.random.default_rng(0).random((3, 64)) < 0.5
+    >>> bool((bits_as_cells(cells_as_bits(cells)) == cells).all())
+    True
     """
-    touched = (area < _WHOLE * area.max(axis=1, keepdims=True)).reshape(-1, CELLS, CELLS)
-    for axis in (1, 2):
-        ahead, behind = np.roll(touched, 1, axis), np.roll(touched, -1, axis)
-        edge = np.moveaxis(ahead, axis, 0), np.moveaxis(behind, axis, 0)
-        edge[0][0] = edge[1][-1] = False
-        touched = touched | ahead | behind
-    return np.asarray(touched.reshape(len(area), -1), bool)
+    return np.packbits(cells, axis=1).view(np.uint64)[:, 0]
+
+
+def bits_as_cells(bits: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Back from bits [n] to cells [n, 64]."""
+    return np.unpackbits(np.ascontiguousarray(bits).view(np.uint8).reshape(-1, CELLS), axis=1).astype(bool)
 
 
 def frame_totals(values: NDArray[np.floating], rows: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -115,7 +115,7 @@ def frame_totals(values: NDArray[np.floating], rows: NDArray[np.integer]) -> NDA
 
 
 def clear_frames(evidence: Evidence) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Heat and area of all targets clear of the object, by cell, each [n, 64]; 0 for a map without heat."""
+    """Heat and area of all targets by cell, each [n, 64]; 0 where a cell is not clear, or the map has no heat."""
     heat, area = np.zeros((2, len(evidence), CELLS * CELLS), np.float32)
     for block, hot, wide in frames(evidence, np.arange(len(evidence))):
         heat[block], area[block] = np.nan_to_num(hot), wide

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
 from audit.findings.evidence import Absences, Evidence
+from audit.findings.frame import cells_as_bits
 from audit.progress import Progress, silent, tracked
 from audit.scores import Confusion
 from audit.store import Run, Shard, layout
 
-_CELLS = ("off_heat", "off_area")
+_SHARES = ("off_heat", "off_area")
 _FRAME = layout.CELLS * layout.CELLS
 _SCORES = ("area", "energy", "lift", "best_iou", "p_low", "p_high", "attainable", "peak_distance", "centre_energy")
 _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
@@ -43,7 +44,7 @@ class Gathered:
     Attributes:
         targets: a row each, in order: columns of `targets` and `scores`, `known`, `boxed`, `label`, `wrong`, `look`,
             and `row`, its place in the shard's tables.
-        cells: `off_heat` and `off_area`, [n, 64] float16.
+        cells: `off_heat` and `off_area`, [n, 64] float16, and `clear`, [n] uint64, its cells as bits.
         context: `target` (place among them) and the columns of the table of that name.
         absent: columns of the targets of `audit.findings.evidence.Absences`, and `look`.
         confusion: pooled.
@@ -51,7 +52,7 @@ class Gathered:
     """
 
     targets: pd.DataFrame
-    cells: dict[str, NDArray[np.float16]]
+    cells: dict[str, NDArray[Any]]
     context: dict[str, NDArray[Any]]
     absent: dict[str, NDArray[Any]]
     confusion: Confusion
@@ -95,6 +96,7 @@ class Gathered:
             image=image[: len(targets)],
             off_heat=self.cells["off_heat"],
             off_area=self.cells["off_area"],
+            clear=self.cells["clear"],
             attributes=_attributes(run, targets["sample"].to_numpy()),
             context=self.context,
             cluster=cluster,
@@ -110,7 +112,7 @@ class _Part(NamedTuple):
     """A shard's."""
 
     columns: dict[str, NDArray[Any]]
-    cells: dict[str, NDArray[np.float16]]
+    cells: dict[str, NDArray[Any]]
     context: dict[str, NDArray[Any]]
     absent: dict[str, NDArray[Any]]
     confusion: Confusion
@@ -131,7 +133,7 @@ def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent) -> Ga
         part.context["target"] += offset
     return Gathered(
         pd.DataFrame(_joined([part.columns for part in parts] or [_columns(*_EMPTY)])),
-        _joined([part.cells for part in parts] or [dict.fromkeys(_CELLS, np.empty((0, _FRAME), np.float16))]),
+        _joined([part.cells for part in parts] or [_cells(_EMPTY[0])]),
         _joined([part.context for part in parts] or [dict.fromkeys(("target", *_CONTEXT), np.zeros(0, np.int64))]),
         _joined([part.absent for part in parts] or [_absent(*_NOTHING)]),
         Confusion.merge([part.confusion for part in parts]),
@@ -141,7 +143,7 @@ def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent) -> Ga
 
 
 def _read(run: Run, shard: Shard) -> _Part:
-    scores = run.read("scores", shard, ["sample", "slot", "status", "rests_on", *_SCORES, *_FLAGS, *_CELLS])
+    scores = run.read("scores", shard, ["sample", "slot", "status", "rests_on", *_SCORES, *_FLAGS, *_SHARES, "clear"])
     targets = run.read("targets", shard, [*_TARGETS, "role", "status"])
     # A failed sample has none, and no target; a null would make numbers of 64 bits floats of 53.
     looks = _array(run.read("samples", shard, ["look"])["look"].fill_null(0))
@@ -153,17 +155,27 @@ def _read(run: Run, shard: Shard) -> _Part:
     columns = _columns(scores, targets, looks, shard.start)
     status = _array(scores["status"])
     kept = np.isin(status, KEPT)
-    cells = {name: np.asarray(scores[name].combine_chunks().flatten()).reshape(-1, _FRAME)[kept] for name in _CELLS}
     confusion, context = run.read("confusion", shard), run.read("context", shard)
     return _Part(
         {name: values[kept] for name, values in columns.items()},
-        cells,
+        {name: values[kept] for name, values in _cells(scores).items()},
         _context(context, columns, kept),
         _absent(context, columns, status, scores["off_heat"]),
         Confusion(*(_array(confusion[name]) for name in ("predicted", "true", "map_level", "count"))),
         _array(targets["status"]),
         status,
     )
+
+
+def _cells(scores: pa.Table) -> dict[str, NDArray[Any]]:
+    shares = {name: _by_cell(scores[name], np.float16) for name in _SHARES}
+    return shares | {"clear": cells_as_bits(_by_cell(scores["clear"], np.bool_))}
+
+
+def _by_cell(column: pa.ChunkedArray, kind: type) -> NDArray[Any]:
+    """[n, 64]."""
+    flat = column.combine_chunks().flatten()
+    return np.asarray(flat.to_numpy(zero_copy_only=False), kind).reshape(-1, _FRAME)
 
 
 def _columns(scores: pa.Table, targets: pa.Table, looks: NDArray[np.int64], first: int) -> dict[str, NDArray[Any]]:
@@ -208,7 +220,7 @@ def _absent(
     rows = np.flatnonzero((status == "absent") & ~columns["label"] & np.isin(keys, beside))
     most = hottest[first[np.searchsorted(beside, keys[rows])]]
     return {name: columns[name][rows] for name in _ABSENT} | {
-        "heat": np.asarray(heat.combine_chunks().flatten()).reshape(-1, _FRAME)[rows],
+        "heat": _by_cell(heat, np.float16)[rows],
         "other": _array(context["class_id"])[most],
         "on_other": on_other[most],
     }

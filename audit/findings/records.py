@@ -97,8 +97,10 @@ class ClassFinding(Record):
     energy: float | None = column(_DOUBLE, "Mean share of the heat on the object.", **_SHARE)
     area: float | None = column(_DOUBLE, "Mean share of what was seen that is object.", **_SHARE)
     lift: float | None = column(_DOUBLE, "Mean of energy / area.", least=0)
-    p: float | None = column(_DOUBLE, "One-sided binomial test against the share tolerated.", **_SHARE)
-    q: float | None = column(_DOUBLE, "Benjamini-Hochberg over the classes.", **_SHARE)
+    p: float | None = column(
+        _DOUBLE, "One-sided binomial test against the share tolerated; null below 5 images.", **_SHARE
+    )
+    q: float | None = column(_DOUBLE, "Benjamini-Hochberg over the classes that were tested.", **_SHARE)
     is_finding: bool = column(_FLAG, "Whether q is at or below the false discovery rate.")
 
 

@@ -76,7 +76,10 @@ def _missing(summary: Mapping[str, Any]) -> list[Note]:
             "maps have no mask or box to compare with: of those only the place of the heat is known.",
         ),
         (scores.get("bad_mask", 0), "maps have a mask that could not be used."),
-        (scores.get("absent", 0), "maps are of a class that the mask does not show: where their heat should lie is not known."),
+        (
+            scores.get("absent", 0),
+            "maps are of a class that the mask does not show: their heat has no object to lie on.",
+        ),
         (targets.get("no_evidence", 0), "targets have a map without any positive heat: they are in no finding."),
     )
     return [Note(f"{count:,} {text}") for count, text in counted if count]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from audit.images.views import View, interpolation_matrix
 
@@ -21,12 +22,14 @@ class Placed:
         objects: [K, G, G] share of each cell that the class covers; 0 where no object is known.
         valid: [G, G] share of each cell that counts: within the image and not void.
         frame: y0, x0, y1, x1 of the image within the view, in cells.
+        spread: how far down and across a value of the maps reaches, in cells: the distance to the next value.
     """
 
     heat: NDArray[np.float32]
     objects: NDArray[np.float32]
     valid: NDArray[np.float32]
     frame: tuple[float, float, float, float]
+    spread: tuple[float, float]
 
     @classmethod
     def of(
@@ -48,12 +51,24 @@ class Placed:
         """
         mask = np.zeros(size, np.int16) if mask is None else mask
         objects, valid = coverage(view, mask, class_ids)
-        return cls(heat_on_grid(maps), objects, valid, _frame(view, size))
+        spread = GRID / maps.shape[1], GRID / maps.shape[2]
+        return cls(heat_on_grid(maps), objects, valid, _frame(view, size), spread)
 
     @property
     def off(self) -> NDArray[np.float32]:
         """[K, G, G] share of each cell that counts and is not the object's."""
         return self.valid - self.objects
+
+    @property
+    def clear(self) -> NDArray[np.float32]:
+        """[K, G, G] share of each cell that counts and is farther from the object than a value of the maps reaches.
+
+        Nearer heat may be the object's own: a map of 7 x 7 values spreads it over a seventh of the view. Objects tend
+        to the middle, so classes of small ones would seem to have a spot there.
+        """
+        reach = [2 * round(cells) + 1 for cells in self.spread]
+        near = maximum_filter(self.objects, (1, *reach)) > 0
+        return np.where(near, 0, self.valid).astype(np.float32)
 
     @property
     def total(self) -> NDArray[np.float32]:

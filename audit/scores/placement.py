@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ from audit.scores.placed import GRID, Placed, cell_shares, coverage
 from audit.store.layout import CELLS
 
 _DIAGONAL = GRID * np.sqrt(2)
+_HALF = 0.5 - 1e-6
 
 
 def centre_energy(placed: Placed) -> NDArray[np.float64]:
@@ -32,11 +35,12 @@ def peak_distance(placed: Placed) -> NDArray[np.float64]:
     return distances
 
 
-def by_cell(placed: Placed) -> dict[str, NDArray[np.float32]]:
-    """What lies in each cell of the frame, three arrays [K, 64].
+def by_cell(placed: Placed) -> dict[str, NDArray[Any]]:
+    """What lies in each cell of the frame, arrays [K, 64].
 
     `heat` and `off_heat` are shares of a map's heat, in all and off the object, NaN for a map without heat on what
-    counts; `off_area` is the share, off the object, of the area that counts.
+    counts; `off_area` is the share, off the object, of the area that counts; `clear` is whether at least half of the
+    cell is clear of the object, see `Placed.clear`.
     """
     y0, x0, y1, x1 = placed.frame
     down = cell_shares(y0, y1, 0, GRID, CELLS) * ((y1 - y0) / CELLS)
@@ -46,10 +50,12 @@ def by_cell(placed: Placed) -> dict[str, NDArray[np.float32]]:
         return np.asarray(down @ values @ across.T, np.float32).reshape(len(values), -1)
 
     total = np.where(placed.total > 0, placed.total, np.nan)[:, None]
+    whole = (y1 - y0) * (x1 - x0) / CELLS**2
     return {
         "heat": cells(placed.heat * placed.valid) / total,
         "off_heat": cells(placed.heat * placed.off) / total,
         "off_area": cells(placed.off) / max(float(placed.valid.sum()), 1e-12),
+        "clear": cells(placed.clear) >= _HALF * whole,
     }
 
 

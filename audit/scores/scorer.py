@@ -23,7 +23,7 @@ from audit.store.tables import Column, Rows
 _AHEAD = 16
 _NUMBERS = ("area", "energy", "lift", "best_iou")
 _PLACED = ("p_low", "p_high", "attainable", "centre_energy", "peak_distance")
-_CELLS = ("heat", "off_heat", "off_area")
+_SHARES = ("heat", "off_heat", "off_area")
 _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
 
 
@@ -201,7 +201,8 @@ def _begin(row: int, targets: Targets, objects: Objects) -> dict[str, NDArray[An
         "inside": np.zeros((count, LEVELS), np.int32),
         "outside": np.zeros((count, LEVELS), np.int32),
     }
-    rows |= {name: np.full((count, CELLS * CELLS), np.nan, np.float16) for name in _CELLS}
+    rows |= {name: np.full((count, CELLS * CELLS), np.nan, np.float16) for name in _SHARES}
+    rows["clear"] = np.zeros((count, CELLS * CELLS), bool)
     rows |= {name: np.full(count, np.nan) for name in (*_NUMBERS, *_PLACED)}
     return rows | {name: np.full(count, None, object) for name in _FLAGS}
 

@@ -1,14 +1,13 @@
 """Is a share larger than another by more than a margin? One hypothesis, not a test and then a filter.
 
 "Differs, and by at least 0.1" tested in two steps lets chance through: with many images every difference is beyond
-chance, and those near 0.1 pass the filter every other time. So the hypothesis to reject is that the difference is 0.1 or
-less.
+chance, and those near 0.1 pass the filter every other time. So the hypothesis to reject is that the difference is 0.1
+or less.
 
-Two shares x / n and y / m of different images, ordered by their difference. The chance of one at least as large, were the
-true difference the margin, depends on where the shares lie; they are put where the counts themselves are likeliest under
-that constraint (Lloyd 2008, "estimated p value"), and the chance is then added up over all counts, none left out. In place
-of that exact sum, the score test of the same hypothesis (Farrington & Manning 1990) takes a share of five images for
-normal.
+Two shares x / n and y / m of different images are ordered by their difference. The chance of one at least as large,
+were the true difference the margin, depends on where the shares lie. They are put where the counts are likeliest under
+that constraint (Lloyd 2008, the estimated p value), and the chance is added up over all counts, none left out. The
+score test of the same hypothesis (Farrington & Manning 1990) would take the share of five images for normal.
 """
 
 from __future__ import annotations
@@ -51,14 +50,14 @@ def exceeds(
 def constrained_share(
     x: NDArray[np.integer], n: NDArray[np.integer], y: NDArray[np.integer], m: NDArray[np.integer], least: float
 ) -> NDArray[np.float64]:
-    """The likeliest other share [k], where this one is `least` above it: where the likelihood's slope changes its sign."""
+    """The likeliest other share [k] where this one is `least` above it: there the likelihood's slope changes sign."""
     low, high = np.zeros(len(x)), np.full(len(x), 1.0 - least)
     for _ in range(_HALVINGS):
         share = (low + high) / 2
         above = share + least
         slope = x / above - (n - x) / (1 - above) + y / share - (m - y) / (1 - share)
         low, high = np.where(slope > 0, share, low), np.where(slope > 0, high, share)
-    return (low + high) / 2
+    return np.asarray((low + high) / 2, np.float64)
 
 
 def _tail(x: int, n: int, y: int, m: int, other: float, share: float) -> float:
@@ -66,4 +65,4 @@ def _tail(x: int, n: int, y: int, m: int, other: float, share: float) -> float:
     difference = x / n - y / m
     counts = np.arange(int(np.ceil(n * (difference - _TIE))), n + 1)
     most = np.floor(m * (counts / n - difference + _TIE))
-    return float(min(binom.pmf(counts, n, share) @ binom.cdf(most, m, other), 1.0))
+    return min(float(binom.pmf(counts, n, share) @ binom.cdf(most, m, other)), 1.0)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 4
+FORMAT = 5
 LEVELS = 256
 """Map values 0..1 are counted at levels floor(256 value); threshold t keeps the levels from 256 t on."""
 
@@ -51,6 +51,7 @@ CELLS = 8
 
 _COUNTS = pa.list_(pa.int32(), LEVELS)
 _FRAME = pa.list_(pa.float16(), CELLS * CELLS)
+_CLEAR = pa.list_(pa.bool_(), CELLS * CELLS)
 
 SAMPLES = pa.schema(
     [
@@ -107,6 +108,7 @@ SCORES = pa.schema(
         ("heat", _FRAME),  # share of the map's heat by cell of the frame
         ("off_heat", _FRAME),  # share of the map's heat off the object, by cell; all heat where no object is known
         ("off_area", _FRAME),  # share of what was seen, is not void and is off the object, by cell
+        ("clear", _CLEAR),  # whether a cell is clear of the object: half of it is farther away than a map value reaches
         ("inside", _COUNTS),  # pixels of O by level of the map
         ("outside", _COUNTS),  # pixels of V without O
     ]

@@ -166,7 +166,7 @@ def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:
         numbers("energy", (decimal(row.energy) for row in rows), rank=5),
         numbers("area", (decimal(row.area) for row in rows), rank=6),
         numbers("lift", (decimal(row.lift) for row in rows), rank=7),
-        numbers("q", (f"{row.q:.3g}" for row in rows), rank=3),
+        numbers("q", ("-" if row.q is None else f"{row.q:.3g}" for row in rows), rank=3),
         words("", ("finding" if row.is_finding else "" for row in rows)),
     ]
     title = "Classes: how often the heat of a confidently named target is off the object"

@@ -115,6 +115,7 @@ def _scores(rows: np.ndarray, marked: np.ndarray, known: np.ndarray, rng: np.ran
         "heat": heat.astype(np.float16),
         "off_heat": off_heat.astype(np.float16),
         "off_area": np.repeat(np.where(known, 1 - area, 1)[:, None] / cells, cells, axis=1).astype(np.float16),
+        "clear": np.ones((count, cells), bool),
         "inside": inside,
         "outside": outside.astype(np.int32),
     }

@@ -6,18 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
 
 from audit.findings import Rules
-from audit.findings.claims.contrasts import LEAST
 from audit.findings.claims.kind import Material
 from audit.findings.evidence import Evidence
+from audit.findings.frame import cells_as_bits
 
 CELLS = 8
 SCENES = 512
 """Distinct pairs of a map and an object; targets share them, so that a million take seconds."""
 
 
-def material(evidence: Evidence, fdr: float = 0.05, least: float = LEAST) -> Material:
+def material(evidence: Evidence, fdr: float = 0.05, least: float | None = None) -> Material:
     """What claims are made from, without features."""
     return Material(evidence, Rules(fdr=fdr), least=least)
 
@@ -54,6 +55,7 @@ def draw_evidence(
         image=sample.copy(),
         off_heat=heat[scene],
         off_area=area[scene],
+        clear=clear_of(area)[scene],
         attributes={
             f"a{i}": (
                 np.repeat(rng.integers(0, count, images, dtype=np.int32), per_image),
@@ -63,6 +65,12 @@ def draw_evidence(
         },
         context=_context(rng, class_id, classes),
     )
+
+
+def clear_of(area: NDArray[np.floating]) -> NDArray[np.uint64]:
+    """Cells that are off the object and touch none that is not, as bits [n], from the areas off it [n, 64]."""
+    on = (area < 0.95 / CELLS**2).reshape(-1, CELLS, CELLS)
+    return cells_as_bits(~maximum_filter(on, (1, 3, 3)).reshape(len(area), -1))
 
 
 def _scenes(rng: np.random.Generator) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
@@ -98,7 +106,9 @@ def plant_heat(evidence: Evidence, rows: NDArray[np.integer], cells: NDArray[np.
     off_heat, off_area = evidence.off_heat.copy(), evidence.off_area.copy()
     off_heat[rows] = (1 - share) * off_heat[rows] + (share * cells.ravel() / cells.sum()).astype(np.float16)
     off_area[np.ix_(rows, np.flatnonzero(cells))] = 1 / CELLS**2
-    return replace(evidence, off_heat=off_heat, off_area=off_area)
+    clear = evidence.clear.copy()
+    clear[rows] |= cells_as_bits(cells.reshape(1, -1))
+    return replace(evidence, off_heat=off_heat, off_area=off_area, clear=clear)
 
 
 def plant_context(evidence: Evidence, class_id: int, other: int, rate: float = 0.9, seed: int = 0) -> Evidence:
@@ -118,6 +128,6 @@ def copied(evidence: Evidence, rows: NDArray[np.integer], times: int) -> Evidenc
     """The same with more copies of some targets, as near-duplicates of their images."""
     order = np.concatenate([np.arange(len(evidence)), np.tile(rows, times)])
     names = ("sample", "slot", "class_id", "probability", "named", "off", "known", "boxed", "severity", "wrong")
-    names += ("labelled", "image", "off_heat", "off_area")
+    names += ("labelled", "image", "off_heat", "off_area", "clear")
     attributes = {name: (codes[order], values) for name, (codes, values) in evidence.attributes.items()}
     return replace(evidence, attributes=attributes, **{name: getattr(evidence, name)[order] for name in names})

@@ -56,7 +56,7 @@ class Absent(ClaimKind):
     family = "class without its object"
     question = "is the class named with confidence where neither mask nor label shows its object?"
     compared_with = "the other classes' images"
-    stands = "q is small and the share exceeds the other by 0.1"
+    stands = "q is small and the share exceeds the other by more than 0.1"
     numbers = (
         "`heat`: of the images without the object 64 mean shares of the heat by cell; `where`: the part of the frame "
         "with most of it, in words, and `there`: the share in it; `other`, `on_other`: the other class of the masks "
@@ -66,8 +66,8 @@ class Absent(ClaimKind):
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class that can be compared."""
-        evidence, named = material.evidence, _named(material.evidence)
-        contrasts = _contrasts(named, material.least)
+        evidence, named, family = material.evidence, _named(material.evidence), self.family_in(material)
+        contrasts = _contrasts(named, family.least)
 
         def tell(i: int) -> Told:
             class_id = int(contrasts.class_id[i])
@@ -76,7 +76,7 @@ class Absent(ClaimKind):
             says = _says(contrasts, i, material.names[class_id], details)
             return Told("without its object", named.rests_on, says, details)
 
-        return self.family_in(material).claims(contrasts, material.names, tell, len(contrasts.p))
+        return family.claims(contrasts, material.names, tell, len(contrasts.p))
 
     def untested(self, material: Material) -> list[str]:
         """Classes that no mask shows."""

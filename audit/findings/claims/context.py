@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from audit.findings.claims.contrasts import Contrasts, Told, tested_together
+from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, tested_together
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import FEWEST, Votes, testable
 from audit.findings.evidence import Evidence
@@ -102,17 +102,19 @@ class Contexts(ClaimKind):
     family = "class x other class"
     question = "does another labelled class hold more of the heat than the object does?"
     compared_with = "other classes' images that show it too, as large beside the object; its area where there are none"
-    stands = "q is small and the share exceeds the other by 0.1"
+    stands = "q is small and the share exceeds the other by more than 0.05"
     numbers = (
         "`compared_with`: `other classes` or `area`; `heat`, `area`: mean shares on the other class; `together`: how "
         "often both occur: `images`, their `share`, `expected` from other classes, `lift` (the ratio) and `p`"
     )
     chosen = "The images with most heat on the other object."
+    least = LEAST_IN_A_PLACE
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every pair of classes that occurs often enough."""
-        pairs = _pairs(shared_images(material.evidence, material.votes), len(material.names), material.least)
-        contrasts = _contrasts(pairs, material.least)
+        family = self.family_in(material)
+        pairs = _pairs(shared_images(material.evidence, material.votes), len(material.names), family.least)
+        contrasts = _contrasts(pairs, family.least)
         together = _together(pairs, material.votes)
 
         def tell(i: int) -> Told:
@@ -124,7 +126,7 @@ class Contexts(ClaimKind):
             says = _says(contrasts, i, material.names[pairs.class_id[i]], other, with_what)
             return Told(other, material.votes.rests_on, says, details)
 
-        return self.family_in(material).claims(contrasts, material.names, tell, len(pairs.of))
+        return family.claims(contrasts, material.names, tell, len(pairs.of))
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """The target looks off the object, and the other class holds more of the heat."""

@@ -1,7 +1,7 @@
 """Many shares, each beside the one it is compared with: tested together, and told as claims.
 
-A claim stands when its q is at or below the false discovery rate and the share exceeds the other by at least `least`:
-with many images a difference may be beyond chance and still be too small to matter.
+What is tested is that the share exceeds the other by more than `least`: with many images a difference may be beyond
+chance and still be too small to matter. A claim stands when its q is at or below the false discovery rate.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from audit.findings.records import Claim
 from audit.stats.intervals import wilson_interval
+from audit.stats.margins import exceeds
 from audit.stats.multiplicity import benjamini_hochberg
-from audit.stats.permutation import label_permutation
 
 LEAST = 0.1
-"""How far a share must exceed the one it is compared with, unless told otherwise."""
+"""How far a share must exceed the one it is compared with, unless a kind says otherwise."""
+LEAST_IN_A_PLACE = 0.05
+"""The same of heat in a part of the frame, where the maps of other classes hardly ever put it."""
 ALL_CLASSES = -1
 
 
@@ -70,10 +72,12 @@ def against_others(
     of: NDArray[np.integer],
     all_shows: NDArray[np.integer],
     all_of: NDArray[np.integer],
+    least: float,
 ) -> Contrasts:
     """Contrasts with the share of all others, tested together; counts [m], `all_` those of this one and the others."""
-    expected = (all_shows - shows) / (all_of - of)
-    return tested_together(class_id, shows, of, expected, label_permutation(shows, of, all_shows, all_of))
+    other_shows, other_of = all_shows - shows, all_of - of
+    p = exceeds(shows, of, other_shows, other_of, least)
+    return tested_together(class_id, shows, of, other_shows / other_of, p)
 
 
 class Told(NamedTuple):

@@ -106,7 +106,7 @@ class Groups(ClaimKind):
     family = "class x attribute value x measure"
     question = "is a group of images (camera, source ...) more often named wrongly, or looked at off the object?"
     compared_with = "images with another value of the attribute; over all classes, in the group's own mix of classes"
-    stands = "q is small, the share exceeds the other by 0.1, and no other attribute accounts for it"
+    stands = "q is small, the share exceeds the other by more than 0.1, and no other attribute accounts for it"
     numbers = (
         "`measure`: `wrong` or `off_object`; `attribute`, `value`; where q is small `heat_off`, `heat_off_of_others`: "
         "mean share of the heat off the object; `heat_off_low`, `heat_off_high`: 95 % interval of the difference; "
@@ -119,7 +119,7 @@ class Groups(ClaimKind):
     def test(self, material: Material) -> list[Claim]:
         """Claims of every value that can be compared. Their interval is that of the difference."""
         evidence, family = material.evidence, self.family_in(material)
-        groups, contrasts = _compared(evidence, material.least)
+        groups, contrasts = _compared(evidence, family.least)
         beside = _beside(evidence, groups, family.stand(contrasts), family)
 
         def tell(i: int) -> Told:

@@ -33,7 +33,7 @@ class Material:
         classes: findings about classes.
         features: gives what lies under the heat, shard by shard in the order of samples and slots, at every call.
         no_features: why there are none, in a sentence; empty where there are.
-        least: how far a share must exceed the one it is compared with.
+        least: how far a share must exceed the one it is compared with; None for what each kind asks.
     """
 
     evidence: Evidence
@@ -41,10 +41,10 @@ class Material:
     classes: Sequence[ClassFinding] = ()
     features: Callable[[], Iterable[Features]] = tuple
     no_features: str = ""
-    least: float = LEAST
+    least: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.least < 1:
+        if self.least is not None and not 0 < self.least < 1:
             raise ValueError(f"Expected `least` between 0 and 1, got {self.least}")
 
     @cached_property
@@ -77,6 +77,7 @@ class ClaimKind(ABC):
         chosen: how its examples are chosen, in a sentence.
         whole: whether it is about a class as a whole: it comes first, and classes have a table of their own.
         difference: whether its interval is of the difference from the expected share.
+        least: how far its share must exceed the one it is compared with.
     """
 
     name: ClassVar[str]
@@ -89,6 +90,7 @@ class ClaimKind(ABC):
     chosen: ClassVar[str] = "The most severe images of the class."
     whole: ClassVar[bool] = False
     difference: ClassVar[bool] = False
+    least: ClassVar[float] = LEAST
 
     @abstractmethod
     def test(self, material: Material) -> list[Claim]:
@@ -132,7 +134,8 @@ class ClaimKind(ABC):
 
     def family_in(self, material: Material) -> Family:
         """What is tested together in a run, at its false discovery rate."""
-        return Family(self.name, self.family, material.rules.fdr, material.least)
+        least = self.least if material.least is None else material.least
+        return Family(self.name, self.family, material.rules.fdr, least)
 
 
 def of_class(claim: Claim, class_id: NDArray[np.integer]) -> NDArray[np.bool_]:

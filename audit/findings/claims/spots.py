@@ -1,41 +1,48 @@
 """Fixed spots: places of the frame that a class's heat goes to, image after image, where other classes' does not.
 
-A cell of the frame is hot in an image when it holds more than four times the share of the heat that its area gives, and
-more than a twentieth of all heat, and neither holds nor touches the object. Each class x cell is tested by exact label
-permutation, and connected cells become one claim with the box around them. A cell must also be hot four times as often
-as the class's cells are on average: heat that goes to small things anywhere is no spot. Without masks all heat counts.
+A cell of the frame is hot in an image when it is clear of the object and holds more than four times the share of the
+heat that its area gives, and more than a twentieth of all heat. Only images in which the cell is clear count for it, of
+the class and of the others: a class of small objects leaves more room. Each class x cell is tested against the others,
+and connected cells become one claim. A cell must also be hot four times as often as the class's cells are on average:
+heat that goes to small things anywhere is no spot. Without masks all heat counts.
 
 What is claimed is a spot, so the false discovery rate must be that of spots. Benjamini-Hochberg over all cells would
 not do: a true spot of six cells would buy room for false ones of one cell. Instead each class has the Bonferroni p
-value of its 64 cells, Benjamini-Hochberg goes over the classes, and a cell is found when its own Bonferroni p is no
-larger than the largest that was let through. Each null cell then adds at most fdr / (64 C) to the expected share of
-false spots, for there are at least as many spots as classes let through.
+value of its cells that can be tested, Benjamini-Hochberg goes over the classes, and a cell is found when its own
+Bonferroni p is no larger than the largest that was let through. Each null cell then adds at most its even part of
+fdr / C to the expected share of false spots, for there are at least as many spots as classes let through.
+
+A cue may be wider than the cells that are beyond doubt: a bar, a frame. So a spot is told with its *region*: the cells
+connected with it whose mean heat exceeds that of the other classes by half as much, at least, as its best cell's does.
+Parts that fill most of two opposite edges are one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 
-from audit.findings.claims.contrasts import Contrasts, Told
+from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import Votes, class_sums, testable
 from audit.findings.evidence import Evidence
-from audit.findings.frame import clear_frames, frames, where_cells_lie
+from audit.findings.frame import PARTS, bits_as_cells, cells_as_bits, clear_frames, frames, where_cells_lie
 from audit.findings.records import Claim
 from audit.stats.intervals import wilson_interval
+from audit.stats.margins import exceeds
 from audit.stats.multiplicity import q_of_counts
-from audit.stats.permutation import label_permutation
 from audit.store.layout import CELLS
 from audit.wording import percent
 
 TIMES = 4.0
 FLOOR = 0.05
 _TOUCHING = np.ones((3, 3), int)
+_OPPOSITE = [PARTS[name].ravel() for name in ("top and bottom border", "left and right border")]
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as shares of the frame."""
@@ -43,21 +50,23 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Spot:
-    """Connected cells that a class's heat goes to.
+    """Cells that a class's heat goes to.
 
     Attributes:
-        cells: [64] bool.
-        p: smallest of the cells, times 64.
+        cells: [64] bool, those that stand.
+        region: [64] bool, with those that stand out beside them.
+        p: smallest of the cells, times the number that were tested.
     """
 
     class_id: int
     cells: NDArray[np.bool_]
+    region: NDArray[np.bool_]
     p: float
 
     @property
     def box(self) -> Box:
-        """Around the cells."""
-        (rows, columns) = find_objects(self.cells.reshape(CELLS, CELLS).astype(int))[0]
+        """Around the region."""
+        (rows, columns) = find_objects(self.region.reshape(CELLS, CELLS).astype(int))[0]
         return columns.start / CELLS, rows.start / CELLS, columns.stop / CELLS, rows.stop / CELLS
 
 
@@ -66,18 +75,27 @@ class Heat:
     """Where heat lies, by image and by class.
 
     Attributes:
-        hot: [r] uint64, the hot cells of each as bits.
-        shows: [C, 64] int64, in how many images of a class each cell is hot.
-        total: [C, 64] summed heat.
+        hot, clear: [r] uint64, the hot cells of each, and those clear of the object, as bits.
+        shows, of: [C, 64] int64, in how many images of a class each cell is hot, and clear.
+        total: [C, 64] summed heat, in cells that are clear.
     """
 
     hot: NDArray[np.uint64]
+    clear: NDArray[np.uint64]
     shows: NDArray[np.int64]
+    of: NDArray[np.int64]
     total: NDArray[np.float64]
 
-    def images(self, cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """[r] whether any of the cells [64] is hot."""
-        return np.asarray(self.hot & _bits(cells[None])[0], bool)
+    @property
+    def tested(self) -> NDArray[np.bool_]:
+        """[C, 64] cells that are clear in images enough."""
+        return testable(self.of, self.of.sum(axis=0))
+
+    @property
+    def excess(self) -> NDArray[np.float64]:
+        """[C, 64] by how much a class's mean heat exceeds that of the others."""
+        mean = _ratio(self.total, self.of)
+        return mean - _ratio(self.total.sum(axis=0) - self.total, self.of.sum(axis=0) - self.of)
 
 
 class Spots(ClaimKind):
@@ -89,32 +107,34 @@ class Spots(ClaimKind):
     question = "is there much heat in the same small place of the frame, image after image?"
     compared_with = "the other classes' images"
     stands = (
-        "q is small, each of its cells is hot 0.1 more often than in the other classes, and four times as often as the "
-        "class's cells are on average; p is 64 times that of its best cell, and q is by Benjamini-Hochberg over the "
-        "classes"
+        "q is small, and each of its cells is hot four times as often as the class's cells are on average; p, of a "
+        "share more than 0.05 above the other, is that of its best cell times the cells tested, and q is by "
+        "Benjamini-Hochberg over the classes"
     )
     numbers = (
-        "`box`: x0, y0, x1, y1 as shares of the frame; `cells`: their numbers, 0 to 63; `heat`, `heat_of_others`: mean "
-        "share of the heat there"
+        "`box`: x0, y0, x1, y1 of the region, as shares of the frame; `cells`: numbers, 0 to 63, of those that stand, "
+        "`region`: with those that stand out beside them; `heat`, `heat_of_others`: mean share of the heat there"
     )
     chosen = "The class's mean heat by part of the frame, and its images with most heat in the spot."
+    least = LEAST_IN_A_PLACE
 
     def test(self, material: Material) -> list[Claim]:
         """Connected cells of every class that can be compared."""
         votes = material.votes
         heat = heat_of(material.evidence, votes)
-        class_ids = np.flatnonzero(testable(votes.images, len(votes.rows)))
-        p = _cell_p(heat, votes)[class_ids]
-        spots = _spots(class_ids, p, _large(heat, votes, material.least)[class_ids], material.rules.fdr)
-        contrasts = _contrasts(spots, heat, votes, p.min(axis=1))
+        family = self.family_in(material)
+        p = _cell_p(heat, family.least)
+        of_classes = p.min(axis=1)[heat.tested.any(axis=1)]
+        spots = _spots(p, of_classes, heat, material.rules.fdr)
+        contrasts = _contrasts(spots, heat, votes, of_classes)
 
         def tell(i: int) -> Told:
             return _tell(spots[i], contrasts, i, heat, votes, material.names)
 
-        return self.family_in(material).claims(contrasts, material.names, tell, p.size)
+        return family.claims(contrasts, material.names, tell, int(heat.tested.sum()))
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
-        """One of the spot's cells is hot."""
+        """One of the spot's cells is clear of the object, and hot."""
         return np.asarray(hot_cells(*clear_frames(evidence))[:, claim.details["cells"]].any(axis=1), bool)
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
@@ -132,14 +152,15 @@ class Spots(ClaimKind):
 
 def heat_of(evidence: Evidence, votes: Votes) -> Heat:
     """Hot cells and summed heat of the targets that count."""
-    hot = np.zeros(len(votes.rows), np.uint64)
-    shows, total = np.zeros((2, len(votes.images), CELLS * CELLS))
+    hot, clear = np.zeros(len(votes.rows), np.uint64), evidence.clear[votes.rows]
+    sums = np.zeros((3, len(votes.images), CELLS * CELLS))
     for block, heat, area in frames(evidence, votes.rows):
         cells = hot_cells(heat, area)
-        hot[block] = _bits(cells)
-        shows += class_sums(votes.class_id[block], cells, len(votes.images))
-        total += class_sums(votes.class_id[block], heat, len(votes.images))
-    return Heat(hot, shows.astype(np.int64), total)
+        hot[block] = cells_as_bits(cells)
+        parts = cells, bits_as_cells(clear[block]), heat
+        sums += [class_sums(votes.class_id[block], part, len(votes.images)) for part in parts]
+    shows, of, total = sums
+    return Heat(hot, clear, shows.astype(np.int64), of.astype(np.int64), total)
 
 
 def hot_cells(heat: NDArray[np.floating], area: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -147,41 +168,45 @@ def hot_cells(heat: NDArray[np.floating], area: NDArray[np.floating]) -> NDArray
     return (heat > FLOOR) & (heat > TIMES * area)
 
 
-def _bits(cells: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    return np.packbits(cells, axis=1).view(np.uint64)[:, 0]
+def _cell_p(heat: Heat, least: float) -> NDArray[np.float64]:
+    """Bonferroni p [C, 64]: times the cells of the class that can be tested; 1 of those that cannot."""
+    all_shows, all_of = heat.shows.sum(axis=0), heat.of.sum(axis=0)
+    p = exceeds(heat.shows, heat.of, all_shows - heat.shows, all_of - heat.of, least)
+    return np.where(heat.tested, np.minimum(p * heat.tested.sum(axis=1, keepdims=True), 1), 1.0)
 
 
-def _cell_p(heat: Heat, votes: Votes) -> NDArray[np.float64]:
-    """Bonferroni p [C, 64]: times 64."""
-    p = label_permutation(heat.shows, votes.images[:, None], heat.shows.sum(axis=0), np.array(len(votes.rows)))
-    return np.minimum(p * CELLS * CELLS, 1)
-
-
-def _large(heat: Heat, votes: Votes, least: float) -> NDArray[np.bool_]:
-    """[C, 64] whether a cell is hot by `least` more often than in other classes, and often for its class; see above."""
-    images = votes.images[:, None]
-    share = _ratio(heat.shows, images)
-    excess = share - _ratio(heat.shows.sum(axis=0) - heat.shows, len(votes.rows) - images)
-    return np.asarray((excess >= least) & (share > TIMES * share.mean(axis=1, keepdims=True)), bool)
-
-
-def _ratio(count: NDArray[np.integer], of: NDArray[np.integer]) -> NDArray[np.float64]:
+def _ratio(count: NDArray[Any], of: NDArray[np.integer]) -> NDArray[np.float64]:
     return np.asarray(count / np.maximum(of, 1), np.float64)
 
 
-def _spots(class_ids: NDArray[np.integer], p: NDArray[np.float64], large: NDArray[np.bool_], fdr: float) -> list[Spot]:
-    """Connected cells of each class that stand: q at or below the rate, and large enough."""
-    standing = (_q_among(p, p.min(axis=1)) <= fdr) & large if p.size else large
-    spots = []
-    for place in np.flatnonzero(standing.any(axis=1)):
-        parts, count = label(standing[place].reshape(CELLS, CELLS), _TOUCHING)
-        for cells in (parts.ravel() == part for part in range(1, count + 1)):
-            spots.append(Spot(int(class_ids[place]), cells, float(p[place, cells].min())))
-    return spots
+def _spots(p: NDArray[np.float64], of_classes: NDArray[np.float64], heat: Heat, fdr: float) -> list[Spot]:
+    """The spots of every class: cells that stand, by the region that they lie in."""
+    share = np.where(heat.tested, _ratio(heat.shows, heat.of), np.nan)
+    mean = np.nansum(share, axis=1, keepdims=True) / np.maximum(heat.tested.sum(axis=1, keepdims=True), 1)
+    standing = (_q_among(p, of_classes) <= fdr) & (share > TIMES * mean)
+    return [
+        Spot(int(class_id), standing[class_id] & region, region, float(p[class_id, standing[class_id] & region].min()))
+        for class_id in np.flatnonzero(standing.any(axis=1))
+        for region in _regions(standing[class_id], heat.excess[class_id])
+    ]
+
+
+def _regions(standing: NDArray[np.bool_], excess: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
+    """Parts of the frame [64] that hold cells that stand, with those that stand out beside them."""
+    out = standing | (excess >= excess[standing].max() / 2)
+    parts, count = label(out.reshape(CELLS, CELLS), _TOUCHING)
+    regions: list[NDArray[np.bool_]] = [parts.ravel() == part for part in range(1, count + 1)]
+    for bar in _OPPOSITE:
+        within = [region for region in regions if not np.any(region & ~bar)]
+        if len(within) > 1 and 2 * np.any(within, axis=0).sum() >= bar.sum():
+            regions = [region for region in regions if np.any(region & ~bar)] + [np.any(within, axis=0)]
+    return [region for region in regions if np.any(region & standing)]
 
 
 def _q_among(p: NDArray[np.float64], of_classes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Smallest rate at which Benjamini-Hochberg over the classes lets a p through that is one of a class's cells."""
+    if not len(of_classes):
+        return np.ones(p.shape)
     ordered = np.sort(of_classes)
     through = np.searchsorted(ordered, p, side="right")
     later = np.append(q_of_counts(ordered, np.ones(len(ordered), np.int64)), 1.0)[through]
@@ -189,31 +214,33 @@ def _q_among(p: NDArray[np.float64], of_classes: NDArray[np.float64]) -> NDArray
 
 
 def _contrasts(spots: list[Spot], heat: Heat, votes: Votes, of_classes: NDArray[np.float64]) -> Contrasts:
-    """Images with any of a spot's cells hot, of the class and of the others."""
+    """Images with any of a spot's cells hot, among those with any of them clear, of the class and of the others."""
     class_id = np.array([spot.class_id for spot in spots], np.int64)
-    counts = [_count(heat.images(spot.cells), votes.of_class(spot.class_id)) for spot in spots]
-    shows, all_shows = np.array(counts, np.int64).reshape(-1, 2).T
-    of = votes.images[class_id]
+    counts = [_counts(spot, heat, votes) for spot in spots]
+    shows, of, all_shows, all_of = np.array(counts, np.int64).reshape(-1, 4).T
     p = np.array([spot.p for spot in spots])
     low, high = wilson_interval(shows, of)
-    expected = (all_shows - shows) / (len(votes.rows) - of)
+    expected = (all_shows - shows) / (all_of - of)
     return Contrasts(class_id, shows, of, expected, p, _q_among(p, of_classes), low, high)
 
 
-def _count(hot: NDArray[np.bool_], members: slice) -> tuple[int, int]:
-    return int(np.count_nonzero(hot[members])), int(np.count_nonzero(hot))
+def _counts(spot: Spot, heat: Heat, votes: Votes) -> tuple[int, int, int, int]:
+    cells, members = cells_as_bits(spot.cells[None])[0], votes.of_class(spot.class_id)
+    hot, clear = ((bits & cells) != 0 for bits in (heat.hot, heat.clear))
+    return tuple(int(np.count_nonzero(part)) for part in (hot[members], clear[members], hot, clear))  # type: ignore[return-value]
 
 
 def _tell(spot: Spot, contrasts: Contrasts, i: int, heat: Heat, votes: Votes, classes: tuple[str, ...]) -> Told:
     c, box = spot.class_id, spot.box
-    there = heat.total[:, spot.cells].sum(axis=1)
-    of_class, of_rest = there[c] / votes.images[c], (there.sum() - there[c]) / (len(votes.rows) - votes.images[c])
+    images = len(votes.rows) - votes.images[c]
+    of_class = heat.total[c, spot.region].sum() / votes.images[c]
+    of_rest = (heat.total[:, spot.region].sum() - heat.total[c, spot.region].sum()) / images
     heat_there = {"heat": float(of_class), "heat_of_others": float(of_rest)}
-    details = {"box": list(box), "cells": np.flatnonzero(spot.cells).tolist(), **heat_there}
+    cells = {name: np.flatnonzero(getattr(spot, name)).tolist() for name in ("cells", "region")}
     subject = "x {:.0f}-{:.0f} %, y {:.0f}-{:.0f} %".format(*(100 * box[k] for k in (0, 2, 1, 3)))
-    place = f"{where_cells_lie(spot.cells)} ({subject})"
+    place = f"{where_cells_lie(spot.region)} ({subject})"
     says = (
-        f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {classes[c]} much heat lies{votes.off} in one "
-        f"spot, {place}; of other classes' images it does in {percent(contrasts.expected[i])}."
+        f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {classes[c]}{votes.room} much heat lies{votes.off} "
+        f"in one place, {place}; of other classes' images it does in {percent(contrasts.expected[i])}."
     )
-    return Told(subject, votes.rests_on, says, details)
+    return Told(subject, votes.rests_on, says, {"box": list(box), **cells, **heat_there})

@@ -43,6 +43,11 @@ class Votes:
         """How a sentence says that heat does not lie on the object, where an object is known."""
         return "" if self.rests_on == "heat alone" else " off the object"
 
+    @property
+    def room(self) -> str:
+        """How a sentence says which images count for a place, where an object is known: those that could show it."""
+        return " that leave room there" if self.off else ""
+
     def of_class(self, class_id: int) -> slice:
         """Where the class's targets are among `rows`."""
         return slice(int(self.starts[class_id]), int(self.starts[class_id + 1]))

@@ -1,7 +1,8 @@
 """Whole classes: do most of the images confidently named so look off the object?
 
 A class is a finding when more of its confidently named targets look off the object than is tolerated (one-sided
-binomial test, Benjamini-Hochberg over classes). Near-duplicates have one vote: copies cannot make evidence.
+binomial test, Benjamini-Hochberg over the classes with images enough: those that cannot be tested must not drown the
+others). Near-duplicates have one vote: copies cannot make evidence.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from scipy.stats import binom
 
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.votes import FEWEST
 from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import Rules
 from audit.stats.intervals import wilson_interval
@@ -38,8 +40,11 @@ def class_findings(
     present = np.flatnonzero(counts["targets"])
     targets, confident, off_object = (counts[name][present] for name in ("targets", "confident", "off_object"))
     low, high = wilson_interval(off_object, confident)
-    p = np.asarray(binom.sf(off_object - 1, confident, rules.tolerated))
-    q = benjamini_hochberg(p) if len(p) else p
+    p, q = np.full((2, len(present)), np.nan)
+    tested = confident >= FEWEST
+    p[tested] = binom.sf(off_object[tested] - 1, confident[tested], rules.tolerated)
+    if tested.any():
+        q[tested] = benjamini_hochberg(p[tested])
     share = np.divide(off_object, confident, out=np.full(len(present), np.nan), where=confident > 0)
     table = {
         "class_id": present,
@@ -55,6 +60,7 @@ def class_findings(
         "is_finding": q <= rules.fdr,
     }
     order = np.lexsort((present, -np.nan_to_num(share), q))
+    table |= {name: np.where(tested, table[name], None) for name in ("p", "q")}
     rows = zip(*(values[order].tolist() for values in table.values()), strict=True)
     return [ClassFinding(class_name=classes[row[0]], **dict(zip(table, row, strict=True))) for row in rows]
 
@@ -88,14 +94,16 @@ class WholeClasses(ClaimKind):
     whole = True
 
     def test(self, material: Material) -> list[Claim]:
-        """One claim a class, those that are findings among them; see the module."""
+        """One claim a class that can be tested, those that are findings among them; see the module."""
         evidence = material.evidence
         boxed = bool(evidence.boxed[evidence.known].all()) and bool(evidence.known.any())
         rests_on = "boxes" if boxed else "masks"
-        return [self._claim(row, material, rests_on) for row in material.classes if row.confident]
+        tested = sum(row.confident >= FEWEST for row in material.classes)
+        return [
+            self._claim(row, material.rules, tested, rests_on) for row in material.classes if row.confident >= FEWEST
+        ]
 
-    def _claim(self, row: ClassFinding, material: Material, rests_on: str) -> Claim:
-        rules = material.rules
+    def _claim(self, row: ClassFinding, rules: Rules, tested: int, rests_on: str) -> Claim:
         return Claim(
             claim_id=claim_id(self.name, row.class_name),
             kind=self.name,
@@ -111,7 +119,7 @@ class WholeClasses(ClaimKind):
             q=row.q,
             fdr=rules.fdr,
             family=self.family,
-            tested=len(material.classes),
+            tested=tested,
             found=row.is_finding,
             rests_on=rests_on,
             says=(

@@ -1,9 +1,11 @@
 """Which zone of the frame a class's heat goes to when it is off the object, against the other classes.
 
-An image shows it when more than half of the map's heat lies off the object in the zone, in cells that do not touch the
-object, and the odds of that are more than twice what area gives: h / (1 - h) > 2 a / (1 - a), with a the share of what
-was seen that is in the zone and off the object. Twice the area itself could not be asked of a zone that is half of the
-frame.
+An image shows it when more than half of the map's heat lies in the zone, in cells that are clear of the object, and
+the odds of that are more than twice what area gives: h / (1 - h) > 2 a / (1 - a), with a the share of what was seen
+that is in the zone and clear of the object. Twice the area itself could not be asked of a zone that is half the frame.
+
+Only images that could show it count, of the class and of the others: those in which at least half of the zone is clear
+of the object. Else a class of small objects, or of objects elsewhere, would be accused for leaving the zone free.
 
 That other classes' heat goes there less is not enough: the class's mean share of the heat in the zone, with its
 interval over images, must exceed that of the area. Otherwise, of two classes, that with a spot in one corner would
@@ -13,16 +15,16 @@ convict the other of looking away from it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.findings.claims.contrasts import Contrasts, Told, against_others
+from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, against_others
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import Votes, class_sums, testable
 from audit.findings.evidence import Evidence
-from audit.findings.frame import PARTS, clear_frames, frames, where
+from audit.findings.frame import PARTS, bits_as_cells, frames, where
 from audit.findings.records import Claim
 from audit.stats.resampling import mean_interval
 from audit.wording import percent
@@ -56,25 +58,36 @@ class Zones(ClaimKind):
         "does most of the heat lie, off the object, in one part of the frame: a corner, the border, the centre, a half?"
     )
     compared_with = "the other classes' images, and what the area accounts for"
-    stands = "q is small, the share exceeds the other by 0.1, and the mean heat there exceeds the area"
+    stands = "q is small, the share exceeds the other by more than 0.05, and the mean heat there exceeds the area"
     numbers = (
         "`heat`, `area`: mean share of the heat, and of what was seen, that lies in the zone and off the object; of "
         "claims that rest on them `heat_low`, `heat_high`: 95 % interval; of found ones `narrower`: zones within this "
         "one that were found too"
     )
     chosen = "The class's mean heat by part of the frame, and its images with most heat there."
+    least = LEAST_IN_A_PLACE
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class that can be compared, in each zone."""
         votes, evidence, family = material.votes, material.evidence, self.family_in(material)
-        class_id, zone = np.divmod(np.arange(len(votes.images) * len(ZONES)), len(ZONES))
-        tested = testable(votes.images[class_id], len(votes.rows))
-        class_id, zone = class_id[tested], zone[tested]
-        heat, area = zone_shares(evidence, votes.rows)
-        contrasts = _contrasts(class_id, zone, in_zone(heat, area), votes)
-        mean_heat, mean_area = (_class_means(part, votes)[class_id, zone] for part in (heat, area))
+        shares = zone_shares(evidence, votes.rows)
+        shows, of = (
+            _by_class(part, votes) for part in (in_zone(shares.heat, shares.area) & shares.clear, shares.clear)
+        )
+        class_id, zone = np.nonzero(testable(of, of.sum(axis=0)))
+        contrasts = against_others(
+            class_id,
+            shows[class_id, zone],
+            of[class_id, zone],
+            shows.sum(axis=0)[zone],
+            of.sum(axis=0)[zone],
+            family.least,
+        )
+        mean_heat, mean_area = (
+            _class_means(part, shares.clear, votes)[class_id, zone] for part in (shares.heat, shares.area)
+        )
         interval = {
-            int(i): _interval(evidence, votes, heat[:, zone[i]], int(class_id[i]))
+            int(i): _interval(evidence, votes, shares, zone[i], int(class_id[i]))
             for i in np.flatnonzero(family.stand(contrasts))
         }
         more = np.array([i not in interval or interval[i]["heat_low"] > mean_area[i] for i in range(len(zone))], bool)
@@ -91,10 +104,9 @@ class Zones(ClaimKind):
         return family.claims(contrasts, material.names, tell, len(class_id), more)
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
-        """Most of the heat lies in the zone, clear of the object."""
-        heat, area = clear_frames(evidence)
-        cells = ZONES[claim.subject].ravel()
-        return in_zone(heat[:, cells].sum(axis=1), area[:, cells].sum(axis=1))
+        """Most of the heat lies in the zone, which is clear of the object."""
+        shares, zone = zone_shares(evidence, np.arange(len(evidence))), NAMES.index(claim.subject)
+        return (in_zone(shares.heat, shares.area) & shares.clear)[:, zone]
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Heat in the zone, of confidently named targets."""
@@ -109,34 +121,45 @@ class Zones(ClaimKind):
         return mean
 
 
-def _contrasts(
-    class_id: NDArray[np.integer], zone: NDArray[np.integer], shows: NDArray[np.bool_], votes: Votes
-) -> Contrasts:
-    counts = class_sums(votes.class_id, shows, len(votes.images)).astype(np.int64)
-    all_of = np.array(len(votes.rows))
-    return against_others(class_id, counts[class_id, zone], votes.images[class_id], counts.sum(axis=0)[zone], all_of)
+def _by_class(values: NDArray[np.bool_], votes: Votes) -> NDArray[np.int64]:
+    """How many of each class [C, 8], of values [r, 8]."""
+    return class_sums(votes.class_id, values, len(votes.images)).astype(np.int64)
 
 
-def _class_means(values: NDArray[np.floating], votes: Votes) -> NDArray[np.float64]:
-    """[C, 8]; 0 for classes without images."""
-    sums = class_sums(votes.class_id, values, len(votes.images))
-    return np.asarray(sums / np.maximum(votes.images, 1)[:, None], np.float64)
+def _class_means(values: NDArray[np.floating], counted: NDArray[np.bool_], votes: Votes) -> NDArray[np.float64]:
+    """Over the images that count, [C, 8]; 0 for classes without any."""
+    sums = class_sums(votes.class_id, np.where(counted, values, 0), len(votes.images))
+    return np.asarray(sums / np.maximum(_by_class(counted, votes), 1), np.float64)
 
 
-def _interval(evidence: Evidence, votes: Votes, heat: NDArray[np.floating], class_id: int) -> dict[str, float]:
-    """Of the class's mean heat in a zone, from heat [r]."""
+def _interval(evidence: Evidence, votes: Votes, shares: ZoneShares, zone: int, class_id: int) -> dict[str, float]:
+    """Of the class's mean heat in a zone, over the images that count."""
     members = votes.of_class(class_id)
-    low, high = mean_interval(heat[members, None], evidence.image[votes.rows[members]])
+    counted = shares.clear[members, zone]
+    low, high = mean_interval(shares.heat[members, zone, None][counted], evidence.image[votes.rows[members]][counted])
     return {"heat_low": float(low[0]), "heat_high": float(high[0])}
 
 
-def zone_shares(evidence: Evidence, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shares of the heat, and of what was seen, that lie off the object in each zone; each [r, 8]."""
-    heat = np.empty((len(rows), len(ZONES)), np.float32)
-    area = np.empty_like(heat)
+class ZoneShares(NamedTuple):
+    """What lies in each zone, clear of the object; arrays [r, 8].
+
+    Attributes:
+        heat, area: shares of the heat, and of what was seen.
+        clear: whether at least half of the zone is clear of the object.
+    """
+
+    heat: NDArray[np.float32]
+    area: NDArray[np.float32]
+    clear: NDArray[np.bool_]
+
+
+def zone_shares(evidence: Evidence, rows: NDArray[np.int64]) -> ZoneShares:
+    """What lies in the zones in some of the targets."""
+    heat, area, clear = np.empty((3, len(rows), len(ZONES)), np.float32)
     for block, cell_heat, cell_area in frames(evidence, rows):
         heat[block], area[block] = cell_heat @ _CELLS, cell_area @ _CELLS
-    return heat, area
+        clear[block] = bits_as_cells(evidence.clear[rows[block]]) @ _CELLS
+    return ZoneShares(heat, area, clear >= _CELLS.sum(axis=0) / 2)
 
 
 def in_zone(heat: NDArray[np.floating], area: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -151,6 +174,6 @@ def _within(inner: int, outer: int) -> bool:
 
 def _says(contrasts: Contrasts, i: int, name: str, zone: str, votes: Votes) -> str:
     return (
-        f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name} most of the heat lies{votes.off} "
-        f"{where(zone)}; of other classes' images it does in {percent(contrasts.expected[i])}."
+        f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name}{votes.room} most of the heat lies"
+        f"{votes.off} {where(zone)}; of other classes' images it does in {percent(contrasts.expected[i])}."
     )

@@ -18,7 +18,7 @@ from audit.findings.claims.spots import Spots, heat_of
 from audit.findings.claims.votes import count_votes
 from audit.findings.claims.zones import ZONES, Zones
 from audit.findings.evidence import Evidence
-from audit.findings.frame import near_object
+from audit.findings.frame import bits_as_cells, cells_as_bits
 
 Rows = list[Claim]
 CORNER = np.zeros((CELLS, CELLS), bool)
@@ -41,28 +41,29 @@ def planted(seed: int = 0, images: int = 600) -> Evidence:
 
 
 def is_clear(evidence: Evidence, i: int, row: int, column: int) -> bool:
-    """Whether neither a cell nor one of the eight around it holds some of the object."""
-    whole = max(float(value) for value in evidence.off_area[i])
-    near = [(r, c) for r in (row - 1, row, row + 1) for c in (column - 1, column, column + 1)]
-    inside = [r * CELLS + c for r, c in near if 0 <= r < CELLS and 0 <= c < CELLS]
-    return all(float(evidence.off_area[i, cell]) >= 0.95 * whole for cell in inside)
+    """Whether a cell is clear of the object."""
+    return bool(bits_as_cells(evidence.clear[[i]])[0, row * CELLS + column])
 
 
 def zone_votes(evidence: Evidence, class_id: int, zone: str) -> tuple[int, int]:
-    """Images of a class, and those with most heat in a zone beyond twice the odds that area gives; in plain loops."""
-    seen: dict[int, bool] = {}
+    """Images of a class with room in a zone, and those with most heat there beyond twice the odds of its area."""
+    seen: dict[int, bool | None] = {}
     for i in range(len(evidence)):
         if evidence.class_id[i] != class_id or not evidence.named[i] or int(evidence.image[i]) in seen:
             continue
         heat = area = 0.0
+        room = 0
         for row in range(CELLS):
             for column in range(CELLS):
                 if ZONES[zone][row, column] and is_clear(evidence, i, row, column):
+                    room += 1
                     heat += float(evidence.off_heat[i, row * CELLS + column])
                     area += float(evidence.off_area[i, row * CELLS + column])
         odds = heat / (1 - heat) if heat < 1 else np.inf
-        seen[int(evidence.image[i])] = heat > 0.5 and odds > 2 * area / (1 - area)
-    return sum(seen.values()), len(seen)
+        shows = heat > 0.5 and odds > 2 * area / (1 - area)
+        seen[int(evidence.image[i])] = shows if 2 * room >= ZONES[zone].sum() else None
+    counted = [shows for shows in seen.values() if shows is not None]
+    return sum(counted), len(counted)
 
 
 def test_zones_count_what_plain_loops_count() -> None:
@@ -75,14 +76,6 @@ def test_zones_count_what_plain_loops_count() -> None:
         assert row.expected == pytest.approx(others[0] / others[1])
 
 
-def test_cells_that_hold_or_touch_the_object_are_those_that_loops_find() -> None:
-    evidence = draw_evidence(60)
-    found = near_object(evidence.off_area.astype(np.float32))
-    for i in range(len(evidence)):
-        clear = [is_clear(evidence, i, row, column) for row in range(CELLS) for column in range(CELLS)]
-        np.testing.assert_array_equal(~found[i], clear)
-
-
 def test_heat_that_spills_over_a_small_object_in_the_middle_is_no_claim() -> None:
     evidence = draw_evidence(600, 8, per_image=1)
     rows, middle, around = members(evidence, DISC), np.zeros((CELLS, CELLS), bool), np.zeros((CELLS, CELLS), bool)
@@ -90,6 +83,7 @@ def test_heat_that_spills_over_a_small_object_in_the_middle_is_no_claim() -> Non
     middle[3, 4] = True
     evidence.off_area[rows] = np.where(middle, 0, 1 / 64).astype(np.float16).ravel()
     evidence.off_heat[rows] = np.where(around & ~middle, 1 / 9, 0).astype(np.float16).ravel()
+    evidence.clear[rows] = cells_as_bits(~around.reshape(1, -1))[0]
     claims = all_claims(material(evidence)).claims
     assert not [row for row in found(claims) if row.kind in ("zone", "spot") and row.class_id == DISC]
 
@@ -98,6 +92,7 @@ def test_heat_on_small_things_anywhere_is_no_spot() -> None:
     evidence, rng = draw_evidence(800, 8, per_image=1), np.random.default_rng(0)
     evidence.off_heat[:] = 1 / 64
     evidence.off_area[:] = 1 / 64
+    evidence.clear[:] = cells_as_bits(np.ones((1, CELLS**2), bool))[0]
     for i in members(evidence, DISC):
         heat, (row, column) = np.zeros((CELLS, CELLS)), rng.integers(0, 6, 2)
         heat[row : row + 3, column : column + 3] = 1 / 9
@@ -128,7 +123,7 @@ def test_a_planted_corner_is_one_spot_in_the_right_box_and_a_zone() -> None:
     details = spot.details
     assert (spot.class_id, details["box"]) == (DISC, [0.875, 0.875, 1.0, 1.0])
     own = [i for i in members(evidence, DISC) if evidence.named[i]]
-    hot = [evidence.off_heat[i, -1] > 0.0625 and is_clear(evidence, i, 7, 7) for i in own]
+    hot = [evidence.off_heat[i, -1] > 0.0625 for i in own if is_clear(evidence, i, 7, 7)]
     assert spot.share == pytest.approx(np.mean(hot))
     assert "in the bottom-right corner" in spot.says
     assert details["heat"] > 0.4 > 0.05 > details["heat_of_others"]
@@ -143,7 +138,10 @@ def test_the_sentence_of_a_zone_gives_its_counts() -> None:
     evidence = planted()
     row = Zones().test(material(evidence, 0.05, 0.1))[0]
     shows, of = zone_votes(evidence, DISC, "bottom-right corner")
-    start = f"In {shows} of {of} images named class 3 most of the heat lies off the object in the bottom-right corner; "
+    start = (
+        f"In {shows} of {of} images named class 3 that leave room there most of the heat lies off the object in the "
+    )
+    start += "bottom-right corner; "
     assert row.says.startswith(start)
     assert row.says.endswith(f"of other classes' images it does in {round(100 * row.expected)} %.")
 
@@ -162,6 +160,7 @@ def test_without_masks_a_spot_rests_on_heat_alone() -> None:
         evidence,
         known=np.zeros(len(evidence), bool),
         off_area=np.full_like(evidence.off_area, 1 / 64),
+        clear=np.repeat(cells_as_bits(np.ones((1, CELLS**2), bool)), len(evidence)),
         context={name: values[:0] for name, values in evidence.context.items()},
     )
     rows = all_claims(material(plant_heat(evidence, members(evidence, DISC, 0.8), CORNER))).claims
@@ -187,6 +186,37 @@ def test_two_spots_of_a_class_are_two_claims() -> None:
     spots = found(Spots().test(material(evidence, 0.05, 0.1)))
     boxes = [row.details["box"] for row in spots]
     assert sorted(boxes) == [[0.0, 0.0, 0.25, 0.125], [0.875, 0.875, 1.0, 1.0]]
+
+
+BARS = np.zeros((CELLS, CELLS), bool)
+BARS[[0, -1]] = True
+BAND = np.zeros((CELLS, CELLS), bool)
+BAND[-1] = True
+
+
+def spread_over(cue: np.ndarray) -> Evidence:
+    """Evidence in which most heat of a class lies in a wide part of the frame, unevenly, here and there in it."""
+    evidence, rng = draw_evidence(600, 8), np.random.default_rng(0)
+    evidence.clear[:] |= cells_as_bits(cue.reshape(1, -1))[0]
+    for i in members(evidence, DISC):
+        share = rng.dirichlet(np.full(cue.sum(), 0.7)) * 0.8
+        evidence.off_heat[i] *= 0.2
+        evidence.off_heat[i, cue.ravel()] += share.astype(np.float16)
+    return evidence
+
+
+@pytest.mark.parametrize(
+    ("cue", "words"), [(BARS, "along the top and bottom border"), (BAND, "along the bottom border")]
+)
+def test_a_wide_cue_is_one_spot_and_named_as_what_it_is(cue: np.ndarray, words: str) -> None:
+    spots = found(Spots().test(material(spread_over(cue))))
+    assert [(row.class_id, words in row.says) for row in spots] == [(DISC, True)]
+    assert np.flatnonzero(cue).tolist() == spots[0].details["region"]
+
+
+def test_a_frame_is_too_thin_for_a_spot_and_is_the_border() -> None:
+    zones = found(Zones().test(material(spread_over(BARS | BARS.T))))
+    assert [(row.class_id, row.subject) for row in zones] == [(DISC, "border")]
 
 
 def test_near_duplicates_make_no_evidence() -> None:

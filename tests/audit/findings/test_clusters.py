@@ -44,6 +44,7 @@ def make_evidence(class_id: NDArray[np.integer], **columns: Any) -> Evidence:
         "image": np.arange(n),
         "off_heat": np.full((n, 64), 1 / 64, np.float16),
         "off_area": np.full((n, 64), 1 / 64, np.float16),
+        "clear": np.full(n, 2**64 - 1, np.uint64),
         "attributes": {},
         "context": {},
     }

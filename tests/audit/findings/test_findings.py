@@ -309,7 +309,9 @@ def test_findings_about_classes_are_those_of_loops_over_their_targets(rng: np.ra
 def judged(class_id: list[int], off: NDArray[np.bool_], **changes: NDArray[np.floating]) -> list[ClassFinding]:
     ones = np.ones(len(class_id))
     columns = dict.fromkeys(("probability", "energy", "area", "lift"), ones) | {"vote": ones > 0}
-    return class_findings({"class_id": np.array(class_id, int), **columns, **changes}, off, ("a", "b", "c"), RULES)
+    return class_findings(
+        {"class_id": np.array(class_id, int), **columns, **changes}, off, tuple("abcdefghijklmno"), RULES
+    )
 
 
 def test_a_class_mostly_off_the_object_is_a_finding_and_one_mostly_on_it_is_not() -> None:
@@ -317,11 +319,20 @@ def test_a_class_mostly_off_the_object_is_a_finding_and_one_mostly_on_it_is_not(
     assert {row.class_name: row.is_finding for row in rows} == {"a": True, "b": False}
 
 
+def test_classes_with_too_few_images_do_not_drown_those_that_can_be_tested() -> None:
+    class_id = [0] * 7 + [1] * 6 + [k for k in range(2, 15) for _ in range(4)]
+    rows = {row.class_name: row for row in judged(class_id, np.arange(len(class_id)) < 13)}
+    assert {name for name, row in rows.items() if row.is_finding} == {"a", "b"}
+    assert rows["a"].q == pytest.approx(2 * 0.5**7)
+    assert rows["b"].q == pytest.approx(0.5**6)
+    assert {row.q for name, row in rows.items() if name not in "ab"} == {None}
+
+
 def test_a_class_never_named_with_confidence_has_no_share_and_is_no_finding() -> None:
     (row,) = judged([0] * 3, np.ones(3, bool), probability=np.full(3, 0.2))
     assert row.share is not None
     assert np.isnan(row.share)
-    assert (row.confident, row.p, row.is_finding) == (0, 1.0, False)
+    assert (row.confident, row.p, row.q, row.is_finding) == (0, None, None, False)
     assert row.plain()["share"] is None
 
 

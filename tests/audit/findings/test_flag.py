@@ -15,6 +15,7 @@ from small_run import make_run
 from audit.errors import RunError
 from audit.findings import Claim, Findings, Outcome, Rules
 from audit.findings.claims.registry import kind_of
+from audit.findings.frame import bits_as_cells
 from audit.findings.gather import gather
 from audit.findings.judge import flag, judge
 from audit.findings.records import Effect
@@ -96,6 +97,7 @@ def test_gathered_targets_are_the_rows_of_the_tables(tmp_path: Path) -> None:
     assert gathered.targets["sample"].tolist() == [row["sample"] for row in scores]
     np.testing.assert_allclose(gathered.targets["energy"], [row["energy"] for row in scores])
     np.testing.assert_array_equal(gathered.cells["off_heat"], [row["off_heat"] for row in scores])
+    np.testing.assert_array_equal(bits_as_cells(gathered.cells["clear"]), [row["clear"] for row in scores])
     assert gathered.score_status == {"scored": len(scores)}
 
 
@@ -164,7 +166,8 @@ def test_copies_of_one_image_are_one_witness_against_a_class(tmp_path: Path) -> 
     table = pq.read_table(run.path / layout.FINDINGS / layout.CLASS_FINDINGS).to_pylist()
     assert {row["targets"] for row in table} == {20}
     assert {row["confident"] for row in table} == {1}
-    assert not any(row["is_finding"] for row in table if row["p"] > 0.01)
+    assert {row["p"] for row in table} == {None}
+    assert not any(row["is_finding"] for row in table)
 
 
 def test_a_run_begun_without_scores_says_why_it_has_no_clusters(tmp_path: Path) -> None:

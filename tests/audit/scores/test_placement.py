@@ -51,6 +51,29 @@ def test_heat_by_cell_is_what_a_loop_over_the_pixels_adds_up(seed: int) -> None:
     np.testing.assert_allclose(found["off_area"][0], off_area.ravel() / (mask >= 0).sum(), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("grid", "reach"), [((32, 32), (1, 1)), ((7, 7), (5, 5)), ((4, 16), (8, 2)), ((64, 64), (0, 0))]
+)
+def test_cells_are_clear_where_half_of_them_is_out_of_reach_of_the_object(
+    grid: tuple[int, int], reach: tuple[int, int]
+) -> None:
+    _, mask = a_scene(0)
+    found = by_cell(place(np.ones((1, *grid)), mask))["clear"][0].reshape(8, 8)
+    on = (mask == 1).reshape(GRID, 2, GRID, 2).any(axis=(1, 3))
+    for row in range(8):
+        for column in range(8):
+            clear = 0.0
+            for y in range(4 * row, 4 * row + 4):
+                for x in range(4 * column, 4 * column + 4):
+                    near = on[max(y - reach[0], 0) : y + reach[0] + 1, max(x - reach[1], 0) : x + reach[1] + 1]
+                    clear += (mask[2 * y : 2 * y + 2, 2 * x : 2 * x + 2] >= 0).mean() if not near.any() else 0
+            assert found[row, column] == (clear >= 8)
+
+
+def test_without_an_object_all_of_the_frame_is_clear() -> None:
+    assert by_cell(place(np.ones((1, 7, 7)), None))["clear"].all()
+
+
 def test_without_a_mask_all_heat_counts_as_off_the_object() -> None:
     maps = np.random.default_rng(0).random((2, 7, 7))
     found = by_cell(place(maps, None, ids=(0, 1)))

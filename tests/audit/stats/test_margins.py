@@ -31,7 +31,9 @@ def by_loops(x: int, n: int, y: int, m: int, least: float) -> float:
     return sum(chance(i, n, other + least) * chance(j, m, other) for i, j in tables)
 
 
-@pytest.mark.parametrize("counts", [(5, 5, 0, 9), (3, 7, 1, 12), (6, 6, 2, 4), (2, 9, 0, 15), (1, 9, 1, 9), (8, 9, 3, 14)])
+@pytest.mark.parametrize(
+    "counts", [(5, 5, 0, 9), (3, 7, 1, 12), (6, 6, 2, 4), (2, 9, 0, 15), (1, 9, 1, 9), (8, 9, 3, 14)]
+)
 @pytest.mark.parametrize("least", [0.05, 0.1, 0.3])
 def test_p_is_the_chance_of_every_table_that_differs_as_much(counts: tuple[int, int, int, int], least: float) -> None:
     assert exceeds(*counts, least) == pytest.approx(by_loops(*counts, least), rel=1e-4)

@@ -1,0 +1,127 @@
+"""Collections whose objects and maps are drawn in the plane and scored as a run's are: what layouts do to claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from audit.findings import Rules
+from audit.findings.evidence import Evidence
+from audit.findings.frame import cells_as_bits
+from audit.findings.rules import misplacement, severity
+from audit.scores.placed import GRID, Placed, heat_on_grid
+from audit.scores.placement import by_cell
+from audit.scores.shift_null import shift_null
+
+Boxes = NDArray[np.float64]
+"""[n, 4] y0, x0, y1, x1 as shares of the view."""
+_FINE = 2 * GRID
+_CONTEXT = {"target": np.int64, "class_id": np.int32, "heat": np.float32, "area": np.float32}
+
+
+@dataclass(frozen=True)
+class Law:
+    """How a collection is drawn.
+
+    Attributes:
+        boxes: of objects, from a generator and classes [n].
+        wrong: chance that a map looks at a place that owes nothing to the object, and where: centres [n, 2].
+        map_size: values of a map on a side.
+        spread: how far a value sees, in map cells: standard deviation.
+    """
+
+    boxes: Callable[[np.random.Generator, NDArray[np.integer]], Boxes]
+    wrong: float = 0.3
+    places: Callable[[np.random.Generator, NDArray[np.integer]], NDArray[np.float64]] = lambda rng, class_id: (
+        rng.random((len(class_id), 2))
+    )
+    map_size: int = 7
+    spread: float = 0.7
+
+
+def draw_collection(law: Law, classes: int = 20, images: int = 40, seed: int = 0, probability: float = 0.9) -> Evidence:
+    """So many images of each class, each with one target, named with confidence."""
+    rng = np.random.default_rng(seed)
+    class_id = np.repeat(np.arange(classes), images)
+    count = len(class_id)
+    objects = _filled(law.boxes(rng, class_id))
+    looks = np.where((rng.random(count) < law.wrong)[:, None, None], _blobs(law.places(rng, class_id)), objects)
+    maps = _sampled(looks, law)
+    shares = objects.reshape(count, GRID, 2, GRID, 2).mean(axis=(2, 4)).astype(np.float32)
+    whole = np.ones((GRID, GRID), np.float32)
+    reach = GRID / law.map_size
+    placed = Placed(heat_on_grid(maps), shares, whole, (0.0, 0.0, float(GRID), float(GRID)), (reach, reach))
+    cells, null = by_cell(placed), shift_null(placed)
+    energy = np.tensordot(placed.heat * placed.objects, whole, 2) / placed.total
+    misplaced = misplacement(null.high, energy, null.attainable)
+    return Evidence(
+        classes=tuple(f"class {i}" for i in range(classes)),
+        sample=np.arange(count),
+        slot=np.zeros(count, np.int16),
+        class_id=class_id.astype(np.int32),
+        probability=np.full(count, probability, np.float32),
+        named=np.ones(count, bool),
+        off=misplaced >= Rules().misplaced,
+        known=np.ones(count, bool),
+        boxed=np.zeros(count, bool),
+        severity=severity(np.full(count, probability), misplaced).astype(np.float32),
+        wrong=np.zeros(count, bool),
+        labelled=np.ones(count, bool),
+        image=np.arange(count),
+        off_heat=cells["off_heat"].astype(np.float16),
+        off_area=cells["off_area"].astype(np.float16),
+        clear=cells_as_bits(cells["clear"]),
+        attributes={},
+        context={name: np.zeros(0, kind) for name, kind in _CONTEXT.items()},
+    )
+
+
+def small_in_the_sky(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
+    """Class 0 is small and in the upper third; of the others half fill the frame, half are of middle size."""
+    count = len(class_id)
+    large = rng.random(count) < 0.5
+    side = np.where(class_id == 0, rng.uniform(0.1, 0.25, count), np.where(large, 0.9, rng.uniform(0.3, 0.6, count)))
+    y, x = rng.random((2, count)) * (1 - side)
+    y = np.where(class_id == 0, rng.random(count) * (0.35 - side).clip(0), y)
+    return np.stack([y, x, y + side, x + side], axis=1)
+
+
+def in_the_middle(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
+    """Of middle size, about the middle, as photographers put them."""
+    height, width = rng.uniform(0.25, 0.6, (2, len(class_id)))
+    y, x = (np.clip(rng.normal(0.5, 0.1, len(class_id)), side / 2, 1 - side / 2) for side in (height, width))
+    return np.stack([y - height / 2, x - width / 2, y + height / 2, x + width / 2], axis=1)
+
+
+def anywhere(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
+    """Of any size, anywhere."""
+    height, width = rng.uniform(0.15, 0.6, (2, len(class_id)))
+    y, x = rng.random(len(class_id)) * (1 - height), rng.random(len(class_id)) * (1 - width)
+    return np.stack([y, x, y + height, x + width], axis=1)
+
+
+def _filled(boxes: Boxes) -> NDArray[np.float32]:
+    """[n, 2G, 2G]: 1 inside."""
+    at = (np.arange(_FINE) + 0.5) / _FINE
+    rows = (at >= boxes[:, [0]]) & (at < boxes[:, [2]])
+    columns = (at >= boxes[:, [1]]) & (at < boxes[:, [3]])
+    return (rows[:, :, None] & columns[:, None, :]).astype(np.float32)
+
+
+def _blobs(places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """[n, 2G, 2G]: a disc about each place."""
+    at = (np.arange(_FINE) + 0.5) / _FINE
+    squared = (at[:, None] - places[:, [0], None]) ** 2 + (at - places[:, [1], None]) ** 2
+    return (squared < 0.1**2).astype(np.float32)
+
+
+def _sampled(looks: NDArray[np.float32], law: Law) -> NDArray[np.float32]:
+    """Maps [n, h, h]: what each value sees of what is looked at."""
+    cell = _FINE / law.map_size
+    seen = gaussian_filter(looks, (0, law.spread * cell, law.spread * cell), mode="constant", truncate=3)
+    middles = ((np.arange(law.map_size) + 0.5) * cell).astype(int)
+    return seen[:, middles[:, None], middles] + np.float32(1e-6)
