@@ -19,7 +19,8 @@ Features = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating]]
 class Absences:
     """Targets of a class that their sample has not, by its labels and its mask; the mask shows another class.
 
-    Without a label that is by the mask alone. A mask that shows nothing tells nothing, so its targets are not here.
+    Without a label that is by the mask alone. A mask that shows nothing tells nothing, so its targets are not here. A
+    million take about 165 MB.
 
     Attributes:
         sample, slot: [k] which targets.
