@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings.claims.kind import Material
-from audit.findings.claims.registry import CLAIM_KINDS, all_claims
+from audit.findings.claims.registry import CLAIM_KINDS, all_claims, all_detectable
 from audit.findings.claims.votes import one_vote
 from audit.findings.claims.whole_class import class_findings
 from audit.findings.detector import detect
 from audit.findings.evidence import Evidence, Features
 from audit.findings.findings import Findings
 from audit.findings.gather import Gathered, gather
+from audit.findings.power import silence
 from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity
 from audit.findings.sentences import explain_targets
@@ -31,6 +32,7 @@ from audit.stats.multiplicity import q_of_counts
 from audit.store import Run, Shard, layout
 
 _AVERAGED = ("energy", "centre_energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
+_FRAME = layout.CELLS**2
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
 _NOT_KEPT = "No clusters: the run was begun without scores, so what lies under the heat was not kept"
 
@@ -156,11 +158,13 @@ def _write_claims(
     """Make and write the claims and the clusters' members; returns what the summary says of them."""
     run = findings.run
     why = "" if _has_features(run, shards) else _NO_LAYER if run.record["config"]["scored"] else _NOT_KEPT
-    material = Material(evidence, rules, classes, lambda: read_features(run, shards), why)
+    material = Material(
+        evidence, rules, classes, lambda: read_features(run, shards), lambda rows: read_frames(run, evidence, rows), why
+    )
     claims, untested = all_claims(material)
     findings.write_claims(claims)
     findings.write_members(material.members, evidence)
-    return {"claims": _count(claims), "untested": untested}
+    return {"claims": _count(claims), "untested": untested, **silence(all_detectable(material), classes, rules)}
 
 
 def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:
@@ -173,6 +177,32 @@ def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:
             assert isinstance(under, pa.ListArray)
             vectors = np.asarray(under.flatten()).reshape(table.num_rows, -1)
             yield table["sample"].to_numpy(), table["slot"].to_numpy(), vectors
+
+
+def read_frames(
+    run: Run, evidence: Evidence, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """All heat of some targets by cell, and the share of each cell that the object covers: each [m, 64].
+
+    Args:
+        rows: [m] ascending positions in the evidence.
+    """
+    owner = evidence.sample[rows] // run.record["shard_size"]
+    keys = evidence.sample[rows], evidence.slot[rows]
+    heat, off_area = np.zeros((2, len(rows), _FRAME), np.float32)
+    for index in np.unique(owner):
+        own = owner == index
+        heat[own], off_area[own] = _frames_of(run, run.shards[index], *(key[own] for key in keys))
+    return np.nan_to_num(heat), np.clip(1 - _FRAME * off_area, 0, 1)
+
+
+def _frames_of(run: Run, shard: Shard, *keys: NDArray[np.integer]) -> Iterator[NDArray[np.float32]]:
+    """Of the targets of samples [m] and slots [m]: `heat` and `off_area`, each [m, 64]."""
+    table = run.read("scores", shard, ["sample", "slot", "heat", "off_area"])
+    listed = pd.MultiIndex.from_arrays([table["sample"].to_numpy(), table["slot"].to_numpy()])
+    places = listed.get_indexer(pd.MultiIndex.from_arrays(keys))
+    for name in ("heat", "off_area"):
+        yield np.asarray(table[name].combine_chunks().flatten(), np.float32).reshape(-1, _FRAME)[places]
 
 
 def _has_features(run: Run, shards: Sequence[Shard]) -> bool:

@@ -12,12 +12,14 @@ import streamlit as st
 
 from audit.findings import Claim, ClassFinding
 from audit.findings.claims.registry import kind_of
+from audit.findings.power import explain_silence
 from audit.store import layout
 from audit.wording import percent, plain, shorten
 from dashboards.state import SENTENCE, Context, choose, go, show_notices
 
 MOST_CLASSES = 30
 MOST_CLAIMS = 40
+_SILENT = 20
 _OFF, _ON, _LINE = "#c2413b", "#9aa5b1", "#3b6ea5"
 
 
@@ -30,6 +32,7 @@ def show(context: Context) -> None:
     show_notices(context)
     _show_class_claims([claim for claim in claims if kind_of(claim).whole], classes)
     _show_claims([claim for claim in claims if not kind_of(claim).whole])
+    _show_silence(summary)
     _show_counts(context)
     _show_means(tables.means(), tables.statuses("scores"))
     left, right = st.columns(2, gap="large")
@@ -52,6 +55,14 @@ def _provenance(context: Context) -> str:
         "begun": record["created"][:16].replace("T", " ") + " UTC",
     }
     return " · ".join(f"{name} {value}" for name, value in parts.items() if value)
+
+
+def _show_silence(summary: Mapping[str, Any] | None) -> None:
+    """How common a shortcut must be to have been found, and what stands out without being proved."""
+    said = explain_silence(summary or {}, most=_SILENT)
+    if said:
+        with st.expander("What silence means here", icon=":material/hearing:"):
+            st.markdown("\n".join(f"- {plain(text)}" for text in said))
 
 
 def _show_class_claims(claims: list[Claim], classes: list[ClassFinding]) -> None:

@@ -142,6 +142,7 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
         most: claims, and findings about targets, to print.
         wide: print every column.
     """
+    from audit.findings.power import explain_silence
     from audit.findings.unjudged import why_unjudged
 
     targets, classes = findings.targets(), findings.classes()
@@ -150,6 +151,8 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
     else:
         line(f"{why_unjudged((findings.summary() or {}).get('scores', {}))}.")
     _print_claims(findings.standing_claims(), most)
+    for text in explain_silence(findings.summary() or {}):
+        line(f"  {text}")
     if targets.num_rows:
         _print_targets(targets.slice(0, most).to_pylist(), targets.num_rows, wide)
     else:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from audit.findings import Rules
+from audit.findings.claims.kind import Material
 from audit.findings.evidence import Evidence
 from audit.findings.frame import cells_as_bits
 from audit.findings.rules import misplacement, severity
@@ -43,7 +45,34 @@ class Law:
     spread: float = 0.7
 
 
-def draw_collection(law: Law, classes: int = 20, images: int = 40, seed: int = 0, probability: float = 0.9) -> Evidence:
+@dataclass(frozen=True)
+class Collection:
+    """What claims are made from; `heat` and `objects` [n, 64] are all heat, and the object's share of each cell."""
+
+    evidence: Evidence
+    heat: NDArray[np.float32]
+    objects: NDArray[np.float32]
+
+    @property
+    def material(self) -> Material:
+        """For kinds of claims."""
+        return Material(self.evidence, Rules(), frames=lambda rows: (self.heat[rows], self.objects[rows]))
+
+    def with_some_of(self, other: Collection, chosen: NDArray[np.bool_]) -> Collection:
+        """The same with the maps of another collection, of the same samples, for those chosen [n]."""
+
+        def mixed(own: NDArray[Any], its: NDArray[Any]) -> NDArray[Any]:
+            return np.where(chosen[:, None] if own.ndim == 2 else chosen, its, own)
+
+        names = ("off_heat", "off_area", "clear", "off", "severity")
+        parts = {name: mixed(getattr(self.evidence, name), getattr(other.evidence, name)) for name in names}
+        evidence = replace(self.evidence, **parts)
+        return Collection(evidence, mixed(self.heat, other.heat), mixed(self.objects, other.objects))
+
+
+def draw_collection(
+    law: Law, classes: int = 20, images: int = 40, seed: int = 0, probability: float = 0.9
+) -> Collection:
     """So many images of each class, each with one target, named with confidence."""
     rng = np.random.default_rng(seed)
     class_id = np.repeat(np.arange(classes), images)
@@ -58,7 +87,7 @@ def draw_collection(law: Law, classes: int = 20, images: int = 40, seed: int = 0
     cells, null = by_cell(placed), shift_null(placed)
     energy = np.tensordot(placed.heat * placed.objects, whole, 2) / placed.total
     misplaced = misplacement(null.high, energy, null.attainable)
-    return Evidence(
+    evidence = Evidence(
         classes=tuple(f"class {i}" for i in range(classes)),
         sample=np.arange(count),
         slot=np.zeros(count, np.int16),
@@ -78,6 +107,8 @@ def draw_collection(law: Law, classes: int = 20, images: int = 40, seed: int = 0
         attributes={},
         context={name: np.zeros(0, kind) for name, kind in _CONTEXT.items()},
     )
+    objects = np.clip(1 - 64 * cells["off_area"], 0, 1)
+    return Collection(evidence, cells["heat"], objects)
 
 
 def small_in_the_sky(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
@@ -94,6 +125,13 @@ def in_the_middle(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Bo
     """Of middle size, about the middle, as photographers put them."""
     height, width = rng.uniform(0.25, 0.6, (2, len(class_id)))
     y, x = (np.clip(rng.normal(0.5, 0.1, len(class_id)), side / 2, 1 - side / 2) for side in (height, width))
+    return np.stack([y - height / 2, x - width / 2, y + height / 2, x + width / 2], axis=1)
+
+
+def large(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
+    """Most of the frame."""
+    height, width = rng.uniform(0.5, 0.8, (2, len(class_id)))
+    y, x = (np.clip(rng.normal(0.5, 0.05, len(class_id)), side / 2, 1 - side / 2) for side in (height, width))
     return np.stack([y - height / 2, x - width / 2, y + height / 2, x + width / 2], axis=1)
 
 

@@ -19,8 +19,15 @@ from audit.findings.claims.clustering import Members, cluster_targets
 from audit.findings.claims.contrasts import LEAST, Family
 from audit.findings.claims.votes import Votes, count_votes
 from audit.findings.evidence import Evidence, Features
+from audit.findings.power import Detectable
 from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import Rules
+from audit.store.layout import CELLS
+
+
+def no_frames(rows: NDArray[np.int64]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Of a run whose tables are not at hand: maps without heat."""
+    return np.zeros((len(rows), CELLS * CELLS)), np.zeros((len(rows), CELLS * CELLS))
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Material:
         rules: that they were judged by.
         classes: findings about classes.
         features: gives what lies under the heat, shard by shard in the order of samples and slots, at every call.
+        frames: gives of targets, by their ascending positions in the evidence [m], all heat, and the share of each cell
+            that the object covers, each [m, 64].
         no_features: why there are none, in a sentence; empty where there are.
         least: how far a share must exceed the one it is compared with; None for what each kind asks.
     """
@@ -40,6 +49,7 @@ class Material:
     rules: Rules
     classes: Sequence[ClassFinding] = ()
     features: Callable[[], Iterable[Features]] = tuple
+    frames: Callable[[NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.floating]]] = no_frames
     no_features: str = ""
     least: float | None = None
 
@@ -98,6 +108,10 @@ class ClaimKind(ABC):
 
     def untested(self, material: Material) -> list[str]:
         """Sentences on what was left out and why."""
+        return []
+
+    def detectable(self, material: Material) -> list[Detectable]:
+        """How common a shortcut must be to be found by this kind, by class."""
         return []
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:

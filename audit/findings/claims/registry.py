@@ -7,16 +7,19 @@ from typing import NamedTuple
 from audit.findings.claims.absent import Absent
 from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.context import Contexts
+from audit.findings.claims.following import Following
 from audit.findings.claims.groups import Groups
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.spots import Spots
 from audit.findings.claims.votes import too_few
 from audit.findings.claims.whole_class import WholeClasses
 from audit.findings.claims.zones import Zones
+from audit.findings.power import Detectable
 from audit.findings.records import Claim
 
 CLAIM_KINDS: dict[str, ClaimKind] = {
-    kind.name: kind for kind in (WholeClasses(), Absent(), Zones(), Spots(), Contexts(), Groups(), Clusters())
+    kind.name: kind
+    for kind in (WholeClasses(), Following(), Absent(), Zones(), Spots(), Contexts(), Groups(), Clusters())
 }
 """Name -> kind, in the order of the table of claims."""
 
@@ -38,6 +41,11 @@ def all_claims(material: Material) -> Claims:
     claims = [claim for kind in CLAIM_KINDS.values() for claim in kind.test(material)]
     untested = [text for kind in CLAIM_KINDS.values() for text in kind.untested(material)]
     return Claims(claims, [*too_few(material.names, material.votes), *untested])
+
+
+def all_detectable(material: Material) -> list[Detectable]:
+    """How common a shortcut must be to be found, by kind and class."""
+    return [row for kind in CLAIM_KINDS.values() for row in kind.detectable(material)]
 
 
 def kind_of(claim: Claim) -> ClaimKind:

@@ -17,6 +17,7 @@ from scipy.stats import binom
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import FEWEST
+from audit.findings.power import Detectable, in_whole_classes
 from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import Rules
 from audit.stats.intervals import wilson_interval
@@ -102,6 +103,10 @@ class WholeClasses(ClaimKind):
         return [
             self._claim(row, material.rules, tested, rests_on) for row in material.classes if row.confident >= FEWEST
         ]
+
+    def detectable(self, material: Material) -> list[Detectable]:
+        """By the binomial test, were no other image off the object."""
+        return in_whole_classes(material.classes, material.rules)
 
     def _claim(self, row: ClassFinding, rules: Rules, tested: int, rests_on: str) -> Claim:
         return Claim(
