@@ -6,6 +6,7 @@ Names of samples, classes and files are other people's text. They are shown, nev
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 WIDEST = 40
@@ -47,6 +48,15 @@ def images(count: int) -> str:
     ('1 image', '12,345 images')
     """
     return f"{number(count)} image{'' if count == 1 else 's'}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first of some names.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], 2)
+    ('a, b', 'a, b, ...')
+    """
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def decimal(value: float | None) -> str:

@@ -25,7 +25,7 @@ from audit.findings.evidence import Evidence
 from audit.findings.frame import where_heat_lies
 from audit.findings.records import Claim
 from audit.stats.margins import exceeds
-from audit.wording import percent
+from audit.wording import listed, percent
 
 SHOWN = 24
 """Images that a claim names, the surest first."""
@@ -83,8 +83,8 @@ class Absent(ClaimKind):
         absences, outlined = material.evidence.absences, _outlined(material.evidence)
         ids = np.unique(absences.class_id[absences.named])
         names = [material.names[class_id] for class_id in ids[~outlined[ids]]]
-        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        return [f"Not looked for where it is named without its object, for no mask shows it: {listed}"] if names else []
+        why = "Not looked for where it is named without its object, for no mask shows it"
+        return [f"{why}: {listed(names)}"] if names else []
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """None of the targets whose object is known."""

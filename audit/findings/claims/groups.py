@@ -35,7 +35,7 @@ from audit.stats.intervals import difference_interval
 from audit.stats.margins import exceeds
 from audit.stats.resampling import difference_interval as resampled_difference
 from audit.stats.strata import Stratified, stratified
-from audit.wording import percent
+from audit.wording import listed, percent
 
 MEASURES = ("wrong", "off_object")
 
@@ -138,10 +138,10 @@ class Groups(ClaimKind):
     def untested(self, material: Material) -> list[str]:
         """Attributes with too many values to compare, and values that go with the class."""
         fine = (f"attribute {name} ({count})" for name, count in too_fine(material.evidence).items())
-        alone = (f"{name}={value}" for name, value in _alone(material.evidence))
+        alone = (f"{name} ({listed(values)})" for name, values in _alone(material.evidence).items())
         return [
             *(f"Not compared, with more than {MOST_VALUES} values: {name}" for name in fine),
-            *(f"Not compared over all classes, for hardly any class has others beside it: {name}" for name in alone),
+            *(f"Not compared over all classes, for hardly any class has other values beside it: {at}" for at in alone),
         ]
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
@@ -179,15 +179,18 @@ def _attributes(evidence: Evidence) -> Iterator[tuple[str, NDArray[np.int32], tu
             yield name, codes, values
 
 
-def _alone(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    """Attributes and values with images enough, of which too few are of classes that other values have too."""
+def _alone(evidence: Evidence) -> dict[str, list[str]]:
+    """Attributes, and their values with images enough, of which too few are of classes that other values have too."""
+    alone: dict[str, list[str]] = {}
     for name, codes, values in _attributes(evidence):
         rows = np.flatnonzero(evidence.labelled | (evidence.named & evidence.known))
         nothing = np.zeros(len(rows), bool)
         _, of, _, others = _counts(codes[rows], len(values), evidence.class_id[rows], len(evidence.classes), nothing)
         comparable = np.where(others > 0, of, 0).sum(axis=0)
         lone = (comparable < FEWEST) & testable(of.sum(axis=0), np.array(of.sum()))
-        yield from ((name, values[code]) for code in np.flatnonzero(lone))
+        if lone.any():
+            alone[name] = [values[code] for code in np.flatnonzero(lone)]
+    return alone
 
 
 def _compared(evidence: Evidence, least: float) -> tuple[list[Group], Contrasts]:
