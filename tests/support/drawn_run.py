@@ -85,9 +85,12 @@ def _scores(rows: np.ndarray, marked: np.ndarray, known: np.ndarray, rng: np.ran
     count, cells = len(rows), layout.CELLS**2
     area = rng.beta(2, 8, count)
     energy = np.where(marked, 0.1 * rng.random(count), area ** rng.uniform(0.2, 1, count))
-    heat = rng.dirichlet(np.full(cells, 0.3), count)
-    heat = np.where(marked[:, None], 0.2 * heat + 0.8 * (np.arange(cells) == cells - 1), heat)
-    off_heat = np.where(known, 1 - energy, 1)[:, None] * heat
+    block = _blocks(count, rng)
+    on, off = (_shares(rng.dirichlet(np.full(cells, 0.3), count) * part) for part in (block, ~block))
+    off = np.where(marked[:, None], 0.2 * off + 0.8 * (np.arange(cells) == cells - 1), off)
+    off = (1 - energy)[:, None] * off
+    heat = energy[:, None] * on + off
+    block &= known[:, None]
     high = np.where(marked, 0.3 + 0.7 * rng.random(count), rng.random(count) ** 8)
     flags = {name: rng.random(count) < 0.5 for name in ("hit", "hit_15px", "centre_hit", "centre_hit_15px")}
     inside = rng.poisson(200 * area[:, None] * np.linspace(0.2, 2, layout.LEVELS)).astype(np.int32)
@@ -113,12 +116,24 @@ def _scores(rows: np.ndarray, marked: np.ndarray, known: np.ndarray, rng: np.ran
         "best_map_level": rng.integers(0, 256, count),
         "rests_on": np.where(known, "mask", None),
         "heat": heat.astype(np.float16),
-        "off_heat": off_heat.astype(np.float16),
-        "off_area": np.repeat(np.where(known, 1 - area, 1)[:, None] / cells, cells, axis=1).astype(np.float16),
-        "clear": np.ones((count, cells), bool),
+        "off_heat": np.where(known[:, None], off, heat).astype(np.float16),
+        "off_area": (~block / cells).astype(np.float16),
+        "clear": ~block,
         "inside": inside,
         "outside": outside.astype(np.int32),
     }
+
+
+def _blocks(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Objects of 3 x 3 cells, clear of the last row and column: bool [n, 64]."""
+    cells = np.arange(layout.CELLS)
+    first = rng.integers(0, layout.CELLS - 3, (2, count, 1))
+    rows, columns = (cells >= first) & (cells < first + 3)
+    return (rows[:, :, None] & columns[:, None, :]).reshape(count, -1)
+
+
+def _shares(heat: np.ndarray) -> np.ndarray:
+    return heat / np.maximum(heat.sum(axis=1, keepdims=True), 1e-12)
 
 
 def _context(rows: np.ndarray, class_id: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from audit.findings.claims.contrasts import Contrasts, Told
-from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.kind import ClaimKind, Frames, Material
 from audit.findings.claims.votes import Votes
 from audit.findings.records import Claim
 from audit.stats.multiplicity import benjamini_hochberg
@@ -52,9 +52,11 @@ class Following(ClaimKind):
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class with images enough whose object is known."""
         votes = material.votes
-        if not votes.off:
+        if not votes.off or material.frames is None:
             return []
-        as_well = _as_well(material, np.flatnonzero(votes.images >= FEWEST_MAPS))
+        as_well = _as_well(
+            votes, material.evidence.sample, material.frames, np.flatnonzero(votes.images >= FEWEST_MAPS)
+        )
         class_ids = np.array(list(as_well), np.int64)
         contrasts = _contrasts(class_ids, list(as_well.values()))
 
@@ -65,11 +67,13 @@ class Following(ClaimKind):
         return self.family_in(material).claims(contrasts, material.names, tell, len(class_ids))
 
 
-def _as_well(material: Material, class_ids: NDArray[np.integer]) -> dict[int, NDArray[np.float64]]:
+def _as_well(
+    votes: Votes, sample: NDArray[np.integer], frames: Frames, class_ids: NDArray[np.integer]
+) -> dict[int, NDArray[np.float64]]:
     """By class, `does_as_well` of the targets that were chosen; without classes that have too few."""
-    chosen = choose(material.votes, material.evidence.sample, class_ids)
+    chosen = choose(votes, sample, class_ids)
     rows = np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
-    heat, objects = material.frames(rows)
+    heat, objects = frames(rows)
     places = (np.searchsorted(rows, own) for own in chosen)
     tells = objects.mean(axis=1) <= LARGEST
     telling = {int(class_id): own[tells[own]] for class_id, own in zip(class_ids, places, strict=True)}

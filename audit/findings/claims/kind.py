@@ -22,12 +22,9 @@ from audit.findings.evidence import Evidence, Features
 from audit.findings.power import Detectable
 from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import Rules
-from audit.store.layout import CELLS
 
-
-def no_frames(rows: NDArray[np.int64]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Of a run whose tables are not at hand: maps without heat."""
-    return np.zeros((len(rows), CELLS * CELLS)), np.zeros((len(rows), CELLS * CELLS))
+Frames = Callable[[NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.floating]]]
+"""Of targets, by their ascending positions [m]: all heat, and the object's share of each cell, each [m, 64]."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,7 @@ class Material:
         rules: that they were judged by.
         classes: findings about classes.
         features: gives what lies under the heat, shard by shard in the order of samples and slots, at every call.
-        frames: gives of targets, by their ascending positions in the evidence [m], all heat, and the share of each cell
-            that the object covers, each [m, 64].
+        frames: gives all heat, and the objects; None where the run's tables are not at hand.
         no_features: why there are none, in a sentence; empty where there are.
         least: how far a share must exceed the one it is compared with; None for what each kind asks.
     """
@@ -49,7 +45,7 @@ class Material:
     rules: Rules
     classes: Sequence[ClassFinding] = ()
     features: Callable[[], Iterable[Features]] = tuple
-    frames: Callable[[NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.floating]]] = no_frames
+    frames: Frames | None = None
     no_features: str = ""
     least: float | None = None
 
