@@ -77,7 +77,7 @@ def test_a_site_that_has_more_of_the_hard_classes_is_not_accused(how: dict[str, 
 
 def test_a_site_that_is_worse_in_every_class_is_found_though_it_has_the_easy_ones() -> None:
     found = []
-    for seed in range(DRAWS // 2):
+    for seed in range(20):
         evidence = two_sites(seed, worse=0.25)
         found.append(over_all(evidence, "site=1") is not None)
         assert not standing(evidence, "site=0")
@@ -113,10 +113,10 @@ def test_where_no_class_has_images_of_both_that_is_said() -> None:
     ]
 
 
-@pytest.mark.parametrize("agree", [0.7, 0.8, 0.9])
+@pytest.mark.parametrize("agree", [0.7, 0.9])
 def test_a_site_is_not_accused_of_what_its_camera_does(agree: float) -> None:
     site, camera = [], []
-    for seed in range(DRAWS // 2):
+    for seed in range(20):
         evidence = site_and_camera(seed, agree)
         accused = over_all(evidence, "site=1")
         site.append(accused is not None and "it may be the camera" not in accused.says)
