@@ -281,6 +281,8 @@ def print_comparison(record: Mapping[str, Any], most: int, wide: bool = False) -
     _print_changed_measures(record, wide)
     if record["classes"]:
         _print_changed_classes(record["classes"], wide)
+    if record["changes"]:
+        _print_changes(record, most, wide)
     for name in ("gone", "new"):
         _print_changed_findings(record, name, most)
 
@@ -313,6 +315,25 @@ def _print_changed_classes(rows: Sequence[Mapping[str, Any]], wide: bool) -> Non
     ]
     title = f"Classes, {len(shown)} of {len(rows)}: what changed most first"
     print_table(title, columns, wide)
+
+
+def _print_changes(record: Mapping[str, Any], most: int, wide: bool) -> None:
+    """What could make B worse: the reasons that do, and the nearest of the others."""
+    reasons, changes = len(record["worse"]), record["changes"]
+    shown = changes[: max(reasons, most)]
+    columns = [
+        words("", ("worse" if place < reasons else "" for place in range(len(shown)))),
+        named("share of images", (change["name"] or "off the object, all classes" for change in shown)),
+        numbers("A", (decimal(change["a"]) for change in shown), rank=2),
+        numbers("B", (decimal(change["b"]) for change in shown), rank=2),
+        numbers("difference [95 %]", map(_change, shown)),
+        numbers("more", (change["worse"] for change in shown), rank=1),
+        numbers("fewer", (change["better"] for change in shown), rank=1),
+        numbers("p", (f"{change['p']:.2g}" for change in shown), rank=3),
+        numbers("q", (f"{change['q']:.2g}" for change in shown)),
+    ]
+    tested = f"{len(changes)} differences tested together, one-sided"
+    print_table(f"Is B worse? {reasons} rose by more than chance; {tested}, fdr {record['fdr']:g}", columns, wide)
 
 
 def _print_changed_findings(record: Mapping[str, Any], name: str, most: int) -> None:

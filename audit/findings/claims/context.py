@@ -116,6 +116,17 @@ class Contexts(ClaimKind):
         beside[evidence.context["target"][_rows_of(claim, evidence)]] = True
         return beside
 
+    def event(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """The other class, where it is in the image, holds more of the heat than the object and than its area gives."""
+        event = np.full(len(evidence), np.nan)
+        if claim.subject in evidence.classes:
+            rows = np.flatnonzero(_rows_of(claim, evidence))
+            rows = rows[~np.isnan(super().event(claim, evidence))[evidence.context["target"][rows]]]
+            shared = _shared(evidence, rows)
+            by_area = claim.details["compared_with"] == "area"
+            event[evidence.context["target"][rows]] = shared.strict if by_area else shared.votes
+        return event
+
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Heat on the other class, of confidently named targets."""
         rows = _rows_of(claim, evidence)
@@ -133,7 +144,11 @@ def shared_images(evidence: Evidence, votes: Votes) -> Shared:
     """The rows of the evidence's context that are about targets that count."""
     counts = np.zeros(len(evidence), bool)
     counts[votes.rows] = evidence.known[votes.rows]
-    chosen = np.flatnonzero(counts[evidence.context["target"]])
+    return _shared(evidence, np.flatnonzero(counts[evidence.context["target"]]))
+
+
+def _shared(evidence: Evidence, chosen: NDArray[np.int64]) -> Shared:
+    """Some rows of the evidence's context."""
     target = evidence.context["target"][chosen]
     other, heat, area = (evidence.context[name][chosen] for name in ("class_id", "heat", "area"))
     heat, area = heat.astype(np.float64), area.astype(np.float64)

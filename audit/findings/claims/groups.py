@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.claims.contrasts import ALL_CLASSES, Contrasts, Told, against_others
-from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.kind import ClaimKind, Material, of_class
 from audit.findings.claims.votes import MOST_VALUES, object_basis, one_vote, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import frame_totals
@@ -104,6 +104,15 @@ class Groups(ClaimKind):
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """The sample is of the group."""
         return evidence.has_value(claim.details["attribute"], claim.details["value"])
+
+    def event(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """Named wrongly, or looked at off the object; of the group's samples."""
+        if claim.details["attribute"] not in evidence.attributes:
+            return np.full(len(evidence), np.nan)
+        wrong = claim.details["measure"] == "wrong"
+        voters = evidence.labelled if wrong else evidence.named & evidence.known
+        voters = voters & of_class(claim, evidence.class_id) & self.shows(claim, evidence)
+        return np.where(voters, evidence.wrong if wrong else evidence.off, np.nan)
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Severity, or for errors the probability of the label that another class beats, within the group."""
