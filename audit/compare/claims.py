@@ -27,8 +27,8 @@ LEAST = 0.02
 """How far a share must exceed the other, in both runs together, for its claim to be asked: a fifth of what a run's own
 claims need, for what comes in one run only is half as much in both."""
 _KEYS = ["sample", "slot"]
-_COLUMNS = ("sample", "slot", "class_id", "probability", "named", "off", "known", "boxed", "severity", "wrong")
-_COLUMNS += ("labelled", "off_heat", "off_area")
+_JUDGED = ("known", "boxed", "named", "off", "severity", "wrong", "labelled", "off_heat", "off_area")
+_COLUMNS = (*_KEYS, "class_id", "probability", *_JUDGED)
 
 
 class Both(NamedTuple):
@@ -41,7 +41,7 @@ class Both(NamedTuple):
     def together(self) -> Evidence:
         """As if they were targets of one run, and its images twice as many."""
         a, b = self
-        columns = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in _COLUMNS}
+        columns: dict[str, Any] = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in _COLUMNS}
         codes = {name: np.concatenate([a.attributes[name][0], b.attributes[name][0]]) for name in a.attributes}
         beside = b.context | {"target": b.context["target"] + len(a)}
         return replace(
@@ -84,7 +84,7 @@ def read_both(runs: Sequence[tuple[Run, pd.DataFrame]], image: pd.Series) -> Bot
     rows = [joined[name].to_numpy() for name in ("row_a", "row_b")]
     classes = tuple(dict.fromkeys(name for evidence in read for name in evidence.classes))
     values = _attribute_values(read)
-    a, b = (_renumbered(one.take(own), classes, values) for one, own in zip(read, rows, strict=True))
+    a, b = (renumbered(one.take(own), classes, values) for one, own in zip(read, rows, strict=True))
     return Both(replace(a, image=numbers), replace(b, image=numbers))
 
 
@@ -126,7 +126,7 @@ def _attribute_values(read: Sequence[Evidence]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(dict.fromkeys((*a[name][1], *b[name][1]))) for name in a if name in b}
 
 
-def _renumbered(evidence: Evidence, classes: tuple[str, ...], values: Mapping[str, tuple[str, ...]]) -> Evidence:
+def renumbered(evidence: Evidence, classes: tuple[str, ...], values: Mapping[str, tuple[str, ...]]) -> Evidence:
     """The same with other numbers of its classes and of its attributes' values."""
     of_class = np.array([classes.index(name) for name in evidence.classes], np.int32)
     context = evidence.context | {"class_id": of_class[evidence.context["class_id"]]}

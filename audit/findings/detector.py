@@ -34,7 +34,7 @@ from audit.store import Run, Shard, layout
 PRECISION = 0.8
 """Share of the targets that the detector flags that shall look off the object: the lower end of its interval."""
 LEAST_FLAGGED = 50
-"""Masked targets that look off the object, and that do not, from which a detector is fitted."""
+"""Masked images in which the model looks off the object, and in which it does not, from which a detector is fitted."""
 MOST_TARGETS = 50_000
 """Masked targets that it is fitted to at most."""
 MOST_CLASSES = 50
@@ -47,6 +47,10 @@ AIM = 0.9
 LEVEL = 0.99
 """Of the intervals of what is estimated: only detectors that seem good are kept, and of these fewer are covered."""
 DRAWS = 10_000
+
+
+Count = tuple[int, int]
+"""How many are flagged, and how many there are."""
 
 
 class Share(NamedTuple):
@@ -135,31 +139,32 @@ def fit_detector(
     if not 0 < precision < 1:
         raise ValueError(f"Expected `precision` between 0 and 1, got {precision}")
     features, off, image = _drawn(features, off, image, seed)
-    if min(off.sum(), (~off).sum()) < LEAST_FLAGGED or len(np.unique(image)) < FOLDS:
+    once = np.unique(image, return_index=True)[1]
+    kinds = int(off[once].sum()), int((~off[once]).sum())
+    if min(kinds) < LEAST_FLAGGED:
         return (
-            f"Expected at least {LEAST_FLAGGED} masked targets that look off the object and as many that do not, "
-            f"got {off.sum()} and {(~off).sum()}; add masks"
+            f"Expected at least {LEAST_FLAGGED} masked images in which the model looks off the object and as many in "
+            f"which it does not, got {kinds[0]} and {kinds[1]}; add masks"
         )
     folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, image))
     if any(off[train].all() or not off[train].any() for train, _ in folds):
         return "Expected masked targets of both kinds in many images, got one kind in a single image and its copies"
     model = _model().fit(features, off)
-    once = np.unique(image, return_index=True)[1]
     held_out, off_once, odds = _held_out(features, off, folds)[once], off[once], model.decision_function(unmasked)
     shift = _shift(held_out, off_once, odds)
     chances = expit(odds + shift)
     threshold = choose_threshold(chances)
     if threshold is None:
         return "Expected targets without masks that look like masked ones off the object, got none"
-    counts = _counts(expit(held_out + shift), off_once, chances, threshold)
-    worth = precision_without_masks(*counts, seed)
-    if worth[0].low < precision:
+    of_off, of_on, of_unmasked = _counts(expit(held_out + shift), off_once, chances, threshold)
+    reached, base_rate = precision_without_masks(of_off, of_on, of_unmasked, seed)
+    if reached.low < precision:
         return (
-            f"Expected a precision of at least {precision:.2f} on targets without masks, reached "
-            f"{worth[0].value:.2f} [{worth[0].low:.2f}, {worth[0].high:.2f}]; more masks are needed to judge them"
+            f"Expected a precision of at least {precision:.2f} on targets without masks, reached {reached.value:.2f} "
+            f"[{reached.low:.2f}, {reached.high:.2f}]; more masks are needed to judge them"
         )
-    shares = (_wilson(*count) for count in counts[:2])
-    return Detector(model, shift, threshold, *worth, *shares, len(off), int(off.sum()))
+    recall, alarms = _wilson(of_off), _wilson(of_on)
+    return Detector(model, shift, threshold, reached, base_rate, recall, alarms, len(off), int(off.sum()))
 
 
 def choose_threshold(chances: NDArray[np.floating]) -> float | None:
@@ -172,11 +177,11 @@ def choose_threshold(chances: NDArray[np.floating]) -> float | None:
 
 
 def precision_without_masks(
-    flagged_off: tuple[int, int], flagged_on: tuple[int, int], flagged: tuple[int, int], seed: int = 0
+    flagged_off: Count, flagged_on: Count, flagged: Count, seed: int = 0
 ) -> tuple[Share, Share]:
     """Precision among targets without masks, and the share of these that look off the object.
 
-    The four shares are drawn as likely as the counts make them (Jeffreys' prior), and how many of the flagged look off
+    The three shares are drawn as likely as the counts make them (Jeffreys' prior), and how many of the flagged look off
     the object as likely as the precision makes that: the interval is that of what their masks would show.
 
     Args:
@@ -218,12 +223,16 @@ def _shift(held_out: NDArray[np.float64], off: NDArray[np.bool_], unmasked: NDAr
 
 def _counts(
     held_out: NDArray[np.floating], off: NDArray[np.bool_], unmasked: NDArray[np.floating], threshold: float
-) -> list[tuple[int, int]]:
+) -> tuple[Count, Count, Count]:
     """How many are flagged, and how many there are: off the object, not, and unmasked."""
-    return [(int((part >= threshold).sum()), len(part)) for part in (held_out[off], held_out[~off], unmasked)]
+    off_object, on_object, others = (
+        (int((part >= threshold).sum()), len(part)) for part in (held_out[off], held_out[~off], unmasked)
+    )
+    return off_object, on_object, others
 
 
-def _wilson(count: int, of: int) -> Share:
+def _wilson(counted: Count) -> Share:
+    count, of = counted
     low, high = wilson_interval(np.array([count]), np.array([of]))
     return Share(count / of, float(low[0]), float(high[0]))
 
@@ -269,18 +278,18 @@ def detect(
 
     Returns:
         Rows as of `judge`, of kind `detected`, their severity with the detector's probability for the misplacement; and
-        its record, None where all objects are known, or none.
+        its record, None where the objects of all that are named are known, or no object is.
     """
     targets = gathered.targets
     known = targets["known"].to_numpy()
-    if known.all() or not known.any():
+    named = targets["probability"].to_numpy() >= rules.confident
+    masked, unmasked = known & named, ~known & named
+    if not unmasked.any() or not known.any():
         return judged.iloc[:0], None
     heat = np.concatenate([_heat(run, shard) for shard in shards])
     features = target_features(
         heat, targets["probability"].to_numpy(), targets["class_id"].to_numpy(), len(run.classes)
     )
-    named = targets["probability"].to_numpy() >= rules.confident
-    masked, unmasked = known & named, ~known & named
     off = judged["kind"].reindex(targets.index).notna().to_numpy()
     image = pd.factorize(targets["look"])[0]
     once = np.flatnonzero(unmasked)[np.unique(image[unmasked], return_index=True)[1]]

@@ -128,10 +128,10 @@ def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, named: int, ru
 def _write_targets(
     findings: Findings, shards: Sequence[Shard], columns: Mapping[str, NDArray[Any]], map_level: int
 ) -> None:
-    """A part for each shard, most severe first, and none of shards that are pending again."""
+    """A part for each shard, most severe first and guesses last, and none of shards that are pending again."""
     run = findings.run
-    owner = columns["sample"] // run.record["shard_size"]
-    order = np.lexsort((columns["slot"], columns["sample"], -columns["severity"], owner))
+    owner, guess = columns["sample"] // run.record["shard_size"], columns["kind"] == "detected"
+    order = np.lexsort((columns["slot"], columns["sample"], -columns["severity"], guess, owner))
 
     def part(shard: Shard) -> Mapping[str, Any]:
         start, stop = np.searchsorted(owner[order], (shard.index, shard.index + 1))

@@ -142,6 +142,8 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
         most: claims, and findings about targets, to print.
         wide: print every column.
     """
+    import pyarrow.compute as pc
+
     from audit.findings.unjudged import why_unjudged
 
     targets, classes = findings.targets(), findings.classes()
@@ -150,10 +152,16 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
     else:
         line(f"{why_unjudged((findings.summary() or {}).get('scores', {}))}.")
     _print_claims(findings.standing_claims(), most)
-    if targets.num_rows:
-        _print_targets(targets.slice(0, most).to_pylist(), targets.num_rows, wide)
+    guessed = pc.equal(targets["kind"], "detected")
+    evident, guesses = targets.filter(pc.invert(guessed)), targets.filter(guessed)
+    if evident.num_rows:
+        shown = evident.slice(0, most).to_pylist()
+        _print_targets(f"The {len(shown)} most severe of {evident.num_rows} findings", shown, wide)
     else:
         line("0 findings about single images")
+    if guesses.num_rows:
+        shown = guesses.slice(0, most).to_pylist()
+        _print_targets(f"{len(shown)} of {guesses.num_rows} guesses of a detector, without a mask", shown, wide)
 
 
 def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:
@@ -187,7 +195,7 @@ def _print_claims(claims: Sequence[Claim], most: int) -> None:
         line(f"  {shorten(claim.says, _SENTENCE)} ({claim.outcome}{q}, rests on {claim.rests_on})")
 
 
-def _print_targets(rows: Sequence[Mapping[str, Any]], total: int, wide: bool) -> None:
+def _print_targets(title: str, rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
     columns = [
         numbers("severity", (f"{row['severity']:.3f}" for row in rows)),
         words("kind", (row["kind"] for row in rows), rank=1),
@@ -200,7 +208,6 @@ def _print_targets(rows: Sequence[Mapping[str, Any]], total: int, wide: bool) ->
         numbers("chance", (decimal(row["chance"]) for row in rows), rank=2),
         numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=7),
     ]
-    title = f"The {len(rows)} most severe of {total} findings"
     print_table(title, columns, wide)
 
 
