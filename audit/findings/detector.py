@@ -46,7 +46,7 @@ AIM = 0.9
 """Mean probability of the flagged, by which the threshold is chosen: beyond `PRECISION`, which is then measured."""
 LEVEL = 0.99
 """Of the intervals of what is estimated: only detectors that seem good are kept, and of these fewer are covered."""
-DRAWS = 10_000
+DRAWS = 4000
 
 
 Count = tuple[int, int]
