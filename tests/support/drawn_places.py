@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audit.findings import Rules
+from audit.findings.avoidance import q_of_avoidance
+from audit.findings.judge import q_of_shifts
 from audit.scores.placed import GRID, heat_on_grid
 from audit.scores.shift_null import SHIFTS, shifted_energies
 
 SCENES = 512
 LARGE = 0.2
 """Share of the view from which an object can be avoided: heat lies off a smaller one at most places."""
+
+
+TARGETS, CLASSES = 10_000, 20
+Avoids = Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.bool_]]
+"""Which targets avoid their object, from their classes."""
+
+
+def avoidance_found(seed: int, avoids: Avoids, copies: int = 1) -> tuple[float, float, float]:
+    """Share of false ones among those found, share of the true ones found, and that of all targets tested together."""
+    rng = np.random.default_rng(seed)
+    class_id = rng.integers(0, CLASSES, TARGETS // copies)
+    truth = avoids(class_id, rng)
+    p = draw_places(rng, truth)
+    class_id, truth, p, image = (np.repeat(part, copies) for part in (class_id, truth, p, np.arange(len(p))))
+    found, together = q_of_avoidance(p, class_id, image) <= Rules().fdr, q_of_shifts(p) <= Rules().fdr
+    true = max(truth.sum(), 1)
+    rate = (found & ~truth).sum() / max(found.sum(), 1)
+    return float(rate), float((found & truth).sum() / true), float((together & truth).sum() / true)
 
 
 def draw_places(rng: np.random.Generator, avoids: NDArray[np.bool_]) -> NDArray[np.float64]:

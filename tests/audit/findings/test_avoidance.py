@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
-from drawn_places import draw_places
+from drawn_places import Avoids, avoidance_found
 from numpy.typing import NDArray
 from scipy.stats import false_discovery_control
 
 from audit.findings.avoidance import RARE, class_weights, q_of_avoidance
-from audit.findings.judge import q_of_shifts
 from audit.stats.multiplicity import weighted_q
-
-FDR = 0.05
-TARGETS, CLASSES = 10_000, 20
-Avoids = Callable[[NDArray[np.int64], np.random.Generator], NDArray[np.bool_]]
-
-
-def judged(seed: int, avoids: Avoids, copies: int = 1) -> tuple[float, float, float]:
-    """False discovery rate and power, and power of all targets tested together, where some avoid their object."""
-    rng = np.random.default_rng(seed)
-    class_id = rng.integers(0, CLASSES, TARGETS // copies)
-    truth = avoids(class_id, rng)
-    p = draw_places(rng, truth)
-    class_id, truth, p, image = (np.repeat(part, copies) for part in (class_id, truth, p, np.arange(len(p))))
-    found, together = q_of_avoidance(p, class_id, image) <= FDR, q_of_shifts(p) <= FDR
-    rate = (found & ~truth).sum() / max(found.sum(), 1)
-    return float(rate), *(float((one & truth).sum() / max(truth.sum(), 1)) for one in (found, together))
 
 
 def simulated(avoids: Avoids, draws: int = 12, copies: int = 1) -> NDArray[np.float64]:
-    return np.mean([judged(seed, avoids, copies) for seed in range(draws)], axis=0)
+    return np.mean([avoidance_found(seed, avoids, copies) for seed in range(draws)], axis=0)
 
 
 def test_one_target_in_a_hundred_is_found_where_they_are_of_one_class() -> None:

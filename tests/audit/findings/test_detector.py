@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from masked_parts import draw, hidden_precision
 from numpy.typing import NDArray
-from sklearn.metrics import precision_score
 
 from audit.findings.detector import (
     AIM,
@@ -13,26 +13,11 @@ from audit.findings.detector import (
     MOST_CLASSES,
     PRECISION,
     Detector,
-    Share,
     choose_threshold,
     fit_detector,
     precision_without_masks,
     target_features,
 )
-
-CLASSES = 4
-
-
-def draw(
-    rng: np.random.Generator, n: int, rate: float = 0.35, telling: float = 0.95
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features and truth of targets, off the object at a rate: their heat is in the corner, as often as it tells."""
-    off = rng.random(n) < rate
-    corner = np.where(rng.random(n) < telling, off, rng.random(n) < 0.3)
-    heat = rng.gamma(0.3, size=(n, 8, 8))
-    heat[corner, 6:, 6:] += 4
-    heat[~corner, 2:6, 2:6] += 1
-    return target_features(heat.reshape(n, 64), rng.random(n), rng.integers(0, CLASSES, n), CLASSES), off
 
 
 def fitted(
@@ -52,17 +37,6 @@ def test_the_stated_precision_is_that_of_targets_without_masks_whatever_share_of
     assert len(given) >= 4
     assert np.mean([share.low <= hidden <= share.high for share, hidden in given]) >= 0.9
     assert np.mean([hidden >= PRECISION for _, hidden in given]) >= 0.9
-
-
-def hidden_precision(seed: int, masked: float, unmasked: float) -> tuple[Share, float] | None:
-    """What a detector states, and what the masks put aside say; None where there is no detector."""
-    rng = np.random.default_rng(seed)
-    features, off = draw(rng, 500, masked)
-    others, hidden = draw(rng, 500, unmasked)
-    detector = fit_detector(features, off, np.arange(len(off)), others)
-    if isinstance(detector, str):
-        return None
-    return detector.precision, precision_score(hidden, detector.flag(others))
 
 
 def test_a_precision_that_other_base_rates_take_away_gives_no_detector() -> None:
