@@ -28,14 +28,15 @@ TABLES = {
     "scores": layout.SCORES,
     "findings": Finding.schema(),
 }
-SORTS = {
-    "severity": "severity DESC, finding_id",
-    "energy": "energy, finding_id",
-    "probability": "probability DESC, finding_id",
-    "chance": "chance DESC, finding_id",
-    "q_low": "q_low, finding_id",
+_MOST_TELLING = {
+    "severity": "severity DESC",
+    "energy": "energy",
+    "probability": "probability DESC",
+    "chance": "chance DESC",
+    "q_low": "q_low",
 }
-"""Orders of findings, most telling first."""
+SORTS = {name: f"kind = 'detected', {order}, finding_id" for name, order in _MOST_TELLING.items()}
+"""Orders of findings, most telling first; a detector's guesses come last."""
 
 _SHOWN = "finding_id, kind, severity, sample, slot, id, class_id, class, role, probability, area, energy, chance, q_low"
 _CHOSEN = """

@@ -74,6 +74,11 @@ class Flips:
         """With any change."""
         return self.worse + self.better
 
+    @property
+    def p_worse(self) -> float:
+        """Exact, one-sided: how often as many of them would be worse, were worse and better equally likely."""
+        return float(binom.sf(self.worse - 1, self.images, 0.5))
+
 
 @dataclass(frozen=True)
 class ClassComparison:
@@ -103,7 +108,7 @@ def compare_classes(pairs: Pairs, seed: int = 0, progress: Progress = silent) ->
 
     A thousand classes with a thousand targets each take a quarter of a minute.
     """
-    classes = tracked(progress, "comparing classes", list(_by_class(pairs.class_id)))
+    classes = tracked(progress, "comparing classes", list(by_class(pairs.class_id)))
     rows = [(class_id, _measure(pairs, places, seed), _flips(pairs, places)) for class_id, places in classes]
     p, flipped = (np.array([getattr(flips, name) for *_, flips in rows]) for name in ("p", "images"))
     q = np.ones(len(rows))
@@ -162,7 +167,7 @@ def _flips(pairs: Pairs, places: NDArray[np.integer]) -> Flips:
     return count_flips(pairs.off_object[:, places], pairs.image[places])
 
 
-def _by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.integer]]]:
+def by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.integer]]]:
     """Each class with the places of its pairs."""
     order = np.argsort(class_id, kind="stable")
     for name, start, count in zip(*np.unique(class_id[order], return_index=True, return_counts=True), strict=True):

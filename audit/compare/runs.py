@@ -15,10 +15,11 @@ import pandas as pd
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from audit.compare.pairs import MEASURES, Pairs, compare_all, compare_classes
+from audit.compare.claims import read_both, standing, told
+from audit.compare.gate import Asked, paired_changes
+from audit.compare.pairs import MEASURES, Pairs, by_class, compare_all, compare_classes
 from audit.errors import RunError
 from audit.findings import Claim, Findings, Rules
-from audit.findings.claims.registry import kind_of
 from audit.findings.rules import misplacement, severity
 from audit.progress import Progress, silent
 from audit.store import Run, Shard
@@ -35,7 +36,8 @@ def compare_runs(a: Run, b: Run, seed: int = 0, progress: Progress = silent) -> 
         `differs`: what of configuration, model and manifest does; `samples` and `targets`: how many are in `both`, in
         one only, and with `changed` files; `measures`: of all targets, each a `Difference`; `flips`; `classes`: the
         same by class, with q; `findings`, `class_findings`, `claims`: lists of those `gone` and `new`, claims None
-        where a run has none written; `worse`: reasons to call B worse, none if it is not.
+        where a run has none written; `fdr`; `changes`: each `Change` that could make B worse, tested together; `worse`:
+        of those with a q at or below the fdr, why B is worse; none if it is not.
 
     Raises:
         RunError: a run has no findings yet, they were flagged by different rules, or no sample is in both.
@@ -48,8 +50,13 @@ def compare_runs(a: Run, b: Run, seed: int = 0, progress: Progress = silent) -> 
     targets_a, targets_b = _targets(a, samples_a, shared), _targets(b, samples_b, shared)
     joined = targets_a.merge(targets_b, on=["id", "class"], suffixes=("_a", "_b"))
     names = sorted(joined["class"].unique())
-    pairs = _pairs(joined, shared, names)
+    image = pd.Series(_images(shared), shared["id"])
+    pairs = _pairs(joined, image, names)
     measures, flips = compare_all(pairs, seed)
+    claims_a, claims_b = standing(_claims(a)), standing(_claims(b))
+    rules, says = Findings(b).rules(), {name: claim.says for name, claim in (claims_a | claims_b).items()}
+    asked = read_both([(a, samples_a), (b, samples_b)], image).ask(rules, says)
+    changes = paired_changes([*_shares(pairs, names), *asked], seed)
     record = {
         "a": str(a.path),
         "b": str(b.path),
@@ -67,20 +74,13 @@ def compare_runs(a: Run, b: Run, seed: int = 0, progress: Progress = silent) -> 
         ],
         "findings": _changed_targets(joined),
         "class_findings": _changed(_class_findings(a), _class_findings(b)),
-        "claims": _changed_claims(a, b),
+        "claims": _changed_claims(a, b, claims_a, claims_b),
+        "fdr": rules.fdr,
+        "changes": [change.plain() for change in changes],
+        "worse": [change.reason() for change in changes if change.q <= rules.fdr],
     }
-    plain: dict[str, Any] = finite(record | {"worse": worse(record)})
+    plain: dict[str, Any] = finite(record)
     return plain
-
-
-def worse(record: dict[str, Any]) -> list[str]:
-    """Why B is worse than A: more targets off the object by more than chance, or a class or claim that is new."""
-    reasons = [f"new finding: {row['says'] or row['claim_id']}" for row in (record["claims"] or {"new": []})["new"]]
-    reasons += [f"new finding: {name} looks off the object" for name in record["class_findings"]["new"]]
-    off = record["measures"]["off_object"]
-    if (off["low"] or 0) > 0:
-        reasons.insert(0, f"off-object share rose by {off['difference']:.3f} [{off['low']:.3f}, {off['high']:.3f}]")
-    return reasons
 
 
 def _refuse_other_rules(a: Run, b: Run) -> None:
@@ -154,12 +154,20 @@ def _accuracy(rows: pd.DataFrame, labels: pd.DataFrame) -> NDArray[np.float64]:
     return np.where(labelled, right.to_numpy(float), np.nan)
 
 
-def _pairs(joined: pd.DataFrame, shared: pd.DataFrame, names: Sequence[str]) -> Pairs:
-    image = pd.Series(_images(shared), shared["id"])
+def _pairs(joined: pd.DataFrame, image: pd.Series, names: Sequence[str]) -> Pairs:
     columns = {name: joined[[f"{name}_a", f"{name}_b"]].to_numpy(np.float64).T for name in MEASURES}
     sample = pd.factorize(joined["id"])[0]
     class_id = pd.Categorical(joined["class"], list(names)).codes.astype(np.int64)
     return Pairs(sample, image.loc[joined["id"]].to_numpy(), class_id, **columns)
+
+
+def _shares(pairs: Pairs, names: Sequence[str]) -> list[Asked]:
+    """Off-object shares that could have risen: over all targets, then by class."""
+    of_class = ((names[class_id], own) for class_id, own in by_class(pairs.class_id))
+    return [
+        Asked("all", "", "", pairs.off_object, pairs.image),
+        *(Asked("class", name, "", pairs.off_object[:, own], pairs.image[own]) for name, own in of_class),
+    ]
 
 
 def _images(shared: pd.DataFrame) -> NDArray[np.int64]:
@@ -188,25 +196,16 @@ def _class_findings(run: Run) -> dict[str, str]:
     return {row.class_name: row.class_name for row in rows if row.is_finding}
 
 
-def _changed_claims(a: Run, b: Run) -> dict[str, list[Any]] | None:
+def _claims(run: Run) -> list[Claim]:
+    """Standing ones and others; none where none were written."""
+    findings = Findings(run)
+    return findings.claims() if findings.has_claims else []
+
+
+def _changed_claims(a: Run, b: Run, of_a: dict[str, Claim], of_b: dict[str, Claim]) -> dict[str, list[Any]] | None:
     if not (Findings(a).has_claims and Findings(b).has_claims):
         return None
-    return _changed(_claims(a), _claims(b))
-
-
-def _claims(run: Run) -> dict[str, dict[str, Any]]:
-    """Claims that stand, but those about whole classes, which have their own table; by what another run calls them."""
-    claims: dict[str, dict[str, Any]] = {}
-    for claim in Findings(run).standing_claims():
-        if not kind_of(claim).whole:
-            claims.setdefault(kind_of(claim).identity(claim), _told(claim))
-    return claims
-
-
-def _told(claim: Claim) -> dict[str, Any]:
-    names = ("claim_id", "kind", "class", "found", "says")
-    plain = claim.plain()
-    return {name: plain[name] for name in names}
+    return _changed(*({name: told(claim) for name, claim in own.items()} for own in (of_a, of_b)))
 
 
 def _changed(a: dict[str, Any], b: dict[str, Any]) -> dict[str, list[Any]]:

@@ -1,20 +1,26 @@
 """Findings without masks: a detector that learns from the masked part of a collection what off-object heat looks like.
 
 A logistic regression on what is known of a target without its mask: where its heat lies in the frame, how concentrated
-it is, how sure the model was, which class it names. It is fitted to `Evidence.off` of masked
-targets, and is worth as much as it was right on masked targets that it had not seen: those figures come with it, and if
-they are too low there is no detector. They hold for the rest of the collection as far as the masked part resembles it.
+it is, how sure the model was, which class it names. It is fitted to `Evidence.off` of masked targets.
+
+What share of those that it flags look off the object depends on how many do at all, and the part without masks need not
+be like the masked one in that. Held-out masked targets tell how often it flags those that do (its recall) and those
+that do not. With the share f that it flags of the targets without masks, the share of these that look off is
+(f - alarms) / (recall - alarms) (Rogan & Gladen 1978), and so the precision there is known, with its interval. Where
+the lower end is too low there is no detector. What is supposed is that targets that look off the object look alike in
+both parts, and so do those that do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -26,9 +32,9 @@ from audit.stats.intervals import wilson_interval
 from audit.store import Run, Shard, layout
 
 PRECISION = 0.8
-"""Share of the targets that the detector flags that shall look off the object."""
+"""Share of the targets that the detector flags that shall look off the object: the lower end of its interval."""
 LEAST_FLAGGED = 50
-"""Masked targets that look off the object, and that do not, from which a detector is fitted."""
+"""Masked images in which the model looks off the object, and in which it does not, from which a detector is fitted."""
 MOST_TARGETS = 50_000
 """Masked targets that it is fitted to at most."""
 MOST_CLASSES = 50
@@ -36,6 +42,23 @@ MOST_CLASSES = 50
 FOLDS = 5
 STRENGTH = 0.1
 """Inverse of the regularisation: most cells of the frame tell nothing, and with 1 their noise is fitted."""
+AIM = 0.9
+"""Mean probability of the flagged, by which the threshold is chosen: beyond `PRECISION`, which is then measured."""
+LEVEL = 0.99
+"""Of the intervals of what is estimated: only detectors that seem good are kept, and of these fewer are covered."""
+DRAWS = 4000
+
+
+Count = tuple[int, int]
+"""How many are flagged, and how many there are."""
+
+
+class Share(NamedTuple):
+    """A share and its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -43,25 +66,28 @@ class Detector:
     """Tells from features without a mask whether a target looks off the object.
 
     Attributes:
+        shift: from the log odds among masked targets to those among targets without, where another share looks off.
         threshold: probability from which a target is flagged.
-        precision, recall: measured on held-out masked targets: share of the flagged that look off the object, share of
-            those that look off the object that were flagged.
-        precision_interval, recall_interval: 95 % (Wilson).
+        precision: of the targets without masks that it flags, those that look off the object; estimated, at `LEVEL`.
+        base_rate: of all targets without masks, those that look off the object; estimated, at `LEVEL`.
+        recall: of held-out masked targets that look off the object, those that it flags; 95 %.
+        false_alarms: ... that do not.
         targets, off: masked targets that it was fitted to, and how many of them look off the object.
     """
 
     model: Pipeline
+    shift: float
     threshold: float
-    precision: float
-    precision_interval: tuple[float, float]
-    recall: float
-    recall_interval: tuple[float, float]
+    precision: Share
+    base_rate: Share
+    recall: Share
+    false_alarms: Share
     targets: int
     off: int
 
     def predict(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Probability [n] that targets look off the object, from features [n, F]."""
-        return np.asarray(self.model.predict_proba(features)[:, 1])
+        """Probability [n] that targets without masks look off the object, from features [n, F]."""
+        return np.asarray(expit(self.model.decision_function(features) + self.shift))
 
     def flag(self, features: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which targets [n] the detector flags."""
@@ -93,55 +119,122 @@ def fit_detector(
     features: NDArray[np.floating],
     off: NDArray[np.bool_],
     image: NDArray[np.integer],
+    unmasked: NDArray[np.floating],
     precision: float = PRECISION,
     seed: int = 0,
 ) -> Detector | str:
     """Fit a detector to masked targets, or say in a line why there is none.
 
-    Cross-fitted: each image is predicted by a model that saw neither it nor its near-duplicates. The threshold is the
-    lowest, from even odds on, whose flagged targets look off the object at a rate with a lower confidence limit of
-    `precision`. What is reported was measured on each fold with the threshold that the other folds chose.
+    Cross-fitted: each image is predicted by a model that saw neither it nor its near-duplicates, of which one counts.
+    The threshold is the lowest at which the flagged look off the object with a mean probability of `AIM`. It is chosen
+    by probabilities alone, and measured on labels that it was not chosen by.
 
     Args:
         features: [n, F], from `target_features`.
         off: [n] whether the target looks off the object.
         image: [n] the same number for targets of one image and of its near-duplicates.
+        unmasked: [m, F] targets that it is for, one an image.
         precision: to reach, 0..1.
     """
     if not 0 < precision < 1:
         raise ValueError(f"Expected `precision` between 0 and 1, got {precision}")
     features, off, image = _drawn(features, off, image, seed)
-    if min(off.sum(), (~off).sum()) < LEAST_FLAGGED or len(np.unique(image)) < FOLDS:
+    once = np.unique(image, return_index=True)[1]
+    kinds = int(off[once].sum()), int((~off[once]).sum())
+    if min(kinds) < LEAST_FLAGGED:
         return (
-            f"Expected at least {LEAST_FLAGGED} masked targets that look off the object and as many that do not, "
-            f"got {off.sum()} and {(~off).sum()}; add masks"
+            f"Expected at least {LEAST_FLAGGED} masked images in which the model looks off the object and as many in "
+            f"which it does not, got {kinds[0]} and {kinds[1]}; add masks"
         )
     folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, image))
     if any(off[train].all() or not off[train].any() for train, _ in folds):
         return "Expected masked targets of both kinds in many images, got one kind in a single image and its copies"
-    chances = _held_out(features, off, folds)
-    threshold = choose_threshold(chances, off, precision)
-    flagged = _flagged_by_other_folds(chances, off, folds, precision)
-    reached = (flagged & off).sum() / max(flagged.sum(), 1)
-    if threshold is None or reached < precision:
+    model = _model().fit(features, off)
+    held_out, off_once, odds = _held_out(features, off, folds)[once], off[once], model.decision_function(unmasked)
+    shift = _shift(held_out, off_once, odds)
+    chances = expit(odds + shift)
+    threshold = choose_threshold(chances)
+    if threshold is None:
+        return "Expected targets without masks that look like masked ones off the object, got none"
+    of_off, of_on, of_unmasked = _counts(expit(held_out + shift), off_once, chances, threshold)
+    reached, base_rate = precision_without_masks(of_off, of_on, of_unmasked, seed)
+    if reached.low < precision:
         return (
-            f"Expected a precision of {precision:.2f} on held-out masked targets, reached {reached:.2f} "
-            f"({flagged.sum()} flagged); masks are needed to judge these targets"
+            f"Expected a precision of at least {precision:.2f} on targets without masks, reached {reached.value:.2f} "
+            f"[{reached.low:.2f}, {reached.high:.2f}]; more masks are needed to judge them"
         )
-    return _measured(_model().fit(features, off), threshold, flagged, off)
+    recall, alarms = _wilson(of_off), _wilson(of_on)
+    return Detector(model, shift, threshold, reached, base_rate, recall, alarms, len(off), int(off.sum()))
 
 
-def choose_threshold(chances: NDArray[np.floating], off: NDArray[np.bool_], precision: float) -> float | None:
-    """The lowest threshold on `chances` [n] whose precision has a lower confidence limit (Wilson) of `precision`.
+def choose_threshold(chances: NDArray[np.floating]) -> float | None:
+    """The lowest of the chances [n] from which on they are `AIM` on average, and 0.5 at the least; None without any."""
+    values, counts = np.unique(chances, return_counts=True)
+    values, counts = values[::-1], counts[::-1]
+    mean = np.cumsum(values * counts) / np.cumsum(counts)
+    enough = np.flatnonzero((mean >= AIM) & (values >= 0.5))
+    return float(values[enough[-1]]) if len(enough) else None
 
-    None where there is none. It is 0.5 at the least: a target that more likely looks at its object is not flagged.
+
+def precision_without_masks(
+    flagged_off: Count, flagged_on: Count, flagged: Count, seed: int = 0
+) -> tuple[Share, Share]:
+    """Precision among targets without masks, and the share of these that look off the object.
+
+    The three shares are drawn as likely as the counts make them (Jeffreys' prior), and how many of the flagged look off
+    the object as likely as the precision makes that: the interval is that of what their masks would show.
+
+    Args:
+        flagged_off: held-out masked targets that look off the object: how many are flagged, and how many there are.
+        flagged_on: ... that do not.
+        flagged: the same of targets without masks.
+
+    Example:
+        Nine of ten are flagged and one in ten is wrongly so; where half are flagged, half look off the object.
+
+        >>> precision, base_rate = precision_without_masks((900, 1000), (100, 1000), (500, 1000))
+        >>> round(precision.value, 1), round(base_rate.value, 1)
+        (0.9, 0.5)
+        >>> round(precision_without_masks((900, 1000), (100, 1000), (180, 1000))[0].value, 1)
+        0.5
     """
-    order = np.argsort(-chances, kind="stable")
-    low, _ = wilson_interval(np.cumsum(off[order]), np.arange(1, len(order) + 1))
-    # Targets with the same chance are flagged together.
-    last = np.append(np.diff(chances[order]) != 0, True)
-    enough = np.flatnonzero((low >= precision) & last & (chances[order] >= 0.5))
-    return float(chances[order[enough[-1]]]) if len(enough) else None
+    rng = np.random.default_rng(seed)
+    recall, alarms, share = (
+        rng.beta(count + 0.5, of - count + 0.5, DRAWS) for count, of in (flagged_off, flagged_on, flagged)
+    )
+    tells = recall > alarms
+    base_rate = np.clip(np.divide(share - alarms, recall - alarms, out=np.zeros(DRAWS), where=tells), 0, 1)
+    right, wrong = base_rate * recall, (1 - base_rate) * alarms
+    shown = rng.binomial(flagged[0], right / (right + wrong)) / max(flagged[0], 1)
+    return _middle(shown), _middle(base_rate)
+
+
+def _middle(draws: NDArray[np.float64]) -> Share:
+    low, middle, high = np.quantile(draws, ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)).tolist()
+    return Share(middle, low, high)
+
+
+def _shift(held_out: NDArray[np.float64], off: NDArray[np.bool_], unmasked: NDArray[np.float64]) -> float:
+    """From log odds where the share `off` looks off the object to log odds where the share of the unmasked does."""
+    _, base_rate = precision_without_masks(*_counts(held_out, off, unmasked, 0.0))
+    least = 0.5 / len(unmasked)
+    return float(logit(np.clip(base_rate.value, least, 1 - least)) - logit(off.mean()))
+
+
+def _counts(
+    held_out: NDArray[np.floating], off: NDArray[np.bool_], unmasked: NDArray[np.floating], threshold: float
+) -> tuple[Count, Count, Count]:
+    """How many are flagged, and how many there are: off the object, not, and unmasked."""
+    off_object, on_object, others = (
+        (int((part >= threshold).sum()), len(part)) for part in (held_out[off], held_out[~off], unmasked)
+    )
+    return off_object, on_object, others
+
+
+def _wilson(counted: Count) -> Share:
+    count, of = counted
+    low, high = wilson_interval(np.array([count]), np.array([of]))
+    return Share(count / of, float(low[0]), float(high[0]))
 
 
 def _shape_of(cells: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -171,32 +264,11 @@ _Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
 def _held_out(features: NDArray[np.floating], off: NDArray[np.bool_], folds: _Folds) -> NDArray[np.float64]:
-    """Each target's probability [n] by a model fitted to the other folds."""
-    chances = np.empty(len(off))
+    """Each target's log odds [n] by a model fitted to the other folds."""
+    odds = np.empty(len(off))
     for train, test in folds:
-        chances[test] = _model().fit(features[train], off[train]).predict_proba(features[test])[:, 1]
-    return chances
-
-
-def _flagged_by_other_folds(
-    chances: NDArray[np.float64], off: NDArray[np.bool_], folds: _Folds, precision: float
-) -> NDArray[np.bool_]:
-    flagged = np.zeros(len(off), np.bool_)
-    for train, test in folds:
-        threshold = choose_threshold(chances[train], off[train], precision)
-        flagged[test] = False if threshold is None else chances[test] >= threshold
-    return flagged
-
-
-def _measured(model: Pipeline, threshold: float, flagged: NDArray[np.bool_], off: NDArray[np.bool_]) -> Detector:
-    right = int((flagged & off).sum())
-    total = np.array([flagged.sum(), off.sum()])
-    low, high = wilson_interval(np.array([right, right]), total)
-    precision, recall = right / total
-    intervals = [(float(below), float(above)) for below, above in zip(low, high, strict=True)]
-    return Detector(
-        model, threshold, float(precision), intervals[0], float(recall), intervals[1], len(off), int(off.sum())
-    )
+        odds[test] = _model().fit(features[train], off[train]).decision_function(features[test])
+    return odds
 
 
 def detect(
@@ -206,20 +278,22 @@ def detect(
 
     Returns:
         Rows as of `judge`, of kind `detected`, their severity with the detector's probability for the misplacement; and
-        its record, None where all objects are known, or none.
+        its record, None where the objects of all that are named are known, or no object is.
     """
     targets = gathered.targets
     known = targets["known"].to_numpy()
-    if known.all() or not known.any():
+    named = targets["probability"].to_numpy() >= rules.confident
+    masked, unmasked = known & named, ~known & named
+    if not unmasked.any() or not known.any():
         return judged.iloc[:0], None
     heat = np.concatenate([_heat(run, shard) for shard in shards])
     features = target_features(
         heat, targets["probability"].to_numpy(), targets["class_id"].to_numpy(), len(run.classes)
     )
-    named = targets["probability"].to_numpy() >= rules.confident
-    masked, unmasked = known & named, ~known & named
     off = judged["kind"].reindex(targets.index).notna().to_numpy()
-    detector = fit_detector(features[masked], off[masked], pd.factorize(targets["look"])[0][masked])
+    image = pd.factorize(targets["look"])[0]
+    once = np.flatnonzero(unmasked)[np.unique(image[unmasked], return_index=True)[1]]
+    detector = fit_detector(features[masked], off[masked], image[masked], features[once])
     if isinstance(detector, str):
         return judged.iloc[:0], {"refused": detector}
     return _detected(targets[unmasked], detector, features[unmasked]), _record(detector, int(unmasked.sum()))
@@ -236,8 +310,16 @@ def _detected(targets: pd.DataFrame, detector: Detector, features: NDArray[np.fl
 
 
 def _record(detector: Detector, judged: int) -> dict[str, Any]:
-    names = ("threshold", "precision", "precision_interval", "recall", "recall_interval", "targets", "off")
-    return {name: getattr(detector, name) for name in names} | {"judged": judged}
+    shares = ("precision", "base_rate", "recall", "false_alarms")
+    record: dict[str, Any] = {name: getattr(detector, name).value for name in shares}
+    record |= {f"{name}_interval": list(getattr(detector, name)[1:]) for name in shares}
+    return {
+        "threshold": detector.threshold,
+        **record,
+        "targets": detector.targets,
+        "off": detector.off,
+        "judged": judged,
+    }
 
 
 def _heat(run: Run, shard: Shard) -> NDArray[np.float16]:

@@ -113,7 +113,7 @@ class Findings:
         return layout.CLAIMS in self._record.artefacts
 
     def targets(self) -> pa.Table:
-        """All findings about targets, columns of `Finding`, most severe first.
+        """All findings about targets, columns of `Finding`, most severe first; a detector's guesses come last.
 
         Raises:
             RunError: the run was not flagged yet, or not since it has changed.
@@ -121,7 +121,10 @@ class Findings:
         self.check()
         parts = sorted(name for name in self._record.artefacts if name.startswith("part-"))
         tables = [self._table(part) for part in parts] or [Finding.schema().empty_table()]
-        return pa.concat_tables(tables).sort_by([("severity", "descending"), ("finding_id", "ascending")])
+        found = pa.concat_tables(tables)
+        found = found.append_column("guess", pc.equal(found["kind"], "detected"))
+        order = [("guess", "ascending"), ("severity", "descending"), ("finding_id", "ascending")]
+        return found.sort_by(order).drop_columns("guess")
 
     def of_shard(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
         """A shard's findings about targets.

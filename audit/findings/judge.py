@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.errors import RunError
+from audit.findings.avoidance import q_of_avoidance
 from audit.findings.claims.kind import Material
 from audit.findings.claims.registry import CLAIM_KINDS, all_claims, all_detectable
 from audit.findings.claims.votes import one_vote
@@ -56,7 +57,9 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     findings.begin(ledger)
     detected, detector = detect(run, shards, gathered, judged, rules)
     flagged = pd.concat([judged[judged["kind"].notna()], detected])
-    _write_targets(findings, shards, _columns(run, gathered, flagged, len(judged), rules), map_level)
+    _write_targets(
+        findings, shards, _columns(run, gathered, flagged, int(judged["q_low"].notna().sum()), rules), map_level
+    )
     classes = _class_findings(run, judged, rules)
     findings.write_classes(classes)
     evidence = gathered.evidence(run, judged, rules.confident)
@@ -81,9 +84,14 @@ def _refuse_mixed(run: Run) -> None:
 
 
 def judge(scored: pd.DataFrame, rules: Rules) -> pd.DataFrame:
-    """Scored targets with `chance`, `q_low`, `q_high`, `severity`, and `kind`, null where there is no finding."""
+    """Scored targets with `chance`, `q_low`, `q_high`, `severity`, and `kind`, null where there is no finding.
+
+    q_low is NaN where the class was not named with confidence: what is not named need not be looked at.
+    """
     probability, chance, low = (scored[name].to_numpy() for name in ("probability", "p_high", "p_low"))
-    q_low, q_high = q_of_shifts(low), q_of_shifts(chance)
+    named, image = probability >= rules.confident, pd.factorize(scored["look"])[0]
+    q_low, q_high = np.full(len(scored), np.nan), q_of_shifts(chance)
+    q_low[named] = q_of_avoidance(low[named], scored["class_id"].to_numpy()[named], image[named])
     misplaced = misplacement(chance, scored["energy"].to_numpy(), scored["attainable"].to_numpy())
     return scored.assign(
         chance=chance,
@@ -101,7 +109,7 @@ def q_of_shifts(p: NDArray[np.floating]) -> NDArray[np.float64]:
     return q_of_counts(np.arange(SHIFTS + 1) / SHIFTS, counts)[shift]
 
 
-def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, scored: int, rules: Rules) -> dict[str, NDArray[Any]]:
+def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, named: int, rules: Rules) -> dict[str, NDArray[Any]]:
     """Columns of findings, but for those that a shard's own tables are asked for."""
     columns = {str(name): flagged[name].to_numpy() for name in flagged}
     keys = zip(columns["sample"], columns["slot"], columns["kind"], strict=True)
@@ -115,17 +123,17 @@ def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, scored: int, r
         "rests_on": np.select([~known, columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
         "says": np.array(said, object),
         "fdr": np.where(known, rules.fdr, np.nan),
-        "family": np.where(known, f"{scored} scored targets", "detector").astype(object),
+        "family": np.where(known, f"{named} confidently named targets", "detector").astype(object),
     }
 
 
 def _write_targets(
     findings: Findings, shards: Sequence[Shard], columns: Mapping[str, NDArray[Any]], map_level: int
 ) -> None:
-    """A part for each shard, most severe first, and none of shards that are pending again."""
+    """A part for each shard, most severe first and guesses last, and none of shards that are pending again."""
     run = findings.run
-    owner = columns["sample"] // run.record["shard_size"]
-    order = np.lexsort((columns["slot"], columns["sample"], -columns["severity"], owner))
+    owner, guess = columns["sample"] // run.record["shard_size"], columns["kind"] == "detected"
+    order = np.lexsort((columns["slot"], columns["sample"], -columns["severity"], guess, owner))
 
     def part(shard: Shard) -> Mapping[str, Any]:
         start, stop = np.searchsorted(owner[order], (shard.index, shard.index + 1))

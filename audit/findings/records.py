@@ -56,7 +56,7 @@ class Finding(Record):
     iou: float | None = column(_SINGLE, "IoU at the run's threshold.", **_SHARE)
     chance: float | None = column(_SINGLE, "Share of random places that do as well on the object.", **_SHARE)
     q_low: float | None = column(
-        _SINGLE, "Small when the object is avoided; Benjamini-Hochberg over all scored targets.", **_SHARE
+        _SINGLE, "Small when the object is avoided; over the confidently named targets, weighted by class.", **_SHARE
     )
     q_high: float | None = column(_SINGLE, "Small when the heat is on the object.", **_SHARE)
     attainable: float | None = column(

@@ -1,11 +1,12 @@
 """The rules: which targets look off the object, against what chance would do.
 
-A target, one (sample, class) pair, is
+Only targets whose class was named with confidence are judged: what a model does not name it need not look at. One is
 
-- `avoids` when its heat lies on the object less than at random places: q of p_low at or below the false discovery rate;
-- `indifferent` when the class was named with confidence and its heat is misplaced: many random places would do as well
-  on the object, and the place it has falls short of the best. That is a failure to show that the heat looks for the
-  object, not a test of its own; the class-level test is one.
+- `avoids` when its heat lies on the object less than at random places: q of p_low at or below the false discovery rate,
+  see `audit.findings.avoidance`;
+- `indifferent` when its heat is misplaced: many random places would do as well on the object, and the place it has
+  falls short of the best. That is a failure to show that the heat looks for the object, not a test of its own; the
+  class-level test is one.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def kinds(
 ) -> NDArray[np.object_]:
     """Kind of each target's finding [n], None where there is none."""
     kind = np.full(len(probability), None, object)
-    kind[(probability >= rules.confident) & (misplacement >= rules.misplaced)] = "indifferent"
-    kind[q_low <= rules.fdr] = "avoids"
+    named = probability >= rules.confident
+    kind[named & (misplacement >= rules.misplaced)] = "indifferent"
+    kind[named & (q_low <= rules.fdr)] = "avoids"
     return kind
 
 

@@ -37,7 +37,9 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
     if not run.done():
         raise RunError(f"{run.path} has no finished shard to verify; finish it with `camaudit run`")
     listed = pd.concat([_listed(findings, shard) for shard in run.done()], ignore_index=True)
-    listed["worst"] = listed["severity"]
+    listed["worst"] = listed["severity"].where(
+        listed["known"], listed["severity"] - 1
+    )  # a detector's guesses come last
     if not listed["worst"].notna().any():
         listed["worst"] = listed["probability"].where(_claimed(findings, listed))
     if not listed["worst"].notna().any():

@@ -92,11 +92,14 @@ def _detector(record: Mapping[str, Any] | None) -> list[Note]:
         return []
     if "refused" in record:
         return [Note(f"Targets without a mask were not judged: {record['refused']}.")]
-    precision, recall, low, high = map(percent, (record["precision"], record["recall"], *record["precision_interval"]))
+    precision, low, high = map(percent, (record["precision"], *record["precision_interval"]))
+    base_rate, least, most = map(percent, (record["base_rate"], *record["base_rate_interval"]))
     text = (
         f"{record['judged']:,} targets without a mask were judged by a detector fitted on {record['targets']:,} that "
-        f"have one. Of those that it flags, {precision} look off the object (95 % interval {low} to {high}), and it "
-        f"finds {recall} of those that do, as measured on targets with masks that it had not seen."
+        f"have one. Its findings are guesses and come last. Of these targets {base_rate} look off the object ({least} "
+        f"to {most}), estimated from how many it flags; of those that it flags {precision} do ({low} to {high}; 99 % "
+        f"intervals). It finds {percent(record['recall'])} of those that do, as measured on targets with masks that it "
+        "had not seen. In this it takes targets without a mask for like those that have one."
     )
     return [Note(text)]
 

@@ -124,12 +124,17 @@ class Survey:
         return mean if count else None
 
     def worst(self) -> list[tuple[int, int]]:
-        """Samples and slots of the most severe findings about targets, the worst of each class among them."""
+        """Samples and slots of the most severe findings about targets, the worst of each class among them.
+
+        A detector's guesses, where no object is known, come last.
+        """
         if self._worst.empty:
             return []
         turn = self._worst.groupby("class_id").cumcount()
-        order = self._worst.assign(turn=turn).sort_values(["turn", "severity"], ascending=[True, False], kind="stable")
-        chosen = order.head(self._most).sort_values("severity", ascending=False, kind="stable")
+        order = self._worst.assign(turn=turn).sort_values(
+            ["turn", "known", "severity"], ascending=[True, False, False], kind="stable"
+        )
+        chosen = order.head(self._most).sort_values(["known", "severity"], ascending=False, kind="stable")
         return list(zip(chosen["sample"].tolist(), chosen["slot"].tolist(), strict=True))
 
     def sizes(self) -> list[SizeBin]:
@@ -154,10 +159,10 @@ class Survey:
             self._counts[class_id] += int(rows.sum())
 
     def _add_worst(self, evidence: Evidence) -> None:
-        names = ("class_id", "severity", "sample", "slot")
+        names = ("class_id", "known", "severity", "sample", "slot")
         flagged = pd.DataFrame({name: getattr(evidence, name)[evidence.off] for name in names})
         rows = pd.concat([self._worst, flagged]) if len(self._worst) else flagged
-        rows = rows.sort_values(["severity", "sample", "slot"], ascending=[False, True, True])
+        rows = rows.sort_values(["known", "severity", "sample", "slot"], ascending=[False, False, True, True])
         self._worst = rows.groupby("class_id").head(self._most)
 
 

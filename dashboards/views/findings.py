@@ -31,6 +31,8 @@ def show(context: Context) -> None:
     page = _page(filters, sort, total)
     rows = context.tables.findings(filters, sort, page)
     _show_heading(page, len(rows), total)
+    if "detected" in context.tables.values("kind"):
+        st.caption("A detector's guesses, where no object is known, come after all findings.")
     above, amiss = st.container(), []
     for begin in range(0, len(rows), COLUMNS):
         for column, row in zip(st.columns(COLUMNS), rows[begin : begin + COLUMNS], strict=False):
@@ -65,7 +67,7 @@ def _choose(context: Context) -> str:
 
 def _evidence(row: Mapping[str, Any]) -> str:
     if row["kind"] == "detected":
-        return "no mask: judged by a detector"
+        return "a guess: no mask, judged by a detector"
     judged_by = "q_low" if row["kind"] == "avoids" else "chance"
     return f"energy {row['energy']:.2f}, {judged_by} {row[judged_by]:.2g}"
 

@@ -17,7 +17,7 @@ def compare(
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Directory of the run after.")],
     fail_on: Annotated[
         Literal["worse"] | None,
-        typer.Option(help="worse: exit 1 if the off-object share rose, or a class or claim is a new finding."),
+        typer.Option(help="worse: exit 1 if a share rose by more than chance: off the object, or of a claim's images."),
     ] = None,
     most: Annotated[int, typer.Option(min=0, help="Findings about targets to print.")] = 10,
     wide: Wide = False,
@@ -27,7 +27,7 @@ def compare(
 
     Two models, or two versions of the data. Differences are B less A, paired by sample and class, with 95 % intervals
     over images. For a gate in CI use --fail-on worse: exit 0 not worse, 1 worse (with each reason) or failed, 2 wrong
-    use.
+    use. What is new in B alone is listed, and is no reason: each reason is a paired difference, tested with all others.
 
     Example: camaudit compare runs/before runs/after --fail-on worse
     """

@@ -142,6 +142,8 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
         most: claims, and findings about targets, to print.
         wide: print every column.
     """
+    import pyarrow.compute as pc
+
     from audit.findings.power import explain_silence
     from audit.findings.unjudged import why_unjudged
 
@@ -153,10 +155,16 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
     _print_claims(findings.standing_claims(), most)
     for text in explain_silence(findings.summary() or {}):
         line(f"  {text}")
-    if targets.num_rows:
-        _print_targets(targets.slice(0, most).to_pylist(), targets.num_rows, wide)
+    guessed = pc.equal(targets["kind"], "detected")
+    evident, guesses = targets.filter(pc.invert(guessed)), targets.filter(guessed)
+    if evident.num_rows:
+        shown = evident.slice(0, most).to_pylist()
+        _print_targets(f"The {len(shown)} most severe of {evident.num_rows} findings", shown, wide)
     else:
         line("0 findings about single images")
+    if guesses.num_rows:
+        shown = guesses.slice(0, most).to_pylist()
+        _print_targets(f"{len(shown)} of {guesses.num_rows} guesses of a detector, without a mask", shown, wide)
 
 
 def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:
@@ -190,7 +198,7 @@ def _print_claims(claims: Sequence[Claim], most: int) -> None:
         line(f"  {shorten(claim.says, _SENTENCE)} ({claim.outcome}{q}, rests on {claim.rests_on})")
 
 
-def _print_targets(rows: Sequence[Mapping[str, Any]], total: int, wide: bool) -> None:
+def _print_targets(title: str, rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
     columns = [
         numbers("severity", (f"{row['severity']:.3f}" for row in rows)),
         words("kind", (row["kind"] for row in rows), rank=1),
@@ -203,7 +211,6 @@ def _print_targets(rows: Sequence[Mapping[str, Any]], total: int, wide: bool) ->
         numbers("chance", (decimal(row["chance"]) for row in rows), rank=2),
         numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=7),
     ]
-    title = f"The {len(rows)} most severe of {total} findings"
     print_table(title, columns, wide)
 
 
@@ -284,6 +291,8 @@ def print_comparison(record: Mapping[str, Any], most: int, wide: bool = False) -
     _print_changed_measures(record, wide)
     if record["classes"]:
         _print_changed_classes(record["classes"], wide)
+    if record["changes"]:
+        _print_changes(record, most, wide)
     for name in ("gone", "new"):
         _print_changed_findings(record, name, most)
 
@@ -316,6 +325,25 @@ def _print_changed_classes(rows: Sequence[Mapping[str, Any]], wide: bool) -> Non
     ]
     title = f"Classes, {len(shown)} of {len(rows)}: what changed most first"
     print_table(title, columns, wide)
+
+
+def _print_changes(record: Mapping[str, Any], most: int, wide: bool) -> None:
+    """What could make B worse: the reasons that do, and the nearest of the others."""
+    reasons, changes = len(record["worse"]), record["changes"]
+    shown = changes[: max(reasons, most)]
+    columns = [
+        words("", ("worse" if place < reasons else "" for place in range(len(shown)))),
+        named("share of images", (change["name"] or "off the object, all classes" for change in shown)),
+        numbers("A", (decimal(change["a"]) for change in shown), rank=2),
+        numbers("B", (decimal(change["b"]) for change in shown), rank=2),
+        numbers("difference [95 %]", map(_change, shown)),
+        numbers("more", (change["worse"] for change in shown), rank=1),
+        numbers("fewer", (change["better"] for change in shown), rank=1),
+        numbers("p", (f"{change['p']:.2g}" for change in shown), rank=3),
+        numbers("q", (f"{change['q']:.2g}" for change in shown)),
+    ]
+    tested = f"{len(changes)} differences tested together, one-sided"
+    print_table(f"Is B worse? {reasons} rose by more than chance; {tested}, fdr {record['fdr']:g}", columns, wide)
 
 
 def _print_changed_findings(record: Mapping[str, Any], name: str, most: int) -> None:

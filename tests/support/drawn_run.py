@@ -19,8 +19,12 @@ MARKED = 3
 """The class with a spot in the bottom right corner, in half of its images."""
 
 
-def draw_run(path: Path, samples: int, masked: float = 1.0, seed: int = 0) -> Run:
-    """Lay out a run of so many samples with one target each, of which the first share has masks."""
+def draw_run(path: Path, samples: int, masked: float = 1.0, seed: int = 0, marked: tuple[int, ...] = (MARKED,)) -> Run:
+    """Lay out a run of so many samples with one target each, of which the first share has masks.
+
+    Args:
+        marked: classes with a spot in the corner.
+    """
     rng = np.random.default_rng(seed)
     listed = (
         Sample(f"{row:07d}", f"{row:07d}.jpg", (row % len(CLASSES),), attributes={"camera": CAMERAS[row % 7 % 3]})
@@ -37,16 +41,16 @@ def draw_run(path: Path, samples: int, masked: float = 1.0, seed: int = 0) -> Ru
     }
     run = Run.create(path, Manifest.from_samples(listed, CLASSES), record)
     for shard in run.shards:
-        _write_shard(run, shard, round(samples * masked), rng)
+        _write_shard(run, shard, round(samples * masked), marked, rng)
     return run
 
 
-def _write_shard(run: Run, shard: Shard, masked: int, rng: np.random.Generator) -> None:
+def _write_shard(run: Run, shard: Shard, masked: int, classes: tuple[int, ...], rng: np.random.Generator) -> None:
     """A shard's tables and its ledger entry; no maps, which findings do not read."""
     count = len(shard)
     rows = np.arange(shard.start, shard.stop)
     class_id = rows % len(CLASSES)
-    marked = (class_id == MARKED) & (rng.random(count) < 0.5)
+    marked = np.isin(class_id, classes) & (rng.random(count) < 0.5)
     tables: dict[str, dict[str, Any]] = {
         "samples": _samples(rows, rng),
         "targets": _targets(rows, class_id, rng),

@@ -1,17 +1,25 @@
-"""Runs of one shard written by hand, to be held side by side."""
+"""Runs to be held side by side: of one shard, written by hand; and evaluations of one law, drawn as evidence."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from made_evidence import draw_evidence, plant_heat
+from numpy.typing import NDArray
 from rewritten import put_findings
 
+from audit.compare.claims import Both
+from audit.compare.gate import Asked, Change, paired_changes
 from audit.datasets import Manifest, Sample
-from audit.findings import Claim, ClassFinding, Finding
+from audit.findings import Claim, ClassFinding, Finding, Rules
+from audit.findings.evidence import Evidence
+from audit.findings.frame import cells_as_bits
 from audit.store import Run, layout
 from audit.store.records import Record
 
@@ -49,6 +57,7 @@ def make_run(
     run = Run.create(path, Manifest.from_samples(samples, CLASSES), record)
     tables = {"samples": _samples(ids, targets, failed), "targets": _targets(ids, targets)}
     tables["scores"] = _scores(tables["targets"], targets)
+    tables |= {name: [] for name in layout.PARTS if name not in tables}
     filled = {name: _filled(rows, layout.PARTS[name]) for name, rows in tables.items()}
     run.commit(run.shards[0], None, filled, {"processed": 0, "failed": 0, "transient": 0})
     found = [row for row, target in zip(tables["targets"], targets, strict=True) if target.off]
@@ -57,7 +66,18 @@ def make_run(
     _put(run, layout.CLASS_FINDINGS, rows, ClassFinding)
     if claims is not None:
         rows = [
-            {"claim_id": ":".join(one), "kind": one[0], "class": one[1], "found": one[2] != "none", "says": str(one)}
+            {
+                "claim_id": ":".join(one),
+                "kind": one[0],
+                "class_id": CLASSES.index(one[1]),
+                "class": one[1],
+                "subject": one[2],
+                "tested": 10,
+                "found": one[2] != "none",
+                "rests_on": "masks",
+                "says": str(one),
+                "details": json.dumps({"cells": [63]}),
+            }
             for one in claims
         ]
         _put(run, layout.CLAIMS, rows, Claim)
@@ -99,12 +119,115 @@ def _scores(rows: Sequence[dict[str, Any]], targets: Sequence[Target]) -> list[d
 
 
 def _filled(rows: Sequence[dict[str, Any]], schema: pa.Schema) -> dict[str, Any]:
-    """Rows as columns of a schema, null where they say nothing; lists of a fixed length are zeros."""
+    """Rows as columns of a schema, null where they say nothing; lists of a fixed length are zeros, or all true."""
     columns: dict[str, Any] = {}
     for field in schema:
         if pa.types.is_fixed_size_list(field.type):
-            zeros = pa.array([[0] * field.type.list_size] * len(rows), field.type)
-            columns[field.name] = zeros.flatten().to_numpy()
+            value = True if pa.types.is_boolean(field.type.value_type) else 0
+            lists = pa.array([[value] * field.type.list_size] * len(rows), field.type)
+            columns[field.name] = lists.flatten().to_numpy(zero_copy_only=False)
         else:
             columns[field.name] = [row.get(field.name) for row in rows]
     return columns
+
+
+CORNER = np.zeros((8, 8), bool)
+CORNER[-1, -1] = True
+EDGE = np.zeros((8, 8), bool)
+EDGE[0, 2:6] = True
+
+
+def draw_alike(seed: int, planted: bool = True, images: int = 1000, copies: int = 1) -> tuple[Evidence, Evidence]:
+    """Two evaluations of the same law over the same samples, ten classes: heat, findings and errors drawn anew in each.
+
+    Args:
+        planted: whether classes 0 to 2 have strong claims of every kind, and 3 to 9 such as stand in about every other
+            evaluation.
+        copies: near-duplicates of each image, which look alike in an evaluation.
+    """
+    first, second = (_draw_one(seed, evaluation, planted, images // copies) for evaluation in (0, 1))
+    if copies == 1:
+        return first, second
+    rows = np.repeat(np.arange(len(first)), copies)
+    return _rows(first, rows), _rows(second, rows)
+
+
+def draw_shortcut(seed: int, rate: float = 0.2) -> tuple[Evidence, Evidence]:
+    """The same, but in B the heat of class 9, of 100 images, goes to the corner in a share of its images."""
+    a, b = draw_alike(seed, planted=False)
+    own = np.flatnonzero(b.class_id == 9)
+    relies = own[np.random.default_rng(seed + 1).random(len(own)) < rate]
+    off = b.off.copy()
+    off[relies] = True
+    return a, replace(plant_heat(b, relies, CORNER), off=off)
+
+
+def _draw_one(seed: int, evaluation: int, planted: bool, images: int) -> Evidence:
+    rng = np.random.default_rng((seed, evaluation))
+    same, drawn = (
+        draw_evidence(images, 10, seed, per_image=1),
+        draw_evidence(images, 10, seed + 10_000 * (evaluation + 1), per_image=1),
+    )
+    class_id = np.repeat(np.arange(10, dtype=np.int32), images // 10)
+    shows = np.where(class_id < 3, 0.5, 0.17) if planted else np.zeros(images)
+    target = np.flatnonzero(np.random.default_rng(seed).random(images) < 0.5)
+    other = (class_id[target] + 1 + class_id[target] % 2).astype(np.int32) % 10
+    on_other = rng.random(len(target)) < 0.1 + shows[target] / 2
+    context = {
+        "target": target,
+        "class_id": other,
+        "heat": np.where(on_other, 0.8, 0.05 * rng.random(len(target))).astype(np.float32),
+        "area": np.full(len(target), 0.1, np.float32),
+    }
+    group = same.attributes["a1"][0] == 1
+    evidence = replace(
+        drawn,
+        class_id=class_id,
+        named=np.ones(images, bool),
+        labelled=np.ones(images, bool),
+        off=rng.random(images) < 0.1 + shows,
+        wrong=rng.random(images) < 0.1 + shows * group,
+        attributes=same.attributes,
+        context=context,
+    )
+    evidence.clear[:] |= cells_as_bits((CORNER | EDGE).reshape(1, -1))[0]
+    for cells in (CORNER, EDGE):
+        evidence = plant_heat(evidence, np.flatnonzero(rng.random(images) < shows), cells)
+    return evidence
+
+
+def _rows(evidence: Evidence, rows: NDArray[np.integer]) -> Evidence:
+    """Rows of the evidence, some more than once: near-duplicates, with the number of their image."""
+    columns = {name: getattr(evidence, name)[rows] for name in _COLUMNS}
+    attributes = {name: (codes[rows], values) for name, (codes, values) in evidence.attributes.items()}
+    context = {name: values[:0] for name, values in evidence.context.items()}
+    sample = np.arange(len(rows))
+    return replace(evidence, **{**columns, "sample": sample}, attributes=attributes, context=context)
+
+
+_COLUMNS = (
+    "slot",
+    "class_id",
+    "probability",
+    "named",
+    "off",
+    "known",
+    "boxed",
+    "severity",
+    "wrong",
+    "labelled",
+    "image",
+    "off_heat",
+    "off_area",
+    "clear",
+)
+
+
+def change_between(a: Evidence, b: Evidence) -> list[Change]:
+    """What `camaudit compare` tests of two evaluations, without the tables between."""
+    off = np.stack([a.off, b.off]).astype(float)
+    shares = [Asked("all", "", "", off, a.image)]
+    for class_id, name in enumerate(a.classes):
+        own = a.class_id == class_id
+        shares.append(Asked("class", name, "", off[:, own], a.image[own]))
+    return paired_changes([*shares, *Both(a, b).ask(Rules(), {})])

@@ -63,6 +63,7 @@ class Absent(ClaimKind):
         "that holds most of it, and its mean share; `examples`: [sample, slot], the most probable first"
     )
     chosen = "The images without the object that are named most surely."
+    paired = False
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class that can be compared."""

@@ -61,6 +61,7 @@ class Clusters(ClaimKind):
         "most to the least typical"
     )
     chosen = "Images from the most typical of the cluster on."
+    paired = False
 
     def test(self, material: Material) -> list[Claim]:
         """A claim a cluster.

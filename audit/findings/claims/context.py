@@ -135,6 +135,17 @@ class Contexts(ClaimKind):
         shows[shared.target[shared.votes]] = True
         return shows
 
+    def event(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """The same, of targets in whose image the other class is."""
+        event = np.full(len(evidence), np.nan)
+        if claim.subject in evidence.classes:
+            rows = np.flatnonzero(_rows_of(claim, evidence))
+            rows = rows[~np.isnan(super().event(claim, evidence))[evidence.context["target"][rows]]]
+            shared = _shared(evidence, rows)
+            by_area = claim.details["compared_with"] == "area"
+            event[evidence.context["target"][rows]] = shared.strict if by_area else shared.votes
+        return event
+
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Heat on the other class, of confidently named targets."""
         rows = _rows_of(claim, evidence)

@@ -48,6 +48,7 @@ class Following(ClaimKind):
     stands = "q is small"
     numbers = "none; `targets` are the images that were compared"
     least = 0.0
+    paired = False
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class with images enough whose object is known."""

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.claims.contrasts import ALL_CLASSES, LEAST, Contrasts, Family, Told, tested_together
-from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.kind import ClaimKind, Material, of_class
 from audit.findings.claims.votes import FEWEST, MOST_VALUES, object_basis, one_vote, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import frame_totals
@@ -150,6 +150,15 @@ class Groups(ClaimKind):
         if claim.details["measure"] == "wrong":
             return np.asarray(group & evidence.labelled & evidence.wrong, bool)
         return np.asarray(group & evidence.off, bool)
+
+    def event(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """Named wrongly, or looked at off the object; of the group's samples."""
+        if claim.details["attribute"] not in evidence.attributes:
+            return np.full(len(evidence), np.nan)
+        wrong = claim.details["measure"] == "wrong"
+        voters = evidence.labelled if wrong else evidence.named & evidence.known
+        voters = voters & of_class(claim, evidence.class_id) & _of_group(claim, evidence)
+        return np.where(voters, evidence.wrong if wrong else evidence.off, np.nan)
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Severity, or for errors the probability of the label that another class beats, within the group."""

@@ -84,6 +84,7 @@ class ClaimKind(ABC):
         whole: whether it is about a class as a whole: it comes first, and classes have a table of their own.
         difference: whether its interval is of the difference from the expected share.
         least: how far its share must exceed the one it is compared with.
+        paired: whether the targets of another run can be asked its `event`.
     """
 
     name: ClassVar[str]
@@ -97,6 +98,7 @@ class ClaimKind(ABC):
     whole: ClassVar[bool] = False
     difference: ClassVar[bool] = False
     least: ClassVar[float] = LEAST
+    paired: ClassVar[bool] = True
 
     @abstractmethod
     def test(self, material: Material) -> list[Claim]:
@@ -113,6 +115,15 @@ class ClaimKind(ABC):
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """[n] which targets of the claim's class show what it says."""
         return np.ones(len(evidence), bool)
+
+    def event(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """[n] 1 for targets that count for the claim, 0 for those that count against it, NaN for those without a vote.
+
+        Two runs over the same samples are asked it alike: the claim's `class_id` is that of the evidence's classes.
+        """
+        has_heat = ~np.isnan(evidence.off_heat[:, 0])
+        voters = evidence.named & has_heat & (evidence.known == (claim.rests_on != "heat alone"))
+        return np.where(voters & of_class(claim, evidence.class_id), self.shows(claim, evidence), np.nan)
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """[n] how well each target of the claim's class shows it, for choosing examples; -inf or NaN: not at all."""

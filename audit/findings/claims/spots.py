@@ -148,6 +148,11 @@ class Spots(ClaimKind):
         """One of the spot's cells is clear of the object, and hot."""
         return np.asarray(hot_cells(*clear_frames(evidence))[:, claim.details["cells"]].any(axis=1), bool)
 
+    def event(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """Of targets whose object leaves room in the spot."""
+        room = bits_as_cells(evidence.clear)[:, claim.details["cells"]].any(axis=1)
+        return np.where(room, super().event(claim, evidence), np.nan)
+
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Heat in the spot, of confidently named targets."""
         return evidence.heat_in(claim.details["cells"])

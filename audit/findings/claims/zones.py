@@ -108,6 +108,11 @@ class Zones(ClaimKind):
         shares, zone = zone_shares(evidence, np.arange(len(evidence))), NAMES.index(claim.subject)
         return (in_zone(shares.heat, shares.area) & shares.clear)[:, zone]
 
+    def event(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
+        """Of targets whose object leaves room in the zone."""
+        room = zone_shares(evidence, np.arange(len(evidence))).clear[:, NAMES.index(claim.subject)]
+        return np.where(room, super().event(claim, evidence), np.nan)
+
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Heat in the zone, of confidently named targets."""
         return evidence.heat_in(ZONES[claim.subject].ravel())

@@ -109,7 +109,7 @@ def test_class_findings_and_claims_gone_and_new_are_listed(tmp_path: Path) -> No
     assert record["class_findings"] == {"gone": ["car"], "new": ["cat"]}
     assert [row["claim_id"] for row in record["claims"]["gone"]] == ["zone:cat:border"]
     assert [row["claim_id"] for row in record["claims"]["new"]] == ["zone:cat:centre", "spot:car:1"]
-    assert len(record["worse"]) == 3
+    assert record["worse"] == []
     assert compare_runs(a, make_run(tmp_path / "c", many(4)))["claims"] is None
 
 
@@ -117,8 +117,10 @@ def test_a_risen_share_is_worse_and_a_fallen_one_is_not(tmp_path: Path) -> None:
     few, more = many(30), [replace(target, off=place < 12) for place, target in enumerate(many(30))]
     a, b = make_run(tmp_path / "a", few), make_run(tmp_path / "b", more)
     reasons = compare_runs(a, b)["worse"]
-    assert len(reasons) == 1
+    assert len(reasons) == 2
     assert reasons[0].startswith("off-object share rose by 0.400 [")
+    assert reasons[0].endswith("]; 12 images more, 0 fewer, p 0.00024, q 0.00024")
+    assert reasons[1].startswith("cat: off-object share rose by 0.400 [")
     assert compare_runs(b, a)["worse"] == []
 
 
@@ -145,14 +147,20 @@ def test_runs_flagged_by_different_rules_are_refused(tmp_path: Path) -> None:
 def test_the_gate_fails_on_worse_alone_and_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make_run(tmp_path / "a", many(6))
-    make_run(tmp_path / "b", many(6), classes=["cat"])
+    make_run(tmp_path / "a", many(12))
+    make_run(tmp_path / "b", many(12, off=True), classes=["cat"])
+    make_run(tmp_path / "c", many(12), classes=["cat"], claims=[("zone", "cat", "border")])
     verb = ["compare", str(tmp_path / "a"), str(tmp_path / "b")]
     assert camaudit(verb, monkeypatch) == 0
-    assert "new: 0 targets, 1 classes, 0 claims" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "new: 12 targets, 1 classes, 0 claims" in printed
+    assert "Is B worse? 2 rose by more than chance; 2 differences tested together" in printed
     assert camaudit([*verb, "--fail-on", "worse"], monkeypatch) == 1
-    assert "worse: new finding: cat looks off the object" in capsys.readouterr().err
+    assert "worse: cat: off-object share rose by 1.000 [" in capsys.readouterr().err
     assert camaudit([*verb[:1], *verb[:0:-1], "--fail-on", "worse"], monkeypatch) == 0
+    new_alone = [*verb[:2], str(tmp_path / "c"), "--fail-on", "worse"]
+    assert camaudit(new_alone, monkeypatch) == 0
+    assert "new: 0 targets, 1 classes" in capsys.readouterr().out
     assert camaudit([*verb, "--fail-on", "never"], monkeypatch) == 2
 
 

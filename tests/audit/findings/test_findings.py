@@ -200,7 +200,8 @@ def kind(probability: float, misplaced: float, q_low: float) -> object:
         (0.49, 0.4, 0.5, None),  # not named with confidence
         (0.9, 0.049, 0.5, None),
         (0.9, 1.0, 0.05, "avoids"),
-        (0.1, 1.0, 0.05, "avoids"),  # whatever the confidence
+        (0.49, 1.0, 0.001, None),  # what is not named need not be looked at
+        (0.9, 1.0, np.nan, "indifferent"),
     ],
 )
 def test_a_target_is_of_the_kind_that_the_rules_say(

@@ -1,0 +1,75 @@
+"""False alarms and power where the truth is drawn, more often than tests have time for.
+
+`PYTHONPATH=tests/support python -m tests.benchmarks.truth.simulated --draws 200`
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from drawn_places import avoidance_found
+from masked_parts import hidden_precision
+from paired_runs import change_between, draw_alike, draw_shortcut
+
+from audit.findings import Rules
+
+CLASSES = 20
+BASE_RATES = ((0.4, 0.4), (0.4, 0.2), (0.4, 0.1), (0.3, 0.6))
+
+
+def compared(draws: int) -> None:
+    """How often B is called worse: of one law with A; and with a cue in a fifth of a class of 100 images."""
+
+    def worse(seed: int, planted: bool, copies: int) -> bool:
+        changes = change_between(*draw_alike(seed, planted, copies=copies))
+        return any(change.q <= Rules().fdr for change in changes)
+
+    for planted in (True, False):
+        for copies in (1, 4):
+            alarms = np.mean([worse(seed, planted, copies) for seed in range(draws)])
+            print(f"compare, one law, planted {planted}, copies {copies}: worse in {alarms:.3f}")
+    found = [
+        any(change.q <= Rules().fdr and "class 9" in change.name for change in change_between(*draw_shortcut(seed)))
+        for seed in range(draws)
+    ]
+    print(f"compare, a cue in a fifth of a class of 100: found in {np.mean(found):.3f}")
+
+
+def avoided(draws: int) -> None:
+    """False discoveries and power of `avoids` among 10,000 targets, and power of all of them tested together."""
+    cases = {
+        "none": lambda class_id, rng: np.zeros(len(class_id), bool),
+        "a hundredth, of one class": lambda class_id, rng: (class_id == 3) & (rng.random(len(class_id)) < 0.2),
+        "a hundredth, of all classes": lambda class_id, rng: rng.random(len(class_id)) < 0.01,
+        "three hundredths, of all classes": lambda class_id, rng: rng.random(len(class_id)) < 0.03,
+    }
+    for name, avoids in cases.items():
+        rate, power, together = np.mean([avoidance_found(seed, avoids) for seed in range(draws)], axis=0)
+        print(f"avoids, {name}: false {rate:.3f}, found {power:.3f}, all together {together:.3f}")
+
+
+def detected(draws: int) -> None:
+    """How often the interval that a detector states holds what the masks put aside would say."""
+    for masked, unmasked in BASE_RATES:
+        for telling in (0.9, 0.95):
+            stated = [hidden_precision(seed, masked, unmasked, telling) for seed in range(draws)]
+            given = [one for one in stated if one is not None]
+            covered = np.mean([share.low <= hidden <= share.high for share, hidden in given]) if given else np.nan
+            print(
+                f"detector, base rate {masked} with masks, {unmasked} without, telling {telling}: "
+                f"given {len(given)} of {draws}, interval holds in {covered:.3f}"
+            )
+
+
+def main() -> None:
+    """Print a line a condition."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=200)
+    draws = parser.parse_args().draws
+    for part in (compared, avoided, detected):
+        part(draws)
+
+
+if __name__ == "__main__":
+    main()
