@@ -27,7 +27,7 @@ LEAST = 0.02
 """How far a share must exceed the other, in both runs together, for its claim to be asked: a fifth of what a run's own
 claims need, for what comes in one run only is half as much in both."""
 _KEYS = ["sample", "slot"]
-_JUDGED = ("known", "boxed", "named", "off", "severity", "wrong", "labelled", "off_heat", "off_area")
+_JUDGED = ("known", "boxed", "named", "off", "severity", "wrong", "labelled", "off_heat", "off_area", "clear")
 _COLUMNS = (*_KEYS, "class_id", "probability", *_JUDGED)
 
 
