@@ -180,12 +180,14 @@ def _draw_one(seed: int, evaluation: int, planted: bool, images: int) -> Evidenc
         "area": np.full(len(target), 0.1, np.float32),
     }
     group = same.attributes["a1"][0] == 1
+    off = rng.random(images) < 0.1 + shows
+    off[target[on_other]] = True
     evidence = replace(
         drawn,
         class_id=class_id,
         named=np.ones(images, bool),
         labelled=np.ones(images, bool),
-        off=rng.random(images) < 0.1 + shows,
+        off=off,
         wrong=rng.random(images) < 0.1 + shows * group,
         attributes=same.attributes,
         context=context,
