@@ -20,6 +20,7 @@ from audit.errors import RunError
 from audit.findings import Claim, Findings, Rules
 from audit.findings.claims.registry import kind_of
 from audit.findings.rules import misplacement, severity
+from audit.findings.units import units_of
 from audit.progress import Progress, silent
 from audit.store import Run, Shard
 from audit.store.records import finite
@@ -48,7 +49,7 @@ def compare_runs(a: Run, b: Run, seed: int = 0, progress: Progress = silent) -> 
     targets_a, targets_b = _targets(a, samples_a, shared), _targets(b, samples_b, shared)
     joined = targets_a.merge(targets_b, on=["id", "class"], suffixes=("_a", "_b"))
     names = sorted(joined["class"].unique())
-    pairs = _pairs(joined, shared, names)
+    pairs = _pairs(joined, shared, _units(a, shared), names)
     measures, flips = compare_all(pairs, seed)
     record = {
         "a": str(a.path),
@@ -88,7 +89,7 @@ def _refuse_other_rules(a: Run, b: Run) -> None:
     rules_a, rules_b = Findings(a).rules(), Findings(b).rules()
     names = [rule.name for rule in fields(Rules) if getattr(rules_a, rule.name) != getattr(rules_b, rule.name)]
     if names:
-        of_a, of_b = (", ".join(f"{name} {getattr(rules, name):g}" for name in names) for rules in (rules_a, rules_b))
+        of_a, of_b = (", ".join(f"{name} {getattr(rules, name)}" for name in names) for rules in (rules_a, rules_b))
         raise RunError(
             f"Expected the same rules in both runs, got {of_a} in {a.path} and {of_b} in {b.path}; flag one again with "
             f"`camaudit flag {b.path}`"
@@ -154,18 +155,18 @@ def _accuracy(rows: pd.DataFrame, labels: pd.DataFrame) -> NDArray[np.float64]:
     return np.where(labelled, right.to_numpy(float), np.nan)
 
 
-def _pairs(joined: pd.DataFrame, shared: pd.DataFrame, names: Sequence[str]) -> Pairs:
-    image = pd.Series(_images(shared), shared["id"])
+def _pairs(joined: pd.DataFrame, shared: pd.DataFrame, units: NDArray[np.int64], names: Sequence[str]) -> Pairs:
+    image = pd.Series(units, shared["id"])
     columns = {name: joined[[f"{name}_a", f"{name}_b"]].to_numpy(np.float64).T for name in MEASURES}
     sample = pd.factorize(joined["id"])[0]
     class_id = pd.Categorical(joined["class"], list(names)).codes.astype(np.int64)
     return Pairs(sample, image.loc[joined["id"]].to_numpy(), class_id, **columns)
 
 
-def _images(shared: pd.DataFrame) -> NDArray[np.int64]:
-    """A number a sample, the same for those that look the same to the network of run A."""
-    look = pd.factorize(shared["look_a"])[0].astype(np.int64)
-    return np.where(look < 0, look.max() + 1 + np.arange(len(look)), look)
+def _units(a: Run, shared: pd.DataFrame) -> NDArray[np.int64]:
+    """A number a sample, the same for those of one unit in run A."""
+    sample, look = (shared[name].to_numpy() for name in ("sample_a", "look_a"))
+    return units_of(a, sample, look, Findings(a).rules().unit)
 
 
 def _overlap(in_a: int, in_b: int, both: int) -> dict[str, int]:

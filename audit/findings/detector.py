@@ -92,33 +92,33 @@ def target_features(
 def fit_detector(
     features: NDArray[np.floating],
     off: NDArray[np.bool_],
-    image: NDArray[np.integer],
+    unit: NDArray[np.integer],
     precision: float = PRECISION,
     seed: int = 0,
 ) -> Detector | str:
     """Fit a detector to masked targets, or say in a line why there is none.
 
-    Cross-fitted: each image is predicted by a model that saw neither it nor its near-duplicates. The threshold is the
+    Cross-fitted: each image is predicted by a model that saw none of its unit. The threshold is the
     lowest, from even odds on, whose flagged targets look off the object at a rate with a lower confidence limit of
     `precision`. What is reported was measured on each fold with the threshold that the other folds chose.
 
     Args:
         features: [n, F], from `target_features`.
         off: [n] whether the target looks off the object.
-        image: [n] the same number for targets of one image and of its near-duplicates.
+        unit: [n] the same number for targets of one unit.
         precision: to reach, 0..1.
     """
     if not 0 < precision < 1:
         raise ValueError(f"Expected `precision` between 0 and 1, got {precision}")
-    features, off, image = _drawn(features, off, image, seed)
-    if min(off.sum(), (~off).sum()) < LEAST_FLAGGED or len(np.unique(image)) < FOLDS:
+    features, off, unit = _drawn(features, off, unit, seed)
+    if min(off.sum(), (~off).sum()) < LEAST_FLAGGED or len(np.unique(unit)) < FOLDS:
         return (
             f"Expected at least {LEAST_FLAGGED} masked targets that look off the object and as many that do not, "
             f"got {off.sum()} and {(~off).sum()}; add masks"
         )
-    folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, image))
+    folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, unit))
     if any(off[train].all() or not off[train].any() for train, _ in folds):
-        return "Expected masked targets of both kinds in many images, got one kind in a single image and its copies"
+        return "Expected masked targets of both kinds in many images, got one kind in a single unit"
     chances = _held_out(features, off, folds)
     threshold = choose_threshold(chances, off, precision)
     flagged = _flagged_by_other_folds(chances, off, folds, precision)
@@ -155,12 +155,12 @@ def _shape_of(cells: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _drawn(
-    features: NDArray[np.floating], off: NDArray[np.bool_], image: NDArray[np.integer], seed: int
+    features: NDArray[np.floating], off: NDArray[np.bool_], unit: NDArray[np.integer], seed: int
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.integer]]:
     if len(off) <= MOST_TARGETS:
-        return features, off, image
+        return features, off, unit
     rows = np.sort(np.random.default_rng(seed).choice(len(off), MOST_TARGETS, replace=False))
-    return features[rows], off[rows], image[rows]
+    return features[rows], off[rows], unit[rows]
 
 
 def _model() -> Pipeline:
@@ -219,7 +219,7 @@ def detect(
     named = targets["probability"].to_numpy() >= rules.confident
     masked, unmasked = known & named, ~known & named
     off = judged["kind"].reindex(targets.index).notna().to_numpy()
-    detector = fit_detector(features[masked], off[masked], pd.factorize(targets["look"])[0][masked])
+    detector = fit_detector(features[masked], off[masked], targets["unit"].to_numpy()[masked])
     if isinstance(detector, str):
         return judged.iloc[:0], {"refused": detector}
     return _detected(targets[unmasked], detector, features[unmasked]), _record(detector, int(unmasked.sum()))

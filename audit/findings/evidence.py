@@ -31,7 +31,8 @@ class Evidence:
         severity: [n] float32, the image score; NaN where nothing is known to judge by.
         wrong: [n] bool, the sample has labels and the class with the highest probability is none of them.
         labelled: [n] bool, the class is a label of the sample; where no sample has labels, all False.
-        image: [n] int64, the same number for targets of one image and of its near-duplicates, from 0 without gaps.
+        unit: [n] int64, the same number for targets of one witness, an image with its near-copies or what the rules
+            name, from 0 without gaps; see `audit.findings.units`.
         off_heat, off_area: [n, 64] float16, by cell of the frame; as in `audit.store.layout.SCORES`. The heat is NaN
             for a map without heat on what counts.
         attributes: name -> (codes [n] int32, -1 for none; values), for each attribute of the manifest.
@@ -51,7 +52,7 @@ class Evidence:
     severity: NDArray[np.float32]
     wrong: NDArray[np.bool_]
     labelled: NDArray[np.bool_]
-    image: NDArray[np.int64]
+    unit: NDArray[np.int64]
     off_heat: NDArray[np.float16]
     off_area: NDArray[np.float16]
     attributes: dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]
@@ -62,7 +63,7 @@ class Evidence:
         return len(self.sample)
 
     def take(self, rows: NDArray[np.integer]) -> Evidence:
-        """The targets of some rows [m], none twice; their numbers in `image` stay what they were."""
+        """The targets of some rows [m], none twice; their numbers in `unit` stay what they were."""
         places = np.full(len(self), -1)
         places[rows] = np.arange(len(rows))
         beside = places[self.context["target"]]

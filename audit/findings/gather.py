@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
 from audit.findings.evidence import Evidence
+from audit.findings.units import units_of
 from audit.progress import Progress, silent, tracked
 from audit.scores import Confusion
 from audit.store import Run, Shard, layout
@@ -41,7 +42,7 @@ class Gathered:
 
     Attributes:
         targets: a row each, in order: columns of `targets` and `scores`, `known`, `boxed`, `label`, `wrong`, `look`,
-            and `row`, its place in the shard's tables.
+            `unit`, and `row`, its place in the shard's tables.
         cells: `off_heat` and `off_area`, [n, 64] float16.
         context: `target` (place among them) and the columns of the table of that name.
         confusion: pooled.
@@ -87,7 +88,7 @@ class Gathered:
             severity=column("severity", np.float32),
             wrong=column("wrong", bool),
             labelled=column("label", bool),
-            image=pd.factorize(targets["look"])[0].astype(np.int64),
+            unit=column("unit", np.int64),
             off_heat=self.cells["off_heat"],
             off_area=self.cells["off_area"],
             attributes=_attributes(run, targets["sample"].to_numpy()),
@@ -107,10 +108,14 @@ class _Part(NamedTuple):
     score_status: NDArray[Any]
 
 
-def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent) -> Gathered:
+def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent, unit: str | None = None) -> Gathered:
     """Read the tables of scored shards.
 
+    Args:
+        unit: attribute whose values are the units of evidence; None for images.
+
     Raises:
+        ManifestError: the manifest has no such attribute.
         RunError: a part is missing or damaged.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -119,13 +124,17 @@ def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent) -> Ga
     for part, offset in zip(parts, offsets, strict=False):
         part.context["target"] += offset
     return Gathered(
-        pd.DataFrame(_joined([part.columns for part in parts] or [_columns(*_EMPTY)])),
+        _with_units(run, _joined([part.columns for part in parts] or [_columns(*_EMPTY)]), unit),
         _joined([part.cells for part in parts] or [dict.fromkeys(_CELLS, np.empty((0, _FRAME), np.float16))]),
         _joined([part.context for part in parts] or [dict.fromkeys(("target", *_CONTEXT), np.zeros(0, np.int64))]),
         Confusion.merge([part.confusion for part in parts]),
         _counts([part.target_status for part in parts]),
         _counts([part.score_status for part in parts]),
     )
+
+
+def _with_units(run: Run, columns: dict[str, NDArray[Any]], unit: str | None) -> pd.DataFrame:
+    return pd.DataFrame(columns | {"unit": units_of(run, columns["sample"], columns["look"], unit)})
 
 
 def _read(run: Run, shard: Shard) -> _Part:

@@ -8,6 +8,7 @@ from typing import Any
 
 from audit.findings import ClassFinding, Findings
 from audit.findings.claims.votes import FEWEST
+from audit.findings.dependence import units_said
 from audit.report.html import Note
 from audit.store import Run, layout
 from audit.store.files import read_json
@@ -45,7 +46,8 @@ def limits_of(run: Run, summary: Mapping[str, Any], classes: Sequence[ClassFindi
     """
     name = shlex.quote(str(run.path))
     notes = [*_missing(summary), *_thin_classes(run, classes, summary)]
-    notes += [Note(f"{text}.") for text in summary["untested"]]
+    said = units_said(summary)
+    notes += [Note(f"{text}.") for text in (*summary["untested"], *([said] if said else []))]
     notes += _detector(summary["detector"])
     notes.append(_interventions(run, sum(summary["findings"].values()), name))
     if hidden > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +74,15 @@ def _samples(ids: Sequence[str], targets: Sequence[Target], failed: Sequence[str
     return [
         {"sample": row, "id": name, "status": "failed"}
         if name in failed
-        else {"sample": row, "id": name, "status": "processed", "look": own[name].look, "digest": own[name].digest}
+        else {"sample": row, "id": name, "status": "processed", "look": _look(own[name]), "digest": own[name].digest}
         for row, name in enumerate(ids)
     ]
+
+
+def _look(target: Target) -> int:
+    """Its own hash, or one that is like no other's."""
+    drawn = int.from_bytes(hashlib.blake2b(target.id.encode(), digest_size=8).digest(), signed=True)
+    return drawn if target.look is None else target.look
 
 
 def _targets(ids: Sequence[str], targets: Sequence[Target]) -> list[dict[str, Any]]:

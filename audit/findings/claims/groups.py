@@ -31,11 +31,11 @@ MEASURES = ("wrong", "off_object")
 
 @dataclass(frozen=True)
 class Voters:
-    """Targets that a measure is of, one an image and class.
+    """Targets that a measure is of, one a unit and class.
 
     Attributes:
         measure: wrong or off_object.
-        whole: one vote an image over all classes, instead of one a class.
+        whole: one vote a unit over all classes, instead of one a class.
         rows: [r] positions in the evidence.
         owner: [r] their classes; 0 for all.
         shows: [r] bool, wrong or off the object.
@@ -148,7 +148,7 @@ def _voters(evidence: Evidence) -> list[Voters]:
         for whole in (False, True):
             positions = np.flatnonzero(chosen)
             owner = np.zeros(len(positions), np.int32) if whole else evidence.class_id[positions]
-            first = one_vote(owner, evidence.image[positions])
+            first = one_vote(owner, evidence.unit[positions])
             rows = positions[first]
             voters.append(Voters(measure, whole, rows, owner[first], shows[rows], rests_on))
     return voters
@@ -180,7 +180,7 @@ def _heat_off(evidence: Evidence, group: Group) -> dict[str, float]:
     if not 0 < np.count_nonzero(first) < len(rows):
         return {}
     heat = frame_totals(evidence.off_heat, rows)
-    low, high = resampled_difference(heat[:, None], first, evidence.image[rows])
+    low, high = resampled_difference(heat[:, None], first, evidence.unit[rows])
     names = ("heat_off", "heat_off_of_others", "heat_off_low", "heat_off_high")
     return dict(zip(names, map(float, (heat[first].mean(), heat[~first].mean(), low[0], high[0])), strict=True))
 

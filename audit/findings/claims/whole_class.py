@@ -1,7 +1,7 @@
 """Whole classes: do most of the images confidently named so look off the object?
 
 A class is a finding when more of its confidently named targets look off the object than is tolerated (one-sided
-binomial test, Benjamini-Hochberg over classes). Near-duplicates have one vote: copies cannot make evidence.
+binomial test, Benjamini-Hochberg over classes). A unit has one vote: copies cannot make evidence.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def class_findings(
 
     Args:
         columns: of scored targets: `class_id`, `probability`, `energy`, `area` and `lift`, each [n], and `vote` [n]
-            bool, False for all but one of near-duplicates.
+            bool, True for one of each unit.
         off: [n] whether there is a finding about the target.
     """
     counts = _counts(columns, off, len(classes), rules)

@@ -126,7 +126,7 @@ def _class_means(values: NDArray[np.floating], votes: Votes) -> NDArray[np.float
 def _interval(evidence: Evidence, votes: Votes, heat: NDArray[np.floating], class_id: int) -> dict[str, float]:
     """Of the class's mean heat in a zone, from heat [r]."""
     members = votes.of_class(class_id)
-    low, high = mean_interval(heat[members, None], evidence.image[votes.rows[members]])
+    low, high = mean_interval(heat[members, None], evidence.unit[votes.rows[members]])
     return {"heat_low": float(low[0]), "heat_high": float(high[0])}
 
 

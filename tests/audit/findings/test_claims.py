@@ -52,7 +52,7 @@ def zone_votes(evidence: Evidence, class_id: int, zone: str) -> tuple[int, int]:
     """Images of a class, and those with most heat in a zone beyond twice the odds that area gives; in plain loops."""
     seen: dict[int, bool] = {}
     for i in range(len(evidence)):
-        if evidence.class_id[i] != class_id or not evidence.named[i] or int(evidence.image[i]) in seen:
+        if evidence.class_id[i] != class_id or not evidence.named[i] or int(evidence.unit[i]) in seen:
             continue
         heat = area = 0.0
         for row in range(CELLS):
@@ -61,7 +61,7 @@ def zone_votes(evidence: Evidence, class_id: int, zone: str) -> tuple[int, int]:
                     heat += float(evidence.off_heat[i, row * CELLS + column])
                     area += float(evidence.off_area[i, row * CELLS + column])
         odds = heat / (1 - heat) if heat < 1 else np.inf
-        seen[int(evidence.image[i])] = heat > 0.5 and odds > 2 * area / (1 - area)
+        seen[int(evidence.unit[i])] = heat > 0.5 and odds > 2 * area / (1 - area)
     return sum(seen.values()), len(seen)
 
 
