@@ -54,14 +54,18 @@ def why_dependent(run: Run, sample: NDArray[np.integer], look: NDArray[np.intege
 def units_said(summary: Mapping[str, Any]) -> str:
     """What a summary says of units, as a sentence without its full stop; empty where each image is one, as it seems.
 
+    Copies are told for fixed cameras: there the images of a day may be alike, and few have a vote.
+
     >>> units_said({"units": {"attribute": "patient", "number": 80, "images": 400, "doubt": ""}})
     'Images of one patient count as one: 80 units of 400 images'
     """
-    units = summary.get("units", {"attribute": None, "doubt": ""})
-    if units["attribute"] is None:
-        return str(units["doubt"])
-    counted = f"{number(units['number'])} units of {number(units['images'])} images"
-    return f"Images of one {units['attribute']} count as one: {counted}"
+    units = summary.get("units")
+    if not units or units["doubt"]:
+        return str(units["doubt"]) if units else ""
+    if units["number"] == units["images"]:
+        return ""
+    what = "nearly the same picture" if units["attribute"] is None else f"one {units['attribute']}"
+    return f"Images of {what} count as one: {number(units['number'])} units of {number(units['images'])} images"
 
 
 def _numbered(table: pa.Table) -> str:

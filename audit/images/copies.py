@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,8 @@ _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 _BATCH = 64
 _CROWD = 16
 """Hashes that a group must take on average for the next to be looked for among all that are left."""
-_MOST_EQUAL = 4
+_MOST_KEYS = 500
+_MOST_BLOCKS = 16
 _SAMPLE = 1 << 15
 _SORTED_AT = 20
 """What sorting a hash takes, in comparisons of two."""
@@ -165,7 +167,8 @@ def _run_sizes(values: Hashes) -> Places:
 
 def _keys(hashes: Hashes, bits: int) -> list[np.uint64]:
     """The choices of blocks, as masks, for the number of blocks that costs least."""
-    plans = [_choices(blocks, bits) for blocks in range(bits, bits + _MOST_EQUAL + 1)]
+    numbers = [blocks for blocks in range(bits, _MOST_BLOCKS) if comb(blocks, bits) <= _MOST_KEYS]
+    plans = (_choices(blocks, bits) for blocks in numbers)
     return min(plans, key=lambda keys: _cost(keys, hashes[:_SAMPLE], len(hashes)))
 
 
