@@ -14,6 +14,7 @@ or else stands for a group of its own. No group reaches further than 8 bits from
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from math import comb
 
@@ -35,6 +36,7 @@ _MOST_BLOCKS = 16
 _SAMPLE = 1 << 15
 _SORTED_AT = 20
 """What sorting a hash takes, in comparisons of two."""
+_THREADS = 4
 _HELD = 1 << 20
 """Pairs that are looked at together, so that memory stays small."""
 
@@ -127,13 +129,18 @@ def _pairs_among(hashes: Hashes, places: Places, bits: int) -> Places:
     one another when all are sorted by these blocks, for one choice of k - `bits` among the k. With no more blocks than
     `bits` that is all hashes beside all.
     """
+    chosen = hashes[places]
+
+    def paired(key: np.uint64) -> Places:
+        ends = (np.sort([places[close], places[beside]], axis=0) for close, beside in _alike_with(chosen, key))
+        return _distinct([np.zeros(0, np.int64), *(first * len(hashes) + second for first, second in ends)])
+
     found = [np.zeros(0, np.int64)]
-    for key in _keys(hashes[places], bits):
-        for close, beside in _alike_with(hashes[places], key):
-            ends = np.sort([places[close], places[beside]], axis=0)
-            found.append(ends[0] * len(hashes) + ends[1])
-        if sum(map(len, found[1:])) > _HELD:
-            found = [_distinct(found)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for pairs in pool.map(paired, _keys(chosen, bits)):
+            found.append(pairs)
+            if sum(map(len, found[1:])) > _HELD:
+                found = [_distinct(found)]
     return _distinct(found)
 
 
