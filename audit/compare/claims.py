@@ -47,7 +47,7 @@ class Both(NamedTuple):
         return replace(
             a,
             **columns,
-            image=np.concatenate([a.image, b.image + a.image.max(initial=0) + 1]),
+            unit=np.concatenate([a.unit, b.unit + a.unit.max(initial=0) + 1]),
             attributes={name: (codes[name], values) for name, (_, values) in a.attributes.items()},
             context={name: np.concatenate([values, beside[name]]) for name, values in a.context.items()},
         )
@@ -66,7 +66,7 @@ class Both(NamedTuple):
 
     def _ask(self, claim: Claim, says: str) -> Asked:
         event = np.stack([kind_of(claim).event(claim, evidence) for evidence in self])
-        return Asked("claim", claim.claim_id, says, event, self.a.image)
+        return Asked("claim", claim.claim_id, says, event, self.a.unit)
 
 
 def read_both(runs: Sequence[tuple[Run, pd.DataFrame]], image: pd.Series) -> Both:
@@ -85,7 +85,7 @@ def read_both(runs: Sequence[tuple[Run, pd.DataFrame]], image: pd.Series) -> Bot
     classes = tuple(dict.fromkeys(name for evidence in read for name in evidence.classes))
     values = _attribute_values(read)
     a, b = (renumbered(one.take(own), classes, values) for one, own in zip(read, rows, strict=True))
-    return Both(replace(a, image=numbers), replace(b, image=numbers))
+    return Both(replace(a, unit=numbers), replace(b, unit=numbers))
 
 
 def standing(claims: Sequence[Claim]) -> dict[str, Claim]:

@@ -28,7 +28,7 @@ class Pairs:
 
     Attributes:
         sample: [n] the same number for targets of one sample.
-        image: [n] the same number for targets of one image and its near-duplicates.
+        image: [n] the same number for targets of one unit: an image with its near-copies, or what the rules name.
         class_id: [n] int.
         energy, severity: [2, n], NaN where no object is known.
         off_object: [2, n] 1 where there is a finding about the target, 0 where there is none, NaN where no object is

@@ -21,6 +21,7 @@ from audit.compare.pairs import MEASURES, Pairs, by_class, compare_all, compare_
 from audit.errors import RunError
 from audit.findings import Claim, Findings, Rules
 from audit.findings.rules import misplacement, severity
+from audit.findings.units import units_of
 from audit.progress import Progress, silent
 from audit.store import Run, Shard
 from audit.store.records import finite
@@ -50,7 +51,7 @@ def compare_runs(a: Run, b: Run, seed: int = 0, progress: Progress = silent) -> 
     targets_a, targets_b = _targets(a, samples_a, shared), _targets(b, samples_b, shared)
     joined = targets_a.merge(targets_b, on=["id", "class"], suffixes=("_a", "_b"))
     names = sorted(joined["class"].unique())
-    image = pd.Series(_images(shared), shared["id"])
+    image = pd.Series(_units(a, shared), shared["id"])
     pairs = _pairs(joined, image, names)
     measures, flips = compare_all(pairs, seed)
     claims_a, claims_b = standing(_claims(a)), standing(_claims(b))
@@ -88,7 +89,7 @@ def _refuse_other_rules(a: Run, b: Run) -> None:
     rules_a, rules_b = Findings(a).rules(), Findings(b).rules()
     names = [rule.name for rule in fields(Rules) if getattr(rules_a, rule.name) != getattr(rules_b, rule.name)]
     if names:
-        of_a, of_b = (", ".join(f"{name} {getattr(rules, name):g}" for name in names) for rules in (rules_a, rules_b))
+        of_a, of_b = (", ".join(f"{name} {getattr(rules, name)}" for name in names) for rules in (rules_a, rules_b))
         raise RunError(
             f"Expected the same rules in both runs, got {of_a} in {a.path} and {of_b} in {b.path}; flag one again with "
             f"`camaudit flag {b.path}`"
@@ -170,10 +171,10 @@ def _shares(pairs: Pairs, names: Sequence[str]) -> list[Asked]:
     ]
 
 
-def _images(shared: pd.DataFrame) -> NDArray[np.int64]:
-    """A number a sample, the same for those that look the same to the network of run A."""
-    look = pd.factorize(shared["look_a"])[0].astype(np.int64)
-    return np.where(look < 0, look.max() + 1 + np.arange(len(look)), look)
+def _units(a: Run, shared: pd.DataFrame) -> NDArray[np.int64]:
+    """A number a sample, the same for those of one unit in run A."""
+    sample, look = (shared[name].to_numpy() for name in ("sample_a", "look_a"))
+    return units_of(a, sample, look, Findings(a).rules().unit)
 
 
 def _overlap(in_a: int, in_b: int, both: int) -> dict[str, int]:

@@ -41,6 +41,9 @@ _RULES = {
     ),
     "tolerated": "Share of a class's confident targets that may look off the object.",
 }
+_UNIT = (
+    "Attribute of the manifest whose values are the units of evidence; null where each image is one, with its copies."
+)
 _LISTS: dict[str, tuple[str, type[Record], str, str]] = {
     "classes": (
         "class",
@@ -87,9 +90,7 @@ def findings_schema() -> dict[str, Any]:
     properties = {
         "format": {"const": FORMAT, "description": "Of this record; a change that breaks readers raises it."},
         "run": _run_schema(),
-        "rules": _object(
-            _RULES, "What counts as a finding.", {"type": "number", "minimum": 0, "maximum": 1}, more=True
-        ),
+        "rules": _rules_schema(),
         **lists,
     }
     definitions = {item: json_schema(kind, says) for item, kind, says, _ in _LISTS.values()}
@@ -131,6 +132,13 @@ def _run_schema() -> dict[str, Any]:
     versions = {"type": "object", "description": "Package to version.", "additionalProperties": {"type": "string"}}
     samples = _object(_SAMPLES, says, {"type": "integer", "minimum": 0})
     properties = schema["properties"] | {"samples": samples, "versions": versions}
+    return schema | {"properties": properties, "required": list(properties)}
+
+
+def _rules_schema() -> dict[str, Any]:
+    share = {"type": "number", "minimum": 0, "maximum": 1}
+    schema = _object(_RULES, "What counts as a finding.", share, more=True)
+    properties = schema["properties"] | {"unit": {"type": ["string", "null"], "description": _UNIT}}
     return schema | {"properties": properties, "required": list(properties)}
 
 

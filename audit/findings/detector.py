@@ -118,37 +118,37 @@ def target_features(
 def fit_detector(
     features: NDArray[np.floating],
     off: NDArray[np.bool_],
-    image: NDArray[np.integer],
+    unit: NDArray[np.integer],
     unmasked: NDArray[np.floating],
     precision: float = PRECISION,
     seed: int = 0,
 ) -> Detector | str:
     """Fit a detector to masked targets, or say in a line why there is none.
 
-    Cross-fitted: each image is predicted by a model that saw neither it nor its near-duplicates, of which one counts.
-    The threshold is the lowest at which the flagged look off the object with a mean probability of `AIM`. It is chosen
-    by probabilities alone, and measured on labels that it was not chosen by.
+    Cross-fitted: each image is predicted by a model that saw none of its unit, of which one counts. The threshold is
+    the lowest at which the flagged look off the object with a mean probability of `AIM`. It is chosen by probabilities
+    alone, and measured on labels that it was not chosen by.
 
     Args:
         features: [n, F], from `target_features`.
         off: [n] whether the target looks off the object.
-        image: [n] the same number for targets of one image and of its near-duplicates.
-        unmasked: [m, F] targets that it is for, one an image.
+        unit: [n] the same number for targets of one unit.
+        unmasked: [m, F] targets that it is for, one a unit.
         precision: to reach, 0..1.
     """
     if not 0 < precision < 1:
         raise ValueError(f"Expected `precision` between 0 and 1, got {precision}")
-    features, off, image = _drawn(features, off, image, seed)
-    once = np.unique(image, return_index=True)[1]
+    features, off, unit = _drawn(features, off, unit, seed)
+    once = np.unique(unit, return_index=True)[1]
     kinds = int(off[once].sum()), int((~off[once]).sum())
     if min(kinds) < LEAST_FLAGGED:
         return (
             f"Expected at least {LEAST_FLAGGED} masked images in which the model looks off the object and as many in "
             f"which it does not, got {kinds[0]} and {kinds[1]}; add masks"
         )
-    folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, image))
+    folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, unit))
     if any(off[train].all() or not off[train].any() for train, _ in folds):
-        return "Expected masked targets of both kinds in many images, got one kind in a single image and its copies"
+        return "Expected masked targets of both kinds in many images, got one kind in a single unit"
     model = _model().fit(features, off)
     held_out, off_once, odds = _held_out(features, off, folds)[once], off[once], model.decision_function(unmasked)
     shift = _shift(held_out, off_once, odds)
@@ -248,12 +248,12 @@ def _shape_of(cells: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _drawn(
-    features: NDArray[np.floating], off: NDArray[np.bool_], image: NDArray[np.integer], seed: int
+    features: NDArray[np.floating], off: NDArray[np.bool_], unit: NDArray[np.integer], seed: int
 ) -> tuple[NDArray[np.floating], NDArray[np.bool_], NDArray[np.integer]]:
     if len(off) <= MOST_TARGETS:
-        return features, off, image
+        return features, off, unit
     rows = np.sort(np.random.default_rng(seed).choice(len(off), MOST_TARGETS, replace=False))
-    return features[rows], off[rows], image[rows]
+    return features[rows], off[rows], unit[rows]
 
 
 def _model() -> Pipeline:
@@ -291,9 +291,9 @@ def detect(
         heat, targets["probability"].to_numpy(), targets["class_id"].to_numpy(), len(run.classes)
     )
     off = judged["kind"].reindex(targets.index).notna().to_numpy()
-    image = pd.factorize(targets["look"])[0]
-    once = np.flatnonzero(unmasked)[np.unique(image[unmasked], return_index=True)[1]]
-    detector = fit_detector(features[masked], off[masked], image[masked], features[once])
+    unit = targets["unit"].to_numpy()
+    once = np.flatnonzero(unmasked)[np.unique(unit[unmasked], return_index=True)[1]]
+    detector = fit_detector(features[masked], off[masked], unit[masked], features[once])
     if isinstance(detector, str):
         return judged.iloc[:0], {"refused": detector}
     return _detected(targets[unmasked], detector, features[unmasked]), _record(detector, int(unmasked.sum()))

@@ -28,7 +28,7 @@ class Absences:
         probability: [k] float32.
         named: [k] bool, named with confidence.
         boxed: [k] bool, whether boxes stand for the mask.
-        image: [k] int64, numbered with those of `Evidence.image`.
+        unit: [k] int64, numbered with those of `Evidence.unit`.
         heat: [k, 64] float16, share of the map's heat by cell of the frame; NaN for a map without heat on what counts.
         other: [k] int32, the class of the mask that holds most of the heat.
         on_other: [k] float32, share of the heat on it.
@@ -40,7 +40,7 @@ class Absences:
     probability: NDArray[np.float32]
     named: NDArray[np.bool_]
     boxed: NDArray[np.bool_]
-    image: NDArray[np.int64]
+    unit: NDArray[np.int64]
     heat: NDArray[np.float16]
     other: NDArray[np.int32]
     on_other: NDArray[np.float32]
@@ -71,7 +71,8 @@ class Evidence:
         severity: [n] float32, the image score; NaN where nothing is known to judge by.
         wrong: [n] bool, the sample has labels and the class with the highest probability is none of them.
         labelled: [n] bool, the class is a label of the sample; where no sample has labels, all False.
-        image: [n] int64, the same number for targets of one image and of its near-duplicates, from 0 without gaps.
+        unit: [n] int64, the same number for targets of one witness, an image with its near-copies or what the rules
+            name, from 0 without gaps; see `audit.findings.units`.
         off_heat, off_area: [n, 64] float16, by cell of the frame; as in `audit.store.layout.SCORES`. The heat is NaN
             for a map without heat on what counts.
         clear: [n] uint64, which cells are clear of the object, as bits; see `audit.findings.frame.bits_as_cells`.
@@ -93,7 +94,7 @@ class Evidence:
     severity: NDArray[np.float32]
     wrong: NDArray[np.bool_]
     labelled: NDArray[np.bool_]
-    image: NDArray[np.int64]
+    unit: NDArray[np.int64]
     off_heat: NDArray[np.float16]
     off_area: NDArray[np.float16]
     clear: NDArray[np.uint64]
@@ -106,7 +107,7 @@ class Evidence:
         return len(self.sample)
 
     def take(self, rows: NDArray[np.integer]) -> Evidence:
-        """The targets of some rows [m], none twice; their numbers in `image` stay what they were."""
+        """The targets of some rows [m], none twice; their numbers in `unit` stay what they were."""
         places = np.full(len(self), -1)
         places[rows] = np.arange(len(rows))
         beside = places[self.context["target"]]

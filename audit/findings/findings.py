@@ -157,20 +157,20 @@ class Findings:
             yield from map(Finding.from_row, table.filter(of_target).to_pylist())
 
     def evidence(self, shards: Iterable[Shard]) -> Iterator[ShardEvidence]:
-        """The targets of flagged shards as claims take them, shard by shard.
+        """The targets of flagged shards as claims take them, shard by shard; numbers of units hold within a shard.
 
         Raises:
             RunError: a shard was not flagged yet, or its tables are damaged.
         """
-        confident = self.rules().confident
+        rules = self.rules()
         members = self.members().select([*_KEYS, "cluster"]).to_pandas()
         for shard in shards:
-            gathered = gather(self.run, [shard])
+            gathered = gather(self.run, [shard], unit=rules.unit)
             keys = gathered.targets[_KEYS]
             flagged = self.of_shard(shard, [*_KEYS, "kind", "severity"]).to_pandas()
             judged = keys.merge(flagged, on=_KEYS, how="left")
             cluster = keys.merge(members, on=_KEYS, how="left")["cluster"].fillna(-1).to_numpy(np.int32)
-            evidence = gathered.evidence(self.run, judged, confident, cluster)
+            evidence = gathered.evidence(self.run, judged, rules.confident, cluster)
             yield ShardEvidence(shard, gathered.targets, evidence)
 
     def check_part(self, shard: Shard) -> None:

@@ -21,6 +21,7 @@ from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
 from audit.findings.evidence import Absences, Evidence
 from audit.findings.frame import cells_as_bits
+from audit.findings.units import units_of
 from audit.progress import Progress, silent, tracked
 from audit.scores import Confusion
 from audit.store import Run, Shard, layout
@@ -43,10 +44,10 @@ class Gathered:
 
     Attributes:
         targets: a row each, in order: columns of `targets` and `scores`, `known`, `boxed`, `label`, `wrong`, `look`,
-            and `row`, its place in the shard's tables.
+            `unit`, and `row`, its place in the shard's tables.
         cells: `off_heat` and `off_area`, [n, 64] float16, and `clear`, [n] uint64, its cells as bits.
         context: `target` (place among them) and the columns of the table of that name.
-        absent: columns of the targets of `audit.findings.evidence.Absences`, and `look`.
+        absent: columns of the targets of `audit.findings.evidence.Absences`, `look` and `unit`.
         confusion: pooled.
         target_status, score_status: rows of those tables by status.
     """
@@ -74,8 +75,6 @@ class Gathered:
             cluster: [n] of the targets.
         """
         targets = self.targets.join(judged[["kind", "severity"]])
-        looks = np.concatenate([targets["look"].to_numpy(np.int64), self.absent["look"]])
-        image = pd.factorize(looks)[0].astype(np.int64)
 
         def column(name: str, kind: type) -> NDArray[Any]:
             return targets[name].to_numpy(kind)
@@ -93,19 +92,19 @@ class Gathered:
             severity=column("severity", np.float32),
             wrong=column("wrong", bool),
             labelled=column("label", bool),
-            image=image[: len(targets)],
+            unit=column("unit", np.int64),
             off_heat=self.cells["off_heat"],
             off_area=self.cells["off_area"],
             clear=self.cells["clear"],
             attributes=_attributes(run, targets["sample"].to_numpy()),
             context=self.context,
             cluster=cluster,
-            absences=self._absences(image[len(targets) :], confident),
+            absences=self._absences(confident),
         )
 
-    def _absences(self, image: NDArray[np.int64], confident: float) -> Absences:
+    def _absences(self, confident: float) -> Absences:
         columns = {name: values for name, values in self.absent.items() if name != "look"}
-        return Absences(**columns, named=columns["probability"] >= confident, image=image)
+        return Absences(**columns, named=columns["probability"] >= confident)
 
 
 class _Part(NamedTuple):
@@ -120,10 +119,14 @@ class _Part(NamedTuple):
     score_status: NDArray[Any]
 
 
-def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent) -> Gathered:
+def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent, unit: str | None = None) -> Gathered:
     """Read the tables of scored shards.
 
+    Args:
+        unit: attribute whose values are the units of evidence; None for images.
+
     Raises:
+        ManifestError: the manifest has no such attribute.
         RunError: a part is missing or damaged.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -131,15 +134,26 @@ def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent) -> Ga
     offsets = np.cumsum([0, *(len(part.columns["sample"]) for part in parts)])
     for part, offset in zip(parts, offsets, strict=False):
         part.context["target"] += offset
+    columns = _joined([part.columns for part in parts] or [_columns(*_EMPTY)])
+    absent = _joined([part.absent for part in parts] or [_absent(*_NOTHING)])
+    units = _units(run, columns, absent, unit)
     return Gathered(
-        pd.DataFrame(_joined([part.columns for part in parts] or [_columns(*_EMPTY)])),
+        pd.DataFrame(columns | {"unit": units[: len(columns["sample"])]}),
         _joined([part.cells for part in parts] or [_cells(_EMPTY[0])]),
         _joined([part.context for part in parts] or [dict.fromkeys(("target", *_CONTEXT), np.zeros(0, np.int64))]),
-        _joined([part.absent for part in parts] or [_absent(*_NOTHING)]),
+        absent | {"unit": units[len(columns["sample"]) :]},
         Confusion.merge([part.confusion for part in parts]),
         _counts([part.target_status for part in parts]),
         _counts([part.score_status for part in parts]),
     )
+
+
+def _units(
+    run: Run, columns: dict[str, NDArray[Any]], absent: dict[str, NDArray[Any]], unit: str | None
+) -> NDArray[np.int64]:
+    """Numbers of the units of the targets, and of those whose object is absent behind them."""
+    sample, look = (np.concatenate([columns[name], absent[name]]).astype(np.int64) for name in ("sample", "look"))
+    return units_of(run, sample, look, unit)
 
 
 def _read(run: Run, shard: Shard) -> _Part:

@@ -18,6 +18,7 @@ from audit.findings.claims.kind import Material
 from audit.findings.claims.registry import CLAIM_KINDS, all_claims, all_detectable
 from audit.findings.claims.votes import one_vote
 from audit.findings.claims.whole_class import class_findings
+from audit.findings.dependence import why_dependent
 from audit.findings.detector import detect
 from audit.findings.evidence import Evidence, Features
 from audit.findings.findings import Findings
@@ -50,7 +51,7 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     findings, ledger = Findings(run), run.ledger.digest()
     _refuse_mixed(run)
     shards = [shard for shard in run.done() if run.has_scores(shard)]
-    gathered = gather(run, shards, progress)
+    gathered = gather(run, shards, progress, rules.unit)
     curve = mean_iou_curve(gathered.confusion, len(run.classes))
     map_level = _map_level(threshold, curve)
     judged = judge(gathered.scored, rules)
@@ -153,9 +154,8 @@ def _with_shard(run: Run, shard: Shard, columns: dict[str, NDArray[Any]], map_le
 
 def _class_findings(run: Run, judged: pd.DataFrame, rules: Rules) -> list[ClassFinding]:
     named = np.flatnonzero(judged["probability"].to_numpy() >= rules.confident)
-    image = pd.factorize(judged["look"])[0]
     vote = np.zeros(len(judged), bool)
-    vote[named[one_vote(judged["class_id"].to_numpy()[named], image[named])]] = True
+    vote[named[one_vote(*(judged[name].to_numpy()[named] for name in ("class_id", "unit")))]] = True
     columns = {name: judged[name].to_numpy() for name in ("class_id", "probability", "energy", "area", "lift")}
     return class_findings(columns | {"vote": vote}, judged["kind"].notna().to_numpy(), run.classes, rules)
 
@@ -249,8 +249,21 @@ def _summary(
         "scores": gathered.score_status,
         "means": means,
         "rules": asdict(rules),
+        "units": _units(run, gathered.targets, rules),
         "findings": {kind: int((judged["kind"] == kind).sum()) for kind in KINDS},
         "classes_off_object": [row.class_name for row in classes if row.is_finding],
+    }
+
+
+def _units(run: Run, targets: pd.DataFrame, rules: Rules) -> dict[str, Any]:
+    """How many witnesses the images are, and what speaks against taking images for independent where they are these."""
+    images = targets.drop_duplicates("sample")
+    sample, look = (images[name].to_numpy() for name in ("sample", "look"))
+    return {
+        "attribute": rules.unit,
+        "number": int(targets["unit"].nunique()),
+        "images": len(images),
+        "doubt": why_dependent(run, sample, look) if rules.unit is None else "",
     }
 
 

@@ -29,17 +29,22 @@ class Rules:
         confident: probability from which a class counts as named with confidence.
         misplaced: misplacement from which a confidently named target is a finding.
         tolerated: share of a class's confident targets that may look off the object without the class being a finding.
+        unit: attribute of the manifest whose values are the units of evidence (patient, camera, video, burst); None
+            where each image is one, with its near-copies.
     """
 
     fdr: float = 0.05
     confident: float = 0.5
     misplaced: float = 0.05
     tolerated: float = 0.5
+    unit: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("fdr", "confident", "misplaced", "tolerated"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"Expected `{name}` between 0 and 1, got {getattr(self, name)}")
+        if self.unit == "":
+            raise ValueError("Expected `unit` to name an attribute of the manifest, got an empty name")
 
 
 def kinds(

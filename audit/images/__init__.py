@@ -1,6 +1,7 @@
 """Images: bytes to upright RGB, masks, and views, that is, which box of an image the network saw."""
 
 from audit.images.ahead import map_ahead
+from audit.images.copies import near_copies
 from audit.images.locations import is_remote, is_url, location_fault
 from audit.images.masks import draw_boxes, object_mask, read_mask, write_index_png
 from audit.images.reading import MAX_PIXELS, MAX_SIDE, decode_image, difference_hash, local_path, read_bytes
@@ -19,6 +20,7 @@ __all__ = [
     "local_path",
     "location_fault",
     "map_ahead",
+    "near_copies",
     "object_mask",
     "read_bytes",
     "read_mask",

@@ -137,9 +137,9 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS, max_side:
 
 
 def difference_hash(image: NDArray[np.uint8]) -> int:
-    """64 bits that near-duplicates share: whether brightness rises to the right, on 8 x 8 places of an image [H, W, 3].
+    """64 bits that copies nearly share: whether brightness rises to the right, on 8 x 8 places of an image [H, W, 3].
 
-    Scaled, compressed or slightly brightened copies mostly have the same hash; a signed number, for tables.
+    `audit.images.copies` says which are those of copies. A signed number, for tables.
 
     >>> difference_hash(np.zeros((20, 30, 3), np.uint8))
     0

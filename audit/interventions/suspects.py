@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from audit.errors import RunError
 from audit.findings import Findings
 from audit.findings.gather import KEPT
+from audit.findings.units import units_of
 from audit.store import Run, Shard
 
 _BANDS = (0.5, 0.7, 0.9, 0.97)
@@ -28,7 +29,7 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
     Returns:
         One row a target: sample, slot, class_id, probability, severity (NaN for controls, and where nothing was
         scored), arm (flagged, control), and `control`, for flagged targets the row of their control in this table, -1
-        without. Of near-duplicates only one is drawn for a class.
+        without. Of a unit only one is drawn for a class.
 
     Raises:
         RunError: nothing is flagged, or no shard is finished.
@@ -44,7 +45,7 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
         listed["worst"] = listed["probability"].where(_claimed(findings, listed))
     if not listed["worst"].notna().any():
         raise RunError(f"Nothing is flagged in {run.path}, so there is nothing to verify")
-    listed = _without_copies(listed)
+    listed = _one_a_unit(listed.assign(unit=_units(findings, listed)))
     class_id, worst = listed["class_id"].to_numpy(), listed["worst"].to_numpy()
     suspect = ~np.isnan(worst)
     drawn = np.flatnonzero(suspect)[spread(class_id[suspect], worst[suspect], count)]
@@ -58,7 +59,7 @@ def draw_suspects(run: Run, count: int) -> pd.DataFrame:
     rows = listed.iloc[np.concatenate([drawn, matched])].reset_index(drop=True)
     arms = np.repeat(["flagged", "control"], (len(drawn), len(matched)))
     control = np.concatenate([places[controls], np.full(len(matched), -1)])
-    return rows.drop(columns=["known", "kept", "look", "worst"]).assign(arm=arms, control=control)
+    return rows.drop(columns=["known", "kept", "look", "unit", "worst"]).assign(arm=arms, control=control)
 
 
 def with_files(run: Run, targets: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -70,10 +71,15 @@ def with_files(run: Run, targets: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield {**row, **sample, "class": run.classes[row["class_id"]], "place": index}
 
 
-def _without_copies(listed: pd.DataFrame) -> pd.DataFrame:
-    """The worst target of each class and `look`: copies of an image are no evidence of their own."""
+def _units(findings: Findings, listed: pd.DataFrame) -> NDArray[np.int64]:
+    sample, look = (listed[name].to_numpy() for name in ("sample", "look"))
+    return units_of(findings.run, sample, look, findings.rules().unit)
+
+
+def _one_a_unit(listed: pd.DataFrame) -> pd.DataFrame:
+    """The worst target of each class and unit: copies of an image are no evidence of their own."""
     ordered = listed.sort_values("worst", ascending=False, kind="stable")
-    return ordered.drop_duplicates(["class_id", "look"]).sort_index().reset_index(drop=True)
+    return ordered.drop_duplicates(["class_id", "unit"]).sort_index().reset_index(drop=True)
 
 
 def _listed(findings: Findings, shard: Shard) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 
 from audit.findings import ClassFinding, Findings
 from audit.findings.claims.votes import FEWEST
+from audit.findings.dependence import units_said
 from audit.findings.power import explain_silence
 from audit.report.html import Note
 from audit.store import Run, layout
@@ -46,7 +47,9 @@ def limits_of(run: Run, summary: Mapping[str, Any], classes: Sequence[ClassFindi
     """
     name = shlex.quote(str(run.path))
     notes = [*_missing(summary), *_thin_classes(run, classes, summary)]
-    notes += [Note(f"{text}.") for text in (*summary["untested"], *explain_silence(summary))]
+    said = units_said(summary)
+    texts = (*summary["untested"], *([said] if said else []), *explain_silence(summary))
+    notes += [Note(f"{text}.") for text in texts]
     notes += _detector(summary["detector"])
     notes.append(_interventions(run, sum(summary["findings"].values()), name))
     if hidden > 0:

@@ -1,6 +1,6 @@
-"""Bootstrap over images, near-duplicates and all targets of an image kept together.
+"""Bootstrap over units, all targets of a unit kept together.
 
-Each image gets a weight, Poisson with mean 1, in place of how often it would be drawn with repeats: the same but for
+Each unit gets a weight, Poisson with mean 1, in place of how often it would be drawn with repeats: the same but for
 the number drawn, which then varies too and falls out of a ratio (Chamandy et al. 2012). So all draws are one matrix
 product, without index arrays. Of very many images, random bundles are drawn: the spread between bundles tells that of
 the images.

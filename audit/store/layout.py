@@ -67,7 +67,7 @@ SAMPLES = pa.schema(
         ("x1", pa.float64()),
         ("y1", pa.float64()),
         ("digest", pa.string()),  # of the file's bytes as read: first 16 hex digits of BLAKE2b
-        ("look", pa.int64()),  # difference hash of what the network saw: the same for near-duplicates
+        ("look", pa.int64()),  # difference hash of what the network saw: nearly the same for copies
     ]
 )
 TARGETS = pa.schema(

@@ -12,6 +12,7 @@ import streamlit as st
 
 from audit.findings import Claim, ClassFinding
 from audit.findings.claims.registry import kind_of
+from audit.findings.dependence import units_said
 from audit.findings.power import explain_silence
 from audit.store import layout
 from audit.wording import percent, plain, shorten
@@ -30,6 +31,7 @@ def show(context: Context) -> None:
     st.title(plain(context.run.path.resolve().name, 60))
     st.caption(plain(_provenance(context)))
     show_notices(context)
+    _show_units(summary)
     _show_class_claims([claim for claim in claims if kind_of(claim).whole], classes)
     _show_claims([claim for claim in claims if not kind_of(claim).whole])
     _show_silence(summary)
@@ -55,6 +57,13 @@ def _provenance(context: Context) -> str:
         "begun": record["created"][:16].replace("T", " ") + " UTC",
     }
     return " · ".join(f"{name} {value}" for name, value in parts.items() if value)
+
+
+def _show_units(summary: Mapping[str, Any] | None) -> None:
+    """What counted as one witness, or why images may not be independent."""
+    said = units_said(summary or {})
+    if said:
+        st.info(plain(f"{said}."))
 
 
 def _show_silence(summary: Mapping[str, Any] | None) -> None:

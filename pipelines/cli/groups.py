@@ -180,6 +180,14 @@ class FindingsOptions:
             help="Share of a class's targets that may look off the object.",
         ),
     ]
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ATTRIBUTE",
+            help="Attribute of the manifest (patient, camera, video, burst) whose images count as one witness. "
+            "[default: an image with its near-copies]",
+        ),
+    ] = None
     threshold: Threshold = None
 
     def rules(self) -> Rules:
@@ -187,7 +195,7 @@ class FindingsOptions:
         from audit.findings import Rules
 
         with right_use():
-            return Rules(self.fdr, self.confident, self.misplaced, self.tolerated)
+            return Rules(self.fdr, self.confident, self.misplaced, self.tolerated, self.unit)
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:

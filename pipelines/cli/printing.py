@@ -105,6 +105,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the figures of a flagged run in a few lines."""
     from audit.findings import KINDS
     from audit.findings.claims.registry import CLAIM_KINDS
+    from audit.findings.dependence import units_said
 
     line(f"findings: {_counts(summary['findings'], KINDS)} of {summary['scores'].get('scored', 0)} scored targets")
     unscored = [
@@ -119,6 +120,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     claims = {kind: number for kind, number in summary.get("claims", {}).items() if number}
     line(f"claims found: {_counts(claims, CLAIM_KINDS) or 'none'}")
     line(f"classes off the object: {', '.join(map(whole, summary['classes_off_object'])) or 'none'}")
+    said = units_said(summary)
+    if said:
+        line(f"note: {said}")
 
 
 def _counts(counts: Mapping[str, int], kinds: Iterable[str]) -> str:

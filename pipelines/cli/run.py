@@ -37,9 +37,11 @@ def run(
     Example: camaudit run val.parquet --model torchvision:resnet50 --weights IMAGENET1K_V2 -o runs/val
     """
     from audit.datasets import Manifest
+    from audit.findings.units import check_unit
 
     progress, rules, where = TerminalProgress(), findings.rules(), cluster.config()
-    Manifest.open(manifest, 0, 0)  # what can be refused is refused before torch is loaded
+    # What can be refused is refused before torch is loaded.
+    check_unit(rules.unit, Manifest.open(manifest, 0, 0).attributes)
     progress(Noted("loading torch"))
     spec, config = model.spec(), attribution.config()
 

@@ -16,6 +16,7 @@ from tests.benchmarks import (
     bench_attribution,
     bench_classes,
     bench_clusters,
+    bench_copies,
     bench_end_to_end,
     bench_findings,
     bench_memory,
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "agreement": bench_agreement,
     "findings": bench_findings,
     "clusters": bench_clusters,
+    "copies": bench_copies,
     "million": bench_million,
 }
 

@@ -100,7 +100,7 @@ def draw_collection(
         severity=severity(np.full(count, probability), misplaced).astype(np.float32),
         wrong=np.zeros(count, bool),
         labelled=np.ones(count, bool),
-        image=np.arange(count),
+        unit=np.arange(count),
         off_heat=cells["off_heat"].astype(np.float16),
         off_area=cells["off_area"].astype(np.float16),
         clear=cells_as_bits(cells["clear"]),

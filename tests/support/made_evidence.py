@@ -52,7 +52,7 @@ def draw_evidence(
         severity=rng.random(n, np.float32),
         wrong=np.repeat(rng.random(images) < 0.2, per_image),
         labelled=np.tile(np.arange(per_image) == 0, images),
-        image=sample.copy(),
+        unit=sample.copy(),
         off_heat=heat[scene],
         off_area=area[scene],
         clear=clear_of(area)[scene],
@@ -128,6 +128,19 @@ def copied(evidence: Evidence, rows: NDArray[np.integer], times: int) -> Evidenc
     """The same with more copies of some targets, as near-duplicates of their images."""
     order = np.concatenate([np.arange(len(evidence)), np.tile(rows, times)])
     names = ("sample", "slot", "class_id", "probability", "named", "off", "known", "boxed", "severity", "wrong")
-    names += ("labelled", "image", "off_heat", "off_area", "clear")
+    names += ("labelled", "unit", "off_heat", "off_area", "clear")
     attributes = {name: (codes[order], values) for name, (codes, values) in evidence.attributes.items()}
     return replace(evidence, attributes=attributes, **{name: getattr(evidence, name)[order] for name in names})
+
+
+def in_bursts(evidence: Evidence, frames: int, seed: int = 0) -> Evidence:
+    """Each target as a burst of so many images, their maps the same but for noise, each image a unit by itself."""
+    rng = np.random.default_rng(seed)
+    burst = np.repeat(np.arange(len(evidence)), frames)
+    single = np.arange(len(burst))
+    noise = np.exp(rng.normal(0, 0.2, (len(burst), CELLS**2))).astype(np.float16)
+    nothing = {name: values[:0] for name, values in evidence.context.items()}
+    columns = {name: value[burst] for name, value in vars(evidence).items() if isinstance(value, np.ndarray)}
+    attributes = {name: (codes[burst], values) for name, (codes, values) in evidence.attributes.items()}
+    columns |= {"sample": single, "unit": single, "off_heat": columns["off_heat"] * noise}
+    return replace(evidence, attributes=attributes, context=nothing, **columns)

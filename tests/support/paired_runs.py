@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -93,9 +94,15 @@ def _samples(ids: Sequence[str], targets: Sequence[Target], failed: Sequence[str
     return [
         {"sample": row, "id": name, "status": "failed"}
         if name in failed
-        else {"sample": row, "id": name, "status": "processed", "look": own[name].look, "digest": own[name].digest}
+        else {"sample": row, "id": name, "status": "processed", "look": _look(own[name]), "digest": own[name].digest}
         for row, name in enumerate(ids)
     ]
+
+
+def _look(target: Target) -> int:
+    """Its own hash, or one that is like no other's."""
+    drawn = int.from_bytes(hashlib.blake2b(target.id.encode(), digest_size=8).digest(), signed=True)
+    return drawn if target.look is None else target.look
 
 
 def _targets(ids: Sequence[str], targets: Sequence[Target]) -> list[dict[str, Any]]:
@@ -218,7 +225,7 @@ _COLUMNS = (
     "severity",
     "wrong",
     "labelled",
-    "image",
+    "unit",
     "off_heat",
     "off_area",
     "clear",
@@ -228,8 +235,8 @@ _COLUMNS = (
 def change_between(a: Evidence, b: Evidence) -> list[Change]:
     """What `camaudit compare` tests of two evaluations, without the tables between."""
     off = np.stack([a.off, b.off]).astype(float)
-    shares = [Asked("all", "", "", off, a.image)]
+    shares = [Asked("all", "", "", off, a.unit)]
     for class_id, name in enumerate(a.classes):
         own = a.class_id == class_id
-        shares.append(Asked("class", name, "", off[:, own], a.image[own]))
+        shares.append(Asked("class", name, "", off[:, own], a.unit[own]))
     return paired_changes([*shares, *Both(a, b).ask(Rules(), {})])

@@ -116,7 +116,7 @@ def _named(evidence: Evidence) -> Named:
     gone = np.flatnonzero(absences.named & outlined[absences.class_id])
     class_id = np.concatenate([evidence.class_id[there], absences.class_id[gone]])
     # Those whose object is there come first: an image that votes once votes for the model.
-    votes = one_vote(class_id, np.concatenate([evidence.image[there], absences.image[gone]]))
+    votes = one_vote(class_id, np.concatenate([evidence.unit[there], absences.unit[gone]]))
     shows = votes >= len(there)
     of, absent = (np.bincount(class_id[rows], minlength=len(outlined)) for rows in (votes, votes[shows]))
     boxed = np.concatenate([evidence.boxed[there], absences.boxed[gone]])

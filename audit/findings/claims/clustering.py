@@ -89,9 +89,9 @@ def cluster_targets(
 
 
 def representatives(evidence: Evidence) -> NDArray[np.int64]:
-    """Positions of confidently named targets, ascending; of near-duplicates that name the same class only the first."""
+    """Positions of confidently named targets, ascending; one of each unit that names the class."""
     named = np.flatnonzero(evidence.named)
-    return np.sort(named[one_vote(evidence.class_id[named], evidence.image[named])])
+    return np.sort(named[one_vote(evidence.class_id[named], evidence.unit[named])])
 
 
 def _draw(evidence: Evidence, most: int, seed: int) -> NDArray[np.bool_]:

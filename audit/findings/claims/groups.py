@@ -42,11 +42,11 @@ MEASURES = ("wrong", "off_object")
 
 @dataclass(frozen=True, eq=False)
 class Voters:
-    """Targets that a measure is of, one an image and class.
+    """Targets that a measure is of, one a unit and class.
 
     Attributes:
         measure: wrong or off_object.
-        whole: one vote an image over all classes, instead of one a class.
+        whole: one vote a unit over all classes, instead of one a class.
         rows: [r] positions in the evidence.
         class_id: [r] their classes.
         shows: [r] bool, wrong or off the object.
@@ -230,7 +230,7 @@ def _voters(evidence: Evidence) -> list[Voters]:
         positions = np.flatnonzero(chosen)
         class_id = evidence.class_id[positions]
         for whole in (False, True):
-            rows = positions[one_vote(np.zeros_like(class_id) if whole else class_id, evidence.image[positions])]
+            rows = positions[one_vote(np.zeros_like(class_id) if whole else class_id, evidence.unit[positions])]
             voters.append(Voters(measure, whole, rows, evidence.class_id[rows], shows[rows], rests_on))
     return voters
 
@@ -339,7 +339,7 @@ def _heat_off(evidence: Evidence, group: Group) -> dict[str, float]:
     if not 0 < np.count_nonzero(first) < len(rows):
         return {}
     heat = frame_totals(evidence.off_heat, rows)
-    low, high = resampled_difference(heat[:, None], first, evidence.image[rows])
+    low, high = resampled_difference(heat[:, None], first, evidence.unit[rows])
     names = ("heat_off", "heat_off_of_others", "heat_off_low", "heat_off_high")
     return dict(zip(names, map(float, (heat[first].mean(), heat[~first].mean(), low[0], high[0])), strict=True))
 

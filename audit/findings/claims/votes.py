@@ -1,6 +1,10 @@
-"""Who has a vote: the targets that claims about places are made from, one an image and class.
+"""Who has a vote: the targets that claims about places are made from, one a unit and class.
 
-Each image has one vote a class, its near-duplicates included: copies are no evidence.
+A unit is an image with its near-copies, or a patient, a video, a burst: `audit.findings.units`. The middle one of its
+targets that count votes for it: what that one shows owes nothing to how many there are. An event that a majority of
+them shows, or the surest, or any, would be rarer or commoner in large units than in small ones, and classes of large
+units would differ from others though their images do not. The first one may be unlike the rest, as the first frame of a
+video or the first slice of a patient is.
 """
 
 from __future__ import annotations
@@ -22,12 +26,12 @@ MOST_VALUES = 50
 
 @dataclass(frozen=True)
 class Votes:
-    """The targets that count, one an image and class.
+    """The targets that count, one a unit and class.
 
     Attributes:
         rows: [r] positions in the evidence, by class.
         class_id: [r] their classes, ascending.
-        images: [C] how many each class has.
+        images: [C] how many each class has, one a unit.
         starts: [C + 1] where each class begins among `rows`.
         rests_on: what the objects were taken from: as `object_basis` says; or heat alone.
     """
@@ -54,7 +58,7 @@ class Votes:
 
 
 def count_votes(evidence: Evidence) -> Votes:
-    """Targets named with confidence that have heat on what counts; near-duplicates count once.
+    """Targets named with confidence that have heat on what counts; a unit counts once.
 
     Off-object heat and all heat cannot be compared. So targets whose object is known count, or the others alone if
     they are more.
@@ -62,17 +66,24 @@ def count_votes(evidence: Evidence) -> Votes:
     known = 2 * np.count_nonzero(evidence.known & evidence.named) >= np.count_nonzero(evidence.named)
     has_heat = ~np.isnan(evidence.off_heat[:, 0])
     chosen = np.flatnonzero(evidence.named & has_heat & (evidence.known == known))
-    rows = chosen[one_vote(evidence.class_id[chosen], evidence.image[chosen])]
+    rows = chosen[one_vote(evidence.class_id[chosen], evidence.unit[chosen])]
     class_id = evidence.class_id[rows]
     images = np.bincount(class_id, minlength=len(evidence.classes))
     starts = np.concatenate([[0], np.cumsum(images)])
     return Votes(rows, class_id, images, starts, object_basis(evidence.boxed[rows]) if known else "heat alone")
 
 
-def one_vote(owner: NDArray[np.integer], image: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Positions [r] of the first of each image, near-duplicates included, in each class [n]; by class, then image."""
-    key = owner.astype(np.int64) * (int(image.max(initial=0)) + 1) + image
-    return np.unique(key, return_index=True)[1].astype(np.int64)
+def one_vote(owner: NDArray[np.integer], unit: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Positions [r] of the middle one of each unit [n] in each class [n]; by class, then unit.
+
+    Example:
+        >>> one_vote(np.array([0, 0, 0, 1, 0]), np.array([7, 7, 7, 7, 2])).tolist()
+        [4, 1, 3]
+    """
+    key = owner.astype(np.int64) * (int(unit.max(initial=0)) + 1) + unit
+    order = np.argsort(key, kind="stable")
+    _, start, count = np.unique(key[order], return_index=True, return_counts=True)
+    return np.asarray(order[start + (count - 1) // 2], np.int64)
 
 
 def object_basis(boxed: NDArray[np.bool_]) -> str:

@@ -2,7 +2,7 @@
 
 A class is a finding when more of its confidently named targets look off the object than is tolerated (one-sided
 binomial test, Benjamini-Hochberg over the classes with images enough: those that cannot be tested must not drown the
-others). Near-duplicates have one vote: copies cannot make evidence.
+others). A unit has one vote: copies cannot make evidence.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def class_findings(
 
     Args:
         columns: of scored targets: `class_id`, `probability`, `energy`, `area` and `lift`, each [n], and `vote` [n]
-            bool, False for all but one of near-duplicates.
+            bool, True for one of each unit.
         off: [n] whether there is a finding about the target.
     """
     counts = _counts(columns, off, len(classes), rules)

@@ -141,7 +141,7 @@ def _interval(evidence: Evidence, votes: Votes, shares: ZoneShares, zone: int, c
     """Of the class's mean heat in a zone, over the images that count."""
     members = votes.of_class(class_id)
     counted = shares.clear[members, zone]
-    low, high = mean_interval(shares.heat[members, zone, None][counted], evidence.image[votes.rows[members]][counted])
+    low, high = mean_interval(shares.heat[members, zone, None][counted], evidence.unit[votes.rows[members]][counted])
     return {"heat_low": float(low[0]), "heat_high": float(high[0])}
 
 

@@ -99,7 +99,7 @@ def test_both_runs_together_hold_each_target_twice_under_other_images() -> None:
     a, b = draw_alike(2)
     together = Both(a, b).together
     assert len(together) == 2 * len(a)
-    assert not set(together.image[: len(a)]) & set(together.image[len(a) :])
+    assert not set(together.unit[: len(a)]) & set(together.unit[len(a) :])
     np.testing.assert_array_equal(together.off_heat[len(a) :], b.off_heat)
     beside = together.context["target"][len(a.context["target"]) :]
     np.testing.assert_array_equal(beside, b.context["target"] + len(a))

@@ -41,7 +41,7 @@ def draw(seed: int, rates: list[float], images: int = 60, copies: int = 1) -> Ev
         probability=rng.uniform(0.5, 1, count).astype(np.float32),
         named=np.ones(count, bool),
         boxed=np.zeros(count, bool),
-        image=len(evidence) + np.arange(count) // copies,
+        unit=len(evidence) + np.arange(count) // copies,
         heat=np.tile(np.where(CORNER, 0.8, 0.2 / 63), (count, 1)).astype(np.float16),
         other=((of + 1) % classes).astype(np.int32),
         on_other=np.full(count, 0.1, np.float32),
@@ -81,7 +81,7 @@ def test_copies_of_an_image_are_one_vote() -> None:
 def test_an_image_that_has_its_object_in_one_copy_votes_for_the_model() -> None:
     evidence = draw(0, [0.5, *[0.0] * 7])
     first = np.flatnonzero(evidence.class_id == 0)[:1]
-    same = replace(evidence.absences, image=np.repeat(evidence.image[first], len(evidence.absences.image)))
+    same = replace(evidence.absences, unit=np.repeat(evidence.unit[first], len(evidence.absences.unit)))
     assert not standing(replace(evidence, absences=same))
 
 
@@ -164,7 +164,7 @@ def test_absences_are_gathered_beside_the_other_targets(tmp_path: Path) -> None:
     np.testing.assert_allclose(evidence.absences.on_other, 0.3)
     heat = {row["sample"]: row["off_heat"] for shard in run.shards for row in run.read("scores", shard).to_pylist()}
     np.testing.assert_array_equal(evidence.absences.heat, [heat[sample] for sample in evidence.absences.sample])
-    assert not np.isin(evidence.absences.image, evidence.image).any()
+    assert not np.isin(evidence.absences.unit, evidence.unit).any()
 
 
 def test_of_a_run_the_claim_is_in_the_record_and_on_the_report_and_is_not_tested_by_interventions(

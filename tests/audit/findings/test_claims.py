@@ -49,7 +49,7 @@ def zone_votes(evidence: Evidence, class_id: int, zone: str) -> tuple[int, int]:
     """Images of a class with room in a zone, and those with most heat there beyond twice the odds of its area."""
     seen: dict[int, bool | None] = {}
     for i in range(len(evidence)):
-        if evidence.class_id[i] != class_id or not evidence.named[i] or int(evidence.image[i]) in seen:
+        if evidence.class_id[i] != class_id or not evidence.named[i] or int(evidence.unit[i]) in seen:
             continue
         heat = area = 0.0
         room = 0
@@ -61,7 +61,7 @@ def zone_votes(evidence: Evidence, class_id: int, zone: str) -> tuple[int, int]:
                     area += float(evidence.off_area[i, row * CELLS + column])
         odds = heat / (1 - heat) if heat < 1 else np.inf
         shows = heat > 0.5 and odds > 2 * area / (1 - area)
-        seen[int(evidence.image[i])] = shows if 2 * room >= ZONES[zone].sum() else None
+        seen[int(evidence.unit[i])] = shows if 2 * room >= ZONES[zone].sum() else None
     counted = [shows for shows in seen.values() if shows is not None]
     return sum(counted), len(counted)
 

@@ -41,7 +41,7 @@ def make_evidence(class_id: NDArray[np.integer], **columns: Any) -> Evidence:
         "severity": np.zeros(n, np.float32),
         "wrong": np.zeros(n, bool),
         "labelled": np.ones(n, bool),
-        "image": np.arange(n),
+        "unit": np.arange(n),
         "off_heat": np.full((n, 64), 1 / 64, np.float16),
         "off_area": np.full((n, 64), 1 / 64, np.float16),
         "clear": np.full(n, 2**64 - 1, np.uint64),
@@ -157,7 +157,7 @@ def test_a_target_beyond_every_cluster_s_reach_is_in_none(rng: np.random.Generat
     what = np.tile([0, 1], 100)
     under = blobs(rng, what)
     strange = rng.normal(size=(20, LENGTH)).astype(np.float16)
-    evidence = make_evidence(np.zeros(220, int), image=np.r_[:200, [0] * 20])  # copies of an image are never drawn
+    evidence = make_evidence(np.zeros(220, int), unit=np.r_[:200, :20])  # copies of an image are never drawn
     members = cluster_targets(in_parts(evidence, np.concatenate([under, strange])), evidence)
     assert (members.cluster[200:] == NONE).all()
     assert (members.distance[200:] > members.distance[:200][members.cluster[:200] > NONE].max()).all()
@@ -209,7 +209,7 @@ def test_a_class_with_few_targets_and_a_run_without_features_have_no_clusters(rn
 def test_copies_of_one_image_make_no_cluster(rng: np.random.Generator) -> None:
     scattered = rng.normal(size=(60, LENGTH)).astype(np.float16)
     under = np.concatenate([scattered, np.repeat(scattered[:1], 60, axis=0)])
-    evidence = make_evidence(np.zeros(120, int), image=np.r_[:60, [0] * 60])
+    evidence = make_evidence(np.zeros(120, int), unit=np.r_[:60, [0] * 60])
     members = cluster_targets(in_parts(evidence, under), evidence)
     assert (members.cluster[60:] == NONE).all()
 
@@ -308,7 +308,7 @@ def test_a_cluster_in_which_less_than_half_look_off_the_object_is_not_found() ->
 def test_near_duplicates_have_one_vote() -> None:
     off = np.arange(40) < 20
     members = Members(np.arange(40), np.repeat([0, NONE], 20).astype(np.int32), np.zeros(40, np.float32))
-    (row,) = cluster_claims(members, make_evidence(np.zeros(40, int), off=off, image=np.r_[[0] * 20, 1:21]))
+    (row,) = cluster_claims(members, make_evidence(np.zeros(40, int), off=off, unit=np.r_[[0] * 20, 1:21]))
     assert row.targets == 1
     assert not row.found
 

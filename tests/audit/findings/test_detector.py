@@ -139,3 +139,10 @@ def test_maps_without_heat_and_many_classes_give_features_all_the_same() -> None
 def test_a_precision_out_of_range_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="Expected `precision` between 0 and 1, got 1"):
         fit_detector(*draw(rng, 10), np.arange(10), np.zeros((1, 74)), precision=1)
+
+
+def test_a_detector_is_refused_where_one_kind_is_a_single_image_and_its_copies() -> None:
+    rng = np.random.default_rng(0)
+    off = np.arange(400) < 60
+    image = np.where(off, 0, np.arange(400))
+    assert "many images" in str(fit_detector(rng.random((400, 5)), off, image, rng.random((9, 5))))

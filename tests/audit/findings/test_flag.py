@@ -124,11 +124,11 @@ def test_evidence_takes_copies_of_an_image_for_one(tmp_path: Path) -> None:
     run = Run.open(make_run(tmp_path))
     first = run.shards[0]
     samples = run.read("samples", first).to_pydict()
-    samples["look"] = [7, 7]
+    samples["look"] = [-1, -2]
     put_part(run, "samples", 0, samples)
     gathered = gather(run, run.done())
     evidence = gathered.evidence(run, judge(gathered.scored, Rules()), 0.5)
-    assert evidence.image.tolist() == [0, 0, 1, 2, 3]
+    assert evidence.unit.tolist() == [0, 0, 1, 2, 3]
     assert evidence.off.tolist() == [True, True, True, False, False]
     assert not evidence.wrong.any()
 

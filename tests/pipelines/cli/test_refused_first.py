@@ -58,6 +58,13 @@ def test_a_manifest_that_is_missing(tmp_path: Path) -> None:
     assert "No manifest at" in refused("run", str(tmp_path / "none.parquet"), "--model", "x:y", "-o", str(tmp_path))
 
 
+def test_a_unit_that_the_manifest_does_not_have(tmp_path: Path) -> None:
+    manifest = str(make_run(tmp_path, flagged=False) / "manifest.parquet")
+    line = refused("run", manifest, "--model", "x:y", "-o", str(tmp_path / "new"), "--unit", "patient")
+    assert "Expected as unit an attribute of the manifest, which has " in line
+    assert line.endswith("got 'patient'")
+
+
 def test_imagenets_names_are_those_of_torchvisions_weights() -> None:
     from torchvision.models import ResNet18_Weights
 

@@ -109,6 +109,10 @@ def audited(folder: Path, annotated: str = "mask") -> Plan:
     config = RunConfig(shard_size=8, batch_size=8, roles=("label",))
     plan = prepare(str(manifest), str(folder / "run"), spec, config)
     assert all(isinstance(end, Finished) for end in audit_here(plan))
+    for shard in plan.run.done():  # at 9 x 8 pixels one striped picture looks like the other
+        samples = plan.run.read("samples", shard).to_pydict()
+        looks = np.random.default_rng(shard.index).integers(0, 2**62, len(shard))
+        put_part(plan.run, "samples", shard.index, samples | {"look": looks})
     return plan
 
 
