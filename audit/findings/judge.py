@@ -90,9 +90,9 @@ def judge(scored: pd.DataFrame, rules: Rules) -> pd.DataFrame:
     q_low is NaN where the class was not named with confidence: what is not named need not be looked at.
     """
     probability, chance, low = (scored[name].to_numpy() for name in ("probability", "p_high", "p_low"))
-    named, image = probability >= rules.confident, pd.factorize(scored["look"])[0]
+    named, unit = probability >= rules.confident, scored["unit"].to_numpy()
     q_low, q_high = np.full(len(scored), np.nan), q_of_shifts(chance)
-    q_low[named] = q_of_avoidance(low[named], scored["class_id"].to_numpy()[named], image[named])
+    q_low[named] = q_of_avoidance(low[named], scored["class_id"].to_numpy()[named], unit[named])
     misplaced = misplacement(chance, scored["energy"].to_numpy(), scored["attainable"].to_numpy())
     return scored.assign(
         chance=chance,

@@ -179,7 +179,7 @@ def _draw_one(seed: int, evaluation: int, planted: bool, images: int) -> Evidenc
     shows = np.where(class_id < 3, 0.5, 0.17) if planted else np.zeros(images)
     target = np.flatnonzero(np.random.default_rng(seed).random(images) < 0.5)
     other = (class_id[target] + 1 + class_id[target] % 2).astype(np.int32) % 10
-    on_other = rng.random(len(target)) < 0.1 + shows[target] / 2
+    on_other = rng.random(len(target)) < 0.1 + 1.7 * shows[target]
     context = {
         "target": target,
         "class_id": other,
