@@ -36,6 +36,7 @@ bench: $(READY)  ## speed side by side with the peers and with forward-only infe
 
 bench-truth: $(READY)  ## findings against planted truth: drawn scenes, photographs, and what a million targets cost
 	$(BIN)/python -m tests.benchmarks.truth.bench_truth
+	$(BIN)/python -m tests.benchmarks.truth.bench_outcomes
 	$(BIN)/python -m tests.benchmarks.truth.real_regime
 	$(BIN)/python -m tests.benchmarks --only million --rounds 3 --out build/million.json
 

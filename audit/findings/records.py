@@ -11,7 +11,7 @@ import pyarrow as pa
 from audit.findings.rules import KINDS
 from audit.store.records import Record, column
 
-OUTCOMES = ("confirmed", "refuted", "inconclusive")
+OUTCOMES = ("confirmed", "needs context", "refuted", "inconclusive")
 """What interventions may say."""
 UNTESTED = "not tested"
 """Outcome of what no intervention was made for."""
@@ -160,8 +160,18 @@ class Effect(Record):
     hot: float | None = column(_SINGLE, "Fall of p(c) without the hot region off the object.", least=-1, most=1)
     random: float | None = column(_SINGLE, "... without a random region off the object of the same area.", least=-1)
     object: float | None = column(_SINGLE, "... without the object.", least=-1, most=1)
-    background: float | None = column(_SINGLE, "... with other images' backgrounds.", least=-1, most=1)
-    reliance: float | None = column(_SINGLE, "What the background does.", least=-1, most=1)
+    foreign: float | None = column(
+        _SINGLE, "... without the hottest part of the object, less that without another part.", default=None, least=-2
+    )
+    background: float | None = column(
+        _SINGLE, "... with other images' backgrounds, in the colour of its own.", least=-1
+    )
+    colour: float | None = column(
+        _SINGLE, "... with its own background in other images' colours.", default=None, least=-1
+    )
+    reliance: float | None = column(
+        _SINGLE, "Share of p(c) that hangs on the background, its colour or the hot region.", least=-1, most=1
+    )
     outcome: str = column(_TEXT, "What that says.", choices=OUTCOMES)
 
 
@@ -173,10 +183,18 @@ class Outcome(Record):
     outcome: str = column(_TEXT, "Whether the background causes the answers.", choices=OUTCOMES)
     targets: int = column(_WHOLE, "Targets that were intervened on.", **_COUNT)
     controls: int | None = column(_WHOLE, "Targets without a finding that the same was done to.", **_COUNT)
-    effect: float | None = column(_DOUBLE, "Mean fall of the probability.")
+    effect: float | None = column(_DOUBLE, "Mean reliance: the share of p(c) that is lost without the background.")
     low: float | None = column(_DOUBLE, "Lower end of its 95 % interval.")
     high: float | None = column(_DOUBLE, "Upper end.")
-    control_effect: float | None = column(_DOUBLE, "Mean fall of the controls' probability.")
+    control_effect: float | None = column(_DOUBLE, "Mean reliance of the controls.")
+    object_effect: float | None = column(_DOUBLE, "Mean share of p(c) that is lost without the object.", default=None)
+    excess: float | None = column(
+        _DOUBLE,
+        "Mean reliance less that of images of the class that are not flagged; null with fewer than five.",
+        default=None,
+    )
+    excess_low: float | None = column(_DOUBLE, "Lower end of its 95 % interval.", default=None)
+    excess_high: float | None = column(_DOUBLE, "Upper end.", default=None)
     says: str = column(_TEXT, "The outcome in a sentence.")
 
 

@@ -1,6 +1,6 @@
 """Interventions: what is taken away from an image, which targets are tried, and what the answers say."""
 
-from audit.interventions.outcomes import Drops, claim_outcomes, outcome
+from audit.interventions.outcomes import Drops, claim_outcomes, target_outcomes
 from audit.interventions.removals import FILLS, Region, at_input, change, object_with_rim, widened
 from audit.interventions.suspects import draw_suspects, with_files
 from audit.interventions.tried import Tried
@@ -15,7 +15,7 @@ __all__ = [
     "claim_outcomes",
     "draw_suspects",
     "object_with_rim",
-    "outcome",
+    "target_outcomes",
     "widened",
     "with_files",
 ]

@@ -6,9 +6,13 @@ flagged, these are taken away at the network's input:
 - `hot`: where the heat off the object is at least half of its highest there;
 - `random`: as large a region of the same shape elsewhere off the object;
 - `object`: the object with its rim;
-- the background: all but the object, in exchange for the backgrounds of other images. A cue that lies everywhere, as a
-  texture does, survives the loss of any one spot, but not this. Its mean colour stays: on another one the object
-  itself looks different. So a cue that is no more than that colour is not found.
+- `focus`: the hottest region wherever it lies, where that takes some of the object. A mark that lies across the object
+  survives any other background, but not this;
+- `beside`: as much of the object, by a region of the same shape, in another place;
+- `patterns`: all but the object, in exchange for grain, and for the backgrounds of other images. A cue that lies
+  everywhere, as a texture does, survives the loss of any one spot, but not this. Its mean colour stays: on another one
+  the object itself looks different;
+- `colours`: that mean colour alone, in exchange for that of other images. So a tint is seen.
 
 After the background swaps of Xiao et al. (Noise or Signal, ICLR 2021), there between the images of ImageNet-9.
 """
@@ -35,12 +39,13 @@ FILLS = ("inpaint", "blur", "mean", "patch")
 """What takes a region's place: its surroundings carried on into it, the image blurred, the mean around it, or the same
 pixels of another image."""
 
-RANDOM_DRAWS = 3
-"""Random regions a target."""
+DRAWS = 2
+"""Random regions a target, off the object and on it."""
 
 _HOT = 0.5
 _RIM = 2 / 96
 _SPREAD = 1 / 10
+_GRAIN = 0.3
 
 
 def object_with_rim(mask: NDArray[np.int16], class_id: int) -> Region:
@@ -79,6 +84,12 @@ def hot_region(heat: NDArray[np.floating], kept: Region) -> Region:
     return np.asarray((off >= _HOT * peak) & (peak > 0))
 
 
+def focus_region(heat: NDArray[np.floating], kept: Region) -> Region:
+    """Where the heat [S, S] is at least half of its highest anywhere; nowhere if none of that lies on what is kept."""
+    hottest = hot_region(heat, np.zeros_like(kept))
+    return hottest if (hottest & kept).any() else np.zeros_like(kept)
+
+
 def elsewhere(region: Region, kept: Region, rng: np.random.Generator) -> Region:
     """As many pixels off what is kept, in the region's shape at a random place.
 
@@ -93,6 +104,18 @@ def elsewhere(region: Region, kept: Region, rng: np.random.Generator) -> Region:
     chosen = np.zeros(region.size, bool)
     chosen[np.argsort(distance, axis=None, kind="stable")[: region.sum()]] = True
     return chosen.reshape(region.shape)
+
+
+def beside(region: Region, kept: Region, rng: np.random.Generator) -> list[Region]:
+    """The region rolled to random places where it takes as much of what is kept, within a quarter; empty without any.
+
+    At most a quarter of it may lie where it was.
+    """
+    taken = (region & kept).sum()
+    near = np.abs(_overlaps(region, kept) - taken) <= taken / 4
+    shifts = np.argwhere(near & (_overlaps(region, region) <= _overlap_allowed(region)))
+    drawn = rng.integers(len(shifts), size=DRAWS) if len(shifts) else ()
+    return [np.roll(region, shifts[place], (0, 1)) for place in drawn]
 
 
 def _overlap_allowed(region: Region) -> float:
@@ -132,10 +155,25 @@ def _level(image: Image, region: Region, fill: str) -> Image:
     return np.asarray(gaussian_filter(image, _SPREAD * len(region), axes=(1, 2), mode="nearest"), np.float32)
 
 
-def on_background(image: Image, kept: Region, other: Image) -> Image:
+def on_pattern(image: Image, kept: Region, other: Image) -> Image:
     """What is kept of the image [3, S, S] on another, shifted to the mean colour of the image's own background."""
-    colour = image[:, ~kept].mean(axis=1) - other.mean(axis=(1, 2))
-    return np.where(kept, image, other + colour[:, None, None])
+    return np.where(kept, image, other + _colour_between(other, image[:, ~kept]))
+
+
+def on_plain(image: Image, kept: Region, rng: np.random.Generator) -> Image:
+    """What is kept of the image [3, S, S] on grain in the mean colour of its own background: no cue but that colour."""
+    colour = image[:, ~kept].mean(axis=1)[:, None, None]
+    return np.asarray(np.where(kept, image, colour + rng.normal(0, _GRAIN, image.shape)), np.float32)
+
+
+def in_colour(image: Image, kept: Region, other: Image) -> Image:
+    """What is kept of the image [3, S, S] on its own background, shifted to the mean colour of another image."""
+    return np.where(kept, image, image + _colour_between(image[:, ~kept], other))
+
+
+def _colour_between(pixels: Image, others: Image) -> NDArray[np.float32]:
+    """Mean colour of the others less that of the pixels, [3, 1, 1]."""
+    return np.asarray(others.reshape(3, -1).mean(axis=1) - pixels.reshape(3, -1).mean(axis=1))[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -145,7 +183,10 @@ class Changed:
     hot: list[Image]
     random: list[Image]
     object: list[Image]
-    swaps: list[Image]
+    focus: list[Image]
+    beside: list[Image]
+    patterns: list[Image]
+    colours: list[Image]
 
     def inputs(self) -> Iterator[Image]:
         """All of them, in the order of the fields."""
@@ -178,12 +219,25 @@ def change(
     half = image.shape[1] // 2
     other = backgrounds[0] if len(backgrounds) else np.roll(image, (half, half), (1, 2))
     kept = np.zeros(heat.shape, bool) if kept is None else kept
-    hot = hot_region(heat, kept)
-    regions = [elsewhere(hot, kept, rng) for _ in range(RANDOM_DRAWS)] if hot.any() else []
     known = kept.any() and not kept.all()
+    lent = backgrounds if known else ()
     return Changed(
-        hot=[without(image, hot, fill, other, rng)] if hot.any() else [],
-        random=[without(image, region, fill, other, rng) for region in regions],
-        object=[without(image, kept, fill, other, rng)] if kept.any() else [],
-        swaps=[on_background(image, kept, background) for background in backgrounds] if known else [],
+        **{
+            name: [without(image, region, fill, other, rng) for region in regions]
+            for name, regions in filled_regions(heat, kept, rng).items()
+        },
+        patterns=[on_plain(image, kept, rng), *(on_pattern(image, kept, one) for one in lent)] if len(lent) else [],
+        colours=[in_colour(image, kept, one) for one in lent],
     )
+
+
+def filled_regions(heat: NDArray[np.floating], kept: Region, rng: np.random.Generator) -> dict[str, list[Region]]:
+    """What is filled, by the names of `Changed`: lists of as many regions as there are to be filled."""
+    hot, focus = hot_region(heat, kept), focus_region(heat, kept)
+    return {
+        "hot": [hot] if hot.any() else [],
+        "random": [elsewhere(hot, kept, rng) for _ in range(DRAWS)] if hot.any() else [],
+        "object": [kept] if kept.any() else [],
+        "focus": [focus] if focus.any() else [],
+        "beside": beside(focus, kept, rng) if focus.any() else [],
+    }

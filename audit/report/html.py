@@ -22,11 +22,12 @@ LONGEST_NAME = 60
 LONGEST_TEXT = 600
 _OUTCOMES = {
     "confirmed": "Confirmed: with the background changed, the model's answer changes.",
-    "refuted": "Refuted: with the background changed, the model's answer stays.",
+    "needs context": "Needs context: it changes so, but in images of the class that are not flagged as well.",
+    "refuted": "Refuted: with the background changed, the answer stays; without the object it does not.",
     "inconclusive": "Inconclusive: changing the background had too small or too mixed an effect to tell.",
     "not tested": "Not tested: nothing was changed in these images, so the heat is all there is to go by.",
 }
-_SIGNS = {"confirmed": "●", "refuted": "○", "inconclusive": "◐", "not tested": "–"}  # noqa: RUF001
+_SIGNS = {"confirmed": "●", "needs context": "◑", "refuted": "○", "inconclusive": "◐", "not tested": "–"}  # noqa: RUF001
 _RESTS_ON = {
     "mask": "the object's mask",
     "masks": "object masks",

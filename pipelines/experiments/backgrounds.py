@@ -15,10 +15,12 @@ from audit.scores.faithfulness import Image, impute
 from audit.store import Run
 from pipelines.experiments.inputs import Input, read_input
 
-BACKGROUNDS = 8
-"""Other backgrounds that a target is put on."""
+BACKGROUNDS = 5
+"""Other images that lend a target their background, and its colour."""
 
-_TRIED = 40 * BACKGROUNDS
+_POOL = 3 * BACKGROUNDS
+"""To draw them from: were it small, all targets of a class would share the cues that it happens to hold."""
+_TRIED = 20 * _POOL
 _LARGEST = 0.5
 
 
@@ -47,7 +49,7 @@ def gather_backgrounds(run: Run, classifier: Classifier, class_ids: Iterable[int
     rows = np.concatenate([np.arange(shard.start, shard.stop) for shard in run.done()])
     backgrounds: list[Background] = []
     for row in rng.permutation(rows)[:_TRIED].tolist():
-        if all(_without(backgrounds, class_id) > BACKGROUNDS for class_id in class_ids):
+        if all(_without(backgrounds, class_id) > _POOL for class_id in class_ids):
             break
         if background := _background(run, classifier, row, rng):
             backgrounds.append(background)

@@ -22,7 +22,7 @@ from audit.interventions import (
     claim_outcomes,
     draw_suspects,
     object_with_rim,
-    outcome,
+    target_outcomes,
     widened,
     with_files,
 )
@@ -81,9 +81,13 @@ def verify(
     effects, failed = Trials(run, classifier, asked).on(targets, progress)
     if not effects:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
-    table, findings = pd.DataFrame(effects), Findings(run)
-    outcomes = claim_outcomes(findings, Tried.read(findings, table), asked.seed)
-    findings.write_outcomes(map(Effect.from_row, effects), outcomes)
+    findings = Findings(run)
+    tried = Tried.read(findings, pd.DataFrame(effects))
+    accused = {claim.class_id for claim in findings.standing_claims()}
+    table = tried.table.assign(outcome=target_outcomes(tried, accused))
+    outcomes = claim_outcomes(findings, tried, asked.seed)
+    rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    findings.write_outcomes(map(Effect.from_row, rows), outcomes)
     return _record(asked, table, outcomes, failed)
 
 
@@ -143,9 +147,7 @@ def _effect(drops: Drops) -> dict[str, Any]:
     return {
         "probability": drops.probability,
         **{name: drops.mean(name) for name in ("hot", "random", "object")},
-        "background": drops.background,
-        "reliance": drops.reliance,
-        "outcome": outcome(drops),
+        **{name: getattr(drops, name) for name in ("foreign", "background", "colour", "reliance")},
     }
 
 

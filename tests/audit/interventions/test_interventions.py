@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import oracles
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
 from audit.images.views import View
-from audit.interventions import removals, suspects
-from audit.interventions.outcomes import Drops, decide, outcome
+from audit.interventions import outcomes, removals, suspects
+from audit.interventions.outcomes import Drops, decide, target_outcomes
 from audit.interventions.removals import (
+    DRAWS,
     FILLS,
+    Changed,
     at_input,
+    beside,
     change,
     elsewhere,
+    focus_region,
     hot_region,
     object_with_rim,
     without,
 )
 from audit.interventions.suspects import match_controls, spread
+from audit.interventions.tried import Arms, Tried
+from audit.wording import percent
 
 SIDE = 24
 
@@ -137,104 +146,250 @@ def test_changes_keep_the_object_on_other_backgrounds_and_take_it_from_its_own(r
     heat = np.where(block(slice(18, 21), slice(18, 22)), 1.0, 0.1)
     others = [image_of(rng) for _ in range(4)]
     made = change(image, heat, kept, others, "mean", rng)
-    assert [len(own) for own in (made.hot, made.random, made.object, made.swaps)] == [1, 3, 1, 4]
-    for background, other in zip(made.swaps, others, strict=True):
-        np.testing.assert_array_equal(background[:, kept], image[:, kept])
+    assert lengths(made) == {
+        **{"hot": 1, "random": DRAWS, "object": 1, "focus": 0, "beside": 0},
+        **{"patterns": 5, "colours": 4},
+    }
+    for changed, other in zip(made.patterns[1:], others, strict=True):
+        np.testing.assert_array_equal(changed[:, kept], image[:, kept])
         shift = image[:, ~kept].mean(axis=1) - other.reshape(3, -1).mean(axis=1)
-        np.testing.assert_allclose(background[:, ~kept], other[:, ~kept] + shift[:, None], atol=1e-5)
+        np.testing.assert_allclose(changed[:, ~kept], other[:, ~kept] + shift[:, None], atol=1e-5)
+    grain = made.patterns[0]
+    np.testing.assert_array_equal(grain[:, kept], image[:, kept])
+    np.testing.assert_allclose(grain[:, ~kept].mean(axis=1), image[:, ~kept].mean(axis=1), atol=0.05)
+    assert 0.25 < grain[:, ~kept].std(axis=1).mean() < 0.35
+    for changed, other in zip(made.colours, others, strict=True):
+        np.testing.assert_array_equal(changed[:, kept], image[:, kept])
+        moved = changed[:, ~kept] - image[:, ~kept]
+        np.testing.assert_allclose(moved, np.broadcast_to(moved[:, :1], moved.shape), atol=1e-5)
+        np.testing.assert_allclose(changed[:, ~kept].mean(axis=1), other.reshape(3, -1).mean(axis=1), atol=1e-5)
     changed = (made.object[0] != image).any(axis=0)
     np.testing.assert_array_equal(changed, kept)
-    assert len(list(made.inputs())) == 9
-    drops = made.drops(0.9, np.arange(9) / 10)
+    count = len(list(made.inputs()))
+    drops = made.drops(0.9, np.arange(count) / 100)
     assert drops.hot.tolist() == [0.9]
-    assert drops.swaps == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert drops.colours == pytest.approx(0.9 - np.arange(count - len(others), count) / 100)
+
+
+def lengths(made: Changed) -> dict[str, int]:
+    return {name: len(inputs) for name, inputs in vars(made).items()}
 
 
 def test_where_no_object_is_known_only_the_hot_region_is_held_against_random_ones(rng: np.random.Generator) -> None:
     heat = np.where(block(slice(18, 21), slice(18, 22)), 1.0, 0.1)
     made = change(image_of(rng), heat, None, [], "patch", rng)
-    assert (len(made.hot), len(made.random), made.object, made.swaps) == (1, 3, [], [])
-    drops = made.drops(0.9, np.array([0.1, 0.9, 0.9, 0.9]))
-    assert drops.reliance == pytest.approx(0.8)
+    assert {name: count for name, count in lengths(made).items() if count} == {"hot": 1, "random": DRAWS}
+    drops = made.drops(0.9, np.array([0.1, 0.9, 0.9]))
+    assert drops.reliance == pytest.approx(0.8 / 0.9)
     assert np.isnan(drops.mean("object"))
     nothing = change(image_of(rng), np.zeros((SIDE, SIDE)), None, [], "blur", rng).drops(0.9, np.empty(0))
     assert np.isnan(nothing.reliance)
-    assert outcome(nothing) == "inconclusive"
 
 
 def test_an_object_that_fills_the_view_has_no_background_to_change(rng: np.random.Generator) -> None:
     made = change(image_of(rng), np.ones((SIDE, SIDE)), np.ones((SIDE, SIDE), bool), [image_of(rng)], "mean", rng)
-    assert (made.hot, made.random, made.swaps) == ([], [], [])
+    assert (made.hot, made.random, made.patterns, made.colours) == ([], [], [], [])
 
 
-def drops_of(others: list[float], hot: float = 0.0, random: float = 0.0, without_object: float = 0.9) -> Drops:
-    draws = np.array([random] * 3)
-    return Drops(0.95, np.array([hot]), draws, np.array([without_object]), np.array(others))
+def test_the_hottest_region_is_tried_where_it_takes_some_of_the_object() -> None:
+    kept = block(slice(4, 20), slice(4, 20))
+    across, off = block(slice(16, 18), slice(0, SIDE)), block(slice(0, 3), slice(0, 3))
+    np.testing.assert_array_equal(focus_region(np.where(across, 1.0, 0.2), kept), across)
+    assert not focus_region(np.where(off, 1.0, 0.2), kept).any()
+    assert not focus_region(np.zeros((SIDE, SIDE)), kept).any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_beside_it_as_much_of_the_object_is_taken_in_another_place(seed: int) -> None:
+    kept, line = block(slice(4, 20), slice(4, 20)), block(slice(16, 18), slice(0, SIDE))
+    found = beside(line, kept, np.random.default_rng(seed))
+    assert len(found) == DRAWS
+    for region in found:
+        assert region.sum() == line.sum()
+        assert abs(int((region & kept).sum()) - 32) <= 8
+        assert (region & line).sum() <= line.sum() / 4
+    assert beside(kept, kept, np.random.default_rng(seed)) == []
+
+
+def drops_of(
+    patterns: list[float],
+    hot: float = 0.0,
+    random: float = 0.0,
+    colours: tuple[float, ...] = (0.0,) * 4,
+    p: float = 1.0,
+) -> Drops:
+    none = np.empty(0)
+    values = (np.array([hot]), np.array([random] * 2), np.array([0.9]), none, none)
+    return Drops(p, *values, np.array(patterns), np.array(colours))
 
 
 @pytest.mark.parametrize(
-    ("drops", "reliance", "said"),
+    ("drops", "reliance"),
     [
-        (drops_of([0.9, 0.8, 0.7, 0.6]), 0.7, "confirmed"),
-        (drops_of([0.9, 0.0, 0.7, 0.8]), 0.7, "confirmed"),
-        (drops_of([0.9, 0.8, 0.0, 0.1]), 0.1, "refuted"),
-        (drops_of([0.9, 0.8, 0.7]), 0.0, "inconclusive"),
-        (drops_of([0.0] * 4, hot=0.9, random=0.2), 0.7, "confirmed"),
-        (drops_of([0.0] * 4, hot=0.3, random=-0.2), 0.3, "inconclusive"),
-        (drops_of([0.0] * 4, without_object=0.1), 0.0, "inconclusive"),
-        (drops_of([-0.2, -0.1, -0.1, 0.0], hot=-0.3), -0.1, "refuted"),
+        (drops_of([0.9, 0.8, 0.7, 0.6]), 0.7),
+        (drops_of([0.9, 0.0, 0.7, 0.8]), 0.7),
+        (drops_of([0.9, 0.8, 0.0, 0.1]), 0.1),
+        (drops_of([0.9, 0.8, 0.7]), 0.0),
+        (drops_of([0.0] * 4, colours=(0.9, 0.7, 0.1, 0.8, 0.2)), 0.7),
+        (drops_of([0.0] * 4, colours=(0.8, 0.7, 0.9)), 0.0),
+        (drops_of([0.0] * 4, hot=0.9, random=0.2), 0.7),
+        (drops_of([0.0] * 4, hot=0.3, random=-0.2), 0.3),
+        (drops_of([-0.2, -0.1, -0.1, 0.0], hot=-0.3, colours=()), -0.1),
+        (drops_of([0.45] * 4, p=0.6), 0.75),
+        (drops_of([0.01] * 4, p=0.02), 0.02),
     ],
 )
-def test_the_kindest_backgrounds_but_one_and_the_hot_region_decide(drops: Drops, reliance: float, said: str) -> None:
+def test_the_kindest_change_but_one_decides_as_a_share_of_the_probability(drops: Drops, reliance: float) -> None:
     assert drops.reliance == pytest.approx(reliance)
-    assert outcome(drops) == said
+
+
+def test_what_the_hottest_part_of_the_object_does_is_less_what_another_part_does() -> None:
+    none, swaps = np.empty(0), np.zeros(4)
+    both = Drops(0.9, none, none, none, np.array([0.7]), np.array([0.1, 0.3]), swaps, swaps)
+    assert both.foreign == pytest.approx(0.5)
+    assert Drops(0.9, none, none, none, np.array([0.7]), none, swaps, swaps).foreign == pytest.approx(0.7)
+    assert np.isnan(drops_of([0.0] * 4).foreign)
+
+
+def effects_of(class_id: int, arm: str, reliance: Sequence[float], **columns: object) -> pd.DataFrame:
+    """Rows of targets whose every other change did nothing but the object's."""
+    table = pd.DataFrame({"class_id": class_id, "arm": arm, "reliance": np.asarray(reliance, float)})
+    plain = {"probability": 1.0, "object": 0.9, "foreign": np.nan, "background": 0.0, "colour": 0.0}
+    return table.assign(**(plain | columns))
+
+
+def said(*effects: pd.DataFrame, accused: tuple[int, ...] = ()) -> list[str]:
+    return target_outcomes(Tried(pd.concat(effects, ignore_index=True), []), accused)
+
+
+def test_an_image_is_confirmed_where_flagged_images_rely_more_than_others_of_the_class() -> None:
+    flagged, controls = [0.9] * 8 + [0.0], [0.0] * 7 + [0.8]
+    found = said(effects_of(3, "flagged", flagged), effects_of(3, "control", controls))
+    assert found == ["confirmed"] * 8 + ["refuted"] + ["refuted"] * 7 + ["inconclusive"]
+
+
+def test_where_others_of_the_class_rely_as_much_both_need_their_context() -> None:
+    found = said(effects_of(3, "flagged", [0.7, 0.8, 0.75]), effects_of(3, "control", [0.72] * 6))
+    assert found == ["needs context"] * 9
+
+
+def test_an_image_is_held_against_classes_that_nothing_is_found_about_where_its_own_has_no_others() -> None:
+    flagged, elsewhere = effects_of(3, "flagged", [0.9]), effects_of(1, "control", np.linspace(0, 0.1, 20))
+    assert said(flagged, elsewhere)[0] == "confirmed"
+    assert said(flagged, elsewhere, accused=(1,))[0] == "inconclusive"
+    assert said(flagged, effects_of(1, "control", np.linspace(0, 0.1, 10)))[0] == "inconclusive"
+    assert said(flagged) == ["inconclusive"]
 
 
 @pytest.mark.parametrize(
-    ("reliance", "control", "said"),
+    "columns",
+    [{"object": 0.1}, {"object": np.nan}, {"foreign": 0.4}, {"background": np.nan}, {"colour": np.nan}],
+    ids=["stays without the object", "no object known", "a mark on it", "no other backgrounds", "no other colours"],
+)
+def test_an_image_is_refuted_only_where_all_was_tried_and_the_object_matters(columns: dict[str, float]) -> None:
+    assert said(effects_of(0, "flagged", [0.05])) == ["refuted"]
+    assert said(effects_of(0, "flagged", [0.05], **columns)) == ["inconclusive"]
+
+
+@pytest.mark.parametrize("shape", [(0.3, 0.3), (2, 0.7), (0.3, 3)], ids=["some", "most", "few"])
+def test_images_that_rely_as_others_do_are_said_to_rely_more_at_most_at_the_level(
+    shape: tuple[float, float], rng: np.random.Generator
+) -> None:
+    """Whatever a class does on other backgrounds, as buses off their road, and whichever of its images are flagged."""
+    sizes = rng.integers(5, 40, (400, 2))
+    found = [outcomes._rely_more(rng.beta(*shape, flagged), rng.beta(*shape, others)) for flagged, others in sizes]
+    assert np.mean(found) <= 0.06
+
+
+def arms_of(
+    reliance: Sequence[float], controls: Sequence[float] = (), unaccused: Sequence[float] = (), **other: float
+) -> Arms:
+    flagged = np.asarray(reliance, float)
+    possible, object_share = (
+        np.full(len(flagged), value) for value in (other.get("possible", 0), other.get("object", 0.9))
+    )
+    own, others = np.asarray(controls, float), np.asarray(unaccused, float)
+    return Arms(flagged, np.fmax(flagged, possible), object_share, own, own, others)
+
+
+@pytest.mark.parametrize(
+    ("arms", "outcome"),
     [
-        ([0.9] * 8 + [0.1] * 2, [0.0] * 10, "confirmed"),
-        ([0.9] * 8 + [0.1] * 2, [], "inconclusive"),
-        ([0.9] * 8 + [0.1] * 2, [0.9] * 10, "confirmed"),
-        ([0.05] * 20, [0.0] * 10, "refuted"),
-        ([0.9] * 4, [0.0] * 4, "inconclusive"),
-        ([0.95] * 9 + [0.0] * 11, [0.0] * 5, "inconclusive"),
+        (arms_of([0.9] * 8 + [0.1] * 2, [0.0] * 10), "confirmed"),
+        (arms_of([0.9] * 8 + [0.1] * 2), "inconclusive"),
+        (arms_of([0.9] * 8 + [0.1] * 2, [0.9] * 10), "confirmed"),
+        (arms_of([0.05] * 20, [0.0] * 10), "refuted"),
+        (arms_of([0.05] * 20, [0.0] * 10, object=0.1), "inconclusive"),
+        (arms_of([0.05] * 20, [0.0] * 10, possible=0.5), "inconclusive"),
+        (arms_of([0.9] * 4, [0.0] * 4), "inconclusive"),
+        (arms_of([0.0] * 4, [0.0] * 4), "inconclusive"),
+        (arms_of([0.95] * 9 + [0.0] * 11, [0.0] * 5), "inconclusive"),
     ],
 )
-def test_a_finding_is_confirmed_where_most_targets_rely(reliance: list[float], control: list[float], said: str) -> None:
-    found = decide("class:disc", np.array(reliance), np.array(control), "disc")
-    assert found.outcome == said
-    assert (found.targets, found.controls) == (len(reliance), len(control))
-    assert found.effect == pytest.approx(np.mean(reliance))
-    assert f"p(disc) falls by {np.mean(reliance):.2f} [" in found.says
+def test_a_finding_is_confirmed_where_most_targets_rely(arms: Arms, outcome: str) -> None:
+    found = decide("class:disc", arms, "disc")
+    assert found.outcome == outcome
+    assert (found.targets, found.controls) == (len(arms.reliance), len(arms.controls))
+    assert found.effect == pytest.approx(np.mean(arms.reliance))
+    assert found.object_effect == pytest.approx(np.mean(arms.object_share))
+    assert f"p(disc) falls by {percent(float(np.mean(arms.reliance)))} [" in found.says
 
 
 def test_what_the_interventions_do_to_any_class_confirms_nothing() -> None:
-    reliance = np.array([0.9] * 8 + [0.1] * 2)
-    assert decide("class:disc", reliance, np.empty(0), "disc", floor=0.1).outcome == "confirmed"
-    assert decide("class:disc", reliance, np.empty(0), "disc", floor=0.7).outcome == "inconclusive"
+    reliance = [0.9] * 8 + [0.1] * 2
+    assert decide("class:disc", arms_of(reliance, unaccused=[0.1] * 8), "disc").outcome == "confirmed"
+    assert decide("class:disc", arms_of(reliance, unaccused=[0.85] * 8), "disc").outcome == "inconclusive"
 
 
 def test_without_anything_to_compare_with_nothing_is_confirmed_and_that_is_said() -> None:
-    reliance, none = np.full(8, 0.9), np.empty(0)
-    alone, own = decide("class:disc", reliance, none, "disc"), decide("class:disc", reliance, np.zeros(3), "disc")
-    others = decide("class:disc", reliance, none, "disc", floor=0.1)
-    assert alone.outcome == "inconclusive"
-    assert alone.says.endswith("is the cause. There were no controls to compare with.")
-    assert own.outcome == "confirmed"
-    assert own.says.endswith("is the cause. There was no class without a claim to compare with.")
+    alone, own = arms_of([0.9] * 8), arms_of([0.9] * 8, [0.0] * 3)
+    unsure, compared, others = (
+        decide("class:disc", alone, "disc"),
+        decide("class:disc", own, "disc"),
+        decide("class:disc", arms_of([0.9] * 8, unaccused=[0.1] * 3), "disc"),
+    )
+    assert unsure.outcome == "inconclusive"
+    assert unsure.says.endswith("is the cause. There were no controls to compare with.")
+    assert compared.outcome == "confirmed"
+    assert compared.says.endswith("is the cause. There was no class without a claim to compare with.")
     assert others.outcome == "confirmed"
     assert others.says.endswith("the background is the cause.")
-    assert decide("class:disc", np.zeros(8), none, "disc").outcome == "refuted"
+    assert decide("class:disc", arms_of([0.0] * 8), "disc").outcome == "refuted"
 
 
 def test_a_sentence_says_what_was_measured() -> None:
-    says = decide("class:disc", np.full(6, 0.61), np.full(5, 0.03), "disc").says
+    says = decide("class:disc", arms_of([0.61] * 6, [0.03] * 5), "disc").says
     assert says == (
-        "Without its background p(disc) falls by 0.61 [0.61, 0.61] on average in the 6 most severe flagged images, "
-        "by 0.03 in 5 controls: the background is the cause. There was no class without a claim to compare with."
+        "Without its background p(disc) falls by 61 % [61 %, 61 %] on average in the 6 most severe flagged images, "
+        "by 3 % in 5 controls: the background is the cause. There was no class without a claim to compare with."
     )
-    assert decide("class:disc", np.empty(0), np.empty(0), None).outcome == "inconclusive"
+    says = decide("class:disc", arms_of([0.02] * 6, [0.03] * 5), "disc").says
+    assert says == (
+        "Without its background p(disc) falls by 2 % [2 %, 2 %] on average in the 6 most severe flagged images, "
+        "by 3 % in 5 controls, and without the object by 90 %: the background is not the cause."
+    )
+    says = decide("class:disc", arms_of([0.02] * 6, possible=0.5), "disc").says
+    assert says.endswith("whether the background is the cause. Not all that may hold a cue could be taken away.")
+    assert decide("class:disc", arms_of([]), None).outcome == "inconclusive"
+
+
+def test_the_excess_over_others_of_the_class_is_given_with_its_interval() -> None:
+    reliance, unflagged = [0.9, 0.8, 0.7, 0.9, 0.8, 0.85], [0.1, 0.0, 0.3, 0.2, 0.1]
+    found = decide("class:disc", arms_of(reliance, unflagged), "disc")
+    assert found.excess == pytest.approx(np.mean(reliance) - np.mean(unflagged))
+    assert found.excess_low is not None
+    assert found.excess_high is not None
+    assert 0.5 < found.excess_low < found.excess < found.excess_high < 0.9
+    assert np.isnan(decide("class:disc", arms_of(reliance, unflagged[:4]), "disc").excess)
+
+
+def test_a_class_that_relies_whether_flagged_or_not_is_said_to_need_its_context() -> None:
+    flagged, unflagged = [0.8, 0.7, 0.9, 0.75, 0.8], [0.8, 0.7, 0.85, 0.75, 0.9]
+    water = decide("class:boat", arms_of(flagged, unflagged, [0.1] * 5), "boat")
+    assert water.outcome == "confirmed"
+    assert water.says.endswith("rely on it as well: the class needs its context.")
+    mark = decide("class:disc", arms_of(flagged, [0.1] * 5, [0.1] * 5), "disc")
+    assert mark.says.endswith("the background is the cause.")
 
 
 def test_the_worst_and_the_second_of_every_class_come_before_the_third_of_any() -> None:

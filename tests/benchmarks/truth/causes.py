@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings import Claim, Findings
+from audit.interventions.tried import share_lost
 from audit.models import Classifier
 from audit.scores import auroc
 from audit.store import Run, layout
@@ -29,7 +31,7 @@ class Causes:
 
     Attributes:
         claims: found ones, each with the `outcome` of interventions, `causal` (whether at least half of the images it
-            was tried on rely on the cue) and `planted` (whether its class has one).
+            was tried on lose half of their probability with the cue) and `planted` (whether its class has one).
         effects: of all targets of classes with a cue, with their `reliance_true`; empty where no cue was planted.
         suspects: of flagged targets, as `camaudit verify` draws them, with their `reliance_true`.
         purities: by class with a cue, of `ours` and of SpRAy by its number of clusters.
@@ -77,7 +79,7 @@ def _judged(run: Run, claim: Claim, suspects: pd.DataFrame, truth: pd.DataFrame)
     return {
         **{name: plain[name] for name in names},
         "planted": bool(cues.notna().any()),
-        "causal": bool(len(tried)) and bool((tried["reliance_true"] >= RELIES).mean() >= 0.5),
+        "causal": bool(len(tried)) and bool(_relies(tried).mean() >= 0.5),
         "effect": outcome.effect if outcome else None,
     }
 
@@ -124,7 +126,12 @@ def target_counts(all_causes: Sequence[Causes], outcome: str) -> tuple[int, int]
     """Flagged targets with an outcome, and how many of them rely on a cue."""
     rows = pd.concat([causes.suspects for causes in all_causes])
     own = rows[(rows["arm"] == "flagged") & (rows["outcome"] == outcome)]
-    return len(own), int((own["reliance_true"] >= RELIES).sum())
+    return len(own), int(_relies(own).sum())
+
+
+def _relies(rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which targets lose at least half of p(c) with their cue."""
+    return np.asarray(share_lost(rows["reliance_true"], rows["probability"]) >= RELIES)
 
 
 def mean_purity(all_causes: Sequence[Causes], way: str) -> float:
