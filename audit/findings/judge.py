@@ -172,7 +172,7 @@ def _write_claims(
     claims, untested = all_claims(material)
     findings.write_claims(claims)
     findings.write_members(material.members, evidence)
-    return {"claims": _count(claims), "untested": untested, **silence(all_detectable(material), classes, rules)}
+    return {"claims": _count(claims), "untested": untested, **silence(all_detectable(material), claims, classes, rules)}
 
 
 def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:

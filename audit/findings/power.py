@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta, binom
 
 from audit.findings.claims.votes import FEWEST
-from audit.findings.records import ClassFinding
+from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import Rules
 from audit.wording import percent
 
@@ -106,16 +106,17 @@ def _more(row: ClassFinding, level: float, tolerated: float) -> int | None:
 
 
 def silence(
-    detectable: Sequence[Detectable], classes: Sequence[ClassFinding], rules: Rules
+    detectable: Sequence[Detectable], claims: Sequence[Claim], classes: Sequence[ClassFinding], rules: Rules
 ) -> dict[str, list[dict[str, Any]]]:
-    """What the summary keeps of it."""
+    """What the summary keeps of it; what would have been found only of classes that no claim is about."""
+    accused = {claim.class_name for claim in claims if claim.found}
     return {
-        "detectable": [asdict(row) for row in detectable],
+        "detectable": [asdict(row) for row in detectable if row.class_name not in accused],
         "stands_out": [asdict(row) for row in standing_out(classes, rules)],
     }
 
 
-_DRAWS_HEAT = {"class": "off the object", "spot": "to one place of the frame"}
+_DRAWS_HEAT = {"class": "if it draws the heat off the object", "spot": "if it draws the heat to one place of the frame"}
 _NEARLY_ALL = 0.99
 
 
@@ -130,14 +131,14 @@ def explain_silence(summary: Mapping[str, Any], most: int = 5) -> list[str]:
 
 
 def _explain(name: str, shares: dict[str, float | None]) -> str:
-    seen = [f"{_DRAWS_HEAT[kind]} in {_or_more(share)}" for kind, share in shares.items() if share]
+    seen = [f"in {_or_more(share)} {_DRAWS_HEAT[kind]}" for kind, share in shares.items() if share]
     if not seen:
         return f"{name}: too few images to find any shortcut"
-    return f"{name}: a shortcut would have been found that draws the heat {', or '.join(seen)}; rarer ones may be there"
+    return f"{name}: a shortcut would have been found {', '.join(seen)}; rarer ones may be there"
 
 
 def _or_more(share: float) -> str:
-    return "nearly every image" if share > _NEARLY_ALL else f"{percent(share)} or more of the images"
+    return "nearly every image" if share > _NEARLY_ALL else f"{percent(share)} of the images or more"
 
 
 def _stands_out(row: dict[str, Any]) -> str:
