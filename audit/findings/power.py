@@ -19,7 +19,7 @@ from scipy.stats import beta, binom
 from audit.findings.claims.votes import FEWEST
 from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import Rules
-from audit.wording import percent
+from audit.wording import percent, shorten
 
 SURE = 0.95
 """How likely what is called detectable would have been found."""
@@ -133,8 +133,8 @@ def explain_silence(summary: Mapping[str, Any], most: int = 5) -> list[str]:
 def _explain(name: str, shares: dict[str, float | None]) -> str:
     seen = [f"in {_or_more(share)} {_DRAWS_HEAT[kind]}" for kind, share in shares.items() if share]
     if not seen:
-        return f"{name}: too few images to find any shortcut"
-    return f"{name}: a shortcut would have been found {', '.join(seen)}; rarer ones may be there"
+        return f"{shorten(name)}: too few images to find any shortcut"
+    return f"{shorten(name)}: a shortcut would have been found {', '.join(seen)}; rarer ones may be there"
 
 
 def _or_more(share: float) -> str:
@@ -143,7 +143,5 @@ def _or_more(share: float) -> str:
 
 def _stands_out(row: dict[str, Any]) -> str:
     more = "very many more images like these" if row["more"] is None else f"{row['more']} more images like these"
-    return (
-        f"{row['class_name']} stands out: {row['off_object']} of {row['confident']} images look off the object, "
-        f"too few to be sure; {more} would settle it"
-    )
+    looks_off = f"{row['off_object']} of {row['confident']} images look off the object"
+    return f"{shorten(row['class_name'])} stands out: {looks_off}, too few to be sure; {more} would settle it"

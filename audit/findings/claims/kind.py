@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from audit.findings.claims.clustering import Members, cluster_targets
 from audit.findings.claims.contrasts import LEAST, Family
+from audit.findings.claims.hot_cells import Heat, heat_of
 from audit.findings.claims.votes import Votes, count_votes
 from audit.findings.evidence import Evidence, Features
 from audit.findings.power import Detectable
@@ -57,6 +58,11 @@ class Material:
     def votes(self) -> Votes:
         """Who has a vote about places."""
         return count_votes(self.evidence)
+
+    @cached_property
+    def heat(self) -> Heat:
+        """Where the heat of those with a vote lies."""
+        return heat_of(self.evidence, self.votes)
 
     @cached_property
     def members(self) -> Members:

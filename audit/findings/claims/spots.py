@@ -21,17 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told
+from audit.findings.claims.hot_cells import TIMES, Heat, hot_cells, ratio
 from audit.findings.claims.kind import ClaimKind, Material
-from audit.findings.claims.votes import Votes, class_sums, testable
+from audit.findings.claims.votes import Votes
 from audit.findings.evidence import Evidence
-from audit.findings.frame import PARTS, bits_as_cells, cells_as_bits, clear_frames, frames, where_cells_lie
+from audit.findings.frame import PARTS, bits_as_cells, cells_as_bits, clear_frames, where_cells_lie
 from audit.findings.power import Detectable, least_count, least_share
 from audit.findings.records import Claim
 from audit.stats.intervals import wilson_interval
@@ -40,8 +40,6 @@ from audit.stats.multiplicity import q_of_counts
 from audit.store.layout import CELLS
 from audit.wording import percent
 
-TIMES = 4.0
-FLOOR = 0.05
 _TOUCHING = np.ones((3, 3), int)
 _OPPOSITE = [PARTS[name].ravel() for name in ("top and bottom border", "left and right border")]
 
@@ -71,34 +69,6 @@ class Spot:
         return columns.start / CELLS, rows.start / CELLS, columns.stop / CELLS, rows.stop / CELLS
 
 
-@dataclass(frozen=True)
-class Heat:
-    """Where heat lies, by image and by class.
-
-    Attributes:
-        hot, clear: [r] uint64, the hot cells of each, and those clear of the object, as bits.
-        shows, of: [C, 64] int64, in how many images of a class each cell is hot, and clear.
-        total: [C, 64] summed heat, in cells that are clear.
-    """
-
-    hot: NDArray[np.uint64]
-    clear: NDArray[np.uint64]
-    shows: NDArray[np.int64]
-    of: NDArray[np.int64]
-    total: NDArray[np.float64]
-
-    @property
-    def tested(self) -> NDArray[np.bool_]:
-        """[C, 64] cells that are clear in images enough."""
-        return testable(self.of, self.of.sum(axis=0))
-
-    @property
-    def excess(self) -> NDArray[np.float64]:
-        """[C, 64] by how much a class's mean heat exceeds that of the others."""
-        mean = _ratio(self.total, self.of)
-        return mean - _ratio(self.total.sum(axis=0) - self.total, self.of.sum(axis=0) - self.of)
-
-
 class Spots(ClaimKind):
     """Claims `spot`, one for each place that a class's heat goes to; see the module."""
 
@@ -121,8 +91,7 @@ class Spots(ClaimKind):
 
     def test(self, material: Material) -> list[Claim]:
         """Connected cells of every class that can be compared."""
-        votes = material.votes
-        heat = heat_of(material.evidence, votes)
+        votes, heat = material.votes, material.heat
         family = self.family_in(material)
         p = _cell_p(heat, family.least)
         of_classes = p.min(axis=1)[heat.tested.any(axis=1)]
@@ -136,7 +105,7 @@ class Spots(ClaimKind):
 
     def detectable(self, material: Material) -> list[Detectable]:
         """At the cell that is clear in the class's median number of images, were no other image hot there."""
-        heat, family = heat_of(material.evidence, material.votes), self.family_in(material)
+        heat, family = material.heat, self.family_in(material)
         tested = heat.tested.any(axis=1)
         level = family.fdr / max(int(tested.sum()), 1)
         return [
@@ -166,24 +135,6 @@ class Spots(ClaimKind):
         return mean
 
 
-def heat_of(evidence: Evidence, votes: Votes) -> Heat:
-    """Hot cells and summed heat of the targets that count."""
-    hot, clear = np.zeros(len(votes.rows), np.uint64), evidence.clear[votes.rows]
-    sums = np.zeros((3, len(votes.images), CELLS * CELLS))
-    for block, heat, area in frames(evidence, votes.rows):
-        cells = hot_cells(heat, area)
-        hot[block] = cells_as_bits(cells)
-        parts = cells, bits_as_cells(clear[block]), heat
-        sums += [class_sums(votes.class_id[block], part, len(votes.images)) for part in parts]
-    shows, of, total = sums
-    return Heat(hot, clear, shows.astype(np.int64), of.astype(np.int64), total)
-
-
-def hot_cells(heat: NDArray[np.floating], area: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Whether a cell holds much of the heat, by itself and for its area; see the module."""
-    return (heat > FLOOR) & (heat > TIMES * area)
-
-
 def _cell_p(heat: Heat, least: float) -> NDArray[np.float64]:
     """Bonferroni p [C, 64]: times the cells of the class that can be tested; 1 of those that cannot."""
     all_shows, all_of = heat.shows.sum(axis=0), heat.of.sum(axis=0)
@@ -203,13 +154,9 @@ def _least_share(heat: Heat, class_id: int, level: float, least: float) -> float
     return least_share(int(of), least_count(int(of), p, level))
 
 
-def _ratio(count: NDArray[Any], of: NDArray[np.integer]) -> NDArray[np.float64]:
-    return np.asarray(count / np.maximum(of, 1), np.float64)
-
-
 def _spots(p: NDArray[np.float64], of_classes: NDArray[np.float64], heat: Heat, fdr: float) -> list[Spot]:
     """The spots of every class: cells that stand, by the region that they lie in."""
-    share = np.where(heat.tested, _ratio(heat.shows, heat.of), np.nan)
+    share = np.where(heat.tested, ratio(heat.shows, heat.of), np.nan)
     mean = np.nansum(share, axis=1, keepdims=True) / np.maximum(heat.tested.sum(axis=1, keepdims=True), 1)
     standing = (_q_among(p, of_classes) <= fdr) & (share > TIMES * mean)
     return [

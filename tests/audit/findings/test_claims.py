@@ -14,7 +14,7 @@ from audit.findings.claims.context import Contexts
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.groups import Groups
 from audit.findings.claims.registry import all_claims
-from audit.findings.claims.spots import Spots, heat_of
+from audit.findings.claims.spots import Spots
 from audit.findings.claims.votes import count_votes
 from audit.findings.claims.zones import ZONES, Zones
 from audit.findings.evidence import Evidence
@@ -97,7 +97,7 @@ def test_heat_on_small_things_anywhere_is_no_spot() -> None:
         heat, (row, column) = np.zeros((CELLS, CELLS)), rng.integers(0, 6, 2)
         heat[row : row + 3, column : column + 3] = 1 / 9
         evidence.off_heat[i] = heat.ravel()
-    hot = heat_of(evidence, count_votes(evidence)).shows[DISC] / count_votes(evidence).images[DISC]
+    hot = material(evidence).heat.shows[DISC] / count_votes(evidence).images[DISC]
     assert hot.max() > 0.2
     assert not found(all_claims(material(evidence)).claims, "spot")
 
