@@ -66,7 +66,8 @@ class Both(NamedTuple):
 
     def _ask(self, claim: Claim, says: str) -> Asked:
         event = np.stack([kind_of(claim).event(claim, evidence) for evidence in self])
-        return Asked("claim", claim.claim_id, says, event, self.a.unit)
+        asked = np.isfinite(event).any(axis=0)
+        return Asked("claim", claim.claim_id, says, event[:, asked], self.a.unit[asked])
 
 
 def read_both(runs: Sequence[tuple[Run, pd.DataFrame]], image: pd.Series) -> Both:

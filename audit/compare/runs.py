@@ -90,9 +90,10 @@ def _refuse_other_rules(a: Run, b: Run) -> None:
     names = [rule.name for rule in fields(Rules) if getattr(rules_a, rule.name) != getattr(rules_b, rule.name)]
     if names:
         of_a, of_b = (", ".join(f"{name} {getattr(rules, name)}" for name in names) for rules in (rules_a, rules_b))
+        options = " ".join(f"--{name} {getattr(rules_a, name) or 'image'}" for name in names)
         raise RunError(
             f"Expected the same rules in both runs, got {of_a} in {a.path} and {of_b} in {b.path}; flag one again with "
-            f"`camaudit flag {b.path}`"
+            f"`camaudit flag {b.path} {options}`"
         )
 
 

@@ -15,7 +15,7 @@ from audit.findings.records import UNTESTED
 from audit.store import Run
 from audit.store.records import Record, finite, json_schema
 
-FORMAT = 2
+FORMAT = 3
 """Of the record; a change that breaks readers raises it."""
 
 _SAMPLES = {

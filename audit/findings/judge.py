@@ -35,6 +35,7 @@ from audit.store import Run, Shard, layout
 
 _AVERAGED = ("energy", "centre_energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _FRAME = layout.CELLS**2
+_MUCH_VOID = 0.05
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
 _NOT_KEPT = "No clusters: the run was begun without scores, so what lies under the heat was not kept"
 
@@ -192,6 +193,8 @@ def read_frames(
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """All heat of some targets by cell, and the share of each cell that the object covers: each [m, 64].
 
+    Objects of images with much void are NaN.
+
     Args:
         rows: [m] ascending positions in the evidence.
     """
@@ -201,7 +204,11 @@ def read_frames(
     for index in np.unique(owner):
         own = owner == index
         heat[own], off_area[own] = _frames_of(run, run.shards[index], *(key[own] for key in keys))
-    return np.nan_to_num(heat), np.clip(1 - _FRAME * off_area, 0, 1)
+    objects = 1 - _FRAME * off_area
+    # Void is in no cell's area off the object, so it would pass for object.
+    void = np.clip(objects, 0, 1).mean(axis=1) - objects.mean(axis=1) > _MUCH_VOID
+    objects[void] = np.nan
+    return np.nan_to_num(heat), np.clip(objects, 0, 1)
 
 
 def _frames_of(run: Run, shard: Shard, *keys: NDArray[np.integer]) -> Iterator[NDArray[np.float32]]:

@@ -19,7 +19,7 @@ from scipy.stats import beta, binom
 from audit.findings.claims.votes import FEWEST
 from audit.findings.records import Claim, ClassFinding
 from audit.findings.rules import Rules
-from audit.wording import percent, shorten
+from audit.wording import number, percent, shorten
 
 SURE = 0.95
 """How likely what is called detectable would have been found."""
@@ -116,7 +116,10 @@ def silence(
     }
 
 
-_DRAWS_HEAT = {"class": "if it draws the heat off the object", "spot": "if it draws the heat to one place of the frame"}
+_DRAWS_HEAT = {
+    "class": "if it draws the heat off the object",
+    "spot": "if it draws the heat to a place that most leave free",
+}
 _NEARLY_ALL = 0.99
 
 
@@ -127,6 +130,8 @@ def explain_silence(summary: Mapping[str, Any], most: int = 5) -> list[str]:
         shares.setdefault(row["class_name"], {})[row["kind"]] = row["share"]
     order = sorted(shares, key=lambda name: -min((s for s in shares[name].values() if s), default=2.0))
     said = [_explain(name, shares[name]) for name in order[:most]]
+    if len(order) > most:
+        said.append(f"{number(len(order) - most)} more classes without a claim: in summary.json")
     return said + [_stands_out(row) for row in summary.get("stands_out", [])[:most]]
 
 

@@ -29,7 +29,7 @@ PART = 4
 _SCRAMBLE = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that the product with it orders hashes as if drawn."""
 _BATCH = 64
-_CROWD = 4
+_CROWD = 16
 """Hashes that a group must take on average for the next to be looked for among all that are left."""
 _MOST_KEYS = 500
 _MOST_BLOCKS = 16

@@ -210,16 +210,17 @@ def _excess(arms: Arms, seed: int) -> dict[str, float]:
 
 
 _NO_CONTROLS = " There were no controls to compare with."
-_NO_OTHERS = " There was no class without a claim to compare with."
+_FEW_OTHERS = f" There were fewer than {_FEWEST} controls of classes without a claim to compare with."
 _CONTEXT = " Images of the class that are not flagged rely on it as well: the class needs its context."
+_NO_OBJECT = " What the object is was not known, and what is hot may be it."
 _OPEN = " Not all that may hold a cue could be taken away."
 
 
 def _lacking(arms: Arms) -> str:
     """What a confirmed outcome could not be compared with, in a sentence; empty where nothing lacks."""
-    if len(arms.unaccused):
+    if len(arms.unaccused) >= _FEWEST:
         return ""
-    return _NO_OTHERS if len(arms.controls) else _NO_CONTROLS
+    return _FEW_OTHERS if len(arms.controls) or len(arms.unaccused) else _NO_CONTROLS
 
 
 def _context(decision: str, arms: Arms, excess: Mapping[str, float]) -> str:
@@ -229,19 +230,26 @@ def _context(decision: str, arms: Arms, excess: Mapping[str, float]) -> str:
 
 
 def _left_open(decision: str, arms: Arms, means: Mapping[str, float]) -> str:
-    """Why little reliance does not acquit, in a sentence; empty where the object does not matter either."""
+    """Why reliance does not accuse, or little of it acquit, in a sentence; empty where the object does not matter."""
+    if not _objects_known(arms):
+        return _NO_OBJECT
     little = means["high"] < _MATTERS <= _mean(arms.object_share)
     return _OPEN if decision == "inconclusive" and little and len(arms.reliance) >= _FEWEST else ""
 
 
 def _decide(arms: Arms, means: Mapping[str, float], seed: int) -> str:
     """Confirmed: the mean, surely, and most targets reach `CAUSAL`, and the interventions alone do less."""
-    if len(arms.reliance) < _FEWEST:
+    if len(arms.reliance) < _FEWEST or not _objects_known(arms):
         return "inconclusive"
-    more = _rely_more(arms.reliance, arms.unaccused) or not len(arms.unaccused)
+    more = _rely_more(arms.reliance, arms.unaccused) or len(arms.unaccused) < _FEWEST
     if min(means["low"], np.median(arms.reliance)) >= CAUSAL and more:
         return "confirmed"
     return "refuted" if _acquitted(arms, seed) else "inconclusive"
+
+
+def _objects_known(arms: Arms) -> bool:
+    """Whether it is known of most images what their object is: else what is hot may be it."""
+    return bool(arms.known.mean() >= 0.5)
 
 
 def _acquitted(arms: Arms, seed: int) -> bool:

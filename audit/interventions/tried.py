@@ -43,6 +43,7 @@ class Arms:
         reliance: [n] of the flagged targets.
         possible: [n] as `Tried.possible`.
         object_share: [n] as `Tried.object_share`.
+        known: [n] bool, whether the object is.
         controls: [m] reliance of their controls.
         unflagged: [k] reliance of all controls of the class.
         unaccused: [l] reliance of controls of classes that nothing is found about.
@@ -51,6 +52,7 @@ class Arms:
     reliance: Shares
     possible: Shares
     object_share: Shares
+    known: NDArray[np.bool_]
     controls: Shares
     unflagged: Shares
     unaccused: Shares
@@ -119,6 +121,7 @@ class Tried:
             reliance=self.reliance[about],
             possible=self.possible[about],
             object_share=self.object_share[about],
+            known=self.table["object"].notna().to_numpy()[about],
             controls=self.reliance[drawn & ~self._flagged & changed],
             unflagged=self.reliance[own & ~self._flagged & changed],
             unaccused=self.unaccused(accused),

@@ -12,7 +12,7 @@ def benjamini_hochberg(p: NDArray[np.floating]) -> NDArray[np.float64]:
     return q_of_counts(values, counts)[place]
 
 
-def weighted_q(p: NDArray[np.floating], weight: NDArray[np.floating], tested: int | None = None) -> NDArray[np.float64]:
+def weighted_q(p: NDArray[np.floating], weight: NDArray[np.floating]) -> NDArray[np.float64]:
     """q values by Benjamini-Hochberg with weights: each p is divided by its own (Genovese, Roeder & Wasserman 2006).
 
     Args:

@@ -29,6 +29,9 @@ from pipelines.cli.options import (
 )
 from pipelines.run.config import ClusterConfig, RunConfig
 
+IMAGE = "image"
+"""As --unit: images, as by default. No attribute can be named so."""
+
 if TYPE_CHECKING:
     from audit.datasets.reach import Reach
     from audit.findings import Rules
@@ -195,7 +198,9 @@ class FindingsOptions:
         from audit.findings import Rules
 
         with right_use():
-            return Rules(self.fdr, self.confident, self.misplaced, self.tolerated, self.unit)
+            return Rules(
+                self.fdr, self.confident, self.misplaced, self.tolerated, None if self.unit == IMAGE else self.unit
+            )
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:

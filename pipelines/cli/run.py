@@ -122,15 +122,24 @@ def score(
 def flag(run_path: RunPath, findings: FindingsOptions, as_json: Json = False) -> None:
     """Make findings again from the scores, with other rules.
 
+    The unit of evidence stays what it was unless --unit is given; --unit image makes it images again.
+
     Example: camaudit flag runs/val --fdr 0.01
     """
+    from dataclasses import replace
+
+    from audit.findings import Findings
     from audit.findings.judge import flag as make_findings
     from audit.store import Run
 
     opened = Run.open(run_path)
     with opened.locked():
         _check_scored(opened)
-        summary = make_findings(opened, findings.rules(), findings.threshold, TerminalProgress())
+        rules = findings.rules()
+        if findings.unit is None:
+            before = Findings(opened).summary() or {}
+            rules = replace(rules, unit=before.get("rules", {}).get("unit"))
+        summary = make_findings(opened, rules, findings.threshold, TerminalProgress())
     print_json(summary) if as_json else print_summary(summary)
 
 

@@ -115,8 +115,13 @@ def _named(evidence: Evidence) -> Named:
     there = np.flatnonzero(evidence.named & evidence.known)
     gone = np.flatnonzero(absences.named & outlined[absences.class_id])
     class_id = np.concatenate([evidence.class_id[there], absences.class_id[gone]])
-    # Those whose object is there come first: an image that votes once votes for the model.
-    votes = one_vote(class_id, np.concatenate([evidence.unit[there], absences.unit[gone]]))
+    sample, slot, unit = (
+        np.concatenate([getattr(evidence, name)[there], getattr(absences, name)[gone]])
+        for name in ("sample", "slot", "unit")
+    )
+    # A unit's vote is its middle image's, so they must not be sorted by what they show.
+    order = np.lexsort((slot, sample))
+    votes = np.sort(order[one_vote(class_id[order], unit[order])])
     shows = votes >= len(there)
     of, absent = (np.bincount(class_id[rows], minlength=len(outlined)) for rows in (votes, votes[shows]))
     boxed = np.concatenate([evidence.boxed[there], absences.boxed[gone]])

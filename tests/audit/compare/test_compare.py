@@ -140,7 +140,7 @@ def test_runs_flagged_by_different_rules_are_refused(tmp_path: Path) -> None:
         compare_runs(a, b)
     assert str(refused.value) == (
         f"Expected the same rules in both runs, got fdr 0.05 in {a.path} and fdr 0.2 in {b.path}; flag one again "
-        f"with `camaudit flag {b.path}`"
+        f"with `camaudit flag {b.path} --fdr 0.05`"
     )
 
 

@@ -13,7 +13,7 @@ from made_evidence import CELLS, draw_evidence, material
 from rewritten import put_part
 
 from audit.findings import Claim, Findings, Rules
-from audit.findings.claims.absent import Absent
+from audit.findings.claims.absent import Absent, _named
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Absences, Evidence
 from audit.findings.gather import gather
@@ -176,3 +176,29 @@ def test_of_a_run_the_claim_is_in_the_record_and_on_the_report_and_is_not_tested
     assert (claim.class_id, claim.targets, claim.details["other"]) == (LONE, 38, "class 07")
     assert claim.share == pytest.approx(18 / 38)
     assert kind_of(claim).title in write_report(run, most=100).read_text()
+
+
+@pytest.mark.parametrize("frames", [1, 3, 9])
+def test_a_units_vote_is_that_of_one_of_its_images_however_many_it_has(frames: int) -> None:
+    """Else the units of many images would hardly ever be without their object, and single images stand out."""
+    rng, count = np.random.default_rng(0), 600 * frames
+    gone, unit = rng.random(count) < 0.3, np.arange(count) // frames
+    there, absent = np.flatnonzero(~gone), np.flatnonzero(gone)
+    evidence = draw_evidence(len(there), 2, 0, per_image=1)
+    first = {"class_id": np.zeros(len(there), np.int32), "named": np.ones(len(there), bool)}
+    evidence = replace(evidence, sample=there, unit=unit[there], **first)
+    absences = Absences(
+        sample=absent,
+        slot=np.zeros(len(absent), np.int16),
+        class_id=np.zeros(len(absent), np.int32),
+        probability=np.ones(len(absent), np.float32),
+        named=np.ones(len(absent), bool),
+        boxed=np.zeros(len(absent), bool),
+        unit=unit[absent],
+        heat=np.zeros((len(absent), 64), np.float16),
+        other=np.zeros(len(absent), np.int32),
+        on_other=np.zeros(len(absent), np.float32),
+    )
+    named = _named(replace(evidence, absences=absences))
+    assert named.of[0] == 600
+    assert named.shows[0] / named.of[0] == pytest.approx(0.3, abs=0.06)

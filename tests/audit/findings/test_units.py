@@ -11,6 +11,7 @@ from drawn_run import CAMERAS, CLASSES, draw_run
 from faults.collection import camaudit
 from made_evidence import CELLS, draw_evidence, in_bursts, material, plant_heat
 from rewritten import put_part
+from typer.testing import CliRunner
 
 from audit.compare import compare_runs
 from audit.compare.pairs import MEASURES, Pairs, compare_all
@@ -27,6 +28,7 @@ from audit.findings.units import units_of
 from audit.interventions.suspects import draw_suspects
 from audit.store import Run
 from audit.store.files import read_json
+from pipelines.cli import app
 
 FRAMES = 5
 CORNER = np.zeros((CELLS, CELLS), bool)
@@ -176,3 +178,12 @@ def test_copies_in_different_classes_leave_each_class_its_vote(tmp_path: Path) -
     assert flag(run, Rules())["units"]["number"] == 1
     assert {row.confident for row in Findings(run).classes()} == {1}
     assert len(Findings(run).classes()) == len(CLASSES)
+
+
+def test_flagging_again_keeps_the_unit_unless_another_is_asked_for(tmp_path: Path) -> None:
+    run = draw_run(tmp_path / "run", 300)
+    flag(run, Rules(unit="camera"))
+    for options, unit in ((["--fdr", "0.1"], "camera"), (["--unit", "image"], None), ([], None)):
+        done = CliRunner().invoke(app, ["flag", str(run.path), *options])
+        assert done.exit_code == 0, done.output
+        assert Findings(Run.open(run.path)).rules().unit == unit

@@ -309,7 +309,8 @@ def arms_of(
         np.full(len(flagged), value) for value in (other.get("possible", 0), other.get("object", 0.9))
     )
     own, others = np.asarray(controls, float), np.asarray(unaccused, float)
-    return Arms(flagged, np.fmax(flagged, possible), object_share, own, own, others)
+    known = np.full(len(flagged), other.get("known", 1) > 0)
+    return Arms(flagged, np.fmax(flagged, possible), object_share, known, own, own, others)
 
 
 @pytest.mark.parametrize(
@@ -351,17 +352,30 @@ def test_without_anything_to_compare_with_nothing_is_confirmed_and_that_is_said(
     assert unsure.outcome == "inconclusive"
     assert unsure.says.endswith("is the cause. There were no controls to compare with.")
     assert compared.outcome == "confirmed"
-    assert compared.says.endswith("is the cause. There was no class without a claim to compare with.")
+    few = "is the cause. There were fewer than 5 controls of classes without a claim to compare with."
+    assert compared.says.endswith(few)
     assert others.outcome == "confirmed"
-    assert others.says.endswith("the background is the cause.")
+    assert others.says.endswith(few)
     assert decide("class:disc", arms_of([0.0] * 8), "disc").outcome == "refuted"
+
+
+def test_where_no_object_is_known_what_is_hot_may_be_it() -> None:
+    unknown = decide("spot:person", arms_of([0.9] * 8, [0.0] * 8, [0.0] * 8, known=0), "person")
+    assert unknown.outcome == "inconclusive"
+    assert unknown.says.endswith("What the object is was not known, and what is hot may be it.")
+
+
+def test_a_single_control_of_another_class_neither_confirms_nor_acquits() -> None:
+    found = [decide("class:disc", arms_of([0.9] * 8, [0.1] * 3, [0.0] * count), "disc").outcome for count in (0, 1, 4)]
+    assert found == ["confirmed"] * 3
 
 
 def test_a_sentence_says_what_was_measured() -> None:
     says = decide("class:disc", arms_of([0.61] * 6, [0.03] * 5), "disc").says
     assert says == (
         "Without its background p(disc) falls by 61 % [61 %, 61 %] on average in the 6 most severe flagged images, "
-        "by 3 % in 5 controls: the background is the cause. There was no class without a claim to compare with."
+        "by 3 % in 5 controls: the background is the cause. There were fewer than 5 controls of classes without a "
+        "claim to compare with."
     )
     says = decide("class:disc", arms_of([0.02] * 6, [0.03] * 5), "disc").says
     assert says == (
