@@ -50,7 +50,7 @@ class Votes:
     @property
     def room(self) -> str:
         """How a sentence says which images count for a place, where an object is known: those that could show it."""
-        return " that leave room there" if self.off else ""
+        return " that leave room there," if self.off else ""
 
     def of_class(self, class_id: int) -> slice:
         """Where the class's targets are among `rows`."""

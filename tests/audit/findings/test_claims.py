@@ -139,7 +139,7 @@ def test_the_sentence_of_a_zone_gives_its_counts() -> None:
     row = Zones().test(material(evidence, 0.05, 0.1))[0]
     shows, of = zone_votes(evidence, DISC, "bottom-right corner")
     start = (
-        f"In {shows} of {of} images named class 3 that leave room there most of the heat lies off the object in the "
+        f"In {shows} of {of} images named class 3 that leave room there, most of the heat lies off the object in the "
     )
     start += "bottom-right corner; "
     assert row.says.startswith(start)
