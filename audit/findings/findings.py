@@ -19,7 +19,7 @@ from audit.errors import RunError
 from audit.findings.claims.clustering import Members
 from audit.findings.evidence import Evidence
 from audit.findings.gather import gather
-from audit.findings.records import UNTESTED, Claim, ClassFinding, Effect, Finding, Member, Outcome
+from audit.findings.records import HEAT_ALONE, UNTESTED, Claim, ClassFinding, Effect, Finding, Member, Outcome
 from audit.findings.rules import Rules
 from audit.store import Damage, Run, Shard, layout
 from audit.store.files import check_digest, check_names, read_json, sha256, write_json
@@ -104,8 +104,8 @@ class Findings:
         return sorted(claims, key=lambda claim: (not claim.found, math.inf if claim.q is None else claim.q))
 
     def standing_claims(self) -> list[Claim]:
-        """Those that stand, by q."""
-        return [claim for claim in self.claims() if claim.found]
+        """Those that stand, by q; behind them those that rest on heat alone, which cannot tell what it lies on."""
+        return sorted((claim for claim in self.claims() if claim.found), key=lambda claim: claim.rests_on == HEAT_ALONE)
 
     @property
     def has_claims(self) -> bool:

@@ -15,7 +15,8 @@ OUTCOMES = ("confirmed", "needs context", "refuted", "inconclusive")
 """What interventions may say."""
 UNTESTED = "not tested"
 """Outcome of what no intervention was made for."""
-BASES = ("masks", "boxes", "masks and boxes", "heat alone", "activations", "labels")
+HEAT_ALONE = "heat alone"
+BASES = ("masks", "boxes", "masks and boxes", HEAT_ALONE, "activations", "labels")
 """What a claim may rest on."""
 ARMS = ("flagged", "control")
 

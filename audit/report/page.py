@@ -22,6 +22,7 @@ from audit.findings import Claim, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Evidence
 from audit.findings.findings import ShardEvidence
+from audit.findings.records import HEAT_ALONE
 from audit.findings.unjudged import why_unjudged
 from audit.progress import Progress, silent, tracked
 from audit.report.examples import Examples
@@ -238,10 +239,10 @@ def _summary(findings: Findings) -> dict[str, Any]:
     return summary
 
 
-def _rank(claim: Claim) -> tuple[int, float]:
-    """Confirmed claims first, refuted ones last, then the most certain."""
+def _rank(claim: Claim) -> tuple[bool, int, float]:
+    """Those on heat alone behind the others; confirmed claims first, refuted ones last, then the most certain."""
     rank = {"confirmed": 0, "refuted": 2}.get(claim.outcome, 1)
-    return rank, 1.0 if claim.q is None else claim.q
+    return claim.rests_on == HEAT_ALONE, rank, 1.0 if claim.q is None else claim.q
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:

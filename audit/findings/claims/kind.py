@@ -21,7 +21,7 @@ from audit.findings.claims.hot_cells import Heat, heat_of
 from audit.findings.claims.votes import Votes, count_votes
 from audit.findings.evidence import Evidence, Features
 from audit.findings.power import Detectable
-from audit.findings.records import Claim, ClassFinding
+from audit.findings.records import HEAT_ALONE, Claim, ClassFinding
 from audit.findings.rules import Rules
 
 Frames = Callable[[NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.floating]]]
@@ -128,7 +128,7 @@ class ClaimKind(ABC):
         Two runs over the same samples are asked it alike: the claim's `class_id` is that of the evidence's classes.
         """
         has_heat = ~np.isnan(evidence.off_heat[:, 0])
-        voters = evidence.named & has_heat & (evidence.known == (claim.rests_on != "heat alone"))
+        voters = evidence.named & has_heat & (evidence.known == (claim.rests_on != HEAT_ALONE))
         return np.where(voters & of_class(claim, evidence.class_id), self.shows(claim, evidence), np.nan)
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:

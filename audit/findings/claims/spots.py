@@ -217,5 +217,6 @@ def _tell(spot: Spot, contrasts: Contrasts, i: int, heat: Heat, votes: Votes, cl
     says = (
         f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {classes[c]}{votes.room} much heat lies{votes.off} "
         f"in one place, {place}; of other classes' images it does in {percent(contrasts.expected[i])}."
+        f"{votes.caveat}"
     )
     return Told(subject, votes.rests_on, says, {"box": list(box), **cells, **heat_there})

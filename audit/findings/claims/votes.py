@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from audit.findings.evidence import Evidence
+from audit.findings.records import HEAT_ALONE
 
 FEWEST = 5
 """Images that a share, and the one it is compared with, must be of to be tested."""
@@ -45,12 +46,17 @@ class Votes:
     @property
     def off(self) -> str:
         """How a sentence says that heat does not lie on the object, where an object is known."""
-        return "" if self.rests_on == "heat alone" else " off the object"
+        return "" if self.rests_on == HEAT_ALONE else " off the object"
 
     @property
     def room(self) -> str:
         """How a sentence says which images count for a place, where an object is known: those that could show it."""
         return " that leave room there," if self.off else ""
+
+    @property
+    def caveat(self) -> str:
+        """What a sentence adds where no object is known: people's heads are in the same place too."""
+        return "" if self.off else " No object is known here: it may be what lies there."
 
     def of_class(self, class_id: int) -> slice:
         """Where the class's targets are among `rows`."""
@@ -70,7 +76,7 @@ def count_votes(evidence: Evidence) -> Votes:
     class_id = evidence.class_id[rows]
     images = np.bincount(class_id, minlength=len(evidence.classes))
     starts = np.concatenate([[0], np.cumsum(images)])
-    return Votes(rows, class_id, images, starts, object_basis(evidence.boxed[rows]) if known else "heat alone")
+    return Votes(rows, class_id, images, starts, object_basis(evidence.boxed[rows]) if known else HEAT_ALONE)
 
 
 def one_vote(owner: NDArray[np.integer], unit: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -181,4 +181,5 @@ def _says(contrasts: Contrasts, i: int, name: str, zone: str, votes: Votes) -> s
     return (
         f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name}{votes.room} most of the heat lies"
         f"{votes.off} {where(zone)}; of other classes' images it does in {percent(contrasts.expected[i])}."
+        f"{votes.caveat}"
     )

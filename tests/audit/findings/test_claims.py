@@ -167,6 +167,7 @@ def test_without_masks_a_spot_rests_on_heat_alone() -> None:
     (spot,) = found(rows, "spot")
     assert (spot.class_id, spot.rests_on) == (DISC, "heat alone")
     assert "off the object" not in spot.says
+    assert spot.says.endswith("No object is known here: it may be what lies there.")
 
 
 @pytest.mark.parametrize(("boxed", "basis"), [(0, "masks"), (1, "boxes"), (0.5, "masks and boxes")])
