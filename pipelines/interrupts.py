@@ -61,6 +61,7 @@ _heard = Interrupts()
 
 def listen() -> Interrupts:
     """Listen from now on, to the end of the process."""
+    _heard.exit_code = INTERRUPTED
     for number in _SIGNALS:
         signal.signal(number, _heard.hear)
     return _heard
@@ -73,6 +74,8 @@ def listening() -> Iterator[Interrupts]:
         yield Interrupts()
         return
     before = [signal.signal(number, _heard.hear) for number in _SIGNALS]
+    if _heard.hear not in before:  # what was heard of by who listened before is over
+        _heard.exit_code = INTERRUPTED
     try:
         yield _heard
     finally:

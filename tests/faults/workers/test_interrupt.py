@@ -31,6 +31,7 @@ from faults.collection import (
     wait_until,
     write_model,
 )
+from pipelines import interrupts
 from pipelines.run.config import ClusterConfig
 from pipelines.run.crew import Crew
 from pipelines.run.plan import prepare
@@ -186,3 +187,11 @@ def test_a_scheduler_lost_around_an_interrupt_leaves_it_an_interrupt(
     client.processing, client.react = processing, interrupt  # type: ignore[attr-defined]
     with pytest.raises(KeyboardInterrupt):
         submit_all(client, [Shard(0, 0, 4)], Finished)  # type: ignore[arg-type]
+
+
+def test_a_signal_of_before_does_not_decide_how_a_later_command_ends() -> None:
+    with pytest.raises(interrupts.Terminated), interrupts.listening() as heard:
+        heard.hear(signal.SIGTERM, None)
+    assert heard.exit_code == 143
+    with interrupts.listening() as heard:
+        assert heard.exit_code == 130
