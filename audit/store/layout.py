@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 5
+FORMAT = 6
 LEVELS = 256
 """Map values 0..1 are counted at levels floor(256 value); threshold t keeps the levels from 256 t on."""
 
