@@ -43,7 +43,11 @@ _MEANS = ("energy", "area", "lift")
 
 
 def class_findings(
-    columns: Mapping[str, NDArray[Any]], off: NDArray[np.bool_], classes: Sequence[str], rules: Rules
+    columns: Mapping[str, NDArray[Any]],
+    off: NDArray[np.bool_],
+    classes: Sequence[str],
+    rules: Rules,
+    certify: bool = True,
 ) -> list[ClassFinding]:
     """Every class with scored targets, most suspicious first.
 
@@ -51,6 +55,7 @@ def class_findings(
         columns: of scored targets: `class_id`, `probability`, `energy`, `area` and `lift`, each [n], and `vote` [n]
             bool, True for one of each unit.
         off: [n] whether there is a finding about the target.
+        certify: whether to say how many images off the object are needed for a finding.
     """
     votes = (columns["probability"] >= rules.confident) & columns["vote"]
     strata = _by_stratum(columns, off, votes, len(classes))
@@ -71,6 +76,7 @@ def class_findings(
         **{name: _mean(columns, name, len(classes))[present] for name in _MEANS},
         "against": np.where(bar.beside, OTHER_CLASSES, TOLERATED),
         **bar.tests(off_object),
+        "needed": bar.needed() if certify else np.full(len(present), None),
     }
     order = np.lexsort((present, -np.nan_to_num(share), table["q"]))
     for name in ("expected", "p", "q", "needed"):
@@ -118,9 +124,11 @@ class _Bar:
         p[self.tested] = self._p(off_object, np.maximum(above, twice))[self.tested]
         if self.tested.any():
             q[self.tested] = benjamini_hochberg(p[self.tested])
-        level = self.rules.fdr / max(int(self.tested.sum()), 1)
-        needed = least_counts(self.confident, self._p_of, level)
-        return {"expected": self.expected, "p": p, "q": q, "needed": needed, "is_finding": q <= self.rules.fdr}
+        return {"expected": self.expected, "p": p, "q": q, "is_finding": q <= self.rules.fdr}
+
+    def needed(self) -> NDArray[np.int64]:
+        """Images off the object that make a finding, were it the only one."""
+        return least_counts(self.confident, self._p_of, self.rules.fdr / max(int(self.tested.sum()), 1))
 
     def _p(self, off_object: NDArray[np.integer], beside_others: NDArray[np.float64]) -> NDArray[np.float64]:
         against_tolerated = binom.sf(off_object - 1, self.confident, self.rules.tolerated)
