@@ -183,6 +183,7 @@ def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:
         numbers("area", (decimal(row.area) for row in rows), rank=6),
         numbers("lift", (decimal(row.lift) for row in rows), rank=7),
         numbers("q", ("-" if row.q is None else f"{row.q:.3g}" for row in rows), rank=3),
+        numbers("held against", map(_held_against, rows), rank=8),
         words("", ("finding" if row.is_finding else "" for row in rows)),
     ]
     title = "Classes: how often the heat of a confidently named target is off the object"
@@ -193,6 +194,10 @@ def _share(row: ClassFinding) -> str:
     if not row.confident:
         return "-"
     return f"{row.share:.2f} [{row.share_low:.2f}, {row.share_high:.2f}]"
+
+
+def _held_against(row: ClassFinding) -> str:
+    return "-" if row.expected is None else f"{row.expected:.2f} {row.against}"
 
 
 def _print_claims(claims: Sequence[Claim], most: int) -> None:
