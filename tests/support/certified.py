@@ -24,6 +24,7 @@ from audit.findings.claims.spots import Spots
 from audit.findings.claims.whole_class import WholeClasses
 from audit.findings.claims.zones import Zones
 from audit.findings.evidence import Absences, Evidence
+from audit.findings.frame import bits_as_cells
 from audit.findings.power import Detectable
 
 Found = Callable[[int, int], bool | None]
@@ -47,27 +48,27 @@ def whole_class(seed: int, images: int, honest: float = 0.01) -> bool | None:
 
 
 def spot(seed: int, images: int) -> bool | None:
-    """To a place of its own in each collection, somewhere in the frame."""
-    place = np.random.default_rng([seed, 2]).uniform(0.06, 0.94, 2)
-    return _place(Spots(), place, seed, images)
+    """To one place of the frame, that most of the class's images leave free."""
+    honest = draw_collection(Law(anywhere, 0.0), 8, images, seed)
+    free = np.flatnonzero(bits_as_cells(honest.evidence.clear[:images]).mean(axis=0) > 0.5)
+    row, column = divmod(int(np.random.default_rng([seed, 2]).choice(free)), 8)
+    return _place(Spots(), honest, ((row + 0.5) / 8, (column + 0.5) / 8), seed)
 
 
 def zone(seed: int, images: int) -> bool | None:
     """To one of the four corners."""
-    place = np.random.default_rng([seed, 3]).choice([0.08, 0.92], 2)
-    return _place(Zones(), place, seed, images)
+    row, column = np.random.default_rng([seed, 3]).choice([0.08, 0.92], 2).tolist()
+    return _place(Zones(), draw_collection(Law(anywhere, 0.0), 8, images, seed), (row, column), seed)
 
 
-def _place(kind: ClaimKind, place: NDArray[np.float64], seed: int, images: int) -> bool | None:
-    honest = draw_collection(Law(anywhere, 0.0), 8, images, seed)
-    marked = draw_collection(
-        Law(anywhere, 1.0, lambda rng, class_id: np.tile(place, (len(class_id), 1))), 8, images, seed
-    )
+def _place(kind: ClaimKind, honest: Collection, place: tuple[float, float], seed: int) -> bool | None:
     share = _of_class("class 0", kind.detectable(honest.material))
     if share is None:
         return None
+    images = len(honest.heat) // 8
+    there = Law(anywhere, 1.0, lambda rng, class_id: np.tile(place, (len(class_id), 1)))
     chosen = np.random.default_rng([seed, 4]).random(len(honest.heat)) < share
-    planted: Collection = honest.with_some_of(marked, chosen & (honest.evidence.class_id == 0))
+    planted = honest.with_some_of(draw_collection(there, 8, images, seed), chosen & (honest.evidence.class_id == 0))
     return any(claim.found and claim.class_id == 0 for claim in kind.test(planted.material))
 
 
@@ -89,11 +90,11 @@ def context(seed: int, images: int) -> bool | None:
 def absent(seed: int, images: int) -> bool | None:
     """Named without its object; so are one in a hundred of all."""
     rng = np.random.default_rng([seed, 5])
-    honest = _named(np.zeros(8 * images, bool) | (rng.random(8 * images) < 0.01), images, seed)
-    share = _of_class("class 0", Absent().detectable(material(honest)))
+    gone = rng.random(8 * images) < 0.01
+    share = _of_class("class 0", Absent().detectable(material(_named(gone, images, seed))))
     if share is None:
         return None
-    gone = rng.random(8 * images) < np.where(np.arange(8 * images) < images, share, 0.01)
+    gone[:images] |= rng.random(images) < share
     return any(claim.found and claim.class_id == 0 for claim in Absent().test(material(_named(gone, images, seed))))
 
 

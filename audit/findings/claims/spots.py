@@ -104,10 +104,10 @@ class Spots(ClaimKind):
         return family.claims(contrasts, material.names, tell, int(heat.tested.sum()))
 
     def detectable(self, material: Material) -> list[Detectable]:
-        """At the cell that is clear in the class's median number of images, were no other image hot there."""
+        """At a cell that three quarters of the frame are as free as, or freer; were no other image hot there."""
         heat, family = material.heat, self.family_in(material)
         class_id = np.flatnonzero(heat.tested.any(axis=1))
-        cell = np.argsort(heat.of[class_id], axis=1, kind="stable")[:, CELLS * CELLS // 2]
+        cell = np.argsort(heat.of[class_id], axis=1, kind="stable")[:, CELLS * CELLS // 4]
         of, cells = heat.of[class_id, cell], heat.tested[class_id].sum(axis=1)
         other_shows, other_of = (part.sum(axis=0)[cell] - part[class_id, cell] for part in (heat.shows, heat.of))
 
