@@ -44,7 +44,7 @@ class Gathered:
 
     Attributes:
         targets: a row each, in order: columns of `targets` and `scores`, `known`, `boxed`, `label`, `wrong`, `look`,
-            `unit`, and `row`, its place in the shard's tables.
+            `unit`, `quick` (quick reliance, NaN where it was not measured), and `row`, its place in the shard's tables.
         cells: `off_heat` and `off_area`, [n, 64] float16, and `clear`, [n] uint64, its cells as bits.
         context: `target` (place among them) and the columns of the table of that name.
         absent: columns of the targets of `audit.findings.evidence.Absences`, `look` and `unit`.
@@ -166,7 +166,7 @@ def _read(run: Run, shard: Shard) -> _Part:
             raise RunError(
                 f"{run.part('scores', shard)} does not fit its targets; score again: camaudit score {run.path}"
             )
-    columns = _columns(scores, targets, looks, shard.start)
+    columns = _columns(scores, targets, run.read("checks", shard), looks, shard.start)
     status = _array(scores["status"])
     kept = np.isin(status, KEPT)
     confusion, context = run.read("confusion", shard), run.read("context", shard)
@@ -192,7 +192,9 @@ def _by_cell(column: pa.ChunkedArray, kind: type) -> NDArray[Any]:
     return np.asarray(flat.to_numpy(zero_copy_only=False), kind).reshape(-1, _FRAME)
 
 
-def _columns(scores: pa.Table, targets: pa.Table, looks: NDArray[np.int64], first: int) -> dict[str, NDArray[Any]]:
+def _columns(
+    scores: pa.Table, targets: pa.Table, checks: pa.Table, looks: NDArray[np.int64], first: int
+) -> dict[str, NDArray[Any]]:
     columns = {name: _array(targets[name]) for name in _TARGETS}
     columns |= {name: _array(scores[name]) for name in _SCORES}
     columns |= {name: _array(scores[name].cast(pa.float32())) for name in _FLAGS}
@@ -205,7 +207,17 @@ def _columns(scores: pa.Table, targets: pa.Table, looks: NDArray[np.int64], firs
         "row": np.arange(len(label)),
         "wrong": _wrong(columns["sample"], columns["rank"], label),
         "look": looks[columns["sample"] - first],
+        "quick": _quick(checks, columns),
     }
+
+
+def _quick(checks: pa.Table, columns: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Quick reliance [n] of a shard's targets, NaN of those that were not asked."""
+    listed = _keys(columns["sample"], columns["slot"])
+    asked = _keys(_array(checks["sample"]), _array(checks["slot"]))
+    quick = np.full(len(listed), np.nan, np.float32)
+    quick[np.searchsorted(listed, asked)] = _array(checks["reliance"])
+    return quick
 
 
 def _wrong(sample: NDArray[np.integer], rank: NDArray[np.integer], label: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -265,6 +277,6 @@ def _attributes(run: Run, samples: NDArray[np.int64]) -> dict[str, tuple[NDArray
     return {name: (codes[samples - first].astype(np.int32), tuple(map(str, values))) for name, (codes, values) in coded}
 
 
-_EMPTY = (layout.SCORES.empty_table(), layout.TARGETS.empty_table(), np.zeros(0, np.int64), 0)
+_EMPTY = *(schema.empty_table() for schema in (layout.SCORES, layout.TARGETS, layout.CHECKS)), np.zeros(0, np.int64), 0
 _NOTHING = layout.CONTEXT.empty_table(), _columns(*_EMPTY), np.zeros(0, object), layout.SCORES.empty_table()["off_heat"]
 """Over no shard."""

@@ -25,7 +25,7 @@ from audit.findings.findings import Findings
 from audit.findings.gather import Gathered, gather
 from audit.findings.power import silence
 from audit.findings.records import Claim, ClassFinding
-from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity
+from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity, suspicion
 from audit.findings.sentences import explain_targets
 from audit.progress import Progress, silent
 from audit.scores import Confusion, class_iou_curves, iou_curve, mean_iou_curve
@@ -118,11 +118,13 @@ def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, named: int, ru
     names = np.array(run.classes, object)[columns["class_id"]]
     energy, chance, attainable, probability = (columns[n] for n in ("energy", "p_high", "attainable", "probability"))
     kind, off_heat, known = columns["kind"].tolist(), gathered.cells["off_heat"][flagged.index], columns["known"]
-    said = explain_targets(off_heat, energy, chance, attainable, probability, names.tolist(), kind)
+    said = explain_targets(off_heat, energy, chance, attainable, probability, names.tolist(), kind, columns["quick"])
     return columns | {
         "finding_id": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
         "class": names,
         "rests_on": np.select([~known, columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
+        "quick_reliance": columns["quick"],
+        "suspicion": suspicion(columns["severity"], columns["quick"], columns["class_id"]),
         "says": np.array(said, object),
         "fdr": np.where(known, rules.fdr, np.nan),
         "family": np.where(known, f"{named} confidently named targets", "detector").astype(object),
@@ -132,10 +134,10 @@ def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, named: int, ru
 def _write_targets(
     findings: Findings, shards: Sequence[Shard], columns: Mapping[str, NDArray[Any]], map_level: int
 ) -> None:
-    """A part for each shard, most severe first and guesses last, and none of shards that are pending again."""
+    """A part for each shard, most suspicious first and guesses last, and none of shards that are pending again."""
     run = findings.run
     owner, guess = columns["sample"] // run.record["shard_size"], columns["kind"] == "detected"
-    order = np.lexsort((columns["slot"], columns["sample"], -columns["severity"], guess, owner))
+    order = np.lexsort((columns["slot"], columns["sample"], -columns["suspicion"], guess, owner))
 
     def part(shard: Shard) -> Mapping[str, Any]:
         start, stop = np.searchsorted(owner[order], (shard.index, shard.index + 1))

@@ -39,9 +39,18 @@ class Finding(Record):
     )
     severity: float = column(
         _SINGLE,
-        "The image score: misplacement (chance times 1 - energy / attainable) times how far the probability exceeds "
+        "How far the heat is misplaced (chance times 1 - energy / attainable) times how far the probability exceeds "
         "even odds; of a detected target the detector's probability.",
         **_SHARE,
+    )
+    quick_reliance: float | None = column(
+        _SINGLE,
+        "The quick check: share of the probability that is lost without the background; null where it was not made.",
+        least=-1,
+        most=1,
+    )
+    suspicion: float = column(
+        _SINGLE, "What findings are ranked by: the quick reliance, or without it the severity.", **_SHARE
     )
     sample: int = column(_WHOLE, "Row of the sample in the manifest.", **_COUNT)
     id: str = column(_TEXT, "The sample's id.")

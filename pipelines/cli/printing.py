@@ -204,16 +204,18 @@ def _print_claims(claims: Sequence[Claim], most: int) -> None:
 
 def _print_targets(title: str, rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
     columns = [
-        numbers("severity", (f"{row['severity']:.3f}" for row in rows)),
+        numbers("suspicion", (f"{row['suspicion']:.3f}" for row in rows)),
         words("kind", (row["kind"] for row in rows), rank=1),
         named("sample", (row["id"] for row in rows)),
         named("class", (row["class"] for row in rows)),
-        words("role", (row["role"] for row in rows), rank=5),
-        numbers("probability", (decimal(row["probability"]) for row in rows), rank=3),
-        numbers("energy", (decimal(row["energy"]) for row in rows), rank=4),
-        numbers("area", (decimal(row["area"]) for row in rows), rank=6),
-        numbers("chance", (decimal(row["chance"]) for row in rows), rank=2),
-        numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=7),
+        words("role", (row["role"] for row in rows), rank=6),
+        numbers("quick", (decimal(row["quick_reliance"]) for row in rows), rank=2),
+        numbers("severity", (decimal(row["severity"]) for row in rows), rank=3),
+        numbers("probability", (decimal(row["probability"]) for row in rows), rank=4),
+        numbers("energy", (decimal(row["energy"]) for row in rows), rank=5),
+        numbers("area", (decimal(row["area"]) for row in rows), rank=7),
+        numbers("chance", (decimal(row["chance"]) for row in rows), rank=3),
+        numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=8),
     ]
     print_table(title, columns, wide)
 

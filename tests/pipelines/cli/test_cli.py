@@ -407,7 +407,7 @@ def test_findings_are_exported_as_tables(
     found = pd.read_csv(out, dtype={"id": str}) if kind == "csv" else pd.read_parquet(out)
     assert f"{out}: {len(found)} findings" in capsys.readouterr().out
     assert {"003", "007", "011"} <= set(found["id"])
-    assert found["severity"].is_monotonic_decreasing
+    assert found["suspicion"].is_monotonic_decreasing
 
 
 def test_findings_of_a_run_that_was_not_flagged_are_not_exported(
