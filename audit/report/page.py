@@ -97,7 +97,7 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
 
 
 class Survey:
-    """One pass over a run's targets for what the report shows of claims, of severe targets, and of sizes."""
+    """One pass over a run's targets for what the report shows of claims, of suspicious targets, and of sizes."""
 
     def __init__(self, claims: Sequence[Claim], most: int) -> None:
         self._most = most
@@ -197,7 +197,7 @@ def _in_short(notices: Sequence[str]) -> list[str]:
 
 
 def _shown_targets(findings: Findings, worst: Sequence[tuple[int, int]], read: ReadTarget) -> list[ShownTarget]:
-    """The most severe findings about targets with their pictures."""
+    """The most suspicious findings about targets with their pictures."""
     effects = findings.effects()
     return [
         _shown_target(finding, effects.get((finding.sample, finding.slot)), read) for finding in findings.about(worst)

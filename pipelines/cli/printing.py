@@ -140,7 +140,7 @@ def _means_line(values: Mapping[str, float | None]) -> str:
 
 
 def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
-    """Print the class table, the claims found, and the most severe findings.
+    """Print the class table, the claims found, and the most suspicious findings.
 
     Args:
         most: claims, and findings about targets, to print.
@@ -163,7 +163,7 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
     evident, guesses = targets.filter(pc.invert(guessed)), targets.filter(guessed)
     if evident.num_rows:
         shown = evident.slice(0, most).to_pylist()
-        _print_targets(f"The {len(shown)} most severe of {evident.num_rows} findings", shown, wide)
+        _print_targets(f"The {len(shown)} most suspicious of {evident.num_rows} findings", shown, wide)
     else:
         line("0 findings about single images")
     if guesses.num_rows:

@@ -90,7 +90,10 @@ def test_a_target_without_a_mask_is_told_to_have_none() -> None:
 
 @pytest.mark.parametrize(
     ("quick", "expected"),
-    [(0.84, "With its background scattered 84 % of the probability is lost."), (-0.2, "nothing of the probability is lost.")],
+    [
+        (0.84, "With its background scattered 84 % of the probability is lost."),
+        (-0.2, "nothing of the probability is lost."),
+    ],
 )
 def test_what_the_quick_check_took_is_told_behind(quick: float, expected: str) -> None:
     told = explain_target(cells((7, 7), heat=0.78), 0.12, 0.97, 0.55, 0.993, "disc", "indifferent", quick=quick)
