@@ -40,8 +40,8 @@ SORTS = {name: f"kind = 'detected', {order}, finding_id" for name, order in _MOS
 """Orders of findings, most telling first; a detector's guesses come last."""
 
 _SHOWN = (
-    "finding_id, kind, suspicion, severity, quick_reliance, sample, slot, id, class_id, class, role, probability, area, "
-    "energy, chance, q_low"
+    "finding_id, kind, suspicion, severity, quick_reliance, sample, slot, id, class_id, class, role, probability, "
+    "area, energy, chance, q_low"
 )
 _CHOSEN = """
     ($class_name IS NULL OR class = $class_name) AND ($role IS NULL OR role = $role)

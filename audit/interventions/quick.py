@@ -1,10 +1,10 @@
 """The quick check: what does p(c) lose without the background? Asked within a run, while the image is at hand.
 
 All but the object, with its rim, is laid over itself at random places, until no mark, frame or thing is to be seen:
-`audit.interventions.removals.on_scattered`. The share of p(c) that is lost is the *quick reliance*. It takes one pass and
-no other image, where `camaudit verify` takes up to 19. It cannot tell a class that needs its natural context from one
-that has learnt a shortcut, and sees neither a tint nor a mark on the object. So it puts findings in order, and accuses
-and acquits nobody.
+`audit.interventions.removals.on_scattered`. The share of p(c) that is lost is the *quick reliance*. It takes one pass
+and no other image, where `camaudit verify` takes up to 19. It cannot tell a class that needs its natural context from
+one that has learnt a shortcut, and sees neither a tint nor a mark on the object. So it puts findings in order, and
+accuses and acquits nobody.
 
 Asked are the flagged targets of a shard and others of the same classes, those nearest to being flagged first: as many
 as are flagged, or in a large run as many as keep the whole below a tenth of the shard's samples.

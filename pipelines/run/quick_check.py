@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ class QuickCheck:
         mask: NDArray[np.int16],
         targets: Targets,
         probability: NDArray[np.floating],
-        scores: Mapping[str, NDArray],
+        scores: Mapping[str, NDArray[Any]],
     ) -> None:
         """Take the targets of a sample that were named with confidence and whose object was found.
 
