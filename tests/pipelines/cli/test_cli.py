@@ -23,7 +23,7 @@ import typer
 from faults.collection import camaudit, command, draw_collection, finished, refusals, write_model
 from rewritten import part_of
 
-from audit.datasets.cues import Cue
+from audit.datasets.cues import KINDS, STRENGTHS, Cue
 from audit.datasets.planted import PlantedSpec
 from audit.export.formats import FORMATS
 from audit.findings import Rules
@@ -452,6 +452,15 @@ def test_help_names_every_format_of_an_export(monkeypatch: pytest.MonkeyPatch, c
     assert camaudit(["export", "--help"], monkeypatch) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in FORMATS)
+
+
+def test_help_names_every_cue_and_the_usual_strength_of_each(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert camaudit(["plant", "--help"], monkeypatch) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(KINDS[:-1])} or {KINDS[-1]}." in shown
+    weak = ", ".join(f"{kind} {strength:g}" for kind, strength in STRENGTHS.items() if strength != 1)
+    assert f"[default: {weak}, all others 1]" in shown
 
 
 def test_markup_in_a_path_is_only_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
