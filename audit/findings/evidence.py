@@ -115,10 +115,8 @@ class Evidence:
         places[rows] = np.arange(len(places[rows]))
         beside = places[self.context["target"]]
         context = {name: values[beside >= 0] for name, values in self.context.items()}
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        taken: dict[str, Any] = {
-            name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)
-        }
+        columns = ((field.name, getattr(self, field.name)) for field in fields(self))
+        taken: dict[str, Any] = {name: column[rows] for name, column in columns if isinstance(column, np.ndarray)}
         return replace(
             self,
             **taken,
