@@ -19,6 +19,8 @@ HEAT_ALONE = "heat alone"
 BASES = ("masks", "boxes", "masks and boxes", HEAT_ALONE, "activations", "labels")
 """What a claim may rest on."""
 ARMS = ("flagged", "control")
+ROLES = ("label", "predicted", "runner_up")
+"""Why a map was made."""
 
 _TEXT, _FLAG, _WHOLE, _SMALL = pa.string(), pa.bool_(), pa.int64(), pa.int32()
 _SINGLE, _DOUBLE = pa.float32(), pa.float64()
@@ -57,7 +59,7 @@ class Finding(Record):
     slot: int = column(pa.int16(), "Place of the target among the sample's.", **_COUNT)
     class_id: int = column(_SMALL, "The class.", **_COUNT)
     class_name: str = column(_TEXT, "Its name.", name="class")
-    role: str = column(_TEXT, "Why a map was made for it.", choices=("label", "predicted", "runner_up"))
+    role: str = column(_TEXT, "Why a map was made for it.", choices=ROLES)
     probability: float = column(_SINGLE, "That the model gives the class.", **_SHARE)
     area: float | None = column(_SINGLE, "Share of what was seen that is object.", **_SHARE)
     energy: float | None = column(_SINGLE, "Share of the heat on the object.", **_SHARE)
