@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 5
+FORMAT = 6
 LEVELS = 256
 """Map values 0..1 are counted at levels floor(256 value); threshold t keeps the levels from 256 t on."""
 
@@ -126,7 +126,7 @@ FEATURES = pa.schema(
     [
         ("sample", pa.int64()),
         ("slot", pa.int16()),
-        ("under", pa.list_(pa.float16())),  # activation under the off-object heat; see `audit.attribution.features`
+        ("relevance", pa.list_(pa.float16())),  # within the off-object heat; see `audit.attribution.features`
     ]
 )
 CONFUSION = pa.schema(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from audit.attribution import Attribution, Method, choose_targets
-from audit.attribution.features import activation_under
+from audit.attribution.features import relevance_in
 from audit.attribution.targets import role_of
 from audit.datasets import Objects, Readable, Sample, Unreadable, decode_sample
 from audit.images import map_ahead
@@ -26,6 +26,8 @@ from pipelines.run.config import RunConfig
 QUARANTINED = "killed the worker that read it"
 ReadObjects = Callable[[Sample, tuple[int, int]], Objects]
 """From a sample and the (height, width) of its upright image to what is known of its objects."""
+_Weighted = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Weights [K, channels, ...] and activation [channels, h, w] of a sample; see `audit.attribution.method.Weighted`."""
 _Item = TypeVar("_Item")
 
 
@@ -123,8 +125,8 @@ def _explain_batch(
         result.targets.merge(rows)
         if result.scorer is not None:
             targets = Targets.at(rows.columns(), range(len(rows)))
-            activation = None if explained.activation is None else explained.activation[place].numpy()
-            _score(result, result.scorer, prepared, targets, activation, first_row)
+            weighted = None if explained.weighted is None else explained.weighted.at(place)
+            _score(result, result.scorer, prepared, targets, weighted, first_row)
 
 
 def _score(
@@ -132,24 +134,26 @@ def _score(
     scorer: Scorer,
     prepared: Prepared,
     targets: Targets,
-    activation: NDArray[np.float32] | None,
+    weighted: _Weighted | None,
     first_row: int,
 ) -> None:
-    """Score a sample from its maps as stored, and keep what lies under its heat off the object."""
+    """Score a sample from its maps as stored, and keep what speaks for its classes under the heat off the object."""
     image, maps = prepared.image, result.maps[prepared.image.row - first_row]
     scored = score_sample(Explained(image.row, image.size, image.view, prepared.objects, targets, maps))
     scorer.add(scored)
-    if scored.placed is not None and activation is not None:
-        _add_features(result.features, image.row, targets, scored.placed, activation)
+    if scored.placed is not None and weighted is not None:
+        _add_features(result.features, image.row, targets, scored.placed, weighted)
 
 
-def _add_features(features: Rows, row: int, targets: Targets, placed: Placed, activation: NDArray[np.float32]) -> None:
-    under = activation_under(activation, placed.off_heat_on((activation.shape[1], activation.shape[2])))
+def _add_features(features: Rows, row: int, targets: Targets, placed: Placed, weighted: _Weighted) -> None:
+    slots, (weights, activation) = targets.slots[targets.usable], weighted
+    part = placed.off_and_warm((activation.shape[1], activation.shape[2]))
+    relevance = relevance_in(part, weights[slots], activation)
     features.extend(
         {
-            "sample": [row] * len(under),
-            "slot": targets.slots[targets.usable].tolist(),
-            "under": [None if vector is None else vector.astype(np.float16) for vector in under],
+            "sample": [row] * len(slots),
+            "slot": slots.tolist(),
+            "relevance": [None if vector is None else vector.astype(np.float16) for vector in relevance],
         }
     )
 

@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def write_features(run: Run, shard: int, samples: np.ndarray, under: list[np.ndarray | None]) -> None:
-    columns = {"sample": samples, "slot": np.zeros(len(samples), int), "under": under}
+    columns = {"sample": samples, "slot": np.zeros(len(samples), int), "relevance": under}
     put_part(run, "features", shard, columns)
 
 
