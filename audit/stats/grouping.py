@@ -26,11 +26,13 @@ MOST_HALVED = 200
 """Points that are halved at most: agreement is a mean, and more tell it no better."""
 Middles = NDArray[np.float64]
 """[k, d]."""
+_ALIKE = 0.05
+"""Three groups far apart give two as stably as three, of which two are one."""
 _STEPS = 50
 
 
 def stable_groups(points: NDArray[np.floating], least: int = 1, seed: int = 0) -> Middles | None:
-    """Middles [k, d] of the number of groups that is most stable; None where none is.
+    """Middles [k, d] of the most groups that are about as stable as any number of them; None where none is stable.
 
     Args:
         points: [n, d].
@@ -41,11 +43,9 @@ def stable_groups(points: NDArray[np.floating], least: int = 1, seed: int = 0) -
     if not counts:
         return None
     agreement = stability(points, counts, seed)
-    groupings = k_means(points, counts)
-    for place in np.argsort(-agreement, kind="stable").tolist():
-        if agreement[place] >= STABLE and _smallest(points, groupings[place]) >= least:
-            return groupings[int(place)]
-    return None
+    stable = agreement >= max(STABLE, agreement.max() - _ALIKE)
+    groupings = [middles for middles, is_so in zip(k_means(points, counts), stable, strict=True) if is_so]
+    return next((middles for middles in groupings[::-1] if _smallest(points, middles) >= least), None)
 
 
 def stability(points: NDArray[np.floating], counts: Sequence[int], seed: int = 0) -> NDArray[np.float64]:
