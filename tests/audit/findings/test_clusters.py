@@ -17,7 +17,7 @@ from sklearn.preprocessing import normalize
 
 from audit.findings import Claim
 from audit.findings.claims.clustering import LEAST_MEMBERS, NONE, Members, cluster_targets
-from audit.findings.claims.clusters import SHEET, cluster_claims, zone
+from audit.findings.claims.clusters import SHEET, cluster_claims, middle_classes, zone
 from audit.findings.evidence import Evidence
 from audit.stats.components import Moments, unit_length
 
@@ -264,7 +264,7 @@ def test_a_card_says_how_many_where_and_who(planted: tuple[Evidence, NDArray[np.
     apart = np.count_nonzero(members.apart[:150] == corner)
     assert row.says == (
         f"In {apart} of 150 images named class0 heat lies off the object and comes from the same channels, mostly in "
-        "the bottom-right corner; of other classes' images, as large and as surely named, 0 % look off the object at "
+        "the bottom-right corner; in the middle one of the other classes, with objects as large, 0 % look off them at "
         "all."
     )
 
@@ -321,6 +321,13 @@ def test_a_cluster_in_which_less_than_half_look_off_the_object_is_not_found() ->
     assert not row.found
 
 
+def test_a_cluster_that_looks_off_the_object_less_often_than_its_class_is_not_found() -> None:
+    off = np.r_[np.arange(100) < 70, np.arange(100) < 90, np.zeros(200, bool)]
+    evidence = make_evidence(np.repeat([0, 1], 200), off=off)
+    rows = cluster_claims(members_of(np.repeat([0, 1, NONE], [100, 100, 200])), evidence)
+    assert [(row.q is not None and row.q < 1e-6, row.found) for row in rows] == [(True, False), (True, True)]
+
+
 def test_near_duplicates_have_one_vote() -> None:
     off = np.arange(80) < 20
     evidence = make_evidence(np.repeat([0, 1], 40), off=off, unit=np.r_[[0] * 20, 1:61])
@@ -329,16 +336,27 @@ def test_near_duplicates_have_one_vote() -> None:
     assert not row.found
 
 
-def test_a_cluster_is_held_against_other_classes_whose_objects_are_as_large(rng: np.random.Generator) -> None:
-    class_id, large, off = rng.integers(0, 4, 600), rng.random(600) < 0.5, rng.random(600) < 0.3
+def test_a_cluster_is_held_against_the_middle_class_at_objects_as_large(rng: np.random.Generator) -> None:
+    class_id, large = rng.integers(0, 6, 900), rng.random(900) < 0.5
+    off = rng.random(900) < np.array([0.3, 0.9, 0.8, 0.4, 0.1, 0.0])[class_id] * np.where(large, 1, 0.5)
     area = np.where(large[:, None], 0.7, 0.97).repeat(64, axis=1) / 64
-    cluster = np.where(class_id == 0, rng.integers(0, 2, 600), NONE)
+    cluster = np.where(class_id == 0, rng.integers(0, 2, 900), NONE)
     evidence = make_evidence(class_id, off=off, off_area=area.astype(np.float16))
-    for row in cluster_claims(members_of(cluster), evidence):
-        own, inside = class_id == 0, cluster == int(row.subject)
-        expected = sum(off[~own & (large == size)].mean() * (large[own] == size).mean() for size in (False, True))
+    rows = cluster_claims(members_of(cluster), evidence)
+    assert len(rows) == 2
+    for row in rows:
+        own, inside, middle = class_id == 0, cluster == int(row.subject), class_id == 3
+        expected = sum(off[middle & (large == size)].mean() * (large[own] == size).mean() for size in (False, True))
         assert row.share == pytest.approx((off & inside)[own].mean())
         assert row.expected == pytest.approx(expected)
+
+
+def test_the_middle_is_of_classes_that_share_sizes_and_is_two_of_an_even_number() -> None:
+    every = np.array([[50, 0], [0, 60], [40, 9], [30, 0], [4, 80], [30, 1]])
+    off = np.array([[9, 0], [0, 50], [4, 9], [30, 0], [4, 80], [6, 0]])
+    assert middle_classes(0, off, every).tolist() == [5]  # of 2, 5 and 3, whose shares are 0.1, 0.2 and 1
+    assert middle_classes(0, off[[0, 2, 3]], every[[0, 2, 3]]).tolist() == [1, 2]
+    assert middle_classes(0, off[:2], every[:2]).tolist() == []
 
 
 def test_without_another_class_a_cluster_is_not_tested() -> None:
