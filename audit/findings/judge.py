@@ -182,13 +182,13 @@ def _write_claims(
 
 
 def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:
-    """Samples, slots and what lies under their heat, of those targets of each shard that have it."""
+    """Samples, slots and the relevance under their heat, of those targets of each shard that have it."""
     for table in map_ahead(partial(run.read, "features"), shards, _AHEAD):
-        table = table.filter(pc.is_valid(table["under"]))
+        table = table.filter(pc.is_valid(table["relevance"]))
         if table.num_rows:
-            under = table["under"].combine_chunks()
-            assert isinstance(under, pa.ListArray)
-            vectors = np.asarray(under.flatten()).reshape(table.num_rows, -1)
+            relevance = table["relevance"].combine_chunks()
+            assert isinstance(relevance, pa.ListArray)
+            vectors = np.asarray(relevance.flatten()).reshape(table.num_rows, -1)
             yield table["sample"].to_numpy(), table["slot"].to_numpy(), vectors
 
 

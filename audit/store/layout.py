@@ -127,7 +127,7 @@ FEATURES = pa.schema(
     [
         ("sample", pa.int64()),
         ("slot", pa.int16()),
-        ("under", pa.list_(pa.float16())),  # activation under the off-object heat; see `audit.attribution.features`
+        ("relevance", pa.list_(pa.float16())),  # within the off-object heat; see `audit.attribution.features`
     ]
 )
 CONFUSION = pa.schema(

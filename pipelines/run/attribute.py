@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from audit.attribution import Attribution, Method, choose_targets
-from audit.attribution.features import activation_under
+from audit.attribution.features import relevance_in
 from audit.attribution.targets import role_of
 from audit.datasets import Objects, Readable, Sample, Unreadable, decode_sample
 from audit.images import map_ahead
@@ -27,6 +27,8 @@ from pipelines.run.quick_check import QuickCheck
 QUARANTINED = "killed the worker that read it"
 ReadObjects = Callable[[Sample, tuple[int, int]], Objects]
 """From a sample and the (height, width) of its upright image to what is known of its objects."""
+_Weighted = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Weights [K, channels, ...] and activation [channels, h, w] of a sample; see `audit.attribution.method.Weighted`."""
 _Item = TypeVar("_Item")
 
 
@@ -131,8 +133,8 @@ def _explain_batch(
         rows = _target_rows(prepared.image, explained, place, peaks[place], explain, config.roles)
         result.targets.merge(rows)
         if result.scorer is not None:
-            activation = None if explained.activation is None else explained.activation[place].numpy()
-            _score(result, result.scorer, prepared, rows, activation, first_row)
+            weighted = None if explained.weighted is None else explained.weighted.at(place)
+            _score(result, result.scorer, prepared, rows, weighted, first_row)
 
 
 def _score(
@@ -140,10 +142,10 @@ def _score(
     scorer: Scorer,
     prepared: Prepared,
     rows: Rows,
-    activation: NDArray[np.float32] | None,
+    weighted: _Weighted | None,
     first_row: int,
 ) -> None:
-    """Score a sample from its maps as stored, and keep what lies under its heat off the object.
+    """Score a sample from its maps as stored, and keep what speaks for its classes under the heat off the object.
 
     Args:
         rows: of the table `targets`.
@@ -154,17 +156,19 @@ def _score(
     scorer.add(scored)
     if result.check is not None and mask is not None:
         result.check.add(image, mask, targets, np.array(rows.column("probability"), np.float32), scored.scores)
-    if scored.placed is not None and activation is not None:
-        _add_features(result.features, image.row, targets, scored.placed, activation)
+    if scored.placed is not None and weighted is not None:
+        _add_features(result.features, image.row, targets, scored.placed, weighted)
 
 
-def _add_features(features: Rows, row: int, targets: Targets, placed: Placed, activation: NDArray[np.float32]) -> None:
-    under = activation_under(activation, placed.off_heat_on((activation.shape[1], activation.shape[2])))
+def _add_features(features: Rows, row: int, targets: Targets, placed: Placed, weighted: _Weighted) -> None:
+    slots, (weights, activation) = targets.slots[targets.usable], weighted
+    part = placed.off_and_warm((activation.shape[1], activation.shape[2]))
+    relevance = relevance_in(part, weights[slots], activation)
     features.extend(
         {
-            "sample": [row] * len(under),
-            "slot": targets.slots[targets.usable].tolist(),
-            "under": [None if vector is None else vector.astype(np.float16) for vector in under],
+            "sample": [row] * len(slots),
+            "slot": slots.tolist(),
+            "relevance": [None if vector is None else vector.astype(np.float16) for vector in relevance],
         }
     )
 

@@ -161,6 +161,6 @@ def _features(rows: np.ndarray, class_id: np.ndarray, marked: np.ndarray, rng: n
     middle = middles[class_id * 3 + np.where(marked, 2, rng.integers(0, 2, len(rows)))]
     under = (middle + rng.normal(0, 0.3, middle.shape)).astype(np.float16)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(under.ravel()), FEATURES).cast(
-        layout.FEATURES.field("under").type
+        layout.FEATURES.field("relevance").type
     )
-    return {"sample": rows, "slot": np.zeros(len(rows), int), "under": lists}
+    return {"sample": rows, "slot": np.zeros(len(rows), int), "relevance": lists}

@@ -98,7 +98,7 @@ def _check_rows(rows: range, readable: int) -> dict[str, list[Any]]:
 
 def _features(targets: dict[str, list[Any]]) -> dict[str, list[Any]]:
     under = [np.eye(4, dtype=np.float16)[row % 4] for row in targets["sample"]]
-    return {"sample": targets["sample"], "slot": targets["slot"], "under": under}
+    return {"sample": targets["sample"], "slot": targets["slot"], "relevance": under}
 
 
 def _map(row: int, readable: int) -> NDArray[np.float16]:

@@ -192,7 +192,7 @@ def test_copies_of_one_image_are_one_witness_against_a_class(tmp_path: Path) -> 
 def test_a_run_begun_without_scores_says_why_it_has_no_clusters(tmp_path: Path) -> None:
     run = Run.open(make_run(tmp_path))
     for shard in run.shards:
-        put_part(run, "features", shard.index, {"sample": [], "slot": [], "under": []})
+        put_part(run, "features", shard.index, {"sample": [], "slot": [], "relevance": []})
     assert any("one layer" in said for said in flag(run, Rules())["untested"])
     run.record["config"]["scored"] = False
     assert any("begun without scores" in said for said in flag(run, Rules())["untested"])

@@ -24,12 +24,12 @@ from pipelines.cli.doctor import examine
 from pipelines.planted.truth import audit_planted, compare, reliance, train_on_planted
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress, notices
+from tests.benchmarks.truth.agreement import RECALLS, mean_agreement
 from tests.benchmarks.truth.causes import (
     MEASURES,
     WAYS,
     Causes,
     look_for_causes,
-    mean_purity,
     outcome_counts,
     shortcuts_found,
     target_counts,
@@ -174,16 +174,18 @@ def cause_rows(trials: Sequence[Trial]) -> Iterator[Row]:
 
 
 def cluster_rows(trials: Sequence[Trial]) -> Iterator[Row]:
-    """Purity of the best cluster, ours beside SpRAy's by the number of clusters that it is told."""
+    """Whether clusters tell which images of a class rely: ours beside SpRAy's, bins of energy and chance."""
+    measures = ("adjusted Rand index", *(f"purity at a recall of {recall}" for recall in RECALLS))
     for regime, own in _by_regime([trial for trial in trials if trial.regime != "clean"]):
-        found = {way: mean_purity([trial.causes for trial in own], way) for way in WAYS}
-        best = max(value for way, value in found.items() if way != "ours")
-        for way, value in found.items():
-            judged = way == "ours" and regime == "mixed"
-            met = bool(value > best) if judged else None
-            yield Row(
-                f"{regime}: purity of the best cluster, {way}", "above SpRAy" if judged else "", f"{value:.3f}", met
-            )
+        found = [ways for trial in own for ways in trial.causes.agreements.values()]
+        values = {way: mean_agreement(found, way) for way in WAYS}
+        for place, measure in enumerate(measures):
+            best = max(row[place] for way, row in values.items() if way.startswith("SpRAy"))
+            for way, row in values.items():
+                judged = way == "ours" and regime == "mixed"
+                met = bool(row[place] > best) if judged else None
+                to_reach = "above SpRAy" if judged else ""
+                yield Row(f"{regime}: clusters, {measure}, {way}", to_reach, f"{row[place]:.3f}", met)
 
 
 SECTIONS: tuple[Callable[[Sequence[Trial]], Iterator[Row]], ...] = (
