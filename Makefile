@@ -39,6 +39,7 @@ bench-truth: $(READY)  ## findings against planted truth: drawn scenes, photogra
 	$(BIN)/python -m tests.benchmarks.truth.bench_outcomes
 	$(BIN)/python -m tests.benchmarks.truth.real_regime
 	$(BIN)/python -m tests.benchmarks.truth.photographs
+	PYTHONPATH=tests/support $(BIN)/python -m tests.benchmarks.truth.bench_silence
 	$(BIN)/python -m tests.benchmarks --only million --rounds 3 --out build/million.json
 
 faults: $(READY)  ## what a run survives: 100 kills, 1,000 flipped bits, 10,000 mutated images, within half an hour

@@ -21,6 +21,8 @@ BASES = ("masks", "boxes", "masks and boxes", HEAT_ALONE, "activations", "labels
 ARMS = ("flagged", "control")
 ROLES = ("label", "predicted", "runner_up")
 """Why a map was made."""
+TOLERATED, OTHER_CLASSES = "tolerated", "other classes"
+"""What the share of a class is held against."""
 
 _TEXT, _FLAG, _WHOLE, _SMALL = pa.string(), pa.bool_(), pa.int64(), pa.int32()
 _SINGLE, _DOUBLE = pa.float32(), pa.float64()
@@ -109,10 +111,28 @@ class ClassFinding(Record):
     energy: float | None = column(_DOUBLE, "Mean share of the heat on the object.", **_SHARE)
     area: float | None = column(_DOUBLE, "Mean share of what was seen that is object.", **_SHARE)
     lift: float | None = column(_DOUBLE, "Mean of energy / area.", least=0)
+    against: str = column(
+        _TEXT,
+        "What the share is held against: the share tolerated; or the other classes, where twice their share, and 0.05 "
+        "above it, are less.",
+        choices=(TOLERATED, OTHER_CLASSES),
+    )
+    expected: float | None = column(
+        _DOUBLE,
+        "That share; of the other classes with objects as large, named as surely; null below 5 images.",
+        **_SHARE,
+    )
     p: float | None = column(
-        _DOUBLE, "One-sided binomial test against the share tolerated; null below 5 images.", **_SHARE
+        _DOUBLE,
+        "One-sided: of a share above the one tolerated, or above the others' by more than 0.05 and twice it.",
+        **_SHARE,
     )
     q: float | None = column(_DOUBLE, "Benjamini-Hochberg over the classes that were tested.", **_SHARE)
+    needed: int | None = column(
+        _WHOLE,
+        "Images off the object that would make it a finding, were it the only one; above `confident`: none.",
+        **_COUNT,
+    )
     is_finding: bool = column(_FLAG, "Whether q is at or below the false discovery rate.")
 
 

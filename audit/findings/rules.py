@@ -28,7 +28,8 @@ class Rules:
         fdr: false discovery rate, for targets, for classes and for each family of claims.
         confident: probability from which a class counts as named with confidence.
         misplaced: misplacement from which a confidently named target is a finding.
-        tolerated: share of a class's confident targets that may look off the object without the class being a finding.
+        tolerated: share of a class's confident targets that may look off the object without the class being a finding;
+            beside classes that hardly ever do it is less, see `audit.findings.claims.whole_class`.
         unit: attribute of the manifest whose values are the units of evidence (patient, camera, video, burst); None
             where each image is one, with its near-copies.
     """

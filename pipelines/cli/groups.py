@@ -184,7 +184,7 @@ class FindingsOptions:
         float,
         typer.Option(
             default_factory=DefaultOf(_RULES, "tolerated"),
-            help="Share of a class's targets that may look off the object.",
+            help="Share of a class's targets that may look off the object, however few it is in other classes.",
         ),
     ]
     unit: Annotated[

@@ -1,4 +1,4 @@
-"""Verbs that bring or make images, models and truth: fetch, plant, train, demo."""
+"""Verbs that bring or make images, models and truth: fetch, plant, grade, train, demo."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from pipelines.asked import Planting, Training
-from pipelines.cli.options import DefaultOf, ManifestPath, Wide, right_use
-from pipelines.cli.printing import line, print_demonstration, print_planted, print_trained
+from pipelines.cli.options import DefaultOf, Json, ManifestPath, RunPath, Wide, numbers_of, right_use
+from pipelines.cli.printing import line, print_demonstration, print_graded, print_json, print_planted, print_trained
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
 
 _CUE = "audit.datasets.cues:Cue"
 _KINDS = "watermark, border, tint, grey, texture, sticker, caption, frame or letterbox"
+_GRADING = "audit.findings.grading:Grading"
 
 
 def fetch(
@@ -92,6 +93,44 @@ def plant(
         planting = Planting(class_name, Cue(cue, size, strength, corner, height), share, elsewhere, seed)
     counts = plant_cue(Manifest.open(manifest), planting, out, TerminalProgress())
     print_planted(out / PLANTED, cue, counts)
+
+
+def grade(
+    run_path: RunPath,
+    class_name: Annotated[
+        list[str] | None, typer.Option("--class", help="Class; may be given several times. [default: all]")
+    ] = None,
+    shares: Annotated[
+        str | None, typer.Option(help="Shares of a class's images that are tried. [default: 0.1,0.2 and so on to 1]")
+    ] = None,
+    *,
+    draws: Annotated[
+        int, typer.Option(min=1, default_factory=DefaultOf(_GRADING, "draws"), help="Draws for each class and kind.")
+    ],
+    seed: Annotated[
+        int, typer.Option(min=0, default_factory=DefaultOf(_GRADING, "seed"), help="Of images and places.")
+    ],
+    wide: Wide = False,
+    as_json: Json = False,
+) -> None:
+    """Plant graded shortcuts in a run's heat: which are found?
+
+    What would have been found is said by formula in `camaudit findings`. This tries it on your own collection: in more
+    and more of a class's images the heat is moved off the object, to one place, and the claims are tested again. Over
+    the run's tables alone: neither images nor the model are asked, and nothing is written.
+
+    Example: camaudit grade runs/val --class train --shares 0.2,0.4,0.6
+    """
+    from audit.findings.grading import Grading, grade_run
+    from audit.store import Run
+
+    run = Run.open(run_path)
+    with right_use():
+        chosen = {} if shares is None else {"shares": numbers_of(shares)}
+        asked = Grading(tuple(class_name or ()), draws=draws, seed=seed, **chosen)
+        asked.check(run.classes)
+    graded = grade_run(run, asked, TerminalProgress())
+    print_json(graded.record()) if as_json else print_graded(graded, wide)
 
 
 def train(

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import typer
+from drawn_run import draw_run
 from faults.collection import camaudit, command, draw_collection, finished, refusals, write_model
 from rewritten import part_of
 
@@ -27,6 +28,7 @@ from audit.datasets.cues import KINDS, STRENGTHS, Cue
 from audit.datasets.planted import PlantedSpec
 from audit.export.formats import FORMATS
 from audit.findings import Rules
+from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.progress import Advanced, Progress
 from audit.store import Run
@@ -470,3 +472,22 @@ def test_markup_in_a_path_is_only_text(tmp_path: Path, monkeypatch: pytest.Monke
     part_of(run, "targets", 0).write_bytes(b"")
     assert camaudit(["status", str(run.path), "--check"], monkeypatch) == 1
     assert str(run.path) in capsys.readouterr().out
+
+
+def test_what_is_planted_in_a_runs_heat_is_printed_beside_the_formula_or_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    drawn = draw_run(tmp_path / "run", 400)
+    flag(drawn, Rules())
+    asked = ["grade", str(drawn.path), "--class", "class 07", "--shares", "0.2,1", "--draws", "2"]
+    monkeypatch.setenv("COLUMNS", "120")
+    assert camaudit(asked, monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert "in 95 % of 2 draws" in printed
+    assert re.search(r"class 07 +│ if to a corner +│ +\d+ │ +100 % │ +\d+ %", printed)
+    assert camaudit([*asked, "--json"], monkeypatch) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [row["found"][1] for row in record["grades"]] == [[1.0, 1.0]] * 3
+    for wrong in (["--shares", "a"], ["--class", "unicorn"], ["--draws", "0"]):
+        assert camaudit(["grade", str(drawn.path), *wrong], monkeypatch) == 2
+        assert capsys.readouterr().err.count("\n") == 1
