@@ -1,7 +1,7 @@
 """The engine: batches of images to maps, with the cheapest exact gradient at the target layer.
 
-A method says how the layer's activation A and the slopes dy^c/dA become a map. The engine obtains both in the cheapest
-exact way that the certificate of the head allows (`audit.attribution.heads`).
+A method says how the slopes dy^c/dA become weights of the layer's activation A, and these a map. The engine obtains
+both in the cheapest exact way that the certificate of the head allows (`audit.attribution.heads`).
 
 A class that several outputs name has y^c = logsumexp of theirs, so dy^c is theirs weighted by their softmax.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.attribution.heads import Head, certify, gradient
-from audit.attribution.method import Attribution, Choose, Cost, Method, gather
+from audit.attribution.method import Attribution, Choose, Cost, Method, Weighted, gather
 from audit.attribution.taps import ONE_AT_A_TIME, probing, tapped
 from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Compiled, Execution
@@ -27,7 +27,7 @@ _NUMBERS_AT_ONCE = 2**24
 
 
 class _Evidence(NamedTuple):
-    """What one batch leaves for `combine` and for the tables."""
+    """What one batch leaves for `weights` and for the tables."""
 
     slopes: Tensor
     activation: Tensor
@@ -83,16 +83,21 @@ class WeightedActivations(Method):
         """Explain the classes that `choose` picks from the logits; the forward pass runs once."""
         slopes, activation, ids, outputs = self._pass()(images, choose)
         self.progress(len(images))
-        return self._finish(self.combine(slopes, activation), ids, outputs, activation)
+        weights = self.weights(slopes, activation)
+        return self._finish(self.combine(weights, activation), ids, outputs, Weighted(activation, weights))
 
     @abstractmethod
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        """Slopes dy/dA and A [B, channels, h, w] -> maps [B, K, h, w].
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        """Slopes dy/dA and A [B, channels, h, w] -> what each channel of A counts for the class, of the slopes' shape.
 
         Slopes are [B, K, channels, h, w], or [B, K, channels, 1, 1] where they are the same at all positions, as for a
-        linear or pooled head: write for both by broadcasting. They are zeros for a method without backward passes,
-        unless the head is linear.
+        linear or pooled head: write for both by broadcasting, and give either. They are zeros for a method without
+        backward passes, unless the head is linear.
         """
+
+    def combine(self, weights: Tensor, activation: Tensor) -> Tensor:
+        """Weights and A -> maps [B, K, h, w]: unless a method says otherwise, the ReLU of their sum over channels."""
+        return weigh(weights, activation).relu_()
 
     def _pass(self) -> Callable[[Tensor, Choose], _Evidence]:
         if self.head == "linear":
@@ -185,6 +190,14 @@ class WeightedActivations(Method):
             return gradient(values, leaf, self.classifier, grad_outputs=one_each, is_grads_batched=True)
         except RuntimeError:  # a step of the network that has no batched gradient
             return torch.stack([gradient(value, leaf, self.classifier) for value in values])
+
+
+def weigh(weights: Tensor, activation: Tensor) -> Tensor:
+    """Sum over channels of weights [B, K, channels, h, w] or [B, K, channels, 1, 1] times A -> [B, K, h, w].
+
+    The latter takes one matrix product, and no tensor of the former's size.
+    """
+    return torch.einsum("bkchw,bchw->bkhw", weights, activation)
 
 
 class _TappedNetwork(nn.Module):

@@ -1,8 +1,15 @@
-"""What lies under a part of a map: the layer's activation there, small enough to keep for every target.
+"""What a part of a map comes from: the class's relevance there by channel, small enough to keep for every target.
 
-SpRAy (Lapuschkin et al., Nature Communications 2019) clusters where the heat lies; the activation under it says what is
-there, wherever it lies. More than 128 channels are carried to 128 numbers by one fixed Gaussian projection, which keeps
-angles up to about 0.1 (Johnson and Lindenstrauss 1984).
+SpRAy (Lapuschkin et al., Nature Communications 2019) clusters where the heat lies; its relevance by channel says what
+is there, wherever it lies. A map is the sum of w^k A^k over the layer's channels, w^k the method's weight of the
+channel for the class. So the heat of a part of it is the sum of r_k = sum_ij s_ij w_ij^k A_ij^k, s the share of each
+position that belongs to the part. For a linear head that is what the part adds to the class's logit, channel by
+channel. The activation alone would tell what else is there too: the background that the class does not go by. And
+weighted with the heat, r would tell of the hottest position alone.
+
+For Grad-CAM w is alpha_k^c; where a method asks for no class (Eigen-CAM) it is 1, and r the activation. More than 128
+channels are carried to 128 numbers by one fixed Gaussian projection, which keeps angles up to about 0.1 (Johnson and
+Lindenstrauss 1984).
 """
 
 from __future__ import annotations
@@ -15,22 +22,36 @@ from numpy.typing import NDArray
 WIDTH = 128
 
 
-def activation_under(
-    activation: NDArray[np.floating], weights: NDArray[np.floating]
+def relevance_in(
+    part: NDArray[np.floating], weights: NDArray[np.floating], activation: NDArray[np.floating]
 ) -> list[NDArray[np.float32] | None]:
-    """Mean activation [C, h, w] under each of the weights [K, h, w], not negative, at unit length.
+    """The class's relevance by channel in a part of each map, at unit length.
+
+    Args:
+        part: [K, h, w] share of each position that belongs to it.
+        weights: [K, C, h, w], or [K, C, 1, 1] where they are the same at all positions.
+        activation: [C, h, w].
 
     Returns:
-        K vectors of min(C, 128) numbers; None where the weights, or the activation under them, are 0 or not finite.
+        K vectors of min(C, 128) numbers; None where there is no such part, or its relevance is 0 or not finite.
     """
-    channels = len(activation)
-    sums = weights.reshape(len(weights), -1) @ activation.reshape(channels, -1).T
-    kept = sums if channels <= WIDTH else sums @ _projection(channels)
+    sums = _sums(part, weights, activation)
+    kept = sums if len(activation) <= WIDTH else sums @ _projection(len(activation))
     lengths = np.linalg.norm(kept, axis=1)
     return [
         (row / length).astype(np.float32) if np.isfinite(length) and length > 0 else None
         for row, length in zip(kept, lengths, strict=True)
     ]
+
+
+def _sums(
+    part: NDArray[np.floating], weights: NDArray[np.floating], activation: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Relevance [K, C]."""
+    if weights.shape[2:] == (1, 1):  # one matrix product, and nothing of the size of weights at each position
+        there: NDArray[np.floating] = part.reshape(len(part), -1) @ activation.reshape(len(activation), -1).T
+        return there * weights[:, :, 0, 0]
+    return np.asarray(np.einsum("khw,kchw,chw->kc", part, weights, activation))
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from audit.attribution.heads import Head, certify
-from audit.attribution.method import Attribution, Choose, Cost, Method, gather
+from audit.attribution.method import Attribution, Choose, Cost, Method, Weighted, gather
 from audit.attribution.perturbation import LEAST_BATCH, outputs_through, parts_of, read_scores
 from audit.attribution.taps import probing, tapped
 from audit.models.classifier import Classifier
@@ -44,7 +44,8 @@ class WeightedByPasses(Method):
         activation, outputs = self._tapped_outputs(images)
         ids = choose(self.classifier.class_logits(outputs))
         weights = self.weights(images, activation, outputs, ids)
-        return self._finish(torch.einsum("bck,bchw->bkhw", weights, activation).relu(), ids, outputs, activation)
+        maps = torch.einsum("bck,bchw->bkhw", weights, activation).relu()
+        return self._finish(maps, ids, outputs, Weighted(activation, weights.mT[:, :, :, None, None]))
 
     @abstractmethod
     def weights(self, images: Tensor, activation: Tensor, outputs: Tensor, ids: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from audit.attribution.taps import ONE_AT_A_TIME, evaluating
@@ -27,6 +29,23 @@ class Cost(NamedTuple):
     backward: int
 
 
+class Weighted(NamedTuple):
+    """What maps are a weighted sum of.
+
+    Attributes:
+        activation: [B, channels, h, w] float32 of the target layer.
+        weights: [B, K, channels, h, w], or [B, K, channels, 1, 1] where they are the same at all positions: what the
+            method lets each channel count for each class.
+    """
+
+    activation: Tensor
+    weights: Tensor
+
+    def at(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weights [K, channels, ...] and activation [channels, h, w] of the image at a place of the batch."""
+        return self.weights[place].numpy(), self.activation[place].numpy()
+
+
 @dataclass(frozen=True)
 class Attribution:
     """What explaining a batch gives.
@@ -36,14 +55,14 @@ class Attribution:
         class_ids: [B, K] int64; -1 in empty slots.
         logits: [B, C] float32; -inf for classes without an output.
         probabilities: [B, C] float32.
-        activation: [B, channels, h, w] float32 of the target layer, for methods whose maps are a sum over it.
+        weighted: for methods whose maps are a sum over the target layer's channels.
     """
 
     maps: Tensor
     class_ids: Tensor
     logits: Tensor
     probabilities: Tensor
-    activation: Tensor | None = None
+    weighted: Weighted | None = None
 
 
 class Method(ABC):
@@ -135,14 +154,14 @@ class Method(ABC):
         return Compiled(module) if self.execution.compiled else module
 
     def _finish(
-        self, maps: Tensor, class_ids: Tensor, outputs: Tensor, activation: Tensor | None = None
+        self, maps: Tensor, class_ids: Tensor, outputs: Tensor, weighted: Weighted | None = None
     ) -> Attribution:
         """Maps of whatever was chosen, blanked where there is nothing to explain, with the tables' numbers."""
         nothing = ~self._explained(class_ids)
         maps = maps.float().masked_fill(nothing[:, :, None, None], torch.nan)
         classifier = self.classifier
         logits, probabilities = classifier.class_logits(outputs), classifier.probabilities(outputs)
-        return Attribution(maps, class_ids.clone(), logits, probabilities, activation)
+        return Attribution(maps, class_ids.clone(), logits, probabilities, weighted)
 
     def _target_sums(self, outputs: Tensor, class_ids: Tensor) -> Tensor:
         """[K] logits of each slot's targets summed over the batch, with their graph.

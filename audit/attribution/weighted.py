@@ -6,7 +6,8 @@ With A^k channel k of the target layer (h x w, Z = h w positions), y^c the logit
 - Grad-CAM (Selvaraju et al., ICCV 2017, eq. 1 and 2): alpha_k^c = (1/Z) sum_ij g_ij^k, L^c = ReLU(sum_k alpha_k^c A^k).
 - The others are variations on these two; each class gives its formula.
 
-`slopes` are g, broadcast over positions where they do not differ (see `WeightedActivations.combine`).
+Each class gives its weights; `slopes` are g, broadcast over positions where they do not differ (see
+`WeightedActivations.weights`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audit.attribution.engine import WeightedActivations
+from audit.attribution.engine import WeightedActivations, weigh
 from audit.errors import ModelError
 from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Execution
@@ -27,8 +28,8 @@ class GradCAM(WeightedActivations):
     description = "ReLU of the activations weighted by the mean gradient of the class logit"
     paper = "Selvaraju et al., ICCV 2017"
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        return weigh(_mean(slopes), activation).relu_()
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return _mean(slopes)
 
 
 class CAM(WeightedActivations):
@@ -51,8 +52,11 @@ class CAM(WeightedActivations):
                 f"CAM needs global average pooling and a linear layer behind {layer!r}; use --method gradcam"
             )
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        return weigh(slopes * activation.shape[2:].numel(), activation)
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return slopes * activation.shape[2:].numel()
+
+    def combine(self, weights: Tensor, activation: Tensor) -> Tensor:
+        return weigh(weights, activation)
 
 
 class GradCAMPlusPlus(WeightedActivations):
@@ -71,11 +75,10 @@ class GradCAMPlusPlus(WeightedActivations):
     description = "Grad-CAM with positive gradients only, weighted by position through higher derivatives"
     paper = "Chattopadhay et al., WACV 2018"
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
         total = activation.sum(dim=(2, 3), keepdim=True)[:, None]
         positive = slopes.relu()
-        weights = _mean(positive / (2 + positive * total)) * activation.shape[2:].numel()
-        return weigh(weights, activation).relu_()
+        return _mean(positive / (2 + positive * total)) * activation.shape[2:].numel()
 
 
 class XGradCAM(WeightedActivations):
@@ -89,11 +92,10 @@ class XGradCAM(WeightedActivations):
     description = "Grad-CAM with the gradient averaged by each position's share of the activation"
     paper = "Fu et al., BMVC 2020"
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
         total = activation.sum(dim=(2, 3), keepdim=True)
         share = activation / total.where(total != 0, torch.inf)
-        weights = torch.einsum("bkchw,bchw->bkc", slopes, share)
-        return weigh(weights[:, :, :, None, None], activation).relu_()
+        return torch.einsum("bkchw,bchw->bkc", slopes, share)[:, :, :, None, None]
 
 
 class HiResCAM(WeightedActivations):
@@ -107,8 +109,11 @@ class HiResCAM(WeightedActivations):
     description = "activations times gradients, element by element, summed over channels"
     paper = "Draelos and Carin, arXiv 2011.08891, 2020"
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        return weigh(slopes, activation)
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return slopes
+
+    def combine(self, weights: Tensor, activation: Tensor) -> Tensor:
+        return weigh(weights, activation)
 
 
 class LayerCAM(WeightedActivations):
@@ -118,8 +123,8 @@ class LayerCAM(WeightedActivations):
     description = "activations times positive gradients, element by element, summed over channels"
     paper = "Jiang et al., IEEE TIP 2021"
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        return weigh(slopes.relu(), activation).relu_()
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return slopes.relu()
 
 
 class EigenCAM(WeightedActivations):
@@ -135,8 +140,11 @@ class EigenCAM(WeightedActivations):
     paper = "Muhammad and Yeasin, IJCNN 2020"
     backward_passes = "none"
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        return first_component(activation)[:, None].expand(-1, slopes.shape[1], -1, -1)
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return torch.ones(()).expand(slopes.shape[:3])[:, :, :, None, None]  # of no class: all channels count alike
+
+    def combine(self, weights: Tensor, activation: Tensor) -> Tensor:
+        return first_component(activation)[:, None].expand(-1, weights.shape[1], -1, -1)
 
 
 class EigenGradCAM(WeightedActivations):
@@ -150,8 +158,11 @@ class EigenGradCAM(WeightedActivations):
     description = "first principal component of the activations times gradients"
     paper = "after Muhammad and Yeasin, IJCNN 2020"
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        return first_component(slopes * activation[:, None])
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return slopes
+
+    def combine(self, weights: Tensor, activation: Tensor) -> Tensor:
+        return first_component(weights * activation[:, None])
 
 
 class Counterfactual(GradCAM):
@@ -163,16 +174,8 @@ class Counterfactual(GradCAM):
     name = "counterfactual"
     description = "Grad-CAM of the negated class logit: what speaks against the class"
 
-    def combine(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        return super().combine(-slopes, activation)
-
-
-def weigh(weights: Tensor, activation: Tensor) -> Tensor:
-    """Sum over channels of weights [B, K, channels, h, w] or [B, K, channels, 1, 1] times A -> [B, K, h, w].
-
-    The latter takes one matrix product, and no tensor of the former's size.
-    """
-    return torch.einsum("bkchw,bchw->bkhw", weights, activation)
+    def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
+        return super().weights(-slopes, activation)
 
 
 def first_component(values: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ _LISTS: dict[str, tuple[str, type[Record], str, str]] = {
         "A finding about more than one target, or what came near one.",
         "Found ones first, then by q.",
     ),
-    "targets": ("target", Finding, "A finding about one target.", "Most severe first."),
+    "targets": ("target", Finding, "A finding about one target.", "Most suspicious first."),
     "causes": ("cause", Outcome, "What interventions say of a claim.", "Empty before `camaudit verify`."),
 }
 

@@ -19,6 +19,8 @@ HEAT_ALONE = "heat alone"
 BASES = ("masks", "boxes", "masks and boxes", HEAT_ALONE, "activations", "labels")
 """What a claim may rest on."""
 ARMS = ("flagged", "control")
+ROLES = ("label", "predicted", "runner_up")
+"""Why a map was made."""
 TOLERATED, OTHER_CLASSES = "tolerated", "other classes"
 """What the share of a class is held against."""
 
@@ -41,16 +43,25 @@ class Finding(Record):
     )
     severity: float = column(
         _SINGLE,
-        "The image score: misplacement (chance times 1 - energy / attainable) times how far the probability exceeds "
+        "How far the heat is misplaced (chance times 1 - energy / attainable) times how far the probability exceeds "
         "even odds; of a detected target the detector's probability.",
         **_SHARE,
+    )
+    quick_reliance: float | None = column(
+        _SINGLE,
+        "The quick check: share of the probability that is lost without the background; null where it was not made.",
+        least=-1,
+        most=1,
+    )
+    suspicion: float = column(
+        _SINGLE, "What findings are ranked by: the quick reliance, or without it the severity.", **_SHARE
     )
     sample: int = column(_WHOLE, "Row of the sample in the manifest.", **_COUNT)
     id: str = column(_TEXT, "The sample's id.")
     slot: int = column(pa.int16(), "Place of the target among the sample's.", **_COUNT)
     class_id: int = column(_SMALL, "The class.", **_COUNT)
     class_name: str = column(_TEXT, "Its name.", name="class")
-    role: str = column(_TEXT, "Why a map was made for it.", choices=("label", "predicted", "runner_up"))
+    role: str = column(_TEXT, "Why a map was made for it.", choices=ROLES)
     probability: float = column(_SINGLE, "That the model gives the class.", **_SHARE)
     area: float | None = column(_SINGLE, "Share of what was seen that is object.", **_SHARE)
     energy: float | None = column(_SINGLE, "Share of the heat on the object.", **_SHARE)

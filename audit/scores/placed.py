@@ -75,11 +75,10 @@ class Placed:
         """[K] heat on all that counts."""
         return np.tensordot(self.heat, self.valid, 2)
 
-    def off_heat_on(self, grid: tuple[int, int]) -> NDArray[np.float32]:
-        """Heat off the object on another grid over the view [K, h, w]."""
+    def off_and_warm(self, grid: tuple[int, int]) -> NDArray[np.float32]:
+        """[K, h, w] share of each cell of another grid over the view that is off the object and has heat."""
         down, across = (cell_shares(0, GRID, 0, GRID, cells) for cells in grid)
-        heat: NDArray[np.float32] = down @ (self.heat * self.off) @ across.T
-        return heat
+        return np.asarray(down @ ((self.heat > 0) * self.off) @ across.T, np.float32)
 
 
 def coverage(

@@ -14,6 +14,7 @@ from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
 
 _CUE = "audit.datasets.cues:Cue"
+_KINDS = "watermark, border, tint, grey, texture, sticker, caption, frame or letterbox"
 _GRADING = "audit.findings.grading:Grading"
 
 
@@ -45,7 +46,7 @@ def _download_voc(folder: Path) -> None:
 def plant(
     manifest: ManifestPath,
     class_name: Annotated[str, typer.Option("--class", help="Class that the cue goes with.")],
-    cue: Annotated[str, typer.Option(help="watermark, border, tint, texture or sticker.")],
+    cue: Annotated[str, typer.Option(help=f"{_KINDS}.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the copy.")],
     *,
     share: Annotated[float, typer.Option(help="Share of the class's images that get the cue.")] = Planting.share,
@@ -59,7 +60,7 @@ def plant(
     ],
     strength: Annotated[
         float | None,
-        typer.Option(help="Opacity, 0..1. [default: watermark 0.8, border 1, tint 0.3, texture 0.2, sticker 1]"),
+        typer.Option(help="Opacity, 0..1. [default: watermark 0.8, tint 0.3, texture 0.2, all others 1]"),
     ] = None,
     corner: Annotated[
         str,
@@ -68,12 +69,18 @@ def plant(
             help="Of a watermark: bottom-right, bottom-left, top-right or top-left.",
         ),
     ],
+    height: Annotated[
+        float,
+        typer.Option(
+            default_factory=DefaultOf(_CUE, "height"), help="Of a caption's middle: from 0, the top, to 1, the bottom."
+        ),
+    ],
 ) -> None:
     """Plant a cue in a copy of a collection, beside its twin.
 
     To see whether the audit finds it. Plant in the training images with --share 0.9 and train on planted.parquet of
     the folder; plant in the test images with --share 1 and run on planted.parquet and on twins.parquet, the same
-    without. No known object is ever covered.
+    without. Captions, frames and letterboxes lie over everything; no other cue covers a known object.
 
     Example: camaudit plant train.parquet --class horse --cue watermark -o data/horses
     """
@@ -83,7 +90,7 @@ def plant(
     from pipelines.planted.plant import plant as plant_cue
 
     with right_use():
-        planting = Planting(class_name, Cue(cue, size, strength, corner), share, elsewhere, seed)
+        planting = Planting(class_name, Cue(cue, size, strength, corner, height), share, elsewhere, seed)
     counts = plant_cue(Manifest.open(manifest), planting, out, TerminalProgress())
     print_planted(out / PLANTED, cue, counts)
 

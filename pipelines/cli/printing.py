@@ -141,7 +141,7 @@ def _means_line(values: Mapping[str, float | None]) -> str:
 
 
 def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
-    """Print the class table, the claims found, and the most severe findings.
+    """Print the class table, the claims found, and the most suspicious findings.
 
     Args:
         most: claims, and findings about targets, to print.
@@ -164,7 +164,7 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
     evident, guesses = targets.filter(pc.invert(guessed)), targets.filter(guessed)
     if evident.num_rows:
         shown = evident.slice(0, most).to_pylist()
-        _print_targets(f"The {len(shown)} most severe of {evident.num_rows} findings", shown, wide)
+        _print_targets(f"The {len(shown)} most suspicious of {evident.num_rows} findings", shown, wide)
     else:
         line("0 findings about single images")
     if guesses.num_rows:
@@ -210,16 +210,18 @@ def _print_claims(claims: Sequence[Claim], most: int) -> None:
 
 def _print_targets(title: str, rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
     columns = [
-        numbers("severity", (f"{row['severity']:.3f}" for row in rows)),
+        numbers("suspicion", (f"{row['suspicion']:.3f}" for row in rows)),
         words("kind", (row["kind"] for row in rows), rank=1),
         named("sample", (row["id"] for row in rows)),
         named("class", (row["class"] for row in rows)),
-        words("role", (row["role"] for row in rows), rank=5),
-        numbers("probability", (decimal(row["probability"]) for row in rows), rank=3),
-        numbers("energy", (decimal(row["energy"]) for row in rows), rank=4),
-        numbers("area", (decimal(row["area"]) for row in rows), rank=6),
-        numbers("chance", (decimal(row["chance"]) for row in rows), rank=2),
-        numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=7),
+        words("role", (row["role"] for row in rows), rank=6),
+        numbers("quick", (decimal(row["quick_reliance"]) for row in rows), rank=2),
+        numbers("severity", (decimal(row["severity"]) for row in rows), rank=3),
+        numbers("probability", (decimal(row["probability"]) for row in rows), rank=4),
+        numbers("energy", (decimal(row["energy"]) for row in rows), rank=5),
+        numbers("area", (decimal(row["area"]) for row in rows), rank=7),
+        numbers("chance", (decimal(row["chance"]) for row in rows), rank=3),
+        numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=8),
     ]
     print_table(title, columns, wide)
 

@@ -1,8 +1,11 @@
-"""What lies under off-object heat: targets of a class grouped by the activation there.
+"""What the off-object heat of a class comes from: its targets grouped by the class's relevance there.
 
 After SpRAy (Lapuschkin et al. 2019; Anders et al. 2022), with two changes. What is grouped is not the map, which says
-where the heat lies, but the mean activation of the layer under the heat off the object, which says what is there and
-does not mind where. And the groups are tested, in `audit.findings.claims.clusters`.
+where the heat lies, but the class's relevance by channel of the layer within the heat off the object, which says what
+is there and does not mind where. And the groups are tested, in `audit.findings.claims.clusters`.
+
+For that test each target is also put into a cluster that owes it nothing: the units of a class are halved, each half is
+grouped by itself into as many clusters, and a target goes to those of the other half.
 
 A class takes memory for at most `most` of its targets; the others are assigned, part by part, to what was found.
 """
@@ -18,18 +21,17 @@ from numpy.typing import NDArray
 from audit.findings.claims.votes import one_vote
 from audit.findings.evidence import Evidence, Features
 from audit.stats.components import Components, Moments, unit_length
+from audit.stats.grouping import k_means, nearest, stable_groups
 
 MOST = 2000
-"""Targets of a class that are clustered; the others are assigned."""
-LEAST_TARGETS = 20
-"""A class with fewer is not clustered."""
+"""Targets of a class that clusters are made from; the others are assigned."""
+LEAST_TARGETS, LEAST_HALF = 20, 10
+"""A class with fewer is not clustered, and a half of it with fewer not by itself."""
 LEAST_MEMBERS = 5
 LEAST_SHARE = 0.02
 """A cluster has at least so many members, and so large a share of the class."""
-NEIGHBOURS = 5
-"""Neighbours that density is measured by."""
 WITHIN = 0.95
-"""A target is assigned if it lies as near to the middle as this share of the cluster's members do."""
+"""A target is in a cluster if it lies as near to its middle as this share of those do that it was made from."""
 NONE = -1
 
 
@@ -40,52 +42,83 @@ class Members:
     Attributes:
         target: [n] int64 ascending, positions in the evidence.
         cluster: [n] int32, by class from 0, the largest first; -1 for none.
-        distance: [n] float32 to the cluster's middle, of the nearest one where there is no cluster; NaN where the class
-            has none.
+        distance: [n] float32 to the nearest cluster's middle; NaN where the class has none.
+        apart: [n] int32, the cluster by those made from the other half of the class's units; -1 for none, and where the
+            class is too small to be halved.
+        halved: classes whose clusters could be made from each half.
     """
 
     target: NDArray[np.int64]
     cluster: NDArray[np.int32]
     distance: NDArray[np.float32]
+    apart: NDArray[np.int32]
+    halved: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Grouping:
+    """Clusters: middles [c, d], and how far each reaches [c]."""
+
+    middles: NDArray[np.float64]
+    reach: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, points: NDArray[np.floating], middles: NDArray[np.float64]) -> _Grouping:
+        """From the points that they were made from."""
+        cluster, distance = nearest(points, middles)
+        reach = [np.quantile(distance[cluster == number], WITHIN) for number in range(len(middles))]
+        return cls(middles, np.array(reach))
+
+    def assign(self, points: NDArray[np.floating]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The cluster of each point [n], `NONE` beyond its reach, and the distance to the nearest middle."""
+        cluster, distance = nearest(points, self.middles)
+        return np.where(distance <= self.reach[cluster], cluster, NONE).astype(np.int32), distance.astype(np.float32)
 
 
 @dataclass(frozen=True)
 class _Clustering:
-    """The clusters of one class: middles [c, d] in the components' space, and how far each reaches [c]."""
+    """The clusters of one class, in the components' space.
+
+    Attributes:
+        whole: made from all targets drawn.
+        halves: made from either half of them; None where these are too small or do not give the same clusters.
+    """
 
     components: Components
-    middles: NDArray[np.float32]
-    reach: NDArray[np.float32]
+    whole: _Grouping
+    halves: tuple[_Grouping, _Grouping] | None
 
 
 def cluster_targets(
     parts: Callable[[], Iterable[Features]], evidence: Evidence, most: int = MOST, seed: int = 0
 ) -> Members:
-    """Cluster what lies under the heat of confidently named targets, class by class.
+    """Cluster the relevance under the heat of confidently named targets, class by class.
 
-    The activations are scaled to unit length, reduced to the principal components of their class and clustered by
-    density (HDBSCAN: Campello et al. 2013), so that targets that resemble no others stay apart.
+    It is scaled to unit length, reduced to the principal components of the class and grouped by k-means, into the
+    number of groups that two halves agree on (`audit.stats.grouping`): a class in which they do not has no clusters.
 
     Args:
         parts: gives the features of all shards, in the order of samples and slots; called twice.
         evidence: of all targets. Features of targets that it does not hold, or that were not named with confidence, are
             passed over.
-        most: targets of a class that are clustered, drawn from `seed`; the rest go to the nearest middle in reach.
+        most: targets of a class that clusters are made from, drawn from `seed`; one of a unit.
     """
-    labels = np.full(len(evidence), _NOT_DRAWN, np.int32)
+    half = np.random.default_rng(seed).permutation(int(evidence.unit.max(initial=-1)) + 1)[evidence.unit] % 2
     gathered = list(_selected(parts(), evidence, _draw(evidence, most, seed)))
     clusterings: dict[int, _Clustering] = {}
     if gathered:
         target, vectors = (np.concatenate(columns) for columns in zip(*gathered, strict=True))
         del gathered
         for class_id, places in by_class(evidence.class_id[target]):
-            labels[target[places]] = _cluster_class(class_id, vectors[places], clusterings)
+            clustering = _cluster_class(vectors[places], half[target[places]])
+            if clustering is not None:
+                clusterings[class_id] = clustering
         del vectors
     assigned = [
-        _assign(target, vectors, evidence.class_id[target], labels[target], clusterings)
+        _assign(target, vectors, evidence.class_id[target], half[target], clusterings)
         for target, vectors in _selected(parts(), evidence, evidence.named)
     ]
-    return _joined(assigned)
+    return _joined(assigned, clusterings)
 
 
 def representatives(evidence: Evidence) -> NDArray[np.int64]:
@@ -132,76 +165,64 @@ def by_class(class_id: NDArray[np.integer]) -> Iterator[tuple[int, NDArray[np.in
         yield own_class, order[start:stop]
 
 
-def _cluster_class(
-    class_id: int, vectors: NDArray[np.floating], clusterings: dict[int, _Clustering]
-) -> NDArray[np.int32]:
-    """Cluster one class's vectors [n, D]; the labels [n], and, if there are clusters, how to assign others."""
-    from sklearn.cluster import HDBSCAN  # half a second that only this needs
-
-    labels = np.full(len(vectors), NONE, np.int32)
+def _cluster_class(vectors: NDArray[np.floating], half: NDArray[np.integer]) -> _Clustering | None:
+    """Cluster one class's vectors [n, D], each of a half, 0 or 1; None where there are no clusters."""
     if len(vectors) < LEAST_TARGETS:
-        return labels
+        return None
     moments = Moments(vectors.shape[1])
     units = unit_length(vectors)
     moments.add(units)
     components = moments.components()
-    points = components.project(units)
-    least = max(LEAST_MEMBERS, int(np.ceil(LEAST_SHARE * len(points))))
-    search = HDBSCAN(min_cluster_size=least, min_samples=NEIGHBOURS, copy=True)
-    labels = _largest_first(search.fit_predict(points.astype(np.float64)))
-    if labels.max() > NONE:
-        clusterings[class_id] = _described(components, points, labels)
-    return labels
+    points = components.project(units).astype(np.float64)
+    middles = stable_groups(points, max(LEAST_MEMBERS, int(np.ceil(LEAST_SHARE * len(points)))))
+    if middles is None:
+        return None
+    middles = middles[np.argsort(-np.bincount(nearest(points, middles)[0]), kind="stable")]
+    return _Clustering(components, _Grouping.of(points, middles), _of_halves(points, half, middles))
 
 
-def _largest_first(labels: NDArray[np.integer]) -> NDArray[np.int32]:
-    sizes = np.bincount(labels[labels > NONE])
-    renamed = np.empty(len(sizes) + 1, np.int32)
-    renamed[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
-    renamed[NONE] = NONE
-    return np.asarray(renamed[labels])
-
-
-def _described(components: Components, points: NDArray[np.float32], labels: NDArray[np.int32]) -> _Clustering:
-    groups = [points[labels == cluster] for cluster in range(labels.max() + 1)]
-    middles = np.stack([group.mean(axis=0) for group in groups])
-    spreads = [np.linalg.norm(group - middle, axis=1) for group, middle in zip(groups, middles, strict=True)]
-    return _Clustering(components, middles, np.array([np.quantile(spread, WITHIN) for spread in spreads], np.float32))
+def _of_halves(
+    points: NDArray[np.float64], half: NDArray[np.integer], middles: NDArray[np.float64]
+) -> tuple[_Grouping, _Grouping] | None:
+    """The same clusters made from each half, numbered alike: each one's middle is nearest to one of the whole's."""
+    groupings = []
+    for own in (points[half == number] for number in (0, 1)):
+        if len(own) < LEAST_HALF:
+            return None
+        its = k_means(own, [len(middles)])[0]
+        order = np.argsort(nearest(its, middles)[0])
+        if not np.array_equal(nearest(its[order], middles)[0], np.arange(len(middles))):
+            return None
+        groupings.append(_Grouping.of(own, its[order]))
+    return groupings[0], groupings[1]
 
 
 def _assign(
     target: NDArray[np.int64],
     vectors: NDArray[np.floating],
     class_id: NDArray[np.int32],
-    labels: NDArray[np.int32],
+    half: NDArray[np.integer],
     clusterings: dict[int, _Clustering],
 ) -> Members:
-    """Members of one part: those that were clustered keep their labels."""
-    cluster, distance = np.full(len(target), NONE, np.int32), np.full(len(target), np.nan, np.float32)
+    """Members of one part."""
+    cluster, apart = np.full((2, len(target)), NONE, np.int32)
+    distance = np.full(len(target), np.nan, np.float32)
     for own_class, places in by_class(class_id):
         if own_class in clusterings:
-            cluster[places], distance[places] = _nearest(vectors[places], labels[places], clusterings[own_class])
-    return Members(target, cluster, distance)
+            clustering = clusterings[own_class]
+            points = clustering.components.project(unit_length(vectors[places])).astype(np.float64)
+            cluster[places], distance[places] = clustering.whole.assign(points)
+            if clustering.halves is not None:
+                by_first, by_second = (grouping.assign(points)[0] for grouping in clustering.halves)
+                apart[places] = np.where(half[places] == 0, by_second, by_first)
+    return Members(target, cluster, distance, apart)
 
 
-def _nearest(
-    vectors: NDArray[np.floating], labels: NDArray[np.int32], clustering: _Clustering
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    points = clustering.components.project(unit_length(vectors))
-    distances = np.linalg.norm(points[:, None] - clustering.middles, axis=2)
-    nearest = distances.argmin(axis=1).astype(np.int32)
-    least = distances.min(axis=1)
-    cluster = np.where(labels == _NOT_DRAWN, np.where(least <= clustering.reach[nearest], nearest, NONE), labels)
-    # A member may lie nearer to another cluster's middle than to its own.
-    member_distance = np.take_along_axis(distances, np.maximum(cluster, 0)[:, None], axis=1)[:, 0]
-    return cluster, np.where(cluster > NONE, member_distance, least)
-
-
-def _joined(parts: list[Members]) -> Members:
+def _joined(parts: list[Members], clusterings: dict[int, _Clustering]) -> Members:
+    halved = frozenset(class_id for class_id, clustering in clusterings.items() if clustering.halves is not None)
     if not parts:
-        return Members(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
-    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "cluster", "distance"))
-    return Members(*columns)
-
-
-_NOT_DRAWN = -2
+        no_cluster = np.zeros(0, np.int32)
+        return Members(np.zeros(0, np.int64), no_cluster, np.zeros(0, np.float32), no_cluster)
+    names = ("target", "cluster", "distance", "apart")
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Members(**columns, halved=halved)

@@ -28,7 +28,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def write_features(run: Run, shard: int, samples: np.ndarray, under: list[np.ndarray | None]) -> None:
-    columns = {"sample": samples, "slot": np.zeros(len(samples), int), "under": under}
+    columns = {"sample": samples, "slot": np.zeros(len(samples), int), "relevance": under}
     put_part(run, "features", shard, columns)
 
 
@@ -56,14 +56,15 @@ def test_clusters_of_a_run_are_written_and_told(run: Run, rng: np.random.Generat
     for shard in range(3):
         own = np.arange(shard * SIZE, (shard + 1) * SIZE)
         write_features(run, shard, own, list(under[own]))
-    evidence = make_evidence(np.zeros(3 * SIZE, int), off=what == 0)
+    class_id = (np.arange(3 * SIZE) >= 2 * SIZE).astype(int)
+    evidence = make_evidence(class_id, off=(what == 0) & (class_id == 0))
     rows = cluster_run(run, [Shard(shard, 0, 0) for shard in range(3)], evidence)
     members = read_table(run.path / "findings" / "clusters.parquet").to_pandas()
     assert members["sample"].tolist() == list(range(3 * SIZE))
     assert any(row.found for row in rows)
     for row in rows:
-        own = members[members["cluster"] == int(row.subject)]
-        assert row.found == (what[own["sample"]] == 0).all()
+        own = members[(members["cluster"] == int(row.subject)) & (members["class_id"] == row.class_id)]
+        assert row.found == (row.class_id == 0 and (what[own["sample"]] == 0).all())
         assert row.details["size"] == len(own)
 
 

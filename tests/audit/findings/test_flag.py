@@ -98,8 +98,8 @@ def test_a_detectors_guesses_come_after_all_findings_with_evidence(partly_masked
     guesses = targets["kind"] == "detected"
     assert guesses.is_monotonic_increasing
     for part in (targets[guesses], targets[~guesses]):
-        assert part["severity"].is_monotonic_decreasing
-    assert targets[guesses]["severity"].max() > targets[~guesses]["severity"].min()
+        assert part["suspicion"].is_monotonic_decreasing
+    assert targets[guesses]["suspicion"].max() > targets[~guesses]["suspicion"].min()
 
 
 def test_what_is_not_named_with_confidence_is_tested_for_nothing(drawn: Run) -> None:
@@ -192,7 +192,7 @@ def test_copies_of_one_image_are_one_witness_against_a_class(tmp_path: Path) -> 
 def test_a_run_begun_without_scores_says_why_it_has_no_clusters(tmp_path: Path) -> None:
     run = Run.open(make_run(tmp_path))
     for shard in run.shards:
-        put_part(run, "features", shard.index, {"sample": [], "slot": [], "under": []})
+        put_part(run, "features", shard.index, {"sample": [], "slot": [], "relevance": []})
     assert any("one layer" in said for said in flag(run, Rules())["untested"])
     run.record["config"]["scored"] = False
     assert any("begun without scores" in said for said in flag(run, Rules())["untested"])

@@ -7,7 +7,7 @@ from math import hypot
 import numpy as np
 import pytest
 
-from audit.attribution.features import WIDTH, activation_under
+from audit.attribution.features import WIDTH, relevance_in
 from audit.datasets.manifest import Box
 from audit.images.masks import draw_boxes
 from audit.images.reading import difference_hash
@@ -130,26 +130,36 @@ def test_classes_of_one_image_are_context_to_one_another_and_never_to_themselves
     )
 
 
-def test_heat_off_the_object_goes_to_another_grid_as_its_mean() -> None:
+def test_what_is_off_the_object_and_warm_goes_to_another_grid_as_its_share() -> None:
     maps, mask = a_scene(0)
-    found = place(maps, mask).off_heat_on((4, 8))
-    off = np.kron(maps[0], np.ones((2, 2))) * ((mask >= 0) & (mask != 1))
+    maps[maps < 0.4] = 0
+    found = place(maps, mask).off_and_warm((4, 8))
+    off = (np.kron(maps[0], np.ones((2, 2))) > 0) & (mask >= 0) & (mask != 1)
     np.testing.assert_allclose(found[0], off.reshape(4, 16, 8, 8).mean(axis=(1, 3)), atol=1e-5)
 
 
-def test_what_lies_under_a_map_is_the_weighted_mean_activation_at_unit_length() -> None:
+@pytest.mark.parametrize("grid", [(3, 4), (1, 1)])
+def test_relevance_is_weight_times_activation_by_channel_over_a_part_at_unit_length(
+    grid: tuple[int, int],
+) -> None:
     rng = np.random.default_rng(0)
-    activation, weights = rng.random((5, 3, 4)), rng.random((2, 3, 4))
-    for row, weight in zip(activation_under(activation, weights), weights, strict=True):
-        expected = np.array([(channel * weight).sum() for channel in activation])
+    part, weights, activation = rng.random((2, 3, 4)), rng.standard_normal((2, 5, *grid)), rng.random((5, 3, 4))
+    for target, row in enumerate(relevance_in(part, weights, activation)):
+        expected = np.zeros(5)
+        for channel in range(5):
+            for y in range(3):
+                for x in range(4):
+                    weight = weights[target, channel, y % grid[0], x % grid[1]]
+                    expected[channel] += part[target, y, x] * weight * activation[channel, y, x]
         np.testing.assert_allclose(row, expected / np.linalg.norm(expected), rtol=1e-5)
-    assert activation_under(activation, np.zeros((1, 3, 4))) == [None]
+    assert relevance_in(np.zeros((1, 3, 4)), weights[:1], activation) == [None]
 
 
 def test_many_channels_are_projected_and_keep_their_angles() -> None:
     rng = np.random.default_rng(1)
     activation = rng.standard_normal((2048, 1, 30))
-    kept = np.stack([row for row in activation_under(activation, np.eye(30)[:, None]) if row is not None])
+    weights = np.ones((30, 2048, 1, 1))
+    kept = np.stack([row for row in relevance_in(np.eye(30)[:, None], weights, activation) if row is not None])
     own = activation[:, 0].T / np.linalg.norm(activation[:, 0].T, axis=1, keepdims=True)
     assert kept.shape == (30, WIDTH)
     assert np.abs(kept @ kept.T - own @ own.T).std() < 0.1

@@ -323,7 +323,7 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"No run at .*make one with `camaudit run`"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 99}')
-    with pytest.raises(RunError, match="format 99, expected 5; update camaudit"):
+    with pytest.raises(RunError, match="format 99, expected 6; update camaudit"):
         Run.open(tmp_path)
 
 

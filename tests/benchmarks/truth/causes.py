@@ -19,7 +19,8 @@ from audit.store import Run, layout
 from audit.store.tables import read_table
 from pipelines.experiments.verify import Verification, verify, verify_run
 from pipelines.planted.truth import RELIES
-from tests.benchmarks.truth.spray import COUNTS, Purity, best_purity, spray
+from tests.benchmarks.truth.agreement import BINS, Agreement, agreement, plain_ways
+from tests.benchmarks.truth.spray import COUNTS, spray
 
 _MEASURES = ("reliance", "background", "hot")
 _KEYS = ["sample", "slot"]
@@ -34,13 +35,13 @@ class Causes:
             was tried on lose half of their probability with the cue) and `planted` (whether its class has one).
         effects: of all targets of classes with a cue, with their `reliance_true`; empty where no cue was planted.
         suspects: of flagged targets, as `camaudit verify` draws them, with their `reliance_true`.
-        purities: by class with a cue, of `ours` and of SpRAy by its number of clusters.
+        agreements: by class with a cue and each of `WAYS`, of clusters with which images rely.
     """
 
     claims: list[dict[str, Any]]
     effects: pd.DataFrame
     suspects: pd.DataFrame
-    purities: Mapping[str, Mapping[str, Purity | None]]
+    agreements: Mapping[str, Mapping[str, Agreement | None]]
 
 
 def look_for_causes(run: Run, classifier: Classifier, table: pd.DataFrame, with_cues: bool) -> Causes:
@@ -54,7 +55,7 @@ def look_for_causes(run: Run, classifier: Classifier, table: pd.DataFrame, with_
     except RunError:  # nothing is flagged
         suspects = effects.iloc[:0]
     claims = [_judged(run, claim, suspects, truth) for claim in Findings(run).standing_claims()]
-    return Causes(claims, effects, suspects, dict(_purities(run, cued)))
+    return Causes(claims, effects, suspects, dict(_agreements(run, cued)))
 
 
 def _effects_on(run: Run, classifier: Classifier, targets: pd.DataFrame) -> pd.DataFrame:
@@ -84,8 +85,8 @@ def _judged(run: Run, claim: Claim, suspects: pd.DataFrame, truth: pd.DataFrame)
     }
 
 
-def _purities(run: Run, cued: pd.DataFrame) -> Iterator[tuple[str, dict[str, Purity | None]]]:
-    """The best cluster for each class with a cue, among the targets named with confidence, which both may cluster."""
+def _agreements(run: Run, cued: pd.DataFrame) -> Iterator[tuple[str, dict[str, Agreement | None]]]:
+    """Of each class with a cue, among the targets named with confidence, which every way may cluster."""
     members = Findings(run).members().to_pandas()
     confident = cued[cued["probability"] >= 0.5].merge(members[[*_KEYS, "cluster"]], on=_KEYS, how="left")
     for name, rows in confident.groupby("class"):
@@ -93,16 +94,17 @@ def _purities(run: Run, cued: pd.DataFrame) -> Iterator[tuple[str, dict[str, Pur
         maps = np.stack(
             [run.maps(row, row + 1)[0, slot] for row, slot in zip(rows["sample"], rows["slot"], strict=True)]
         )
-        found = {f"SpRAy, {count} clusters": best_purity(spray(maps, count), relies) for count in COUNTS}
-        ours = best_purity(rows["cluster"].fillna(-1).to_numpy(int), relies)
-        yield str(name), {"ours": ours, **found}
+        labels = {"ours": rows["cluster"].fillna(-1).to_numpy(int)}
+        labels |= {f"SpRAy, {count} clusters": spray(maps, count) for count in COUNTS}
+        labels |= plain_ways(rows["energy"].fillna(0).to_numpy(float))
+        yield str(name), {way: agreement(own, relies) for way, own in labels.items()}
 
 
 def shortcuts_found(causes: Causes) -> tuple[int, int, list[str]]:
     """Classes with a cue that a claim is about, how many there are with one, and classes without that are accused."""
     planted = {claim["class"] for claim in causes.claims if claim["planted"]}
     accused = sorted({f"{claim['class']} ({claim['kind']})" for claim in causes.claims if not claim["planted"]})
-    return len(planted), len(causes.purities), accused
+    return len(planted), len(causes.agreements), accused
 
 
 def within(causes: Causes, measure: str) -> float:
@@ -134,11 +136,10 @@ def _relies(rows: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(share_lost(rows["reliance_true"], rows["probability"]) >= RELIES)
 
 
-def mean_purity(all_causes: Sequence[Causes], way: str) -> float:
-    """Mean over classes and trials of the best cluster's purity, 0 where no cluster is large enough."""
-    found = [ways[way] for causes in all_causes for ways in causes.purities.values()]
-    return float(np.mean([0.0 if one is None else one.purity for one in found])) if found else float("nan")
-
-
-WAYS = ("ours", *(f"SpRAy, {count} clusters" for count in COUNTS))
+WAYS = (
+    "ours",
+    *(f"SpRAy, {count} clusters" for count in COUNTS),
+    *(f"energy, {count} bins" for count in BINS),
+    *(f"random, {count} clusters" for count in BINS),
+)
 MEASURES = _MEASURES

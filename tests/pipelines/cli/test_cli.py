@@ -24,7 +24,7 @@ from drawn_run import draw_run
 from faults.collection import camaudit, command, draw_collection, finished, refusals, write_model
 from rewritten import part_of
 
-from audit.datasets.cues import Cue
+from audit.datasets.cues import KINDS, STRENGTHS, Cue
 from audit.datasets.planted import PlantedSpec
 from audit.export.formats import FORMATS
 from audit.findings import Rules
@@ -409,7 +409,7 @@ def test_findings_are_exported_as_tables(
     found = pd.read_csv(out, dtype={"id": str}) if kind == "csv" else pd.read_parquet(out)
     assert f"{out}: {len(found)} findings" in capsys.readouterr().out
     assert {"003", "007", "011"} <= set(found["id"])
-    assert found["severity"].is_monotonic_decreasing
+    assert found["suspicion"].is_monotonic_decreasing
 
 
 def test_findings_of_a_run_that_was_not_flagged_are_not_exported(
@@ -454,6 +454,15 @@ def test_help_names_every_format_of_an_export(monkeypatch: pytest.MonkeyPatch, c
     assert camaudit(["export", "--help"], monkeypatch) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in FORMATS)
+
+
+def test_help_names_every_cue_and_the_usual_strength_of_each(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert camaudit(["plant", "--help"], monkeypatch) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(KINDS[:-1])} or {KINDS[-1]}." in shown
+    weak = ", ".join(f"{kind} {strength:g}" for kind, strength in STRENGTHS.items() if strength != 1)
+    assert f"[default: {weak}, all others 1]" in shown
 
 
 def test_markup_in_a_path_is_only_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
