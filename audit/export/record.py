@@ -39,7 +39,7 @@ _RULES = {
         "Misplacement from which a confidently named target is a finding: chance times what is missing to the best "
         "place."
     ),
-    "tolerated": "Share of a class's confident targets that may look off the object, if other classes do not ask for less.",
+    "tolerated": "Share of a class's confident targets that may look off the object; beside other classes maybe less.",
 }
 _UNIT = (
     "Attribute of the manifest whose values are the units of evidence; null where each image is one, with its copies."

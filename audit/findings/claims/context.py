@@ -142,7 +142,7 @@ class Contexts(ClaimKind):
         shares = found_from(pairs.of, p, family.fdr / max(len(pairs.of), 1))
         others = [material.names[i] for i in pairs.other]
         return [
-            Detectable(material.names[i], self.name, other, f"if to {other}, where both are shown", share)
+            Detectable(material.names[i], self.name, other, f"if it draws heat to {other}, where both are shown", share)
             for i, other, share in zip(pairs.class_id, others, shares, strict=True)
         ]
 

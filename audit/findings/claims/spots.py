@@ -104,10 +104,10 @@ class Spots(ClaimKind):
         return family.claims(contrasts, material.names, tell, int(heat.tested.sum()))
 
     def detectable(self, material: Material) -> list[Detectable]:
-        """At a cell that three quarters of the frame are as free as, or freer; were no other image hot there."""
+        """At the median of the cells that most images leave free, were no other image hot there."""
         heat, family = material.heat, self.family_in(material)
         class_id = np.flatnonzero(heat.tested.any(axis=1))
-        cell = np.argsort(heat.of[class_id], axis=1, kind="stable")[:, CELLS * CELLS // 4]
+        cell = _typical_free_cell(heat.of[class_id], material.votes.images[class_id])
         of, cells = heat.of[class_id, cell], heat.tested[class_id].sum(axis=1)
         other_shows, other_of = (part.sum(axis=0)[cell] - part[class_id, cell] for part in (heat.shows, heat.of))
 
@@ -115,7 +115,7 @@ class Spots(ClaimKind):
             return np.asarray(cells * exceeds(shows, of, other_shows, other_of, family.least), np.float64)
 
         shares = found_from(of, p, family.fdr / max(len(class_id), 1))
-        how = "if to one place that most leave free"
+        how = "if it draws heat to one place that most leave free"
         named = zip(class_id.tolist(), shares, strict=True)
         return [Detectable(material.names[i], self.name, "", how, share) for i, share in named]
 
@@ -139,6 +139,13 @@ class Spots(ClaimKind):
     def frame_heat(self, claim: Claim, mean: Sequence[float]) -> Sequence[float] | None:
         """The class's mean heat."""
         return mean
+
+
+def _typical_free_cell(of: NDArray[np.int64], images: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[c] The median of the cells [c, 64] that are clear in half of a class's images; the freest where none is."""
+    free = 2 * of >= images[:, None]
+    order = np.argsort(np.where(free, of, -1), axis=1, kind="stable")[:, ::-1]
+    return np.take_along_axis(order, free.sum(axis=1, keepdims=True) // 2, axis=1)[:, 0]
 
 
 def _cell_p(heat: Heat, least: float) -> NDArray[np.float64]:

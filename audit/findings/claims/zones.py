@@ -125,7 +125,9 @@ class Zones(ClaimKind):
         for i, share, mean in zip(class_id.tolist(), by_count, by_mean.tolist(), strict=True):
             weakest[i] = max(weakest.get(i, 0.0), mean, _NEVER if share is None else share)
         return [
-            Detectable(material.names[i], self.name, "", "if to a corner", share if share < _NEVER else None)
+            Detectable(
+                material.names[i], self.name, "", "if it draws heat to a corner", share if share < _NEVER else None
+            )
             for i, share in weakest.items()
         ]
 

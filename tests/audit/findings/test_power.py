@@ -104,8 +104,8 @@ def test_classes_beyond_what_is_tolerated_stand_out_with_what_would_settle_it() 
 def test_silence_is_told_in_sentences_the_least_known_classes_first() -> None:
     rows = judged([0, 3], [200, 30])
     more = [
-        Detectable("a", "zone", "", "if to a corner", 0.123),
-        Detectable("a", "context", "rail", "if to rail, where both are shown", None),
+        Detectable("a", "zone", "", "if it draws heat to a corner", 0.123),
+        Detectable("a", "context", "rail", "if it draws heat to rail, where both are shown", None),
         Detectable("c", "class", "", "if it draws the heat off the object", None),
         Detectable(None, "group", "camera=x", "were named wrongly", 0.31),
         Detectable(None, "group", "camera=x", "were looked at off the object", 0.995),
@@ -115,8 +115,8 @@ def test_silence_is_told_in_sentences_the_least_known_classes_first() -> None:
     assert thin == "c: too few images to find any shortcut"
     assert wide.startswith("a: a shortcut in ")
     assert wide.endswith(
-        " % or more of the images would have been found if it draws the heat off the object, in 12 % or more if to a "
-        "corner; rarer ones may be there"
+        " % or more of the images would have been found if it draws the heat off the object, in 12 % or more if it "
+        "draws heat to a corner; rarer ones may be there"
     )
     assert hopeless == "Images with camera=y: too few to find that they are worse"
     assert group == (

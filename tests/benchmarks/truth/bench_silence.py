@@ -11,7 +11,7 @@ import numpy as np
 from certified import KINDS, coverage
 from drawn_classes import ORDINARY, share_by_class
 
-IMAGES = dict.fromkeys(KINDS, (12, 40, 150)) | dict.fromkeys(("spot", "zone"), (12, 40, 80)) | {"context": (150, 400)}
+IMAGES = dict.fromkeys(KINDS, (12, 40, 150)) | dict.fromkeys(("spot", "zone"), (12, 40)) | {"context": (150, 400)}
 """A class, by kind of claim."""
 POWER = ((0.3, 40), (0.2, 40), (0.2, 100), (0.4, 20))
 """Shares of class 0 off the object, among 19 classes at 2 %, and images a class."""

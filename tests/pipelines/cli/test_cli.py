@@ -484,7 +484,7 @@ def test_what_is_planted_in_a_runs_heat_is_printed_beside_the_formula_or_as_json
     assert camaudit(asked, monkeypatch) == 0
     printed = capsys.readouterr().out
     assert "in 95 % of 2 draws" in printed
-    assert re.search(r"class 07 +│ if to a corner +│ +\d+ │ +100 % │ +\d+ %", printed)
+    assert re.search(r"class 07 +│ if it draws heat to a corner +│ +\d+ │ +100 % │ +\d+ %", printed)
     assert camaudit([*asked, "--json"], monkeypatch) == 0
     record = json.loads(capsys.readouterr().out)
     assert [row["found"][1] for row in record["grades"]] == [[1.0, 1.0]] * 3
