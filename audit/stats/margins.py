@@ -6,7 +6,7 @@ or less.
 
 Two shares x / n and y / m of different images are ordered by their difference. The chance of one at least as large,
 were the true difference the margin, depends on where the shares lie. They are put where the counts are likeliest under
-that constraint (Lloyd 2008, the estimated p value), and the chance is added up over all counts, none left out. The
+that constraint (Lloyd 2008, the estimated p value), and the chance is added up over all counts that matter. The
 score test of the same hypothesis (Farrington & Manning 1990) would take the share of five images for normal.
 """
 
@@ -70,6 +70,9 @@ def constrained_share(
 def _tail(x: int, n: int, y: int, m: int, other: float, share: float) -> float:
     """Chance of a difference at least as large as x / n - y / m, of shares that are `share` and `other`."""
     difference = x / n - y / m
-    counts = np.arange(int(np.ceil(n * (difference - _TIE))), n + 1)
+    first = int(np.ceil(n * (difference - _TIE)))
+    # So far beyond both the first count and the mean the rest is less than a part in 10 to the 30.
+    last = max(first, n * share) + 12 * np.sqrt(n * share * (1 - share)) + 40
+    counts = np.arange(first, min(n, int(last)) + 1)
     most = np.floor(m * (counts / n - difference + _TIE))
     return min(float(binom.pmf(counts, n, share) @ binom.cdf(most, m, other)), 1.0)

@@ -38,7 +38,6 @@ _DRAWN = 0.75
 ODDS = 2.0
 
 
-_NEVER = 2.0
 _CORNERS = ("top-left corner", "top-right corner", "bottom-left corner", "bottom-right corner")
 NAMES = (
     *_CORNERS,
@@ -105,13 +104,15 @@ class Zones(ClaimKind):
         return family.claims(contrasts, material.names, tell, len(class_id), more)
 
     def detectable(self, material: Material) -> list[Detectable]:
-        """In the corner where least would have been found, were no other image's heat there.
+        """In the corner that fewest images leave free, were no other image's heat there.
 
         The mean heat must exceed the area too, as of a shortcut that draws three quarters of the heat.
         """
         family, (shares, shows, of) = self.family_in(material), material.once(_counted)
         tested = testable(of, of.sum(axis=0))
-        class_id, corner = np.nonzero(tested[:, : len(_CORNERS)])
+        class_id = np.flatnonzero(tested[:, : len(_CORNERS)].any(axis=1))
+        corners = np.where(tested[class_id, : len(_CORNERS)], of[class_id, : len(_CORNERS)], of.max(initial=0) + 1)
+        corner = corners.argmin(axis=1)
         other_shows, other_of = (part.sum(axis=0)[corner] - part[class_id, corner] for part in (shows, of))
         of = of[class_id, corner]
 
@@ -120,15 +121,11 @@ class Zones(ClaimKind):
 
         by_count = found_from(of, p, family.fdr / max(int(tested.sum()), 1))
         area = _class_means(shares.area, shares.clear, material.votes)[class_id, corner]
-        by_mean = _mean_exceeds(area / _DRAWN, of)
-        weakest: dict[int, float] = {}
-        for i, share, mean in zip(class_id.tolist(), by_count, by_mean.tolist(), strict=True):
-            weakest[i] = max(weakest.get(i, 0.0), mean, _NEVER if share is None else share)
+        by_mean, how = _mean_exceeds(area / _DRAWN, of).tolist(), "if it draws heat to a corner"
+        named = zip(class_id.tolist(), by_count, by_mean, strict=True)
         return [
-            Detectable(
-                material.names[i], self.name, "", "if it draws heat to a corner", share if share < _NEVER else None
-            )
-            for i, share in weakest.items()
+            Detectable(material.names[i], self.name, "", how, None if share is None else max(share, mean))
+            for i, share, mean in named
         ]
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
