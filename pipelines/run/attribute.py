@@ -137,7 +137,7 @@ def _score(
     weighted: _Weighted | None,
     first_row: int,
 ) -> None:
-    """Score a sample from its maps as stored, and keep what speaks for its classes under the heat off the object."""
+    """Score a sample from its maps as stored, and keep what its heat off the objects comes from."""
     image, maps = prepared.image, result.maps[prepared.image.row - first_row]
     scored = score_sample(Explained(image.row, image.size, image.view, prepared.objects, targets, maps))
     scorer.add(scored)
