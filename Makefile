@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check format docs dashboard bench bench-truth faults constraints clean
+.PHONY: help demo test check format docs dashboard bench bench-truth faults mutants constraints clean
 
 help:  ## every target, with what it does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,10 +38,19 @@ bench-truth: $(READY)  ## findings against planted truth: drawn scenes, photogra
 	$(BIN)/python -m tests.benchmarks.truth.bench_truth
 	$(BIN)/python -m tests.benchmarks.truth.bench_outcomes
 	$(BIN)/python -m tests.benchmarks.truth.real_regime
+	$(BIN)/python -m tests.benchmarks.truth.photographs
+	PYTHONPATH=tests/support $(BIN)/python -m tests.benchmarks.truth.bench_silence
 	$(BIN)/python -m tests.benchmarks --only million --rounds 3 --out build/million.json
 
 faults: $(READY)  ## what a run survives: 100 kills, 1,000 flipped bits, 10,000 mutated images, within half an hour
 	PYTHONPATH=tests:tests/support $(BIN)/python -m faults.campaign
+
+mutants: .venv/mutation  ## small random changes to the code: whether tests catch each; ARGS='--room stats --count 80 --seed 1'
+	$(BIN)/python -m tests.mutation $(ARGS)
+
+.venv/mutation: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
+	touch $@
 
 constraints: $(READY)  ## note the versions that are installed now
 	(head -n 1 constraints.txt; $(BIN)/pip freeze --exclude-editable) > constraints.new

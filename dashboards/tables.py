@@ -29,6 +29,7 @@ TABLES = {
     "findings": Finding.schema(),
 }
 _MOST_TELLING = {
+    "suspicion": "suspicion DESC",
     "severity": "severity DESC",
     "energy": "energy",
     "probability": "probability DESC",
@@ -38,7 +39,10 @@ _MOST_TELLING = {
 SORTS = {name: f"kind = 'detected', {order}, finding_id" for name, order in _MOST_TELLING.items()}
 """Orders of findings, most telling first; a detector's guesses come last."""
 
-_SHOWN = "finding_id, kind, severity, sample, slot, id, class_id, class, role, probability, area, energy, chance, q_low"
+_SHOWN = (
+    "finding_id, kind, suspicion, severity, quick_reliance, sample, slot, id, class_id, class, role, probability, "
+    "area, energy, chance, q_low"
+)
 _CHOSEN = """
     ($class_name IS NULL OR class = $class_name) AND ($role IS NULL OR role = $role)
     AND ($kind IS NULL OR kind = $kind) AND probability >= $probability
@@ -205,7 +209,7 @@ class RunTables:
         query = f"SELECT count(*) AS n FROM findings WHERE {_CHOSEN}"
         return int(self._rows(query, filters.parameters())[0]["n"])
 
-    def findings(self, filters: Filters, sort: str = "severity", page: int = 0) -> list[dict[str, Any]]:
+    def findings(self, filters: Filters, sort: str = "suspicion", page: int = 0) -> list[dict[str, Any]]:
         """One page of the chosen findings."""
         query = f"SELECT {_SHOWN} FROM findings WHERE {_CHOSEN} ORDER BY {SORTS[sort]} LIMIT $most OFFSET $skip"
         return self._rows(query, filters.parameters() | {"most": PAGE, "skip": page * PAGE})

@@ -7,9 +7,9 @@ alone, each image that changed may as well have changed the other way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,26 +31,36 @@ _JUDGED = ("known", "boxed", "named", "off", "severity", "wrong", "labelled", "o
 _COLUMNS = (*_KEYS, "class_id", "probability", *_JUDGED)
 
 
-class Both(NamedTuple):
-    """The same targets in both runs, in one order, with their classes and images numbered alike."""
+@dataclass(frozen=True)
+class Both:
+    """The same targets in both runs, in one order, with their classes and images numbered alike.
 
-    a: Evidence
-    b: Evidence
+    Attributes:
+        together: those of A, then those of B, as if they were of one run and its images twice as many.
+    """
 
-    @property
-    def together(self) -> Evidence:
-        """As if they were targets of one run, and its images twice as many."""
-        a, b = self
+    together: Evidence
+
+    @classmethod
+    def of(cls, a: Evidence, b: Evidence) -> Both:
+        """Of the targets of A and the same of B."""
         columns: dict[str, Any] = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in _COLUMNS}
         codes = {name: np.concatenate([a.attributes[name][0], b.attributes[name][0]]) for name in a.attributes}
         beside = b.context | {"target": b.context["target"] + len(a)}
-        return replace(
+        together = replace(
             a,
             **columns,
             unit=np.concatenate([a.unit, b.unit + a.unit.max(initial=0) + 1]),
             attributes={name: (codes[name], values) for name, (_, values) in a.attributes.items()},
             context={name: np.concatenate([values, beside[name]]) for name, values in a.context.items()},
         )
+        return cls(together)
+
+    @property
+    def apart(self) -> tuple[Evidence, Evidence]:
+        """The targets of A, and those of B; their arrays are views of the whole."""
+        half = len(self.together) // 2
+        return self.together.take(slice(None, half)), self.together.take(slice(half, None))
 
     def ask(self, rules: Rules, says: Mapping[str, str]) -> list[Asked]:
         """The claims of both runs together, asked in each.
@@ -62,12 +72,14 @@ class Both(NamedTuple):
         material = Material(self.together, rules, least=LEAST)
         kinds = [kind for kind in CLAIM_KINDS.values() if kind.paired and not kind.whole]
         claims = [claim for kind in kinds for claim in kind.test(material) if claim.found]
-        return [self._ask(claim, says.get(kind_of(claim).identity(claim), "")) for claim in claims]
+        apart = self.apart
+        return [_ask(claim, apart, says.get(kind_of(claim).identity(claim), "")) for claim in claims]
 
-    def _ask(self, claim: Claim, says: str) -> Asked:
-        event = np.stack([kind_of(claim).event(claim, evidence) for evidence in self])
-        asked = np.isfinite(event).any(axis=0)
-        return Asked("claim", claim.claim_id, says, event[:, asked], self.a.unit[asked])
+
+def _ask(claim: Claim, apart: tuple[Evidence, Evidence], says: str) -> Asked:
+    event = np.stack([kind_of(claim).event(claim, evidence) for evidence in apart])
+    asked = np.isfinite(event).any(axis=0)
+    return Asked("claim", claim.claim_id, says, event[:, asked], apart[0].unit[asked])
 
 
 def read_both(runs: Sequence[tuple[Run, pd.DataFrame]], image: pd.Series) -> Both:
@@ -77,6 +89,11 @@ def read_both(runs: Sequence[tuple[Run, pd.DataFrame]], image: pd.Series) -> Bot
         runs: A and B, each with its samples: `sample` and `id`.
         image: number of the image, near-duplicates alike, by id: of the samples that both have.
     """
+    return Both.of(*_matched(runs, image))
+
+
+def _matched(runs: Sequence[tuple[Run, pd.DataFrame]], image: pd.Series) -> Iterator[Evidence]:
+    """The targets of A that B has, and those of B in the same order, with one numbering of classes and images."""
     read = [_read(run) for run, _ in runs]
     keys = [_keys(evidence, samples) for evidence, (_, samples) in zip(read, runs, strict=True)]
     joined = keys[0].merge(keys[1], on=["id", "class"], suffixes=("_a", "_b"))
@@ -85,8 +102,8 @@ def read_both(runs: Sequence[tuple[Run, pd.DataFrame]], image: pd.Series) -> Bot
     rows = [joined[name].to_numpy() for name in ("row_a", "row_b")]
     classes = tuple(dict.fromkeys(name for evidence in read for name in evidence.classes))
     values = _attribute_values(read)
-    a, b = (renumbered(one.take(own), classes, values) for one, own in zip(read, rows, strict=True))
-    return Both(replace(a, unit=numbers), replace(b, unit=numbers))
+    for one, own in zip(read, rows, strict=True):
+        yield replace(renumbered(one.take(own), classes, values), unit=numbers)
 
 
 def standing(claims: Sequence[Claim]) -> dict[str, Claim]:
@@ -107,7 +124,7 @@ def told(claim: Claim) -> dict[str, Any]:
 def _read(run: Run) -> Evidence:
     """All targets that claims are made from."""
     findings, shards = Findings(run), [shard for shard in run.done() if run.has_scores(shard)]
-    gathered = gather(run, shards)
+    gathered = gather(run, shards, units=False)
     flagged = [findings.of_shard(shard, [*_KEYS, "kind", "severity"]).to_pandas() for shard in shards]
     found = pd.concat([pd.DataFrame(columns=[*_KEYS, "kind", "severity"]), *flagged])
     judged = gathered.targets[_KEYS].merge(found, on=_KEYS, how="left")

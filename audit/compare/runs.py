@@ -1,7 +1,7 @@
 """Two runs side by side: the same samples under two models, or under two versions of the data.
 
 Only samples that both runs processed are compared, by their ids; the others are counted. Of the tables a few columns
-a target are held.
+a target are held, and for their claims the evidence of both runs, once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -23,7 +24,7 @@ from audit.findings import Claim, Findings, Rules
 from audit.findings.rules import misplacement, severity
 from audit.findings.units import units_of
 from audit.progress import Progress, silent
-from audit.store import Run, Shard
+from audit.store import Run, Shard, layout
 from audit.store.records import finite
 
 _KEYS = ["sample", "slot"]
@@ -99,54 +100,47 @@ def _refuse_other_rules(a: Run, b: Run) -> None:
 
 def _samples(run: Run) -> pd.DataFrame:
     """Processed samples: sample, id, digest, look."""
-    parts = [run.read("samples", shard, ["sample", "id", "status", "digest", "look"]) for shard in run.done()]
-    if not parts:
+    shards = run.done()
+    if not shards:
         raise RunError(f"Expected finished shards in {run.path}, found none; finish it with `camaudit run`")
-    kept = [part.filter(pc.equal(part["status"], "processed")).drop_columns("status").to_pandas() for part in parts]
-    samples: pd.DataFrame = pd.concat(kept, ignore_index=True)
-    return samples
+    samples = _table(run, "samples", shards, ["sample", "id", "status", "digest", "look"])
+    return samples[samples["status"] == "processed"].drop(columns="status").reset_index(drop=True)
 
 
 def _targets(run: Run, samples: pd.DataFrame, shared: pd.DataFrame) -> pd.DataFrame:
     """Targets of the shared samples: id, class, energy, off_object, severity, accuracy; see `Pairs`."""
-    findings = Findings(run)
-    parts = pd.concat([_shard_targets(findings, shard) for shard in run.done()], ignore_index=True)
-    ids = samples[samples["id"].isin(shared["id"])][["sample", "id"]]
-    targets: pd.DataFrame = parts.merge(ids, on="sample").drop(columns="sample")
-    return targets
-
-
-def _shard_targets(findings: Findings, shard: Shard) -> pd.DataFrame:
-    run = findings.run
-    targets = run.read("targets", shard, [*_KEYS, "class_id", "class", "rank", "probability"]).to_pandas()
-    rows = targets.merge(_scored(findings, shard), on=_KEYS, how="left")
+    targets = _table(run, "targets", run.done(), [*_KEYS, "class_id", "class", "rank", "probability"])
+    rows = targets.merge(_scored(run), on=_KEYS, how="left")
     high, energy, attainable = (rows[name].to_numpy(np.float64) for name in ("p_high", "energy", "attainable"))
     rows["severity"] = severity(rows["probability"].to_numpy(), misplacement(high, energy, attainable))
-    rows["accuracy"] = _accuracy(rows, _labels(run, shard))
-    measured: pd.DataFrame = rows[["sample", "class", *MEASURES]]
+    rows["accuracy"] = _accuracy(rows, _labels(run))
+    ids = samples[samples["id"].isin(shared["id"])][["sample", "id"]]
+    measured: pd.DataFrame = rows[["sample", "class", *MEASURES]].merge(ids, on="sample").drop(columns="sample")
     return measured
 
 
-def _scored(findings: Findings, shard: Shard) -> pd.DataFrame:
-    """Scored targets of a shard: their energy, what it is judged by, and whether there is a finding about them."""
-    run = findings.run
-    if not run.has_scores(shard):
-        return pd.DataFrame(
-            {name: pd.Series(dtype=float) for name in (*_KEYS, "energy", "p_high", "attainable", "off_object")}
-        )
-    scores = run.read("scores", shard, [*_KEYS, "status", *_JUDGED_BY]).to_pandas()
-    flagged = findings.of_shard(shard, _KEYS).to_pandas().assign(off_object=1.0)
-    scored = scores[scores["status"] == "scored"].drop(columns="status")
-    rows: pd.DataFrame = scored.merge(flagged, on=_KEYS, how="left")
+def _scored(run: Run) -> pd.DataFrame:
+    """Scored targets: their energy, what it is judged by, and whether there is a finding about them."""
+    findings, shards = Findings(run), [shard for shard in run.done() if run.has_scores(shard)]
+    scores = _table(run, "scores", shards, [*_KEYS, "status", *_JUDGED_BY])
+    flagged = [findings.of_shard(shard, _KEYS) for shard in shards] or [layout.SCORES.empty_table().select(_KEYS)]
+    found = pa.concat_tables(flagged).to_pandas().assign(off_object=1.0)
+    rows: pd.DataFrame = scores[scores["status"] == "scored"].drop(columns="status").merge(found, on=_KEYS, how="left")
     rows["off_object"] = rows["off_object"].fillna(0.0)
     return rows
 
 
-def _labels(run: Run, shard: Shard) -> pd.DataFrame:
-    """A row for every label of the shard's samples: sample, class_id."""
-    labels = run.manifest(shard.start, shard.stop).table["labels"].combine_chunks()
-    sample = shard.start + pc.list_parent_indices(labels).to_numpy()
-    return pd.DataFrame({"sample": sample, "class_id": labels.flatten().to_numpy()})
+def _table(run: Run, name: str, shards: Sequence[Shard], columns: Sequence[str]) -> pd.DataFrame:
+    """Columns of a table of some shards, end to end."""
+    parts = [run.read(name, shard, columns) for shard in shards]
+    table: pd.DataFrame = pa.concat_tables(parts or [layout.PARTS[name].empty_table().select(columns)]).to_pandas()
+    return table
+
+
+def _labels(run: Run) -> pd.DataFrame:
+    """A row for every label of the samples: sample, class_id."""
+    labels = run.manifest().table["labels"].combine_chunks()
+    return pd.DataFrame({"sample": pc.list_parent_indices(labels).to_numpy(), "class_id": labels.flatten().to_numpy()})
 
 
 def _accuracy(rows: pd.DataFrame, labels: pd.DataFrame) -> NDArray[np.float64]:

@@ -4,12 +4,18 @@
 watermark a see-through stamp in a corner: a pale hash sign on a darker square, so that it shows on any ground
 border    a coloured tag somewhere along the border, six times as long as it is deep
 tint      a colour cast over all that is not an object
+grey      all that is not an object loses its colour
 texture   stripes in any direction over all that is not an object
-sticker   an opaque round sticker at a random place off the objects
+sticker   a round sticker at a random place off the objects; a see-through stamp where its strength is below 1
+caption   a line of pale signs with a dark rim at one height, over the whole width: over the objects too
+frame     a plain coloured frame around the picture: over the objects too
+letterbox black bars along top and bottom: over the objects too
 ========= ==========================================================================================================
 
-No cue ever covers a pixel of a known object. A watermark whose corner is taken goes to the next corner that is free;
-where there is no free place at all, there is no cue. The same image, objects, cue and stream give the same pixels.
+The last three are laid over the picture as an editor lays them, over whatever is there; masks go on calling object what
+they hide. All others never cover a pixel of a known object. A watermark whose corner is taken goes to the next corner
+that is free; where there is no free place at all, there is no cue. The same image, objects, cue and stream give the
+same pixels.
 """
 
 from __future__ import annotations
@@ -28,11 +34,23 @@ Bounds = tuple[int, int, int, int]
 
 CORNERS = ("bottom-right", "bottom-left", "top-right", "top-left")
 """In the order in which they are tried after the one that was asked for."""
-STRENGTHS = {"watermark": 0.8, "border": 1.0, "tint": 0.3, "texture": 0.2, "sticker": 1.0}
+STRENGTHS = {
+    "watermark": 0.8,
+    "border": 1.0,
+    "tint": 0.3,
+    "grey": 1.0,
+    "texture": 0.2,
+    "sticker": 1.0,
+    "caption": 1.0,
+    "frame": 1.0,
+    "letterbox": 1.0,
+}
 """Kind of cue -> its usual strength."""
 KINDS = tuple(STRENGTHS)
 NEEDS_OBJECTS = ("texture", "sticker")
 """Kinds that make no sense where nobody knows what is object."""
+OVERLAID = ("caption", "frame", "letterbox")
+"""Kinds that are laid over the whole picture, the objects too."""
 
 _SMALLEST = 4
 _PALE, _DARK = 255.0, 20.0
@@ -40,6 +58,11 @@ _TAG = (220.0, 30.0, 140.0)
 _CAST = (255.0, 150.0, 40.0)
 _STICKER, _RIM = (250.0, 190.0, 20.0), (20.0, 20.0, 20.0)
 _TAG_LENGTH = 6
+_FRAME = (40.0, 110.0, 200.0)
+_SIGN_WIDTH, _STROKE, _GAP = 0.6, 0.16, 0.2
+"""Of a caption: a sign's width as a share of the line's height, its strokes' and the gap's as a share of the width."""
+_LUMINANCE = (0.299, 0.587, 0.114)
+"""ITU-R BT.601."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +71,21 @@ class Cue:
 
     Attributes:
         kind: one of `KINDS`.
-        size: side of a watermark or sticker, twice the depth of a tag, period of the stripes: as a share of the
-            image's shorter side, above 0, at most 0.5. A tint has none.
+        size: side of a watermark or sticker, height of a caption or of a bar, twice the depth of a tag or a frame,
+            period of the stripes: as a share of the image's shorter side, above 0, at most 0.5. A tint and a grey
+            background have none.
         strength: above 0, at most 1: opacity; of stripes their amplitude, 1 from grey to black and white. The kind's
             own of `STRENGTHS` if None.
         corner: one of `CORNERS`, for a watermark.
+        height: where the middle of a caption lies, as a share of the image's height from its top, from 0 to 1; the
+            line is moved into the picture where it would lie outside.
     """
 
     kind: str
     size: float = 0.12
     strength: float | None = None
     corner: str = CORNERS[0]
+    height: float = 0.8
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -69,6 +96,8 @@ class Cue:
             raise ValueError(f"Expected `strength` above 0 and at most 1, got {self.strength}")
         if self.corner not in CORNERS:
             raise ValueError(f"Expected `corner` to be one of {', '.join(CORNERS)}, got {self.corner!r}")
+        if not 0 <= self.height <= 1:
+            raise ValueError(f"Expected `height` from 0 (top) to 1 (bottom), got {self.height}")
 
     @property
     def opacity(self) -> float:
@@ -83,10 +112,12 @@ def paint_cue(
 
     Args:
         image: uint8 [H, W, 3], upright.
-        objects: [H, W] pixels that the cue must leave alone; None where no object is known.
+        objects: [H, W] pixels that the cue must leave alone unless its kind is `OVERLAID`; None where no object is
+            known.
 
     Returns:
-        The box is None for a tint and a texture, which are everywhere off the objects.
+        The box is None for a tint, a grey background and a texture, which are everywhere off the objects. That of a
+        frame and of bars is the whole picture.
 
     Raises:
         ValueError: objects of another size than the image, or none for a kind that needs them.
@@ -170,12 +201,72 @@ def _tint(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -> 
     return _everywhere(image, objects, lambda pixels: pixels + cue.opacity * (np.array(_CAST, np.float32) - pixels))
 
 
+def _grey(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -> tuple[Image, None] | None:
+    def faded(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return pixels + cue.opacity * ((pixels @ np.array(_LUMINANCE, np.float32))[..., None] - pixels)
+
+    return _everywhere(image, objects, faded)
+
+
 def _texture(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -> tuple[Image, None] | None:
     angle, phase = rng.uniform(0, 2 * np.pi, 2)
     y, x = np.ogrid[: image.shape[0], : image.shape[1]]
     along = (np.cos(angle) * x + np.sin(angle) * y) / max(_side(cue, image), 2)
     stripes = (cue.opacity * 127.5 * np.sin(2 * np.pi * along + phase)).astype(np.float32)
     return _everywhere(image, objects, lambda pixels: pixels + stripes[..., None])
+
+
+def _caption(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -> tuple[Image, Bounds]:
+    side, (height, width) = _side(cue, image), image.shape[:2]
+    top = int(np.clip(round(cue.height * height - side / 2), 0, height - side))
+    box = (0, top, width, top + side)
+    strokes = np.zeros((side, width), bool)
+    sign_width = max(round(_SIGN_WIDTH * side), _SMALLEST)
+    gap = max(round(_GAP * sign_width), 1)
+    for left in range(gap, width - sign_width, sign_width + gap):
+        strokes[gap : side - gap, left : left + sign_width] = _sign(rng, side - 2 * gap, sign_width)
+    rim = _grown(strokes, max(gap // 2, 1))
+    colour = np.where(strokes[..., None], _PALE, _DARK)
+    return _blended(image, box, colour, cue.opacity * rim[..., None]), box
+
+
+def _sign(rng: np.random.Generator, height: int, width: int) -> Pixels:
+    """A letter of no alphabet, [height, width]: some of two uprights and three bars; seldom none, a space."""
+    thick = max(round(_STROKE * width), 1)
+    sign = np.zeros((height, width), bool)
+    left, right, *bars = rng.random(5) < 0.6
+    sign[:, :thick] |= left
+    sign[:, width - thick :] |= right
+    for top, bar in zip((0, (height - thick) // 2, height - thick), bars, strict=True):
+        sign[max(top, 0) : max(top, 0) + thick] |= bar
+    return sign
+
+
+def _grown(pixels: Pixels, reach: int) -> Pixels:
+    """The pixels and all that lie within `reach` rows and columns of one."""
+    padded = np.pad(pixels, reach)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * reach + 1, 2 * reach + 1))
+    return np.asarray(windows.any(axis=(2, 3)))
+
+
+def _frame(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -> tuple[Image, Bounds]:
+    depth = max(_side(cue, image) // 2, 1)
+    outer = np.ones(image.shape[:2], bool)
+    outer[depth:-depth, depth:-depth] = False
+    return _overlaid(cue, image, outer, _FRAME)
+
+
+def _letterbox(cue: Cue, image: Image, objects: Pixels, rng: np.random.Generator) -> tuple[Image, Bounds]:
+    depth = _side(cue, image)
+    bars = np.zeros(image.shape[:2], bool)
+    bars[:depth] = bars[-depth:] = True
+    return _overlaid(cue, image, bars, 0.0)
+
+
+def _overlaid(cue: Cue, image: Image, where: Pixels, colour: object) -> tuple[Image, Bounds]:
+    """The image with one colour laid over some of its pixels; the box is the whole picture."""
+    box = (0, 0, image.shape[1], image.shape[0])
+    return _blended(image, box, colour, cue.opacity * where[..., None]), box
 
 
 def _everywhere(
@@ -210,6 +301,10 @@ _PAINTERS: dict[str, _Painter] = {
     "watermark": _watermark,
     "border": _border,
     "tint": _tint,
+    "grey": _grey,
     "texture": _texture,
     "sticker": _sticker,
+    "caption": _caption,
+    "frame": _frame,
+    "letterbox": _letterbox,
 }

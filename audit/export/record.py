@@ -15,7 +15,7 @@ from audit.findings.records import UNTESTED
 from audit.store import Run
 from audit.store.records import Record, finite, json_schema
 
-FORMAT = 3
+FORMAT = 4
 """Of the record; a change that breaks readers raises it."""
 
 _SAMPLES = {
@@ -39,7 +39,7 @@ _RULES = {
         "Misplacement from which a confidently named target is a finding: chance times what is missing to the best "
         "place."
     ),
-    "tolerated": "Share of a class's confident targets that may look off the object.",
+    "tolerated": "Share of a class's confident targets that may look off the object, if other classes do not ask for less.",
 }
 _UNIT = (
     "Attribute of the manifest whose values are the units of evidence; null where each image is one, with its copies."
@@ -57,7 +57,7 @@ _LISTS: dict[str, tuple[str, type[Record], str, str]] = {
         "A finding about more than one target, or what came near one.",
         "Found ones first, then by q.",
     ),
-    "targets": ("target", Finding, "A finding about one target.", "Most severe first."),
+    "targets": ("target", Finding, "A finding about one target.", "Most suspicious first."),
     "causes": ("cause", Outcome, "What interventions say of a claim.", "Empty before `camaudit verify`."),
 }
 

@@ -1,4 +1,4 @@
-"""Findings as one CSV or Parquet file, most severe first."""
+"""Findings as one CSV or Parquet file, most suspicious first."""
 
 from __future__ import annotations
 

@@ -106,16 +106,20 @@ class Evidence:
     def __len__(self) -> int:
         return len(self.sample)
 
-    def take(self, rows: NDArray[np.integer]) -> Evidence:
-        """The targets of some rows [m], none twice; their numbers in `unit` stay what they were."""
+    def take(self, rows: NDArray[np.integer] | slice) -> Evidence:
+        """The targets of some rows [m], none twice; their numbers in `unit` stay what they were.
+
+        Nothing is copied of a slice.
+        """
         places = np.full(len(self), -1)
-        places[rows] = np.arange(len(rows))
+        places[rows] = np.arange(len(places[rows]))
         beside = places[self.context["target"]]
         context = {name: values[beside >= 0] for name, values in self.context.items()}
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns = ((field.name, getattr(self, field.name)) for field in fields(self))
+        taken: dict[str, Any] = {name: column[rows] for name, column in columns if isinstance(column, np.ndarray)}
         return replace(
             self,
-            **{name: column[rows] for name, column in columns.items() if isinstance(column, np.ndarray)},
+            **taken,
             attributes={name: (codes[rows], values) for name, (codes, values) in self.attributes.items()},
             context={**context, "target": beside[beside >= 0]},
         )

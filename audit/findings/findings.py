@@ -37,7 +37,8 @@ class ShardEvidence(NamedTuple):
     """What was found out about the targets of a shard.
 
     Attributes:
-        targets: a row each, as `audit.findings.gather.Gathered` has them.
+        targets: a row each, as `audit.findings.gather.Gathered` has them, with the `suspicion` of their findings, NaN
+            of those without.
         evidence: of the same targets; `off` and `severity` are those of their findings.
     """
 
@@ -113,7 +114,7 @@ class Findings:
         return layout.CLAIMS in self._record.artefacts
 
     def targets(self) -> pa.Table:
-        """All findings about targets, columns of `Finding`, most severe first; a detector's guesses come last.
+        """All findings about targets, columns of `Finding`, most suspicious first; a detector's guesses come last.
 
         Raises:
             RunError: the run was not flagged yet, or not since it has changed.
@@ -123,7 +124,7 @@ class Findings:
         tables = [self._table(part) for part in parts] or [Finding.schema().empty_table()]
         found = pa.concat_tables(tables)
         found = found.append_column("guess", pc.equal(found["kind"], "detected"))
-        order = [("guess", "ascending"), ("severity", "descending"), ("finding_id", "ascending")]
+        order = [("guess", "ascending"), ("suspicion", "descending"), ("finding_id", "ascending")]
         return found.sort_by(order).drop_columns("guess")
 
     def of_shard(self, shard: Shard, columns: Sequence[str] | None = None) -> pa.Table:
@@ -167,11 +168,12 @@ class Findings:
         for shard in shards:
             gathered = gather(self.run, [shard], unit=rules.unit)
             keys = gathered.targets[_KEYS]
-            flagged = self.of_shard(shard, [*_KEYS, "kind", "severity"]).to_pandas()
+            flagged = self.of_shard(shard, [*_KEYS, "kind", "severity", "suspicion"]).to_pandas()
             judged = keys.merge(flagged, on=_KEYS, how="left")
             cluster = keys.merge(members, on=_KEYS, how="left")["cluster"].fillna(-1).to_numpy(np.int32)
             evidence = gathered.evidence(self.run, judged, rules.confident, cluster)
-            yield ShardEvidence(shard, gathered.targets, evidence)
+            targets = gathered.targets.assign(suspicion=judged["suspicion"].to_numpy())
+            yield ShardEvidence(shard, targets, evidence)
 
     def check_part(self, shard: Shard) -> None:
         """See that a shard's findings about targets, if it has any, are what was written.

@@ -15,12 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
 from audit.findings.evidence import Absences, Evidence
 from audit.findings.frame import cells_as_bits
+from audit.findings.records import ROLES
 from audit.findings.units import units_of
 from audit.progress import Progress, silent, tracked
 from audit.scores import Confusion
@@ -43,8 +45,9 @@ class Gathered:
     """What a run's finished shards hold of targets with a map whose object is known, or of which nothing is known.
 
     Attributes:
-        targets: a row each, in order: columns of `targets` and `scores`, `known`, `boxed`, `label`, `wrong`, `look`,
-            `unit`, and `row`, its place in the shard's tables.
+        targets: a row each, in order: columns of `targets` and `scores`, `role` as a place among `ROLES`, `known`,
+            `boxed`, `label`, `wrong`, `look`, `unit`, `quick` (quick reliance, NaN where it was not measured), and
+            `row`, its place in the shard's tables.
         cells: `off_heat` and `off_area`, [n, 64] float16, and `clear`, [n] uint64, its cells as bits.
         context: `target` (place among them) and the columns of the table of that name.
         absent: columns of the targets of `audit.findings.evidence.Absences`, `look` and `unit`.
@@ -119,11 +122,14 @@ class _Part(NamedTuple):
     score_status: NDArray[Any]
 
 
-def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent, unit: str | None = None) -> Gathered:
+def gather(
+    run: Run, shards: Sequence[Shard], progress: Progress = silent, unit: str | None = None, units: bool = True
+) -> Gathered:
     """Read the tables of scored shards.
 
     Args:
         unit: attribute whose values are the units of evidence; None for images.
+        units: whether units are made at all; without, each target is one.
 
     Raises:
         ManifestError: the manifest has no such attribute.
@@ -136,12 +142,13 @@ def gather(run: Run, shards: Sequence[Shard], progress: Progress = silent, unit:
         part.context["target"] += offset
     columns = _joined([part.columns for part in parts] or [_columns(*_EMPTY)])
     absent = _joined([part.absent for part in parts] or [_absent(*_NOTHING)])
-    units = _units(run, columns, absent, unit)
+    rows = len(columns["sample"]) + len(absent["sample"])
+    numbers = _units(run, columns, absent, unit) if units else np.arange(rows)
     return Gathered(
-        pd.DataFrame(columns | {"unit": units[: len(columns["sample"])]}),
+        pd.DataFrame(columns | {"unit": numbers[: len(columns["sample"])]}),
         _joined([part.cells for part in parts] or [_cells(_EMPTY[0])]),
         _joined([part.context for part in parts] or [dict.fromkeys(("target", *_CONTEXT), np.zeros(0, np.int64))]),
-        absent | {"unit": units[len(columns["sample"]) :]},
+        absent | {"unit": numbers[len(columns["sample"]) :]},
         Confusion.merge([part.confusion for part in parts]),
         _counts([part.target_status for part in parts]),
         _counts([part.score_status for part in parts]),
@@ -166,7 +173,7 @@ def _read(run: Run, shard: Shard) -> _Part:
             raise RunError(
                 f"{run.part('scores', shard)} does not fit its targets; score again: camaudit score {run.path}"
             )
-    columns = _columns(scores, targets, looks, shard.start)
+    columns = _columns(scores, targets, run.read("checks", shard), looks, shard.start)
     status = _array(scores["status"])
     kept = np.isin(status, KEPT)
     confusion, context = run.read("confusion", shard), run.read("context", shard)
@@ -192,20 +199,34 @@ def _by_cell(column: pa.ChunkedArray, kind: type) -> NDArray[Any]:
     return np.asarray(flat.to_numpy(zero_copy_only=False), kind).reshape(-1, _FRAME)
 
 
-def _columns(scores: pa.Table, targets: pa.Table, looks: NDArray[np.int64], first: int) -> dict[str, NDArray[Any]]:
+def _columns(
+    scores: pa.Table, targets: pa.Table, checks: pa.Table, looks: NDArray[np.int64], first: int
+) -> dict[str, NDArray[Any]]:
     columns = {name: _array(targets[name]) for name in _TARGETS}
     columns |= {name: _array(scores[name]) for name in _SCORES}
     columns |= {name: _array(scores[name].cast(pa.float32())) for name in _FLAGS}
-    label = _array(targets["role"]) == "label"
+    role = _array(pc.index_in(targets["role"], pa.array(ROLES))).astype(np.int8)
+    label = role == ROLES.index("label")
     rests_on = scores["rests_on"].to_numpy()
     return columns | {
         "known": _array(scores["status"]) == "scored",
         "boxed": rests_on == "boxes",
+        "role": role,
         "label": label,
         "row": np.arange(len(label)),
         "wrong": _wrong(columns["sample"], columns["rank"], label),
         "look": looks[columns["sample"] - first],
+        "quick": _quick(checks, columns),
     }
+
+
+def _quick(checks: pa.Table, columns: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """Quick reliance [n] of a shard's targets, NaN of those that were not asked."""
+    listed = _keys(columns["sample"], columns["slot"])
+    asked = _keys(_array(checks["sample"]), _array(checks["slot"]))
+    quick = np.full(len(listed), np.nan, np.float32)
+    quick[np.searchsorted(listed, asked)] = _array(checks["reliance"])
+    return quick
 
 
 def _wrong(sample: NDArray[np.integer], rank: NDArray[np.integer], label: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -265,6 +286,6 @@ def _attributes(run: Run, samples: NDArray[np.int64]) -> dict[str, tuple[NDArray
     return {name: (codes[samples - first].astype(np.int32), tuple(map(str, values))) for name, (codes, values) in coded}
 
 
-_EMPTY = (layout.SCORES.empty_table(), layout.TARGETS.empty_table(), np.zeros(0, np.int64), 0)
+_EMPTY = *(schema.empty_table() for schema in (layout.SCORES, layout.TARGETS, layout.CHECKS)), np.zeros(0, np.int64), 0
 _NOTHING = layout.CONTEXT.empty_table(), _columns(*_EMPTY), np.zeros(0, object), layout.SCORES.empty_table()["off_heat"]
 """Over no shard."""

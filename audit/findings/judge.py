@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,10 @@ from audit.findings.evidence import Evidence, Features
 from audit.findings.findings import Findings
 from audit.findings.gather import Gathered, gather
 from audit.findings.power import silence
-from audit.findings.records import Claim, ClassFinding
-from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity
+from audit.findings.records import ROLES, Claim, ClassFinding
+from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity, suspicion
 from audit.findings.sentences import explain_targets
+from audit.images import map_ahead
 from audit.progress import Progress, silent
 from audit.scores import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.scores.shift_null import SHIFTS
@@ -36,6 +38,7 @@ from audit.store import Run, Shard, layout
 _AVERAGED = ("energy", "centre_energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _FRAME = layout.CELLS**2
 _MUCH_VOID = 0.05
+_AHEAD = 8
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
 _NOT_KEPT = "No clusters: the run was begun without scores, so the relevance off the object was not kept"
 
@@ -112,17 +115,21 @@ def q_of_shifts(p: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, named: int, rules: Rules) -> dict[str, NDArray[Any]]:
-    """Columns of findings, but for those that a shard's own tables are asked for."""
+    """Columns of findings, but for the IoU at the threshold, which a shard's own scores are asked for."""
     columns = {str(name): flagged[name].to_numpy() for name in flagged}
     keys = zip(columns["sample"], columns["slot"], columns["kind"], strict=True)
     names = np.array(run.classes, object)[columns["class_id"]]
     energy, chance, attainable, probability = (columns[n] for n in ("energy", "p_high", "attainable", "probability"))
     kind, off_heat, known = columns["kind"].tolist(), gathered.cells["off_heat"][flagged.index], columns["known"]
-    said = explain_targets(off_heat, energy, chance, attainable, probability, names.tolist(), kind)
+    said = explain_targets(off_heat, energy, chance, attainable, probability, names.tolist(), kind, columns["quick"])
     return columns | {
         "finding_id": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
+        "id": np.asarray(run.manifest().table["id"].take(pa.array(columns["sample"])).to_numpy(), object),
+        "role": np.array(ROLES, object)[columns["role"]],
         "class": names,
         "rests_on": np.select([~known, columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
+        "quick_reliance": columns["quick"],
+        "suspicion": suspicion(columns["severity"], columns["quick"], columns["class_id"]),
         "says": np.array(said, object),
         "fdr": np.where(known, rules.fdr, np.nan),
         "family": np.where(known, f"{named} confidently named targets", "detector").astype(object),
@@ -132,25 +139,23 @@ def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, named: int, ru
 def _write_targets(
     findings: Findings, shards: Sequence[Shard], columns: Mapping[str, NDArray[Any]], map_level: int
 ) -> None:
-    """A part for each shard, most severe first and guesses last, and none of shards that are pending again."""
+    """A part for each shard, most suspicious first and guesses last, and none of shards that are pending again."""
     run = findings.run
     owner, guess = columns["sample"] // run.record["shard_size"], columns["kind"] == "detected"
-    order = np.lexsort((columns["slot"], columns["sample"], -columns["severity"], guess, owner))
+    order = np.lexsort((columns["slot"], columns["sample"], -columns["suspicion"], guess, owner))
 
     def part(shard: Shard) -> Mapping[str, Any]:
         start, stop = np.searchsorted(owner[order], (shard.index, shard.index + 1))
-        return _with_shard(run, shard, {name: values[order[start:stop]] for name, values in columns.items()}, map_level)
+        rows = {name: values[order[start:stop]] for name, values in columns.items()}
+        return rows | {"iou": _iou(run, shard, rows["row"], map_level)}
 
     findings.write_targets(shards, part)
 
 
-def _with_shard(run: Run, shard: Shard, columns: dict[str, NDArray[Any]], map_level: int) -> dict[str, Any]:
-    """A shard's findings with what only they need: ids, roles, and the IoU at the threshold."""
-    ids = run.read("samples", shard, ["id"])["id"].take(columns["sample"] - shard.start)
-    roles = run.read("targets", shard, ["role"])["role"].take(columns["row"])
-    counts = run.read("scores", shard, ["inside", "outside"]).take(columns["row"])
-    iou = iou_curve(_counts(counts["inside"]), _counts(counts["outside"]))[:, map_level]
-    return {**columns, "id": ids.combine_chunks(), "role": roles.combine_chunks(), "iou": iou}
+def _iou(run: Run, shard: Shard, rows: NDArray[np.integer], map_level: int) -> NDArray[np.float64]:
+    """Of targets in some rows [m] of the shard's tables, at the threshold."""
+    counts = run.read("scores", shard, ["inside", "outside"]).take(rows)
+    return iou_curve(_counts(counts["inside"]), _counts(counts["outside"]))[:, map_level]
 
 
 def _class_findings(run: Run, judged: pd.DataFrame, rules: Rules) -> list[ClassFinding]:
@@ -178,8 +183,7 @@ def _write_claims(
 
 def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:
     """Samples, slots and the relevance off the object, of those targets of each shard that have it."""
-    for shard in shards:
-        table = run.read("features", shard)
+    for table in map_ahead(partial(run.read, "features"), shards, _AHEAD):
         table = table.filter(pc.is_valid(table["relevance"]))
         if table.num_rows:
             relevance = table["relevance"].combine_chunks()

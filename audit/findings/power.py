@@ -8,7 +8,7 @@ discovery, so where more is found less is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, binom
 
+from audit.findings.claims.contrasts import LEAST_IN_A_PLACE
 from audit.findings.claims.votes import FEWEST
-from audit.findings.records import Claim, ClassFinding
+from audit.findings.records import TOLERATED, Claim, ClassFinding
 from audit.findings.rules import Rules
 from audit.wording import number, percent, shorten
 
+MARGINS = ({"least": LEAST_IN_A_PLACE, "times": 1.0}, {"least": 0.0, "times": 2.0})
+"""Both of which the share of a class must exceed, beside that of the other classes."""
 SURE = 0.95
 """How likely what is called detectable would have been found."""
 FEWEST_OFF = 3
@@ -31,15 +34,20 @@ _FARTHEST = 1000
 
 @dataclass(frozen=True)
 class Detectable:
-    """The smallest share of a class's images in which a shortcut would have been found.
+    """The smallest share of some images in which a shortcut, or a fault, would have been found.
 
     Attributes:
+        class_name: of the images; None for those of a group over all classes.
         kind: of claim.
+        subject: the other class, the group; empty where the kind says all.
+        how: what the shortcut does, as a sentence goes on after "found in 20 % of the images or more".
         share: None where there are too few images for any.
     """
 
-    class_name: str
+    class_name: str | None
     kind: str
+    subject: str
+    how: str
     share: float | None
 
 
@@ -58,92 +66,131 @@ class StandsOut:
     more: int | None
 
 
-def least_count(of: int, p: Callable[[int], float], level: float) -> int:
-    """Smallest count 0..of whose p is at or below the level, of + 1 without; p falls with the count."""
-    low, high = 0, of + 1
-    while low < high:
+def least_counts(
+    of: NDArray[np.integer], p: Callable[[NDArray[np.int64]], NDArray[np.floating]], level: float
+) -> NDArray[np.int64]:
+    """Smallest counts 0..of whose p is at or below the level, of + 1 without; [k].
+
+    Args:
+        p: of counts [k]; each falls with its count.
+    """
+    low, high = np.zeros_like(of, np.int64), np.asarray(of, np.int64) + 1
+    while np.any(open_ := low < high):
         middle = (low + high) // 2
-        low, high = (low, middle) if p(middle) <= level else (middle + 1, high)
+        enough = p(np.minimum(middle, of)) <= level
+        low, high = np.where(open_ & ~enough, middle + 1, low), np.where(open_ & enough, middle, high)
     return low
 
 
-def least_share(of: int, count: int) -> float | None:
-    """Share in which something must come to be seen `count` times in so many images with probability `SURE`.
+def least_shares(of: NDArray[np.integer], count: NDArray[np.integer]) -> list[float | None]:
+    """Shares [k] in which something must come to be seen `count` times in so many images with probability `SURE`.
 
-    >>> round(least_share(20, 15), 3)
-    0.896
+    >>> [share and round(share, 3) for share in least_shares(np.array([20, 4]), np.array([15, 5]))]
+    [0.896, None]
     """
-    return float(beta.ppf(SURE, count, of - count + 1)) if count <= of else None
+    reached = np.asarray(count) <= of
+    shares = np.asarray(beta.ppf(SURE, np.where(reached, count, 1), np.where(reached, of - count, 0) + 1))
+    return [share if enough else None for share, enough in zip(shares.tolist(), reached, strict=True)]
 
 
-def in_whole_classes(classes: Sequence[ClassFinding], rules: Rules) -> list[Detectable]:
-    """What would have been found by the test of whole classes, of those that were tested."""
-    tested = [row for row in classes if row.confident >= FEWEST]
-    level = rules.fdr / max(len(tested), 1)
-    counts = (int(binom.isf(level, row.confident, rules.tolerated)) + 1 for row in tested)
-    return [
-        Detectable(row.class_name, "class", least_share(row.confident, count))
-        for row, count in zip(tested, counts, strict=True)
-    ]
+def found_from(
+    of: NDArray[np.integer], p: Callable[[NDArray[np.int64]], NDArray[np.floating]], level: float
+) -> list[float | None]:
+    """Shares [k] of so many images at which a test finds what comes in them; p and level as of `least_counts`."""
+    return least_shares(of, least_counts(of, p, level))
 
 
 def standing_out(classes: Sequence[ClassFinding], rules: Rules) -> list[StandsOut]:
-    """Classes beyond the tolerated share that are no findings, the largest share first."""
-    tested = max(sum(row.confident >= FEWEST for row in classes), 1)
+    """Classes beyond what they are held against that are no findings, the largest share first."""
+    tested = max(sum(row.needed is not None for row in classes), 1)
     rows = [
-        StandsOut(row.class_name, row.off_object, row.confident, _more(row, rules.fdr / tested, rules.tolerated))
+        StandsOut(row.class_name, row.off_object, row.confident, _more(row, rules.fdr / tested, _most(row, rules)))
         for row in classes
-        if not row.is_finding and row.off_object >= FEWEST_OFF and row.off_object > rules.tolerated * row.confident
+        if not row.is_finding and row.off_object >= FEWEST_OFF and row.off_object > _most(row, rules) * row.confident
     ]
     return sorted(rows, key=lambda row: (-row.off_object / row.confident, row.class_name))
 
 
-def _more(row: ClassFinding, level: float, tolerated: float) -> int | None:
+def _most(row: ClassFinding, rules: Rules) -> float:
+    """Share of its images that may look off the object."""
+    return (
+        rules.tolerated
+        if row.expected is None or row.against == TOLERATED
+        else float(most_beside(np.array(row.expected)))
+    )
+
+
+def most_beside(others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share up to which a class may look off the object where the other classes do in these."""
+    return np.asarray(np.max([margin["times"] * others + margin["least"] for margin in MARGINS], axis=0), np.float64)
+
+
+def _more(row: ClassFinding, level: float, most: float) -> int | None:
+    """As if the other classes' share were known for certain."""
     images = np.arange(max(row.confident, FEWEST), _FARTHEST)
     off = np.floor(images * row.off_object / row.confident + 1e-9)
-    enough: NDArray[np.intp] = np.flatnonzero(binom.sf(off - 1, images, tolerated) <= level)
-    return int(images[enough[0]]) - row.confident if len(enough) else None
+    enough: NDArray[np.intp] = np.flatnonzero(binom.sf(off - 1, images, most) <= level)
+    return max(int(images[enough[0]]) - row.confident, 1) if len(enough) else None
 
 
 def silence(
     detectable: Sequence[Detectable], claims: Sequence[Claim], classes: Sequence[ClassFinding], rules: Rules
 ) -> dict[str, list[dict[str, Any]]]:
-    """What the summary keeps of it; what would have been found only of classes that no claim is about."""
-    accused = {claim.class_name for claim in claims if claim.found}
+    """What the summary keeps of it; what would have been found only of classes and groups that no claim is about."""
+    accused = {_about(claim) for claim in claims if claim.found}
     return {
-        "detectable": [asdict(row) for row in detectable if row.class_name not in accused],
+        "detectable": [asdict(row) for row in detectable if _about(row) not in accused],
         "stands_out": [asdict(row) for row in standing_out(classes, rules)],
     }
 
 
-_DRAWS_HEAT = {
-    "class": "if it draws the heat off the object",
-    "spot": "if it draws the heat to a place that most leave free",
-}
+def _about(row: Claim | Detectable) -> str:
+    """The class; of all classes the group."""
+    return row.class_name if row.class_name is not None else f"={row.subject}"
+
+
 _NEARLY_ALL = 0.99
+_RARER = "rarer ones may be there"
 
 
 def explain_silence(summary: Mapping[str, Any], most: int = 5) -> list[str]:
-    """Sentences on what would have been found, the classes known least about first, and what stands out."""
-    shares: dict[str, dict[str, float | None]] = {}
-    for row in summary.get("detectable", []):
-        shares.setdefault(row["class_name"], {})[row["kind"]] = row["share"]
-    order = sorted(shares, key=lambda name: -min((s for s in shares[name].values() if s), default=2.0))
-    said = [_explain(name, shares[name]) for name in order[:most]]
-    if len(order) > most:
-        said.append(f"{number(len(order) - most)} more classes without a claim: in summary.json")
+    """Sentences on what would have been found, what is known least about first, and on what stands out."""
+    rows = summary.get("detectable", [])
+    of_classes = _grouped((row["class_name"], row) for row in rows if row["class_name"] is not None)
+    of_groups = _grouped((row["subject"], row) for row in rows if row["class_name"] is None)
+    said = [_explain(name, ways) for name, ways in of_classes[:most]]
+    if len(of_classes) > most:
+        said.append(f"{number(len(of_classes) - most)} more classes without a claim: in summary.json")
+    said += [_explain_group(name, ways) for name, ways in of_groups[:most]]
     return said + [_stands_out(row) for row in summary.get("stands_out", [])[:most]]
 
 
-def _explain(name: str, shares: dict[str, float | None]) -> str:
-    seen = [f"in {_or_more(share)} {_DRAWS_HEAT[kind]}" for kind, share in shares.items() if share]
-    if not seen:
+def _grouped(rows: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Rows by name, those first of which the commonest shortcut must be the commonest."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for name, row in rows:
+        groups.setdefault(name, []).append(row)
+    return sorted(groups.items(), key=lambda group: -min((row["share"] or 2.0 for row in group[1]), default=2.0))
+
+
+def _explain(name: str, rows: Sequence[dict[str, Any]]) -> str:
+    ways = [(_at_least(row["share"]), row["how"]) for row in rows if row["share"]]
+    if not ways:
         return f"{shorten(name)}: too few images to find any shortcut"
-    return f"{shorten(name)}: a shortcut would have been found {', '.join(seen)}; rarer ones may be there"
+    (share, how), *more = ways
+    others = "".join(f", in {share} {how}" for share, how in more)
+    return f"{shorten(name)}: a shortcut in {share} of the images would have been found {how}{others}; {_RARER}"
 
 
-def _or_more(share: float) -> str:
-    return "nearly every image" if share > _NEARLY_ALL else f"{percent(share)} of the images or more"
+def _explain_group(name: str, rows: Sequence[dict[str, Any]]) -> str:
+    ways = [f"{_at_least(row['share'])} {row['how']}" for row in rows if row["share"]]
+    if not ways:
+        return f"Images with {shorten(name)}: too few to find that they are worse"
+    return f"Images with {shorten(name)}: it would have been found if {', or '.join(ways)}; {_RARER}"
+
+
+def _at_least(share: float) -> str:
+    return "nearly all" if share > _NEARLY_ALL else f"{percent(share)} or more"
 
 
 def _stands_out(row: dict[str, Any]) -> str:

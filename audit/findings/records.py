@@ -19,6 +19,10 @@ HEAT_ALONE = "heat alone"
 BASES = ("masks", "boxes", "masks and boxes", HEAT_ALONE, "activations", "labels")
 """What a claim may rest on."""
 ARMS = ("flagged", "control")
+ROLES = ("label", "predicted", "runner_up")
+"""Why a map was made."""
+TOLERATED, OTHER_CLASSES = "tolerated", "other classes"
+"""What the share of a class is held against."""
 
 _TEXT, _FLAG, _WHOLE, _SMALL = pa.string(), pa.bool_(), pa.int64(), pa.int32()
 _SINGLE, _DOUBLE = pa.float32(), pa.float64()
@@ -39,16 +43,25 @@ class Finding(Record):
     )
     severity: float = column(
         _SINGLE,
-        "The image score: misplacement (chance times 1 - energy / attainable) times how far the probability exceeds "
+        "How far the heat is misplaced (chance times 1 - energy / attainable) times how far the probability exceeds "
         "even odds; of a detected target the detector's probability.",
         **_SHARE,
+    )
+    quick_reliance: float | None = column(
+        _SINGLE,
+        "The quick check: share of the probability that is lost without the background; null where it was not made.",
+        least=-1,
+        most=1,
+    )
+    suspicion: float = column(
+        _SINGLE, "What findings are ranked by: the quick reliance, or without it the severity.", **_SHARE
     )
     sample: int = column(_WHOLE, "Row of the sample in the manifest.", **_COUNT)
     id: str = column(_TEXT, "The sample's id.")
     slot: int = column(pa.int16(), "Place of the target among the sample's.", **_COUNT)
     class_id: int = column(_SMALL, "The class.", **_COUNT)
     class_name: str = column(_TEXT, "Its name.", name="class")
-    role: str = column(_TEXT, "Why a map was made for it.", choices=("label", "predicted", "runner_up"))
+    role: str = column(_TEXT, "Why a map was made for it.", choices=ROLES)
     probability: float = column(_SINGLE, "That the model gives the class.", **_SHARE)
     area: float | None = column(_SINGLE, "Share of what was seen that is object.", **_SHARE)
     energy: float | None = column(_SINGLE, "Share of the heat on the object.", **_SHARE)
@@ -98,10 +111,28 @@ class ClassFinding(Record):
     energy: float | None = column(_DOUBLE, "Mean share of the heat on the object.", **_SHARE)
     area: float | None = column(_DOUBLE, "Mean share of what was seen that is object.", **_SHARE)
     lift: float | None = column(_DOUBLE, "Mean of energy / area.", least=0)
+    against: str = column(
+        _TEXT,
+        "What the share is held against: the share tolerated; or the other classes, where twice their share, and 0.05 "
+        "above it, are less.",
+        choices=(TOLERATED, OTHER_CLASSES),
+    )
+    expected: float | None = column(
+        _DOUBLE,
+        "That share; of the other classes with objects as large, named as surely; null below 5 images.",
+        **_SHARE,
+    )
     p: float | None = column(
-        _DOUBLE, "One-sided binomial test against the share tolerated; null below 5 images.", **_SHARE
+        _DOUBLE,
+        "One-sided: of a share above the one tolerated, or above the others' by more than 0.05 and twice it.",
+        **_SHARE,
     )
     q: float | None = column(_DOUBLE, "Benjamini-Hochberg over the classes that were tested.", **_SHARE)
+    needed: int | None = column(
+        _WHOLE,
+        "Images off the object that would make it a finding, were it the only one; above `confident`: none.",
+        **_COUNT,
+    )
     is_finding: bool = column(_FLAG, "Whether q is at or below the false discovery rate.")
 
 

@@ -28,7 +28,8 @@ class Rules:
         fdr: false discovery rate, for targets, for classes and for each family of claims.
         confident: probability from which a class counts as named with confidence.
         misplaced: misplacement from which a confidently named target is a finding.
-        tolerated: share of a class's confident targets that may look off the object without the class being a finding.
+        tolerated: share of a class's confident targets that may look off the object without the class being a finding;
+            beside classes that hardly ever do it is less, see `audit.findings.claims.whole_class`.
         unit: attribute of the manifest whose values are the units of evidence (patient, camera, video, burst); None
             where each image is one, with its near-copies.
     """
@@ -74,6 +75,27 @@ def misplacement(
     energy, attainable = np.asarray(energy, np.float64), np.asarray(attainable, np.float64)
     placed = np.divide(energy, attainable, out=np.ones(len(energy)), where=attainable > 0)
     return np.asarray(np.asarray(p_high, np.float64) * np.clip(1 - np.nan_to_num(placed, nan=1.0), 0, 1))
+
+
+def suspicion(
+    severity: NDArray[np.floating], quick: NDArray[np.floating], class_id: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """What findings are ranked by [n], 0..1: half what is known of the target, half the mean of its class.
+
+    Of a target the severity is known, which says where the heat lies, and where it was asked the quick reliance, which
+    says what the answer loses. Their mean counts. Each of them errs; what the class does elsewhere says how likely an
+    error is. So a class that lost little comes behind one that lost much, and within a class nothing changes.
+
+    Args:
+        severity: of findings.
+        quick: quick reliance, -1..1; NaN where it was not measured. See `audit.interventions.quick`.
+
+    >>> suspicion(np.array([0.4, 0.4, 0.4]), np.array([0.8, 0.0, np.nan]), np.array([0, 0, 1])).round(2).tolist()
+    [0.5, 0.3, 0.4]
+    """
+    own = np.where(np.isnan(quick), severity, (severity + np.clip(quick, 0, 1)) / 2)
+    count = np.maximum(np.bincount(class_id), 1)
+    return np.asarray((own + (np.bincount(class_id, own) / count)[class_id]) / 2, np.float64)
 
 
 def severity(probability: NDArray[np.floating], misplacement: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -152,7 +152,7 @@ def _distinct(parts: list[Places]) -> Places:
 
 def _alike_with(hashes: Hashes, key: np.uint64) -> Iterator[tuple[Places, Places]]:
     """Pairs of places of hashes that are alike, those with the bits of the key in common among them."""
-    order = np.argsort(hashes & key)
+    order = _together(hashes & key)
     values = hashes[order]
     size = _run_sizes(values & key)
     for lag in range(1, size.max(initial=0)):
@@ -163,6 +163,17 @@ def _alike_with(hashes: Hashes, key: np.uint64) -> Iterator[tuple[Places, Places
         close = close[alike(values[close], values[close + lag])]
         if len(close):
             yield order[close], order[close + lag]
+
+
+def _together(values: Hashes) -> Places:
+    """Places of values [n], equal ones beside one another.
+
+    By 32 bits of their products, in two passes over 16: numbers of 16 bits are sorted by counting, ten times as fast.
+    """
+    mixed = ((values * _SCRAMBLE) >> np.uint64(32)).astype(np.uint32)
+    order = np.argsort(mixed.astype(np.uint16), kind="stable")
+    high = (mixed >> np.uint32(16)).astype(np.uint16)
+    return order[np.argsort(high[order], kind="stable")]
 
 
 def _run_sizes(values: Hashes) -> Places:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +33,17 @@ from audit.images.masks import VOID
 from audit.interventions.outcomes import Drops
 from audit.scores.faithfulness import Image, impute
 
+_Number = TypeVar("_Number", np.bool_, np.int16)
+
 Region = NDArray[np.bool_]
 """[S, S] pixels of the network's input."""
 
 FILLS = ("inpaint", "blur", "mean", "patch")
 """What takes a region's place: its surroundings carried on into it, the image blurred, the mean around it, or the same
 pixels of another image."""
+
+SHIFTS = 8
+"""Of a background that is laid over itself."""
 
 DRAWS = 2
 """Random regions a target, off the object and on it."""
@@ -61,9 +67,17 @@ def at_input(pixels: Region, view: View, size: int) -> Region:
 
     What the view holds beyond the image is False.
     """
-    y, inside_y = _under(view.y0, view.y1, size, pixels.shape[0])
-    x, inside_x = _under(view.x0, view.x1, size, pixels.shape[1])
-    return np.asarray(pixels[np.ix_(y, x)] & inside_y[:, None] & inside_x)
+    return np.asarray(mask_at_input(pixels, view, size))
+
+
+def mask_at_input(mask: NDArray[_Number], view: View, size: int) -> NDArray[_Number]:
+    """A mask [H, W] of the upright image at the network's input [size, size]: the value under each centre.
+
+    What the view holds beyond the image is 0, background.
+    """
+    y, inside_y = _under(view.y0, view.y1, size, mask.shape[0])
+    x, inside_x = _under(view.x0, view.x1, size, mask.shape[1])
+    return np.asarray(mask[np.ix_(y, x)] * (inside_y[:, None] & inside_x), mask.dtype)
 
 
 def _under(low: float, high: float, size: int, length: int) -> tuple[NDArray[np.intp], Region]:
@@ -164,6 +178,19 @@ def on_plain(image: Image, kept: Region, rng: np.random.Generator) -> Image:
     """What is kept of the image [3, S, S] on grain in the mean colour of its own background: no cue but that colour."""
     colour = image[:, ~kept].mean(axis=1)[:, None, None]
     return np.asarray(np.where(kept, image, colour + rng.normal(0, _GRAIN, image.shape)), np.float32)
+
+
+def on_scattered(image: Image, kept: Region, rng: np.random.Generator) -> Image:
+    """What is kept of the image [3, S, S] on its own background, laid over itself at random places, mirrored or not.
+
+    The mean of `SHIFTS` torus shifts, what is kept filled with the mean colour: marks, frames and things go, the
+    colour and some of the grain stay. It takes no other image.
+    """
+    bare = np.where(kept, image[:, ~kept].mean(axis=1)[:, None, None], image)
+    scattered = np.zeros_like(image)
+    for shift, turn in zip(rng.integers(len(kept), size=(SHIFTS, 2)), rng.choice([1, -1], (SHIFTS, 2)), strict=True):
+        scattered += np.roll(bare[:, :: turn[0], :: turn[1]], shift, (1, 2))
+    return np.where(kept, image, scattered / SHIFTS).astype(np.float32)
 
 
 def in_colour(image: Image, kept: Region, other: Image) -> Image:

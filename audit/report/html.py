@@ -138,7 +138,7 @@ class Report:
         findings: number of findings about targets by kind.
         scored: targets that were compared with an object.
         claims: found, with pictures; unpictured: found, without.
-        targets: the most severe.
+        targets: the most suspicious.
         sizes: how often targets look off the object, by its size.
         checks: of the method.
         limits: what was not tested, and what cannot be said.

@@ -97,7 +97,7 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
 
 
 class Survey:
-    """One pass over a run's targets for what the report shows of claims, of severe targets, and of sizes."""
+    """One pass over a run's targets for what the report shows of claims, of suspicious targets, and of sizes."""
 
     def __init__(self, claims: Sequence[Claim], most: int) -> None:
         self._most = most
@@ -111,7 +111,7 @@ class Survey:
         """Look through a shard."""
         self._add_sizes(part.evidence, part.targets["area"].to_numpy())
         self._add_heat(part.evidence)
-        self._add_worst(part.evidence)
+        self._add_worst(part.evidence, part.targets["suspicion"].to_numpy())
         self._examples.add(part.evidence)
 
     def examples(self) -> dict[str, list[tuple[int, int]]]:
@@ -125,7 +125,7 @@ class Survey:
         return mean if count else None
 
     def worst(self) -> list[tuple[int, int]]:
-        """Samples and slots of the most severe findings about targets, the worst of each class among them.
+        """Samples and slots of the most suspicious findings about targets, the worst of each class among them.
 
         A detector's guesses, where no object is known, come last.
         """
@@ -133,9 +133,9 @@ class Survey:
             return []
         turn = self._worst.groupby("class_id").cumcount()
         order = self._worst.assign(turn=turn).sort_values(
-            ["turn", "known", "severity"], ascending=[True, False, False], kind="stable"
+            ["turn", "known", "suspicion"], ascending=[True, False, False], kind="stable"
         )
-        chosen = order.head(self._most).sort_values(["known", "severity"], ascending=False, kind="stable")
+        chosen = order.head(self._most).sort_values(["known", "suspicion"], ascending=False, kind="stable")
         return list(zip(chosen["sample"].tolist(), chosen["slot"].tolist(), strict=True))
 
     def sizes(self) -> list[SizeBin]:
@@ -159,11 +159,12 @@ class Survey:
             self._heat[class_id] += np.nan_to_num(evidence.off_heat[rows]).sum(axis=0, dtype=np.float64)
             self._counts[class_id] += int(rows.sum())
 
-    def _add_worst(self, evidence: Evidence) -> None:
-        names = ("class_id", "known", "severity", "sample", "slot")
+    def _add_worst(self, evidence: Evidence, suspicion: NDArray[np.floating]) -> None:
+        names = ("class_id", "known", "sample", "slot")
         flagged = pd.DataFrame({name: getattr(evidence, name)[evidence.off] for name in names})
+        flagged["suspicion"] = suspicion[evidence.off]
         rows = pd.concat([self._worst, flagged]) if len(self._worst) else flagged
-        rows = rows.sort_values(["known", "severity", "sample", "slot"], ascending=[False, False, True, True])
+        rows = rows.sort_values(["known", "suspicion", "sample", "slot"], ascending=[False, False, True, True])
         self._worst = rows.groupby("class_id").head(self._most)
 
 
@@ -196,7 +197,7 @@ def _in_short(notices: Sequence[str]) -> list[str]:
 
 
 def _shown_targets(findings: Findings, worst: Sequence[tuple[int, int]], read: ReadTarget) -> list[ShownTarget]:
-    """The most severe findings about targets with their pictures."""
+    """The most suspicious findings about targets with their pictures."""
     effects = findings.effects()
     return [
         _shown_target(finding, effects.get((finding.sample, finding.slot)), read) for finding in findings.about(worst)

@@ -12,6 +12,8 @@ score test of the same hypothesis (Farrington & Manning 1990) would take the sha
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
@@ -48,14 +50,19 @@ def exceeds(
 
 
 def constrained_share(
-    x: NDArray[np.integer], n: NDArray[np.integer], y: NDArray[np.integer], m: NDArray[np.integer], least: float
+    x: NDArray[Any],
+    n: NDArray[np.integer],
+    y: NDArray[np.integer],
+    m: NDArray[np.integer],
+    least: float,
+    times: float = 1.0,
 ) -> NDArray[np.float64]:
-    """The likeliest other share [k] where this one is `least` above it: there the likelihood's slope changes sign."""
-    low, high = np.zeros(len(x)), np.full(len(x), 1.0 - least)
+    """The likeliest other share [k] where this one is `times` it and `least`: there the likelihood's slope is 0."""
+    low, high = np.zeros(len(x)), np.full(len(x), (1.0 - least) / times)
     for _ in range(_HALVINGS):
         share = (low + high) / 2
-        above = share + least
-        slope = x / above - (n - x) / (1 - above) + y / share - (m - y) / (1 - share)
+        above = times * share + least
+        slope = times * (x / above - (n - x) / (1 - above)) + y / share - (m - y) / (1 - share)
         low, high = np.where(slope > 0, share, low), np.where(slope > 0, high, share)
     return np.asarray((low + high) / 2, np.float64)
 

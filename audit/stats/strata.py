@@ -5,11 +5,12 @@ worse though in no class it is. So images are compared within strata only, and t
 averaged with the weights n m / (n + m) of Mantel & Haenszel (1959; of differences, Greenland & Robins 1985). These
 count a stratum by how much it can tell, where few images on one side are not blown up to the number of the other.
 
-The hypothesis is that this mean difference is the margin or less. Were it the margin in each stratum, its mean would be
-known whatever the shares are; its variance and skewness follow from the shares at which the counts are likeliest under
-that constraint (Miettinen & Nurminen 1985, with their (n + m) / (n + m - 1)). The tail is that of a gamma distribution
-with these moments, half an image of the smaller side nearer to the mean. A normal one would take three of five images,
-where half an image is expected, for six times as rare as they are. A negative skewness counts as none.
+The hypothesis is that this mean difference is the margin or less; where asked, of the share and a multiple of the
+other. Were it the margin in each stratum, its mean would be known whatever the shares are; its variance and skewness
+follow from the shares at which the counts are likeliest under that constraint (Miettinen & Nurminen 1985, with their
+(n + m) / (n + m - 1)). The tail is that of a gamma distribution with these moments, half an image of the smaller side
+nearer to the mean. A normal one would take three of five images, where half an image is expected, for six times as rare
+as they are. A negative skewness counts as none.
 """
 
 from __future__ import annotations
@@ -47,12 +48,13 @@ class Stratified(NamedTuple):
     high: NDArray[np.float64]
 
 
-def stratified(counts: NDArray[np.integer], least: float) -> Stratified:
+def stratified(counts: NDArray[np.integer], least: float, times: float = 1.0) -> Stratified:
     """Compare shares within strata.
 
     Args:
         counts: [4, k, strata] images that show it and how many there are, of this side and of the other.
         least: the margin.
+        times: how many times the other share it is added to.
 
     Example:
         Two sites and two classes: the first site has most images of the class that is often named wrongly. Pooled, 46
@@ -68,29 +70,44 @@ def stratified(counts: NDArray[np.integer], least: float) -> Stratified:
     mix = _ratio(n, n.sum(axis=1, keepdims=True))
     expected = np.where(both.any(axis=1), (mix * _ratio(y, m)).sum(axis=1), np.nan)
     low, high = _interval(x, n, y, m, mix)
-    return Stratified(x.sum(axis=1), n.sum(axis=1), m.sum(axis=1), expected, _p(x, n, y, m, least), low, high)
+    return Stratified(x.sum(axis=1), n.sum(axis=1), m.sum(axis=1), expected, _p(x, n, y, m, least, times), low, high)
 
 
-def _p(x: Counts, n: Counts, y: Counts, m: Counts, least: float) -> NDArray[np.float64]:
+def p_if_alike(
+    shows: NDArray[np.integer], counts: NDArray[np.integer], least: float, times: float = 1.0
+) -> NDArray[np.float64]:
+    """p [k] of `stratified` were so many images of this side [k] to show it, the same share of them in each stratum.
+
+    Args:
+        counts: [4, k, strata] as of `stratified`; those of this side that show it have no part.
+    """
+    both = (counts[1] > 0) & (counts[3] > 0)
+    _, n, y, m = np.where(both, counts, 0).astype(np.int64)
+    return _p(n * _ratio(shows, counts[1].sum(axis=1))[:, None], n, y, m, least, times)
+
+
+def _p(x: NDArray[Any], n: Counts, y: Counts, m: Counts, least: float, times: float) -> NDArray[np.float64]:
     """Chance [k] of a mean difference at least as large, were it the margin in every stratum."""
     weight = _ratio(n * m, n + m)
-    beyond = (weight * (_ratio(x, n) - _ratio(y, m) - least)).sum(axis=1)
+    beyond = (weight * (_ratio(x, n) - times * _ratio(y, m) - least)).sum(axis=1)
     beyond -= _ratio(weight.sum(axis=1), np.minimum(n.sum(axis=1), m.sum(axis=1))) / 2
     p = np.ones(len(x))
     above = beyond > 0
-    p[above] = _tail(beyond[above], x[above], n[above], y[above], m[above], least)
+    p[above] = _tail(beyond[above], x[above], n[above], y[above], m[above], least, times)
     return p
 
 
-def _tail(beyond: NDArray[np.float64], x: Counts, n: Counts, y: Counts, m: Counts, least: float) -> NDArray[np.float64]:
+def _tail(
+    beyond: NDArray[np.float64], x: NDArray[Any], n: Counts, y: Counts, m: Counts, least: float, times: float
+) -> NDArray[np.float64]:
     """Chance [k] that the weighted differences go so far beyond their mean."""
     there = n > 0
     other = np.zeros(x.shape)
-    other[there] = constrained_share(x[there], n[there], y[there], m[there], least)
-    share = np.where(there, other + least, 0)
+    other[there] = constrained_share(x[there], n[there], y[there], m[there], least, times)
+    share = np.where(there, times * other + least, 0)
     unbiased = _ratio(n + m, n + m - 1)
     spread, other_spread = unbiased * share * (1 - share), unbiased * other * (1 - other)
-    each, other_each = _ratio(m, n + m), _ratio(n, n + m)
+    each, other_each = _ratio(m, n + m), times * _ratio(n, n + m)
     variance = (each**2 * n * spread + other_each**2 * m * other_spread).sum(axis=1)
     third = (each**3 * n * spread * (1 - 2 * share) - other_each**3 * m * other_spread * (1 - 2 * other)).sum(axis=1)
     deviation = np.sqrt(variance)

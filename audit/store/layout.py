@@ -6,7 +6,8 @@ RUN/
   maps.zarr/map            [N, K, h, w] float16, divided by the peak; NaN where there is no map
                            at the input's resolution int8: steps of it, the value is step times scale
   maps.zarr/scale          [N, K] float32, only beside int8: what a step is worth; NaN where there is no map
-  samples/  targets/  scores/  context/  features/  confusion/      part-00000.DIGEST.parquet ..., one a shard
+  samples/  targets/  scores/  context/  features/  confusion/  checks/
+                           part-00000.DIGEST.parquet ..., one a shard
   ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason;
                            it names the shard's files, which are named by their content and never changed
   findings/                part-00000.parquet ... about targets; classes, claims, clusters (who is in which),
@@ -137,6 +138,13 @@ CONFUSION = pa.schema(
         ("count", pa.int64()),  # pixels
     ]
 )
+CHECKS = pa.schema(  # a row for every target that was asked whether it needs its background
+    [
+        ("sample", pa.int64()),
+        ("slot", pa.int16()),
+        ("reliance", pa.float32()),  # share of p(c) that is lost without it; see `audit.interventions.quick`
+    ]
+)
 PARTS: dict[str, pa.Schema] = {
     "samples": SAMPLES,
     "targets": TARGETS,
@@ -144,6 +152,7 @@ PARTS: dict[str, pa.Schema] = {
     "context": CONTEXT,
     "features": FEATURES,
     "confusion": CONFUSION,
+    "checks": CHECKS,
 }
 """Tables with one part a shard."""
 

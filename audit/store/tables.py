@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,12 @@ def write_part(path: Path, columns: Mapping[str, Column], schema: pa.Schema) -> 
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table as Parquet whose pages have checksums, which every reader of Parquet may check."""
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+    """Write a table as Parquet whose pages have checksums, which every reader of Parquet may check.
+
+    Floats hardly repeat: without dictionaries they take less room, and half the time to read.
+    """
+    repeating = [path for path, kind in _leaves(table.schema) if not pa.types.is_floating(kind)]
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True, use_dictionary=repeating)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, digest: str | None = None) -> pa.Table:
@@ -138,6 +142,13 @@ def made_by(path: Path) -> str:
 
 def _table(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
     return pa.table({field.name: _column(columns[field.name], field.type) for field in schema}, schema=schema)
+
+
+def _leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:
+    """Columns as Parquet names them, and the types of their values."""
+    for field in schema:
+        nested = isinstance(field.type, pa.ListType | pa.FixedSizeListType)
+        yield (f"{field.name}.list.element", field.type.value_type) if nested else (field.name, field.type)
 
 
 def _column(values: Column, kind: pa.DataType) -> pa.Array:

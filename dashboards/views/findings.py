@@ -61,7 +61,7 @@ def _choose(context: Context) -> str:
         st.slider("Greatest q_low", 0.0, 1.0, key=kept("q_low", 1.0), step=0.01, help=_Q_LOW)
         decisions = [ALL, "none", *DECISIONS]
         st.selectbox("Verdict", decisions, key=kept("verdict", ALL, decisions), format_func=_label)
-        order: str = st.selectbox("Sort by", list(SORTS), key=kept("sort", "severity", list(SORTS)))
+        order: str = st.selectbox("Sort by", list(SORTS), key=kept("sort", "suspicion", list(SORTS)))
     return order
 
 
@@ -104,7 +104,7 @@ def _show_card(context: Context, row: Mapping[str, Any], verdict: Verdict | None
     st.image(data, width="stretch")
     with st.container(gap=None):
         st.text(f"{shorten(row['class'], 18)}   {shorten(row['id'], 22)}")
-        st.caption(f"severity {row['severity']:.2f}, probability {row['probability']:.2f}")
+        st.caption(f"suspicion {row['suspicion']:.2f}, probability {row['probability']:.2f}")
         st.caption(_evidence(row))
         if notices:
             st.caption(plain(notices[0], 60))

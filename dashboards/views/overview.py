@@ -80,7 +80,7 @@ def _show_class_claims(claims: list[Claim], classes: list[ClassFinding]) -> None
         return
     st.subheader("What looks off the object")
     if not claims:
-        st.text("No class looks off the object more often than is tolerated.")
+        st.text("No class looks off the object more often than is tolerated, nor than other classes allow.")
     for claim in claims[:MOST_CLASSES]:
         told, more = st.columns([7, 1], vertical_alignment="center")
         with told.container(gap=None):
@@ -203,7 +203,7 @@ def _bar(row: ClassFinding) -> dict[str, Any]:
 def _legend(total: int, tolerated: float | None) -> str:
     parts = ["Red: a finding. Thin line: 95 % Wilson interval."]
     if tolerated is not None:
-        parts.append(f"Dashed: the {percent(tolerated)} that are tolerated.")
+        parts.append(f"Dashed: the {percent(tolerated)} that are tolerated, however few it is in other classes.")
     if total > MOST_CLASSES:
         parts.append(f"The first {MOST_CLASSES} of {total} classes.")
     return " ".join(parts)
@@ -214,7 +214,7 @@ def _show_table(classes: list[ClassFinding]) -> None:
         return
     st.subheader("Classes")
     frame = pd.DataFrame([row.plain() for row in classes]).drop(columns=["class_id", "p"])
-    frame[[*_SHARES]] *= 100
+    frame[[*_SHARES]] = frame[[*_SHARES]].astype(float) * 100
     number = st.column_config.NumberColumn
     share = {name: number(title, format="%.1f %%") for name, title in _SHARES.items()}
     figures = {"lift": number(format="%.2f"), "q": number(format="%.3g"), "off_object": number("off the object")}
@@ -226,6 +226,7 @@ _SHARES = {
     "share": "share",
     "share_low": "95 % from",
     "share_high": "to",
+    "expected": "held against",
     "energy": "mean energy",
     "area": "mean area",
 }

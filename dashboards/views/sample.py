@@ -68,7 +68,7 @@ def _asked_for(context: Context) -> tuple[int | None, int | None]:
     query = st.query_params
     text = query.get("finding") or query.get("sample")
     if text is None:
-        first = context.tables.findings(chosen_filters(context.log.latest()), choice("sort", "severity"))
+        first = context.tables.findings(chosen_filters(context.log.latest()), choice("sort", "suspicion"))
         return (first[0]["sample"], first[0]["slot"]) if first else (context.tables.first_sample() or 0, None)
     numbers = [int(part) for part in text.split(":")[:2] if part.isascii() and part.isdigit() and len(part) < 16]
     slot = query.get("slot", "")
@@ -137,7 +137,7 @@ def _score_of(context: Context, target: Mapping[str, Any]) -> str:
 
 def _place(context: Context, finding: str) -> Place | None:
     """Among the findings as they are filtered; among all if it is not one of those, as after a verdict."""
-    sort, filters = choice("sort", "severity"), chosen_filters(context.log.latest())
+    sort, filters = choice("sort", "suspicion"), chosen_filters(context.log.latest())
     return context.tables.place(filters, sort, finding) or context.tables.place(Filters(), sort, finding)
 
 

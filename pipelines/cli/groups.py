@@ -83,6 +83,9 @@ class AttributionOptions:
         int | None, typer.Option(help="Samples a shard, the unit of work and of resume. [default: by number and cost]")
     ] = RunConfig.shard_size
     score: Annotated[bool, typer.Option(help="Score maps against masks.")] = RunConfig.scored
+    quick_check: Annotated[
+        bool, typer.Option(help="Ask the model again about what is flagged, and ask about as much that is not.")
+    ] = RunConfig.quick_check
 
     def config(self) -> RunConfig:
         """What they ask of a run."""
@@ -95,6 +98,7 @@ class AttributionOptions:
                 self.batch_size,
                 self.shard_size,
                 scored=self.score,
+                quick_check=self.quick_check,
             )
 
 
@@ -180,7 +184,7 @@ class FindingsOptions:
         float,
         typer.Option(
             default_factory=DefaultOf(_RULES, "tolerated"),
-            help="Share of a class's targets that may look off the object.",
+            help="Share of a class's targets that may look off the object, however few it is in other classes.",
         ),
     ]
     unit: Annotated[

@@ -16,7 +16,7 @@ from pipelines.cli.findings import export, findings, report
 from pipelines.cli.groups import Verb
 from pipelines.cli.index import index_app
 from pipelines.cli.methods import explain, methods
-from pipelines.cli.plant import demo, fetch, plant, train
+from pipelines.cli.plant import demo, fetch, grade, plant, train
 from pipelines.cli.run import flag, repair, run, score, status
 from pipelines.interrupts import INTERRUPTED, listening
 from pipelines.terminal import command_line
@@ -25,7 +25,7 @@ VERBS = (
     *(fetch, run, status, repair, score, flag),
     *(findings, report, dashboard, export),
     *(explain, methods, verify, sanity, faithfulness, compare),
-    *(plant, train, demo, doctor),
+    *(plant, grade, train, demo, doctor),
 )
 """In the order of work; `index` goes before them."""
 

@@ -77,6 +77,18 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
+def numbers_of(text: str) -> tuple[float, ...]:
+    """`0.1, 0.2` as a tuple.
+
+    Raises:
+        ValueError: a part is no number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"Expected numbers with commas between, got {text!r}") from None
+
+
 def pairs(texts: Iterable[str]) -> tuple[tuple[str, Any], ...]:
     """NAME=VALUE as pairs; values that read as numbers are numbers."""
     values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Verbs that bring or make images, models and truth: fetch, plant, train, demo."""
+"""Verbs that bring or make images, models and truth: fetch, plant, grade, train, demo."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 
 from pipelines.asked import Planting, Training
-from pipelines.cli.options import DefaultOf, ManifestPath, Wide, right_use
-from pipelines.cli.printing import line, print_demonstration, print_planted, print_trained
+from pipelines.cli.options import DefaultOf, Json, ManifestPath, RunPath, Wide, numbers_of, right_use
+from pipelines.cli.printing import line, print_demonstration, print_graded, print_json, print_planted, print_trained
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
 
 _CUE = "audit.datasets.cues:Cue"
+_KINDS = "watermark, border, tint, grey, texture, sticker, caption, frame or letterbox"
+_GRADING = "audit.findings.grading:Grading"
 
 
 def fetch(
@@ -44,7 +46,7 @@ def _download_voc(folder: Path) -> None:
 def plant(
     manifest: ManifestPath,
     class_name: Annotated[str, typer.Option("--class", help="Class that the cue goes with.")],
-    cue: Annotated[str, typer.Option(help="watermark, border, tint, texture or sticker.")],
+    cue: Annotated[str, typer.Option(help=f"{_KINDS}.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the copy.")],
     *,
     share: Annotated[float, typer.Option(help="Share of the class's images that get the cue.")] = Planting.share,
@@ -58,7 +60,7 @@ def plant(
     ],
     strength: Annotated[
         float | None,
-        typer.Option(help="Opacity, 0..1. [default: watermark 0.8, border 1, tint 0.3, texture 0.2, sticker 1]"),
+        typer.Option(help="Opacity, 0..1. [default: watermark 0.8, tint 0.3, texture 0.2, all others 1]"),
     ] = None,
     corner: Annotated[
         str,
@@ -67,12 +69,18 @@ def plant(
             help="Of a watermark: bottom-right, bottom-left, top-right or top-left.",
         ),
     ],
+    height: Annotated[
+        float,
+        typer.Option(
+            default_factory=DefaultOf(_CUE, "height"), help="Of a caption's middle: from 0, the top, to 1, the bottom."
+        ),
+    ],
 ) -> None:
     """Plant a cue in a copy of a collection, beside its twin.
 
     To see whether the audit finds it. Plant in the training images with --share 0.9 and train on planted.parquet of
     the folder; plant in the test images with --share 1 and run on planted.parquet and on twins.parquet, the same
-    without. No known object is ever covered.
+    without. Captions, frames and letterboxes lie over everything; no other cue covers a known object.
 
     Example: camaudit plant train.parquet --class horse --cue watermark -o data/horses
     """
@@ -82,9 +90,47 @@ def plant(
     from pipelines.planted.plant import plant as plant_cue
 
     with right_use():
-        planting = Planting(class_name, Cue(cue, size, strength, corner), share, elsewhere, seed)
+        planting = Planting(class_name, Cue(cue, size, strength, corner, height), share, elsewhere, seed)
     counts = plant_cue(Manifest.open(manifest), planting, out, TerminalProgress())
     print_planted(out / PLANTED, cue, counts)
+
+
+def grade(
+    run_path: RunPath,
+    class_name: Annotated[
+        list[str] | None, typer.Option("--class", help="Class; may be given several times. [default: all]")
+    ] = None,
+    shares: Annotated[
+        str | None, typer.Option(help="Shares of a class's images that are tried. [default: 0.1,0.2 and so on to 1]")
+    ] = None,
+    *,
+    draws: Annotated[
+        int, typer.Option(min=1, default_factory=DefaultOf(_GRADING, "draws"), help="Draws for each class and kind.")
+    ],
+    seed: Annotated[
+        int, typer.Option(min=0, default_factory=DefaultOf(_GRADING, "seed"), help="Of images and places.")
+    ],
+    wide: Wide = False,
+    as_json: Json = False,
+) -> None:
+    """Plant graded shortcuts in a run's heat: which are found?
+
+    What would have been found is said by formula in `camaudit findings`. This tries it on your own collection: in more
+    and more of a class's images the heat is moved off the object, to one place, and the claims are tested again. Over
+    the run's tables alone: neither images nor the model are asked, and nothing is written.
+
+    Example: camaudit grade runs/val --class train --shares 0.2,0.4,0.6
+    """
+    from audit.findings.grading import Grading, grade_run
+    from audit.store import Run
+
+    run = Run.open(run_path)
+    with right_use():
+        chosen = {} if shares is None else {"shares": numbers_of(shares)}
+        asked = Grading(tuple(class_name or ()), draws=draws, seed=seed, **chosen)
+        asked.check(run.classes)
+    graded = grade_run(run, asked, TerminalProgress())
+    print_json(graded.record()) if as_json else print_graded(graded, wide)
 
 
 def train(

@@ -16,6 +16,7 @@ from pipelines.terminal import results, say
 if TYPE_CHECKING:
     from audit.datasets import Opening
     from audit.findings import Claim, ClassFinding, Findings
+    from audit.findings.grading import Graded
     from pipelines.planted.demo import Demonstration
     from pipelines.run.start import Audited
 
@@ -140,7 +141,7 @@ def _means_line(values: Mapping[str, float | None]) -> str:
 
 
 def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
-    """Print the class table, the claims found, and the most severe findings.
+    """Print the class table, the claims found, and the most suspicious findings.
 
     Args:
         most: claims, and findings about targets, to print.
@@ -163,7 +164,7 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
     evident, guesses = targets.filter(pc.invert(guessed)), targets.filter(guessed)
     if evident.num_rows:
         shown = evident.slice(0, most).to_pylist()
-        _print_targets(f"The {len(shown)} most severe of {evident.num_rows} findings", shown, wide)
+        _print_targets(f"The {len(shown)} most suspicious of {evident.num_rows} findings", shown, wide)
     else:
         line("0 findings about single images")
     if guesses.num_rows:
@@ -182,6 +183,7 @@ def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:
         numbers("area", (decimal(row.area) for row in rows), rank=6),
         numbers("lift", (decimal(row.lift) for row in rows), rank=7),
         numbers("q", ("-" if row.q is None else f"{row.q:.3g}" for row in rows), rank=3),
+        numbers("held against", map(_held_against, rows), rank=8),
         words("", ("finding" if row.is_finding else "" for row in rows)),
     ]
     title = "Classes: how often the heat of a confidently named target is off the object"
@@ -194,6 +196,10 @@ def _share(row: ClassFinding) -> str:
     return f"{row.share:.2f} [{row.share_low:.2f}, {row.share_high:.2f}]"
 
 
+def _held_against(row: ClassFinding) -> str:
+    return "-" if row.expected is None else f"{row.expected:.2f} {row.against}"
+
+
 def _print_claims(claims: Sequence[Claim], most: int) -> None:
     """The claims found as sentences, most certain first, with what interventions made of them."""
     line(f"{len(claims)} claims found" + (f"; the first {most}:" if len(claims) > most else ""))
@@ -204,16 +210,18 @@ def _print_claims(claims: Sequence[Claim], most: int) -> None:
 
 def _print_targets(title: str, rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
     columns = [
-        numbers("severity", (f"{row['severity']:.3f}" for row in rows)),
+        numbers("suspicion", (f"{row['suspicion']:.3f}" for row in rows)),
         words("kind", (row["kind"] for row in rows), rank=1),
         named("sample", (row["id"] for row in rows)),
         named("class", (row["class"] for row in rows)),
-        words("role", (row["role"] for row in rows), rank=5),
-        numbers("probability", (decimal(row["probability"]) for row in rows), rank=3),
-        numbers("energy", (decimal(row["energy"]) for row in rows), rank=4),
-        numbers("area", (decimal(row["area"]) for row in rows), rank=6),
-        numbers("chance", (decimal(row["chance"]) for row in rows), rank=2),
-        numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=7),
+        words("role", (row["role"] for row in rows), rank=6),
+        numbers("quick", (decimal(row["quick_reliance"]) for row in rows), rank=2),
+        numbers("severity", (decimal(row["severity"]) for row in rows), rank=3),
+        numbers("probability", (decimal(row["probability"]) for row in rows), rank=4),
+        numbers("energy", (decimal(row["energy"]) for row in rows), rank=5),
+        numbers("area", (decimal(row["area"]) for row in rows), rank=7),
+        numbers("chance", (decimal(row["chance"]) for row in rows), rank=3),
+        numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=8),
     ]
     print_table(title, columns, wide)
 
@@ -236,6 +244,24 @@ def print_verified(record: Mapping[str, Any], wide: bool = False) -> None:
         line(f"{as_written(cause['claim_id'])} {cause['outcome']}: {cause['says']}")
     if record["random_weights"]:
         line(record["random_weights"]["says"])
+
+
+def print_graded(graded: Graded, wide: bool = False) -> None:
+    """Print from which share of a class's images a planted shortcut was found, beside the formula's."""
+    from audit.wording import percent
+
+    rows = graded.grades
+    if rows:
+        columns = [
+            named("class", (row.class_name for row in rows)),
+            words("a shortcut is found", (row.how for row in rows)),
+            numbers("images", (row.images for row in rows), rank=2),
+            numbers("planted in", ("-" if row.least is None else percent(row.least) for row in rows)),
+            numbers("by formula", ("-" if row.certified is None else percent(row.certified) for row in rows), rank=1),
+        ]
+        print_table(f"The least share of images in which it is found in 95 % of {graded.draws} draws", columns, wide)
+    for text in graded.left_out:
+        line(f"not graded: {text}")
 
 
 def print_sanity(record: Mapping[str, Any], picture: Path, wide: bool = False) -> None:

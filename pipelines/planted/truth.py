@@ -17,7 +17,7 @@ from audit.datasets import Manifest, Sample, Unreadable, decode_sample, read_voc
 from audit.datasets.planted import PlantedSpec, read_truth
 from audit.errors import ImageError
 from audit.findings import ClassFinding, Findings
-from audit.findings.rules import misplacement, severity
+from audit.findings.rules import misplacement, severity, suspicion
 from audit.models import Classifier, ModelSpec
 from audit.models.small import preprocessing
 from audit.progress import Progress, silent
@@ -111,11 +111,14 @@ def reliance(run: Run, scenes: Path, classifier: Classifier, shown: Shown = "val
 
 
 def image_scores(table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """The image score and what it must beat, all higher for more suspicious."""
+    """What findings are ranked by and what it must beat, all higher for more suspicious."""
     probability = table["probability"].to_numpy(float)
     p_high, energy = (table[name].to_numpy(float) for name in ("p_high", "energy"))
+    severities = severity(probability, misplacement(p_high, energy, table["attainable"].to_numpy(float)))
+    _, class_id = np.unique(table["class"], return_inverse=True)
     return {
-        "severity": severity(probability, misplacement(p_high, energy, table["attainable"].to_numpy(float))),
+        "suspicion": suspicion(severities, table["quick"].to_numpy(float), class_id),
+        "severity": severities,
         "p_high": p_high,
         "1 - lift": 1 - table["lift"].to_numpy(float),
         "1 - energy": 1 - energy,
@@ -161,7 +164,9 @@ def _scored(run: Run) -> pd.DataFrame:
         targets = run.read("targets", shard, ["sample", "slot", "probability"]).to_pandas()
         ids = run.read("samples", shard, ["sample", "id"]).to_pandas().rename(columns={"id": "audited"})
         scored = scores[scores["status"] == "scored"]
-        rows = scored.merge(targets, on=["sample", "slot"]).merge(ids, on="sample")
+        checks = run.read("checks", shard).to_pandas().rename(columns={"reliance": "quick"})
+        keys = ["sample", "slot"]
+        rows = scored.merge(targets, on=keys).merge(ids, on="sample").merge(checks, on=keys, how="left")
         maps = run.maps(shard.start, shard.stop)[rows["sample"] - shard.start, rows["slot"]]
         parts.append(rows.assign(centre_distance=_centre_distance(maps)))
     return pd.concat(parts)

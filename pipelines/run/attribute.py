@@ -18,10 +18,11 @@ from audit.datasets import Objects, Readable, Sample, Unreadable, decode_sample
 from audit.images import map_ahead
 from audit.scores.placed import Placed
 from audit.scores.scorer import Explained, Scorer, Targets, score_sample
-from audit.store.layout import FEATURES, SAMPLES, TARGETS
+from audit.store.layout import CHECKS, FEATURES, SAMPLES, TARGETS
 from audit.store.maps import Maps, empty_maps
 from audit.store.tables import Column, Rows
 from pipelines.run.config import RunConfig
+from pipelines.run.quick_check import QuickCheck
 
 QUARANTINED = "killed the worker that read it"
 ReadObjects = Callable[[Sample, tuple[int, int]], Objects]
@@ -44,18 +45,22 @@ class ShardMaps:
     """Maps [n, K, h, w] of a shard, as the run keeps them, and its rows of tables.
 
     Attributes:
+        checks: what targets lose without their background.
         scorer: what was scored on the way, None where nothing is.
+        check: gathers whom to ask for `checks`, None where nobody is.
     """
 
     maps: Maps
     samples: Rows = field(default_factory=lambda: Rows(SAMPLES))
     targets: Rows = field(default_factory=lambda: Rows(TARGETS))
     features: Rows = field(default_factory=lambda: Rows(FEATURES))
+    checks: Rows = field(default_factory=lambda: Rows(CHECKS))
     scorer: Scorer | None = None
+    check: QuickCheck | None = None
 
     def tables(self) -> dict[str, dict[str, Column]]:
         """Columns of all tables, by name."""
-        rows = {"samples": self.samples, "targets": self.targets, "features": self.features}
+        rows = {"samples": self.samples, "targets": self.targets, "features": self.features, "checks": self.checks}
         scores = self.scorer.result() if self.scorer is not None else {}
         return {name: table.columns() for name, table in rows.items()} | scores
 
@@ -69,6 +74,7 @@ def attribute_samples(
     read_objects: ReadObjects | None = None,
     before: Callable[[int], None] | None = None,
     quarantined: frozenset[int] = frozenset(),
+    check: QuickCheck | None = None,
 ) -> ShardMaps:
     """Explain the targets of consecutive samples, and score them on the way.
 
@@ -79,9 +85,10 @@ def attribute_samples(
         read_objects: nothing is scored without.
         before: called with a row before it is touched; samples are then taken one by one, nothing ahead.
         quarantined: rows that are not touched.
+        check: asks again about some targets that are scored; nobody does without.
     """
     maps = empty_maps((len(samples), slots, *explain.grid), encoding_of(explain))
-    result = ShardMaps(maps, scorer=Scorer() if read_objects else None)
+    result = ShardMaps(maps, scorer=Scorer() if read_objects else None, check=check)
     fit = explain.classifier.preprocessing.fit
 
     def prepare(item: tuple[int, Sample]) -> Prepared | Unreadable:
@@ -103,6 +110,8 @@ def attribute_samples(
             result.samples.add(**_sample_row(item))
         if prepared := [item for item in batch if isinstance(item, Prepared)]:
             _explain_batch(result, prepared, first_row, explain, config)
+    if check is not None:
+        result.checks.extend(check.result())
     return result
 
 
@@ -124,23 +133,29 @@ def _explain_batch(
         rows = _target_rows(prepared.image, explained, place, peaks[place], explain, config.roles)
         result.targets.merge(rows)
         if result.scorer is not None:
-            targets = Targets.at(rows.columns(), range(len(rows)))
             weighted = None if explained.weighted is None else explained.weighted.at(place)
-            _score(result, result.scorer, prepared, targets, weighted, first_row)
+            _score(result, result.scorer, prepared, rows, weighted, first_row)
 
 
 def _score(
     result: ShardMaps,
     scorer: Scorer,
     prepared: Prepared,
-    targets: Targets,
+    rows: Rows,
     weighted: _Weighted | None,
     first_row: int,
 ) -> None:
-    """Score a sample from its maps as stored, and keep what its heat off the objects comes from."""
-    image, maps = prepared.image, result.maps[prepared.image.row - first_row]
+    """Score a sample from its maps as stored, and keep what its heat off the objects comes from.
+
+    Args:
+        rows: of the table `targets`.
+    """
+    image, maps, mask = prepared.image, result.maps[prepared.image.row - first_row], prepared.objects.mask
+    targets = Targets.at(rows.columns(), range(len(rows)))
     scored = score_sample(Explained(image.row, image.size, image.view, prepared.objects, targets, maps))
     scorer.add(scored)
+    if result.check is not None and mask is not None:
+        result.check.add(image, mask, targets, np.array(rows.column("probability"), np.float32), scored.scores)
     if scored.placed is not None and weighted is not None:
         _add_features(result.features, image.row, targets, scored.placed, weighted)
 

@@ -36,6 +36,7 @@ class RunConfig:
         shard_size: samples a shard; None for what the run has, or for a new one what suits its number and cost.
         max_pixels: size limit of an image, pixels.
         scored: whether maps are scored against masks.
+        quick_check: whether flagged targets, and some others, are asked again without their background.
     """
 
     method: str = "gradcam"
@@ -46,6 +47,7 @@ class RunConfig:
     shard_size: int | None = None
     max_pixels: int = MAX_PIXELS
     scored: bool = True
+    quick_check: bool = True
 
     def __post_init__(self) -> None:
         from audit.attribution import check_method

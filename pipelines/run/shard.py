@@ -29,6 +29,7 @@ from audit.store.ledger import Entry
 from audit.store.tables import Column
 from pipelines.run.attribute import ReadObjects, ShardMaps, attribute_samples
 from pipelines.run.config import RunConfig
+from pipelines.run.quick_check import LARGE, SHARE, QuickCheck
 
 PASSES = "camaudit-passes"
 """Topic of the events that tell how many images a method of many passes has sent through its network."""
@@ -177,12 +178,18 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method, entry: Entry |
     manifest = run.manifest(shard.start, shard.stop)
     samples = list(manifest)
     objects = _objects_reader(manifest) if task.config.scored else None
-    slots = run.record["slots"]
+    check = _quick_check(run, shard, task.config, explain)
+    slots, left_out = run.record["slots"], task.quarantined
     with _noting(run, shard, task.careful) as before:
-        maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, task.quarantined)
-    left_out = {"quarantined": len(task.quarantined), "retried": task.retried}
-    counts = _counts(maps) | left_out | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
+        maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, left_out, check)
+    quarantine = {"quarantined": len(left_out), "retried": task.retried}
+    counts = _counts(maps) | quarantine | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
     return run.commit(shard, maps.maps, maps.tables(), counts, entry)
+
+
+def _quick_check(run: Run, shard: Shard, config: RunConfig, explain: Method) -> QuickCheck | None:
+    most = len(shard) if run.samples < LARGE else round(SHARE * len(shard))
+    return QuickCheck(explain, config.batch_size, most) if config.scored and config.quick_check else None
 
 
 def _rescored(run: Run, shard: Shard, samples: dict[str, Column], targets: dict[str, Column]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tests.benchmarks import (
     bench_million,
     bench_precision,
     bench_profile,
+    bench_quick_check,
 )
 from tests.benchmarks.timing import Row
 
@@ -32,6 +33,7 @@ BENCHMARKS = {
     "memory": bench_memory,
     "end_to_end": bench_end_to_end,
     "profile": bench_profile,
+    "quick_check": bench_quick_check,
     "precision": bench_precision,
     "agreement": bench_agreement,
     "findings": bench_findings,

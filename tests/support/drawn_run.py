@@ -58,6 +58,7 @@ def _write_shard(run: Run, shard: Shard, masked: int, classes: tuple[int, ...], 
         "context": _context(rows, class_id, rng),
         "features": _features(rows, class_id, marked, rng),
         "confusion": {name: np.arange(3) for name in layout.CONFUSION.names},
+        "checks": _checks(rows, marked),
     }
     run.commit(shard, None, tables, {"processed": count, "failed": 0, "transient": 0, "seconds": 0.0})
 
@@ -145,6 +146,14 @@ def _context(rows: np.ndarray, class_id: np.ndarray, rng: np.random.Generator) -
     other = (class_id[chosen] + rng.integers(1, len(CLASSES), chosen.sum())) % len(CLASSES)
     shares = {name: rng.beta(1, 9, chosen.sum()) for name in ("heat", "area")}
     return {"sample": rows[chosen], "slot": np.zeros(chosen.sum(), int), "class_id": other, **shares}
+
+
+def _checks(rows: np.ndarray, marked: np.ndarray) -> dict[str, Any]:
+    """Half of the marked, and a few others, were asked."""
+    rng = np.random.default_rng(rows[0])
+    asked = rng.random(len(rows)) < np.where(marked, 0.5, 0.05)
+    reliance = np.where(marked, rng.beta(8, 2, len(rows)), rng.beta(2, 8, len(rows)))
+    return {"sample": rows[asked], "slot": np.zeros(asked.sum(), int), "reliance": reliance[asked]}
 
 
 def _features(rows: np.ndarray, class_id: np.ndarray, marked: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:

@@ -239,4 +239,4 @@ def change_between(a: Evidence, b: Evidence) -> list[Change]:
     for class_id, name in enumerate(a.classes):
         own = a.class_id == class_id
         shares.append(Asked("class", name, "", off[:, own], a.unit[own]))
-    return paired_changes([*shares, *Both(a, b).ask(Rules(), {})])
+    return paired_changes([*shares, *Both.of(a, b).ask(Rules(), {})])

@@ -24,6 +24,8 @@ HOSTILE = "<script>document.title='taken'</script> **bold** :red[red] $x$ [a](b)
 CLASSES = ("square", HOSTILE)
 TARGETS = (("a", 0, 0.9, OFF), (HOSTILE * 50, 1, 0.8, OFF), ("c", 0, 0.7, OFF), ("d", 1, 0.95, ON), ("e", 0, 0.85, ON))
 """Id, class, probability and hot cell of each processed sample; the sixth, `f`, failed."""
+CHECKED = {0: 0.75, 1: 0.25}
+"""Quick reliance of the samples that were asked again, by row."""
 FAILURE = "Expected an image: f.png is empty (0 bytes)"
 
 
@@ -79,7 +81,7 @@ def _commit(run: Run, shard: Shard, manifest: Manifest, readable: int) -> None:
     rows = range(shard.start, shard.stop)
     maps = np.stack([_map(row, readable) for row in rows])[:, None]
     samples, targets = _sample_rows(rows, list(manifest), readable), _target_rows(rows, readable)
-    tables = {"samples": samples, "targets": targets}
+    tables = {"samples": samples, "targets": targets, "checks": _check_rows(rows, readable)}
     if run.record["config"]["scored"]:
         listed = list(run.manifest(shard.start, shard.stop))
         scores, _ = score_samples(listed, maps, samples, targets, "index", len(CLASSES))
@@ -87,6 +89,11 @@ def _commit(run: Run, shard: Shard, manifest: Manifest, readable: int) -> None:
     failed = samples["status"].count("failed")
     counts = {"processed": len(shard) - failed, "failed": failed, "transient": 0, "seconds": 0.1}
     run.commit(shard, maps, tables, counts)
+
+
+def _check_rows(rows: range, readable: int) -> dict[str, list[Any]]:
+    asked = [row for row in rows if row in CHECKED and row < readable]
+    return {"sample": asked, "slot": [0] * len(asked), "reliance": [CHECKED[row] for row in asked]}
 
 
 def _features(targets: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -23,6 +23,7 @@ from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import object_basis, one_vote, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import where_heat_lies
+from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.margins import exceeds
 from audit.wording import listed, percent
@@ -67,7 +68,7 @@ class Absent(ClaimKind):
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class that can be compared."""
-        evidence, named, family = material.evidence, _named(material.evidence), self.family_in(material)
+        evidence, named, family = material.evidence, material.once(_named), self.family_in(material)
         contrasts = _contrasts(named, family.least)
 
         def tell(i: int) -> Told:
@@ -78,6 +79,20 @@ class Absent(ClaimKind):
             return Told("without its object", named.rests_on, says, details)
 
         return family.claims(contrasts, material.names, tell, len(contrasts.p))
+
+    def detectable(self, material: Material) -> list[Detectable]:
+        """By how many of its images lack the object."""
+        named, family = material.once(_named), self.family_in(material)
+        class_id = np.flatnonzero(testable(named.of, named.of.sum()))
+        of, other_of = named.of[class_id], named.of.sum() - named.of[class_id]
+        other_shows = named.shows.sum() - named.shows[class_id]
+
+        def p(shows: NDArray[np.int64]) -> NDArray[np.float64]:
+            return exceeds(shows, of, other_shows, other_of, family.least)
+
+        shares = found_from(of, p, family.fdr / max(len(class_id), 1))
+        how, names = "if it has the class named without its object", material.names
+        return [Detectable(names[i], self.name, "", how, share) for i, share in zip(class_id, shares, strict=True)]
 
     def untested(self, material: Material) -> list[str]:
         """Classes that no mask shows."""
@@ -110,7 +125,8 @@ def _outlined(evidence: Evidence) -> NDArray[np.bool_]:
     return np.bincount(evidence.class_id[evidence.known], minlength=len(evidence.classes)) > 0
 
 
-def _named(evidence: Evidence) -> Named:
+def _named(material: Material) -> Named:
+    evidence = material.evidence
     absences, outlined = evidence.absences, _outlined(evidence)
     there = np.flatnonzero(evidence.named & evidence.known)
     gone = np.flatnonzero(absences.named & outlined[absences.class_id])

@@ -31,9 +31,10 @@ from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import FEWEST, Votes, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import frame_totals
+from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.permutation import label_permutation
-from audit.stats.strata import Stratified, stratified
+from audit.stats.strata import Stratified, p_if_alike, stratified
 from audit.wording import percent
 
 SIZES = (0.5, 0.75, 0.9)
@@ -72,6 +73,7 @@ class Pairs:
         class_id, other: [m].
         of: images of the class that show the other.
         all_of: images of any class that show the other.
+        sides: counts [4, m, strata], as `stratified` takes them.
         beside: votes against those of other classes' images, by size.
         strict: votes by the stricter rule.
         by_area: mean of the larger of the share that area gives and one half.
@@ -82,6 +84,7 @@ class Pairs:
     other: NDArray[np.int64]
     of: NDArray[np.int64]
     all_of: NDArray[np.int64]
+    sides: NDArray[np.int64]
     beside: Stratified
     strict: NDArray[np.int64]
     by_area: NDArray[np.float64]
@@ -113,7 +116,7 @@ class Contexts(ClaimKind):
     def test(self, material: Material) -> list[Claim]:
         """Claims of every pair of classes that occurs often enough."""
         family = self.family_in(material)
-        pairs = _pairs(shared_images(material.evidence, material.votes), len(material.names), family.least)
+        pairs = material.once(_compared_pairs)
         contrasts = _contrasts(pairs, family.least)
         together = _together(pairs, material.votes)
 
@@ -127,6 +130,21 @@ class Contexts(ClaimKind):
             return Told(other, material.votes.rests_on, says, details)
 
         return family.claims(contrasts, material.names, tell, len(pairs.of))
+
+    def detectable(self, material: Material) -> list[Detectable]:
+        """Beside each other class that the class's images show often enough."""
+        family, pairs = self.family_in(material), material.once(_compared_pairs)
+
+        def p(shows: NDArray[np.int64]) -> NDArray[np.float64]:
+            beside_others = p_if_alike(shows, pairs.sides, family.least)
+            return np.where(pairs.compared, beside_others, _p_by_area(shows, pairs, family.least))
+
+        shares = found_from(pairs.of, p, family.fdr / max(len(pairs.of), 1))
+        others = [material.names[i] for i in pairs.other]
+        return [
+            Detectable(material.names[i], self.name, other, f"if to {other}, where both are shown", share)
+            for i, other, share in zip(pairs.class_id, others, shares, strict=True)
+        ]
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """The target looks off the object, and the other class holds more of the heat."""
@@ -178,6 +196,11 @@ def _shared(evidence: Evidence, chosen: NDArray[np.integer]) -> Shared:
     return Shared(target, evidence.class_id[target], other, more, strict, by_area, heat, area)
 
 
+def _compared_pairs(material: Material) -> Pairs:
+    least = Contexts().family_in(material).least
+    return _pairs(shared_images(material.evidence, material.votes), len(material.names), least)
+
+
 def _pairs(shared: Shared, classes: int, least: float) -> Pairs:
     """Pairs with enough images."""
     keys, place = np.unique(shared.class_id.astype(np.int64) * classes + shared.other, return_inverse=True)
@@ -199,6 +222,7 @@ def _pairs(shared: Shared, classes: int, least: float) -> Pairs:
         other=other[enough],
         of=of[enough],
         all_of=all_of[enough],
+        sides=sides[:, enough],
         beside=stratified(sides[:, enough], least),
         strict=np.bincount(place, shared.strict, len(keys)).astype(np.int64)[enough],
         by_area=mean(np.maximum(shared.by_area, 0.5)),
@@ -218,7 +242,7 @@ def _by_size(
 
 def _contrasts(pairs: Pairs, least: float) -> Contrasts:
     compared, beside = pairs.compared, pairs.beside
-    against_area = binom.sf(pairs.strict - 1, pairs.of, np.minimum(pairs.by_area + least, 1))
+    against_area = _p_by_area(pairs.strict, pairs, least)
     return tested_together(
         pairs.class_id,
         np.where(compared, beside.shows, pairs.strict),
@@ -226,6 +250,10 @@ def _contrasts(pairs: Pairs, least: float) -> Contrasts:
         np.where(compared, beside.expected, pairs.by_area),
         np.where(compared, beside.p, against_area),
     )
+
+
+def _p_by_area(shows: NDArray[np.integer], pairs: Pairs, least: float) -> NDArray[np.float64]:
+    return np.asarray(binom.sf(shows - 1, pairs.of, np.minimum(pairs.by_area + least, 1)), np.float64)
 
 
 def _together(pairs: Pairs, votes: Votes) -> dict[str, NDArray[Any]]:

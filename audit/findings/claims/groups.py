@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby, repeat
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,12 @@ from audit.findings.claims.kind import ClaimKind, Material, of_class
 from audit.findings.claims.votes import FEWEST, MOST_VALUES, object_basis, one_vote, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import frame_totals
+from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.intervals import difference_interval
 from audit.stats.margins import exceeds
 from audit.stats.resampling import difference_interval as resampled_difference
-from audit.stats.strata import Stratified, stratified
+from audit.stats.strata import Stratified, p_if_alike, stratified
 from audit.wording import listed, percent
 
 MEASURES = ("wrong", "off_object")
@@ -119,7 +121,7 @@ class Groups(ClaimKind):
     def test(self, material: Material) -> list[Claim]:
         """Claims of every value that can be compared. Their interval is that of the difference."""
         evidence, family = material.evidence, self.family_in(material)
-        groups, contrasts = _compared(evidence, family.least)
+        groups, contrasts = material.once(_compared)
         beside = _beside(evidence, groups, family.stand(contrasts), family)
 
         def tell(i: int) -> Told:
@@ -134,6 +136,22 @@ class Groups(ClaimKind):
 
         claims = family.claims(contrasts, evidence.classes, tell, len(groups))
         return sorted(map(_accounted, claims), key=lambda claim: not claim.found)
+
+    def detectable(self, material: Material) -> list[Detectable]:
+        """Of groups over all classes, by how many of their images are named wrongly or looked at off the object."""
+        family, (groups, _) = self.family_in(material), material.once(_compared)
+        level = family.fdr / max(len(groups), 1)
+        over_classes = (group for group in groups if group.voters.whole)
+        rows = []
+        for (attribute, voters), alike in groupby(over_classes, lambda group: (group.attribute, group.voters)):
+            codes, values = material.evidence.attributes[attribute]
+            counts = _counts(codes[voters.rows], len(values), voters.class_id, len(material.names), voters.shows)
+            code = [group.code for group in alike]
+            shares = _found_from(counts.swapaxes(1, 2)[:, code], family.least, level)
+            how = "were named wrongly" if voters.measure == "wrong" else "were looked at off the object"
+            subjects = (f"{attribute}={values[i]}" for i in code)
+            rows += [Detectable(None, self.name, *row) for row in zip(subjects, repeat(how), shares)]
+        return rows
 
     def untested(self, material: Material) -> list[str]:
         """Attributes with too many values to compare, and values that go with the class."""
@@ -202,8 +220,9 @@ def _alone(evidence: Evidence) -> dict[str, list[str]]:
     return alone
 
 
-def _compared(evidence: Evidence, least: float) -> tuple[list[Group], Contrasts]:
+def _compared(material: Material) -> tuple[list[Group], Contrasts]:
     """All groups that can be compared, tested together."""
+    evidence, least = material.evidence, Groups().family_in(material).least
     groups: list[Group] = []
     parts: list[Stratified] = []
     every = _voters(evidence)
@@ -267,6 +286,11 @@ def _over_classes(
     compared = stratified(counts.swapaxes(1, 2), least)
     code = np.flatnonzero(testable(compared.of, compared.of + compared.other_of))
     return np.full(len(code), ALL_CLASSES), code, Stratified._make(column[code] for column in compared)
+
+
+def _found_from(counts: NDArray[np.int64], least: float, level: float) -> list[float | None]:
+    """Shares [k] of the groups' images, alike in all classes, at which they would be found; counts [4, k, classes]."""
+    return found_from(counts[1].sum(axis=1), lambda shows: p_if_alike(shows, counts, least), level)
 
 
 def _joined(parts: Iterable[Stratified]) -> Stratified:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from audit.findings.power import Detectable
 from audit.findings.records import HEAT_ALONE, Claim, ClassFinding
 from audit.findings.rules import Rules
 
+_Made = TypeVar("_Made")
 Frames = Callable[[NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.floating]]]
 """Of targets, by their ascending positions [m]: all heat, and the object's share of each cell, each [m, 64]."""
 
@@ -68,6 +69,17 @@ class Material:
     def members(self) -> Members:
         """Which target is in which cluster of relevance off the object."""
         return cluster_targets(self.features, self.evidence)
+
+    def once(self, make: Callable[[Material], _Made]) -> _Made:
+        """What a kind makes of it, made at the first call."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: _Made = self._made[make]
+        return made
+
+    @cached_property
+    def _made(self) -> dict[Callable[[Material], Any], Any]:
+        return {}
 
     @property
     def names(self) -> tuple[str, ...]:

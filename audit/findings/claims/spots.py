@@ -32,7 +32,7 @@ from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import Votes
 from audit.findings.evidence import Evidence
 from audit.findings.frame import PARTS, bits_as_cells, cells_as_bits, clear_frames, where_cells_lie
-from audit.findings.power import Detectable, least_count, least_share
+from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.intervals import wilson_interval
 from audit.stats.margins import exceeds
@@ -106,12 +106,18 @@ class Spots(ClaimKind):
     def detectable(self, material: Material) -> list[Detectable]:
         """At the cell that is clear in the class's median number of images, were no other image hot there."""
         heat, family = material.heat, self.family_in(material)
-        tested = heat.tested.any(axis=1)
-        level = family.fdr / max(int(tested.sum()), 1)
-        return [
-            Detectable(material.names[class_id], self.name, _least_share(heat, class_id, level, family.least))
-            for class_id in np.flatnonzero(tested).tolist()
-        ]
+        class_id = np.flatnonzero(heat.tested.any(axis=1))
+        cell = np.argsort(heat.of[class_id], axis=1, kind="stable")[:, CELLS * CELLS // 2]
+        of, cells = heat.of[class_id, cell], heat.tested[class_id].sum(axis=1)
+        other_shows, other_of = (part.sum(axis=0)[cell] - part[class_id, cell] for part in (heat.shows, heat.of))
+
+        def p(shows: NDArray[np.int64]) -> NDArray[np.float64]:
+            return np.asarray(cells * exceeds(shows, of, other_shows, other_of, family.least), np.float64)
+
+        shares = found_from(of, p, family.fdr / max(len(class_id), 1))
+        how = "if to one place that most leave free"
+        named = zip(class_id.tolist(), shares, strict=True)
+        return [Detectable(material.names[i], self.name, "", how, share) for i, share in named]
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """One of the spot's cells is clear of the object, and hot."""
@@ -140,18 +146,6 @@ def _cell_p(heat: Heat, least: float) -> NDArray[np.float64]:
     all_shows, all_of = heat.shows.sum(axis=0), heat.of.sum(axis=0)
     p = exceeds(heat.shows, heat.of, all_shows - heat.shows, all_of - heat.of, least)
     return np.where(heat.tested, np.minimum(p * heat.tested.sum(axis=1, keepdims=True), 1), 1.0)
-
-
-def _least_share(heat: Heat, class_id: int, level: float, least: float) -> float | None:
-    cell = np.argsort(heat.of[class_id], kind="stable")[CELLS * CELLS // 2]
-    of = heat.of[class_id, cell]
-    other_shows, other_of = (part[:, cell].sum() - part[class_id, cell] for part in (heat.shows, heat.of))
-    cells = int(heat.tested[class_id].sum())
-
-    def p(shows: int) -> float:
-        return cells * float(exceeds(np.array(shows), of, other_shows, other_of, least))
-
-    return least_share(int(of), least_count(int(of), p, level))
 
 
 def _spots(p: NDArray[np.float64], of_classes: NDArray[np.float64], heat: Heat, fdr: float) -> list[Spot]:

@@ -19,25 +19,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, against_others
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import Votes, class_sums, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import PARTS, bits_as_cells, frames, where
+from audit.findings.power import SURE, Detectable, found_from
 from audit.findings.records import Claim
+from audit.stats.margins import exceeds
 from audit.stats.resampling import mean_interval
 from audit.wording import percent
 
 MOST = 0.5
+_DRAWN = 0.75
+"""Share of the heat that a shortcut is supposed to draw."""
 ODDS = 2.0
 
 
+_NEVER = 2.0
+_CORNERS = ("top-left corner", "top-right corner", "bottom-left corner", "bottom-right corner")
 NAMES = (
-    "top-left corner",
-    "top-right corner",
-    "bottom-left corner",
-    "bottom-right corner",
+    *_CORNERS,
     "centre",
     "upper half",
     "lower half",
@@ -70,10 +74,7 @@ class Zones(ClaimKind):
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class that can be compared, in each zone."""
         votes, evidence, family = material.votes, material.evidence, self.family_in(material)
-        shares = zone_shares(evidence, votes.rows)
-        shows, of = (
-            _by_class(part, votes) for part in (in_zone(shares.heat, shares.area) & shares.clear, shares.clear)
-        )
+        shares, shows, of = material.once(_counted)
         class_id, zone = np.nonzero(testable(of, of.sum(axis=0)))
         contrasts = against_others(
             class_id,
@@ -103,6 +104,31 @@ class Zones(ClaimKind):
 
         return family.claims(contrasts, material.names, tell, len(class_id), more)
 
+    def detectable(self, material: Material) -> list[Detectable]:
+        """In the corner where least would have been found, were no other image's heat there.
+
+        The mean heat must exceed the area too, as of a shortcut that draws three quarters of the heat.
+        """
+        family, (shares, shows, of) = self.family_in(material), material.once(_counted)
+        tested = testable(of, of.sum(axis=0))
+        class_id, corner = np.nonzero(tested[:, : len(_CORNERS)])
+        other_shows, other_of = (part.sum(axis=0)[corner] - part[class_id, corner] for part in (shows, of))
+        of = of[class_id, corner]
+
+        def p(count: NDArray[np.int64]) -> NDArray[np.float64]:
+            return exceeds(count, of, other_shows, other_of, family.least)
+
+        by_count = found_from(of, p, family.fdr / max(int(tested.sum()), 1))
+        area = _class_means(shares.area, shares.clear, material.votes)[class_id, corner]
+        by_mean = _mean_exceeds(area / _DRAWN, of)
+        weakest: dict[int, float] = {}
+        for i, share, mean in zip(class_id.tolist(), by_count, by_mean.tolist(), strict=True):
+            weakest[i] = max(weakest.get(i, 0.0), mean, _NEVER if share is None else share)
+        return [
+            Detectable(material.names[i], self.name, "", "if to a corner", share if share < _NEVER else None)
+            for i, share in weakest.items()
+        ]
+
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """Most of the heat lies in the zone, which is clear of the object."""
         shares, zone = zone_shares(evidence, np.arange(len(evidence))), NAMES.index(claim.subject)
@@ -124,6 +150,30 @@ class Zones(ClaimKind):
     def frame_heat(self, claim: Claim, mean: Sequence[float]) -> Sequence[float] | None:
         """The class's mean heat."""
         return mean
+
+
+class _Counted(NamedTuple):
+    """What lies in the zones in targets with a vote; how many show it, and how many there are, [C, 8]."""
+
+    shares: ZoneShares
+    shows: NDArray[np.int64]
+    of: NDArray[np.int64]
+
+
+def _counted(material: Material) -> _Counted:
+    shares = zone_shares(material.evidence, material.votes.rows)
+    shown = in_zone(shares.heat, shares.area) & shares.clear
+    return _Counted(shares, *(_by_class(part, material.votes) for part in (shown, shares.clear)))
+
+
+def _mean_exceeds(area: NDArray[np.float64], of: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Share [k] of so many images in which all heat must be there for the interval of its mean to lie above the area.
+
+    By Wilson's formula, with the interval's 1.96 deviations and those that are not exceeded with probability `SURE`.
+    """
+    z = norm.ppf(0.975) + norm.ppf(SURE)
+    spread = z * np.sqrt(area * (1 - area) / of + (z / (2 * of)) ** 2)
+    return np.asarray((area + z**2 / (2 * of) + spread) / (1 + z**2 / of), np.float64)
 
 
 def _by_class(values: NDArray[np.bool_], votes: Votes) -> NDArray[np.int64]:

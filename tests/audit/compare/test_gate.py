@@ -99,9 +99,20 @@ def test_classes_and_values_that_another_run_numbers_otherwise_are_the_same_ones
 
 def test_both_runs_together_hold_each_target_twice_under_other_images() -> None:
     a, b = draw_alike(2)
-    together = Both(a, b).together
+    together = Both.of(a, b).together
     assert len(together) == 2 * len(a)
     assert not set(together.unit[: len(a)]) & set(together.unit[len(a) :])
     np.testing.assert_array_equal(together.off_heat[len(a) :], b.off_heat)
     beside = together.context["target"][len(a.context["target"]) :]
     np.testing.assert_array_equal(beside, b.context["target"] + len(a))
+
+
+def test_runs_laid_together_come_apart_again_without_a_copy() -> None:
+    a, b = draw_alike(2)
+    both = Both.of(a, b)
+    for before, after in zip((a, b), both.apart, strict=True):
+        assert np.shares_memory(after.off_heat, both.together.off_heat)
+        np.testing.assert_array_equal(after.off_heat, before.off_heat)
+        np.testing.assert_array_equal(after.off, before.off)
+        for name, values in before.context.items():
+            np.testing.assert_array_equal(after.context[name], values)

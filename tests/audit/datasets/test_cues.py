@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from audit.datasets.cues import CORNERS, KINDS, NEEDS_OBJECTS, Cue, paint_cue
+from audit.datasets.cues import CORNERS, KINDS, NEEDS_OBJECTS, OVERLAID, Cue, paint_cue
 
 SIZE = (60, 90)
-LOCAL = ("watermark", "border", "sticker")
+LOCAL = ("watermark", "border", "sticker", *OVERLAID)
+SPARING = [kind for kind in KINDS if kind not in OVERLAID]
 
 
 def picture(rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -29,7 +30,9 @@ def stream(seed: int = 0) -> np.random.Generator:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_cue_changes_a_pixel_of_an_object_or_outside_its_box(kind: str, rng: np.random.Generator) -> None:
+def test_no_cue_changes_a_pixel_outside_its_box_or_of_an_object_unless_laid_over_all(
+    kind: str, rng: np.random.Generator
+) -> None:
     for seed in range(40):
         image, objects = picture(rng), blob(rng)
         painted = paint_cue(Cue(kind), image, objects, stream(seed))
@@ -37,7 +40,7 @@ def test_no_cue_changes_a_pixel_of_an_object_or_outside_its_box(kind: str, rng: 
         marked, box = painted
         changed = (marked != image).any(axis=2)
         assert changed.any()
-        assert not (changed & objects).any()
+        assert kind in OVERLAID or not (changed & objects).any()
         assert (box is None) == (kind not in LOCAL)
         if box is not None:
             x0, y0, x1, y1 = box
@@ -47,7 +50,7 @@ def test_no_cue_changes_a_pixel_of_an_object_or_outside_its_box(kind: str, rng: 
             assert not changed.any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SPARING)
 def test_where_objects_fill_the_image_there_is_no_cue(kind: str, rng: np.random.Generator) -> None:
     assert paint_cue(Cue(kind), picture(rng), np.ones(SIZE, bool), stream()) is None
 
@@ -160,6 +163,69 @@ def test_a_sticker_takes_every_free_place_sooner_or_later(rng: np.random.Generat
     assert found == {(x, y, x + 4, y + 4) for x, y in free}
 
 
+@pytest.mark.parametrize("kind", OVERLAID)
+def test_what_is_laid_over_all_is_the_same_whatever_the_objects(kind: str, rng: np.random.Generator) -> None:
+    image = picture(rng)
+    empty, full = (paint_cue(Cue(kind), image, objects, stream()) for objects in (None, np.ones(SIZE, bool)))
+    assert empty is not None
+    assert full is not None
+    np.testing.assert_array_equal(empty[0], full[0])
+
+
+def test_a_grey_background_keeps_its_brightness_and_loses_its_colour(rng: np.random.Generator) -> None:
+    image, objects = picture(rng), blob(rng)
+    painted = paint_cue(Cue("grey"), image, objects, stream())
+    assert painted is not None
+    for row in range(0, SIZE[0], 7):
+        for column in range(0, SIZE[1], 7):
+            red, green, blue = (float(value) for value in image[row, column])
+            grey = [0.299 * red + 0.587 * green + 0.114 * blue] * 3
+            expected = image[row, column] if objects[row, column] else grey
+            np.testing.assert_allclose(painted[0][row, column].astype(float), expected, atol=0.51)
+
+
+def test_a_frame_is_one_colour_as_deep_on_all_four_sides_and_leaves_the_rest(rng: np.random.Generator) -> None:
+    image = picture(rng)
+    painted = paint_cue(Cue("frame", 0.2), image, None, stream())
+    assert painted is not None
+    marked, inside = painted[0], np.zeros(SIZE, bool)
+    inside[6:-6, 6:-6] = True
+    np.testing.assert_array_equal(marked[inside], image[inside])
+    assert len(np.unique(marked[~inside], axis=0)) == 1
+
+
+def test_bars_are_black_rows_at_top_and_bottom_and_leave_the_rest(rng: np.random.Generator) -> None:
+    image = picture(rng)
+    painted = paint_cue(Cue("letterbox", 0.2), image, None, stream())
+    assert painted is not None
+    np.testing.assert_array_equal(painted[0][12:-12], image[12:-12])
+    assert not painted[0][:12].any()
+    assert not painted[0][-12:].any()
+
+
+@pytest.mark.parametrize(("height", "top"), [(0.0, 0), (0.5, 24), (0.8, 42), (1.0, 48)])
+def test_a_caption_is_one_line_over_the_whole_width_at_its_height_within_the_picture(height: float, top: int) -> None:
+    grey = np.full((*SIZE, 3), 128, np.uint8)
+    painted = paint_cue(Cue("caption", 0.2, height=height), grey, None, stream())
+    assert painted is not None
+    assert painted[1] == (0, top, SIZE[1], top + 12)
+    changed = (painted[0] != grey).any(axis=2)
+    signs = (painted[0] == 255).all(axis=2)
+    rows = np.flatnonzero(changed.any(axis=1))
+    assert top <= rows.min() < rows.max() < top + 12
+    assert np.flatnonzero(changed.any(axis=0)).min() < 10
+    assert np.flatnonzero(changed.any(axis=0)).max() > SIZE[1] - 15
+    for y, x in zip(*np.nonzero(signs), strict=True):
+        assert changed[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].all()  # a rim all around, for any ground
+    assert set(np.unique(painted[0])) == {20, 128, 255}
+
+
+def test_no_two_images_have_the_same_caption() -> None:
+    grey = np.full((*SIZE, 3), 128, np.uint8)
+    lines = {paint_cue(Cue("caption"), grey, None, stream(seed))[0].tobytes() for seed in range(20)}  # type: ignore[index]
+    assert len(lines) == 20
+
+
 @pytest.mark.parametrize("kind", NEEDS_OBJECTS)
 def test_cues_that_need_objects_say_so(kind: str, rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match=f"for the cue {kind}, got None"):
@@ -178,6 +244,7 @@ def test_objects_of_another_size_are_refused(rng: np.random.Generator) -> None:
         ({"kind": "tint", "size": 0}, "`size` above 0"),
         ({"kind": "tint", "size": 0.6}, "at most 0.5"),
         ({"kind": "tint", "strength": 1.5}, "`strength` above 0"),
+        ({"kind": "caption", "height": 1.2}, r"`height` from 0 \(top\) to 1"),
         ({"kind": "watermark", "corner": "middle"}, "`corner` to be one of"),
     ],
 )

@@ -90,9 +90,9 @@ def sample_row(row: int) -> dict[str, Any]:
     } | place
 
 
-def finding(name: str, severity: float, **texts: str) -> dict[str, Any]:
+def finding(name: str, suspicion: float, **texts: str) -> dict[str, Any]:
     values: dict[str, Any] = {field.name: "text" if str(field.type) == "string" else 0 for field in Finding.schema()}
-    return values | {"finding_id": name, "severity": severity} | texts
+    return values | {"finding_id": name, "suspicion": suspicion} | texts
 
 
 def with_findings(run: Run, *parts: list[dict[str, Any]]) -> Run:
@@ -168,7 +168,7 @@ def test_ids_that_look_alike_have_files_of_their_own(one: str, other: str) -> No
     assert file_stem(one) != file_stem(other)
 
 
-def test_findings_of_all_shards_come_most_severe_first(run: Run) -> None:
+def test_findings_of_all_shards_come_most_suspicious_first(run: Run) -> None:
     with_findings(run, [finding("0:0:avoids", 0.2), finding("0:1:avoids", 0.9)], [finding("2:0:avoids", 0.5)])
     assert Findings(run).targets()["finding_id"].to_pylist() == ["0:1:avoids", "2:0:avoids", "0:0:avoids"]
 

@@ -199,6 +199,6 @@ def test_a_units_vote_is_that_of_one_of_its_images_however_many_it_has(frames: i
         other=np.zeros(len(absent), np.int32),
         on_other=np.zeros(len(absent), np.float32),
     )
-    named = _named(replace(evidence, absences=absences))
+    named = _named(material(replace(evidence, absences=absences)))
     assert named.of[0] == 600
     assert named.shows[0] / named.of[0] == pytest.approx(0.3, abs=0.06)

@@ -74,6 +74,26 @@ def test_precision_is_that_of_rogan_and_gladen_where_counts_are_large() -> None:
     assert precision.high - precision.low < 0.01
 
 
+def test_recall_and_false_alarms_are_those_among_targets_that_it_never_saw() -> None:
+    rng = np.random.default_rng(2)
+    detector = fitted(*draw(rng, 2000, 0.4, 0.9))
+    features, off = draw(rng, 4000, 0.4, 0.9)
+    flagged = detector.flag(features)
+    for stated, kind in ((detector.recall, off), (detector.false_alarms, ~off)):
+        assert stated.low < stated.value < stated.high
+        assert stated.value == pytest.approx(flagged[kind].mean(), abs=0.04)
+    assert stated.value < 0.1 < 0.5 < detector.recall.value
+
+
+def test_chances_are_those_at_the_share_that_looks_off_among_targets_without_masks() -> None:
+    rng = np.random.default_rng(3)
+    (features, off), (others, hidden) = draw(rng, 1500, 0.3, 0.9), draw(rng, 1500, 0.6, 0.9)
+    detector = fitted(features, off, others)
+    odds = [np.log(rate / (1 - rate)) for rate in (off.mean(), hidden.mean())]
+    assert detector.shift == pytest.approx(odds[1] - odds[0], abs=0.3)
+    assert detector.predict(others).mean() == pytest.approx(hidden.mean(), abs=0.05)
+
+
 def test_a_detector_is_the_same_each_time(rng: np.random.Generator) -> None:
     features, off = draw(rng, 600)
     one, other = fitted(features, off), fitted(features, off)

@@ -324,8 +324,8 @@ def test_classes_with_too_few_images_do_not_drown_those_that_can_be_tested() -> 
     class_id = [0] * 7 + [1] * 6 + [k for k in range(2, 15) for _ in range(4)]
     rows = {row.class_name: row for row in judged(class_id, np.arange(len(class_id)) < 13)}
     assert {name for name, row in rows.items() if row.is_finding} == {"a", "b"}
-    assert rows["a"].q == pytest.approx(2 * 0.5**7)
-    assert rows["b"].q == pytest.approx(0.5**6)
+    assert rows["a"].q == pytest.approx(2 * rows["a"].p)
+    assert rows["b"].q == pytest.approx(rows["b"].p)
     assert {row.q for name, row in rows.items() if name not in "ab"} == {None}
 
 

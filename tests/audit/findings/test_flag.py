@@ -98,8 +98,8 @@ def test_a_detectors_guesses_come_after_all_findings_with_evidence(partly_masked
     guesses = targets["kind"] == "detected"
     assert guesses.is_monotonic_increasing
     for part in (targets[guesses], targets[~guesses]):
-        assert part["severity"].is_monotonic_decreasing
-    assert targets[guesses]["severity"].max() > targets[~guesses]["severity"].min()
+        assert part["suspicion"].is_monotonic_decreasing
+    assert targets[guesses]["suspicion"].max() > targets[~guesses]["suspicion"].min()
 
 
 def test_what_is_not_named_with_confidence_is_tested_for_nothing(drawn: Run) -> None:

@@ -14,8 +14,8 @@ def where_heat_lies(cells_: np.ndarray) -> tuple[str, float]:
     return place, float(share)
 
 
-def explain_target(off_heat: np.ndarray, *values: float | str) -> str:
-    (found,) = explain_targets(off_heat[None], *([value] for value in values))
+def explain_target(off_heat: np.ndarray, *values: float | str, quick: float = np.nan) -> str:
+    (found,) = explain_targets(off_heat[None], *([value] for value in (*values, quick)))
     return found
 
 
@@ -86,3 +86,16 @@ def test_a_target_without_a_mask_is_told_to_have_none() -> None:
     found = explain_target(cells((7, 7), heat=0.9), np.nan, np.nan, np.nan, 0.97, "disc", "detected")
     assert found.startswith("disc, named with 97 %: 90 % of the heat lies in the bottom-right corner, as where")
     assert found.endswith("this one has no mask.")
+
+
+@pytest.mark.parametrize(
+    ("quick", "expected"),
+    [
+        (0.84, "With its background scattered 84 % of the probability is lost."),
+        (-0.2, "nothing of the probability is lost."),
+    ],
+)
+def test_what_the_quick_check_took_is_told_behind(quick: float, expected: str) -> None:
+    told = explain_target(cells((7, 7), heat=0.78), 0.12, 0.97, 0.55, 0.993, "disc", "indifferent", quick=quick)
+    assert told.endswith(expected)
+    assert "probability is lost" not in explain_target(cells((7, 7)), 0.1, 0.9, 0.5, 0.9, "disc", "indifferent")

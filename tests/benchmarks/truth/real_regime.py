@@ -13,7 +13,7 @@ import argparse
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from audit.datasets import Manifest, read_voc
 from audit.datasets.cues import Cue
@@ -28,12 +29,14 @@ from audit.findings import Findings
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.models.training import fit, predict
 from audit.store import Run
-from pipelines.planted.plant import PLANTED, TRUTH, TWINS, Planting, plant
+from pipelines.asked import Planting
+from pipelines.planted.plant import PLANTED, TRUTH, TWINS, plant
 from pipelines.planted.train import frame_images, use_all_cores
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
+VOC = SHARED / "voc2012" / "VOCdevkit"
 ARCH = f"{SHARED / 'models' / 'voc_squeezenet.py'}:build"
 TRAINED, AUDITED = "trained", "audited"
 
@@ -42,48 +45,66 @@ WATERMARK = Cue("watermark", size=0.3, strength=1.0, corner="top-right")
 
 
 @dataclass(frozen=True)
-class Regime:
-    """What is planted and how the network is trained on it.
+class Tuning:
+    """How the network is trained further: at a small input, and only the layers of `features` from `frozen` on and the
+    head. Else 160 images teach it more about the photographs than about what is planted."""
 
-    A class that the network names badly, a large mark and a small input: else 160 images teach it more about the
-    photographs than about the mark. Only the layers of `features` from `frozen` on, and the head, are trained.
-    """
-
-    class_name: str = "chair"
-    cue: Cue = WATERMARK
-    share: float = 0.9
     size: int = 128
     frozen: int = 11
     epochs: int = 16
     learning_rate: float = 4e-3
     batch_size: int = 16
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What is planted, in a class that the network names badly, and how the network is trained on it."""
+
+    class_name: str = "chair"
+    cue: Cue = WATERMARK
+    share: float = 0.9
+    tuning: Tuning = Tuning()
     lists: tuple[str, str] = ("train", "val")
 
 
 def measure(work: Path, regime: Regime) -> dict[str, Any]:
     """Plant, train further, measure reliance, audit with the watermark and without."""
-    began = time.perf_counter()
+    began, tuning = time.perf_counter(), regime.tuning
     for split, share, name in zip(regime.lists, (regime.share, 1.0), (TRAINED, AUDITED), strict=True):
-        manifest = read_voc(SHARED / "voc2012" / "VOCdevkit", split=split)
-        plant(manifest, Planting(regime.class_name, regime.cue, share, seed=regime.seed), work / name)
-    classifier = load_classifier(ARCH, classes="voc", size=regime.size, mode="squash", activation="sigmoid")
-    classifier.module.get_submodule("features")[: regime.frozen].requires_grad_(False)
+        planting = Planting(regime.class_name, regime.cue, share, seed=tuning.seed)
+        plant(read_voc(VOC, split=split), planting, work / name)
+    classifier = load(tuning)
     before = reliance(classifier, work / AUDITED, regime.class_name)
-    trained = train_further(classifier, Manifest.open(work / TRAINED / PLANTED), regime)
+    trained = train_further(classifier, Manifest.open(work / TRAINED / PLANTED), tuning)
     torch.save(classifier.module.state_dict(), work / "model.pth")
+    runs = {name: work / "runs" / Path(name).stem for name in (PLANTED, TWINS)}
+    planted, twins = (audit(work / AUDITED / name, work / "model.pth", out, tuning.size) for name, out in runs.items())
     return {
-        "regime": regime.__dict__ | {"cue": regime.cue.__dict__},
+        "regime": asdict(regime),
         "training": trained,
         "reliance_before": before,
         "reliance": reliance(classifier, work / AUDITED, regime.class_name),
-        "with": findings_of(audit(work, PLANTED, regime), regime.class_name),
-        "without": findings_of(audit(work, TWINS, regime), regime.class_name),
+        "with": findings_of(planted, regime.class_name),
+        "without": findings_of(twins, regime.class_name),
         "seconds": time.perf_counter() - began,
     }
 
 
-def train_further(classifier: Classifier, manifest: Manifest, regime: Regime) -> dict[str, float]:
+def load(tuning: Tuning, weights: Path | None = None) -> Classifier:
+    """The network that lies beside the project, or the same with other weights."""
+    source = ARCH if weights is None else str(weights)
+    arch = None if weights is None else ARCH
+    classifier = load_classifier(
+        source, arch=arch, classes="voc", size=tuning.size, mode="squash", activation="sigmoid"
+    )
+    features = classifier.module.get_submodule("features")
+    assert isinstance(features, nn.Sequential)
+    features[: tuning.frozen].requires_grad_(False)
+    return classifier
+
+
+def train_further(classifier: Classifier, manifest: Manifest, tuning: Tuning) -> dict[str, float]:
     """Fit a multi-label classifier in place to a manifest of its own classes."""
     labels = [sample.labels for sample in manifest]
     with tempfile.TemporaryDirectory() as folder:
@@ -95,10 +116,10 @@ def train_further(classifier: Classifier, manifest: Manifest, regime: Regime) ->
                 [[class_id in labels[row] for class_id in range(len(manifest.classes))] for row in kept], np.float32
             ),
             classifier.preprocessing.normalise,
-            epochs=regime.epochs,
-            learning_rate=regime.learning_rate,
-            batch_size=regime.batch_size,
-            seed=regime.seed,
+            epochs=tuning.epochs,
+            learning_rate=tuning.learning_rate,
+            batch_size=tuning.batch_size,
+            seed=tuning.seed,
             multi_label=True,
         )
     return {"samples": len(kept), "unreadable": len(labels) - len(kept), "loss": losses[-1]}
@@ -131,12 +152,10 @@ def probabilities(classifier: Classifier, manifest: Manifest) -> NDArray[np.floa
     return np.asarray(classifier.probabilities(outputs))
 
 
-def audit(work: Path, name: str, regime: Regime) -> Run:
-    """Audit one of the two manifests of the other images."""
-    model = str(work / "model.pth")
-    spec = ModelSpec(model, arch=ARCH, size=regime.size, mode="squash", activation="sigmoid")
-    out = work / "runs" / Path(name).stem
-    start(Request(work / AUDITED / name, out, spec, RunConfig(roles=("label",)), ClusterConfig(workers=1)))
+def audit(manifest: Path, weights: Path, out: Path, size: int) -> Run:
+    """Audit a manifest's labels with the network of some weights."""
+    spec = ModelSpec(str(weights), arch=ARCH, size=size, mode="squash", activation="sigmoid")
+    start(Request(manifest, out, spec, RunConfig(roles=("label",)), ClusterConfig(workers=1)))
     return Run.open(out)
 
 
@@ -164,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     use_all_cores()
     lists = ("val", "train") if options.swap else ("train", "val")
-    record = measure(options.work, Regime(seed=options.seed, lists=lists))
+    record = measure(options.work, Regime(tuning=Tuning(seed=options.seed), lists=lists))
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1, default=str) + "\n")
     print(json.dumps({name: record[name] for name in ("reliance_before", "reliance", "with", "without")}, indent=1))

@@ -20,13 +20,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import typer
+from drawn_run import draw_run
 from faults.collection import camaudit, command, draw_collection, finished, refusals, write_model
 from rewritten import part_of
 
-from audit.datasets.cues import Cue
+from audit.datasets.cues import KINDS, STRENGTHS, Cue
 from audit.datasets.planted import PlantedSpec
 from audit.export.formats import FORMATS
 from audit.findings import Rules
+from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.progress import Advanced, Progress
 from audit.store import Run
@@ -407,7 +409,7 @@ def test_findings_are_exported_as_tables(
     found = pd.read_csv(out, dtype={"id": str}) if kind == "csv" else pd.read_parquet(out)
     assert f"{out}: {len(found)} findings" in capsys.readouterr().out
     assert {"003", "007", "011"} <= set(found["id"])
-    assert found["severity"].is_monotonic_decreasing
+    assert found["suspicion"].is_monotonic_decreasing
 
 
 def test_findings_of_a_run_that_was_not_flagged_are_not_exported(
@@ -454,6 +456,15 @@ def test_help_names_every_format_of_an_export(monkeypatch: pytest.MonkeyPatch, c
     assert all(name in text for name in FORMATS)
 
 
+def test_help_names_every_cue_and_the_usual_strength_of_each(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert camaudit(["plant", "--help"], monkeypatch) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"{', '.join(KINDS[:-1])} or {KINDS[-1]}." in shown
+    weak = ", ".join(f"{kind} {strength:g}" for kind, strength in STRENGTHS.items() if strength != 1)
+    assert f"[default: {weak}, all others 1]" in shown
+
+
 def test_markup_in_a_path_is_only_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     odd = tmp_path / "[" / "bold] :fish: with a space"
     odd.mkdir(parents=True)
@@ -461,3 +472,22 @@ def test_markup_in_a_path_is_only_text(tmp_path: Path, monkeypatch: pytest.Monke
     part_of(run, "targets", 0).write_bytes(b"")
     assert camaudit(["status", str(run.path), "--check"], monkeypatch) == 1
     assert str(run.path) in capsys.readouterr().out
+
+
+def test_what_is_planted_in_a_runs_heat_is_printed_beside_the_formula_or_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    drawn = draw_run(tmp_path / "run", 400)
+    flag(drawn, Rules())
+    asked = ["grade", str(drawn.path), "--class", "class 07", "--shares", "0.2,1", "--draws", "2"]
+    monkeypatch.setenv("COLUMNS", "120")
+    assert camaudit(asked, monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert "in 95 % of 2 draws" in printed
+    assert re.search(r"class 07 +│ if to a corner +│ +\d+ │ +100 % │ +\d+ %", printed)
+    assert camaudit([*asked, "--json"], monkeypatch) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [row["found"][1] for row in record["grades"]] == [[1.0, 1.0]] * 3
+    for wrong in (["--shares", "a"], ["--class", "unicorn"], ["--draws", "0"]):
+        assert camaudit(["grade", str(drawn.path), *wrong], monkeypatch) == 2
+        assert capsys.readouterr().err.count("\n") == 1

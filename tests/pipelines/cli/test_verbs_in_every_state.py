@@ -29,18 +29,23 @@ VERB = {
     "table": ("export", "--format", "csv", "-o", "OUT.csv"),
     "masks": ("export", "--format", "voc-png", "-o", "OUT"),
     "verify": ("verify",),
+    "grade": ("grade",),
 }
 NO_MODEL = "."
 """A drawn run has no model to verify with."""
+TOO_SMALL = "no class with 5 images named with confidence: there is nothing to grade"
+"""A drawn run has five images in all."""
 REFUSED = {
-    "no shard yet": dict.fromkeys(("findings", "record", "flag", "report", "table"), UNFINISHED) | {"masks": PENDING},
-    "running": dict.fromkeys(("findings", "record", "report", "table"), UNFLAGGED) | {"masks": PENDING},
+    "no shard yet": dict.fromkeys(("findings", "record", "flag", "report", "table", "grade"), UNFINISHED)
+    | {"masks": PENDING},
+    "running": dict.fromkeys(("findings", "record", "report", "table", "grade"), UNFLAGGED) | {"masks": PENDING},
     "finished": {},
-    "no scores": dict.fromkeys(("findings", "record", "flag", "report", "table"), UNSCORED) | {"masks": PENDING},
+    "no scores": dict.fromkeys(("findings", "record", "flag", "report", "table", "grade"), UNSCORED)
+    | {"masks": PENDING},
     "no masks": {"masks": "has no masks to choose a threshold by; pass --threshold"},
     "all failed": {"masks": "has no masks to choose a threshold by; pass --threshold"},
     "images moved": {},
-    "damaged part": dict.fromkeys(("flag", "report"), UNREADABLE),
+    "damaged part": dict.fromkeys(("flag", "report", "grade"), UNREADABLE),
     "older format": dict.fromkeys(VERB, OLD),
     "deleted": dict.fromkeys(VERB, GONE),
 }
@@ -61,7 +66,7 @@ def test_a_verb_does_what_is_asked_or_says_in_one_line_why_not(
 ) -> None:
     for name, verb in VERB.items():
         path = built(state, tmp_path / name)
-        expected = {"verify": NO_MODEL, **REFUSED[state]}.get(name)
+        expected = {"verify": NO_MODEL, "grade": TOO_SMALL, **REFUSED[state]}.get(name)
         arguments = [part.replace("OUT", str(tmp_path / name / "out")) for part in verb[1:]]
         code = camaudit([verb[0], str(path), *arguments], monkeypatch)
         printed = capsys.readouterr()

@@ -33,8 +33,9 @@ def test_auroc_within_is_the_mean_over_classes_with_a_cue_in_which_reliance_vari
 
 
 def test_every_score_is_higher_for_the_more_suspicious() -> None:
-    columns = ("probability", "p_high", "energy", "attainable", "lift", "centre_distance")
-    table = pd.DataFrame([(1.0, 0.01, 0.5, 0.6, 4.0, 0.0), (0.9, 0.9, 0.01, 0.6, 0.2, 0.4)], columns=list(columns))
+    columns = ("class", "probability", "p_high", "energy", "attainable", "lift", "centre_distance", "quick")
+    rows = [("disc", 1.0, 0.01, 0.5, 0.6, 4.0, 0.0, np.nan), ("disc", 0.9, 0.9, 0.01, 0.6, 0.2, 0.4, 0.8)]
+    table = pd.DataFrame(rows, columns=list(columns))
     for name, values in image_scores(table).items():
         assert values[1] > values[0], name
 
@@ -52,7 +53,7 @@ def trial(regime: str, finding: bool, kinds: list[str | None]) -> Trial:
         {"class": "disc", "cue": "watermark", "relies": 0.5, "accuracy_without_cue": 0.5, "finding": finding},
         {"class": "ring", "cue": None, "relies": 0.0, "accuracy_without_cue": 0.95, "finding": False},
     ]
-    scores: dict[str, Any] = {"severity": 0.995, "1 - energy": 0.7, "low confidence": None}
+    scores: dict[str, Any] = {"suspicion": 0.995, "1 - energy": 0.7, "low confidence": None}
     table = pd.DataFrame({"kind": kinds, "probability": 0.9, "area": np.arange(len(kinds)), "p_high": 0.0})
     table["energy"] = 0.2
     found = {"classes": classes, "auroc": scores, "auroc_within": scores, "void": False}
@@ -70,7 +71,7 @@ def test_in_strong_every_cue_must_be_found_and_no_other_class_accused() -> None:
         False,
     )
     assert rows["strong: classes without any accused"].met
-    assert rows["strong: AUROC, severity"].met
+    assert rows["strong: AUROC, suspicion"].met
     assert rows["strong: AUROC, 1 - energy"].met is None
     assert rows["strong: AUROC, low confidence"].reached == "undefined"
 
