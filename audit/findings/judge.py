@@ -40,7 +40,7 @@ _FRAME = layout.CELLS**2
 _MUCH_VOID = 0.05
 _AHEAD = 8
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
-_NOT_KEPT = "No clusters: the run was begun without scores, so what lies under the heat was not kept"
+_NOT_KEPT = "No clusters: the run was begun without scores, so the relevance off the object was not kept"
 
 
 def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _write_claims(
 
 
 def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:
-    """Samples, slots and the relevance under their heat, of those targets of each shard that have it."""
+    """Samples, slots and the relevance off the object, of those targets of each shard that have it."""
     for table in map_ahead(partial(run.read, "features"), shards, _AHEAD):
         table = table.filter(pc.is_valid(table["relevance"]))
         if table.num_rows:

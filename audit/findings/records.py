@@ -157,7 +157,7 @@ class Claim(Record):
     share: float | None = column(_DOUBLE, "Of them, that show it.", **_SHARE)
     low: float | None = column(
         _DOUBLE,
-        "Lower end of the 95 % interval: of the share, for a group of its difference from the others.",
+        "Lower end of the 95 % interval: of the share, for a group or cluster of its difference from the others.",
         least=-1,
         most=1,
     )
