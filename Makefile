@@ -37,9 +37,11 @@ bench: $(READY)  ## speed side by side with the peers and with forward-only infe
 bench-truth: $(READY)  ## findings against planted truth: drawn scenes, photographs, and what a million targets cost
 	$(BIN)/python -m tests.benchmarks.truth.bench_truth
 	$(BIN)/python -m tests.benchmarks.truth.bench_outcomes
+	$(BIN)/python -m tests.benchmarks.truth.regimes
 	$(BIN)/python -m tests.benchmarks.truth.real_regime
 	$(BIN)/python -m tests.benchmarks.truth.photographs
 	PYTHONPATH=tests/support $(BIN)/python -m tests.benchmarks.truth.bench_silence
+	PYTHONPATH=tests/support $(BIN)/python -m tests.benchmarks.truth.simulated
 	$(BIN)/python -m tests.benchmarks --only million --rounds 3 --out build/million.json
 
 faults: $(READY)  ## what a run survives: 100 kills, 1,000 flipped bits, 10,000 mutated images, within half an hour

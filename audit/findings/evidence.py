@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from audit.store.layout import CELLS
 
 Features = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating]]
-"""Samples [n], slots [n] and what lies under their heat [n, D], of one shard."""
+"""Samples [n], slots [n] and the relevance within their heat off the object [n, D], of one shard."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -40,7 +40,7 @@ _FRAME = layout.CELLS**2
 _MUCH_VOID = 0.05
 _AHEAD = 8
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
-_NOT_KEPT = "No clusters: the run was begun without scores, so what lies under the heat was not kept"
+_NOT_KEPT = "No clusters: the run was begun without scores, so the relevance off the object was not kept"
 
 
 def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -163,7 +163,18 @@ def _class_findings(run: Run, judged: pd.DataFrame, rules: Rules) -> list[ClassF
     vote = np.zeros(len(judged), bool)
     vote[named[one_vote(*(judged[name].to_numpy()[named] for name in ("class_id", "unit")))]] = True
     columns = {name: judged[name].to_numpy() for name in ("class_id", "probability", "energy", "area", "lift")}
-    return class_findings(columns | {"vote": vote}, judged["kind"].notna().to_numpy(), run.classes, rules)
+    rows = class_findings(columns | {"vote": vote}, judged["kind"].notna().to_numpy(), run.classes, rules)
+    return _with_quick(rows, judged)
+
+
+def _with_quick(rows: Sequence[ClassFinding], judged: pd.DataFrame) -> list[ClassFinding]:
+    """With the mean quick reliance of the classes' findings, and of their other targets that were asked."""
+    asked = judged[judged["quick"].notna()]
+    means = asked["quick"].groupby([asked["class_id"], asked["kind"].notna()]).mean().to_dict()
+    return [
+        replace(row, quick_reliance=means.get((row.class_id, True)), quick_of_others=means.get((row.class_id, False)))
+        for row in rows
+    ]
 
 
 def _write_claims(
@@ -182,7 +193,7 @@ def _write_claims(
 
 
 def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:
-    """Samples, slots and the relevance under their heat, of those targets of each shard that have it."""
+    """Samples, slots and the relevance off the object, of those targets of each shard that have it."""
     for table in map_ahead(partial(run.read, "features"), shards, _AHEAD):
         table = table.filter(pc.is_valid(table["relevance"]))
         if table.num_rows:

@@ -86,7 +86,7 @@ def least_shares(of: NDArray[np.integer], count: NDArray[np.integer]) -> list[fl
     """Shares [k] in which something must come to be seen `count` times in so many images with probability `SURE`.
 
     >>> [share and round(share, 3) for share in least_shares(np.array([20, 4]), np.array([15, 5]))]
-    [0.896, None]
+    [0.86, None]
     """
     reached = np.asarray(count) <= of
     shares = np.asarray(beta.ppf(SURE, np.where(reached, count, 1), np.where(reached, of - count, 0) + 1))

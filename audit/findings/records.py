@@ -134,6 +134,12 @@ class ClassFinding(Record):
         **_COUNT,
     )
     is_finding: bool = column(_FLAG, "Whether q is at or below the false discovery rate.")
+    quick_reliance: float | None = column(
+        _DOUBLE, "Mean over its findings that were asked; null without any.", least=-1, most=1, default=None
+    )
+    quick_of_others: float | None = column(
+        _DOUBLE, "Mean over its other targets that were asked; null without any.", least=-1, most=1, default=None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +157,7 @@ class Claim(Record):
     share: float | None = column(_DOUBLE, "Of them, that show it.", **_SHARE)
     low: float | None = column(
         _DOUBLE,
-        "Lower end of the 95 % interval: of the share, for a group of its difference from the others.",
+        "Lower end of the 95 % interval: of the share, for a group or cluster of its difference from the others.",
         least=-1,
         most=1,
     )

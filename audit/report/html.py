@@ -34,7 +34,7 @@ _RESTS_ON = {
     "boxes": "object boxes",
     "masks and boxes": "object masks, and boxes where there is none",
     "heat alone": "the heat alone; no object is known",
-    "activations": "what the network computes under the heat",
+    "activations": "which channels of the network the heat comes from",
     "detector": "a detector fitted to the images with masks",
     "labels": "labels",
 }

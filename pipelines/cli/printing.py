@@ -184,6 +184,8 @@ def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:
         numbers("lift", (decimal(row.lift) for row in rows), rank=7),
         numbers("q", ("-" if row.q is None else f"{row.q:.3g}" for row in rows), rank=3),
         numbers("held against", map(_held_against, rows), rank=8),
+        numbers("quick", (decimal(row.quick_reliance) for row in rows), rank=9),
+        numbers("of others", (decimal(row.quick_of_others) for row in rows), rank=10),
         words("", ("finding" if row.is_finding else "" for row in rows)),
     ]
     title = "Classes: how often the heat of a confidently named target is off the object"

@@ -114,11 +114,13 @@ def image_scores(table: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """What findings are ranked by and what it must beat, all higher for more suspicious."""
     probability = table["probability"].to_numpy(float)
     p_high, energy = (table[name].to_numpy(float) for name in ("p_high", "energy"))
-    severities = severity(probability, misplacement(p_high, energy, table["attainable"].to_numpy(float)))
+    misplaced = misplacement(p_high, energy, table["attainable"].to_numpy(float))
+    severities = severity(probability, misplaced)
     _, class_id = np.unique(table["class"], return_inverse=True)
     return {
         "suspicion": suspicion(severities, table["quick"].to_numpy(float), class_id),
         "severity": severities,
+        "misplacement": misplaced,
         "p_high": p_high,
         "1 - lift": 1 - table["lift"].to_numpy(float),
         "1 - energy": 1 - energy,

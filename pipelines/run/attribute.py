@@ -145,7 +145,7 @@ def _score(
     weighted: _Weighted | None,
     first_row: int,
 ) -> None:
-    """Score a sample from its maps as stored, and keep what speaks for its classes under the heat off the object.
+    """Score a sample from its maps as stored, and keep what its heat off the objects comes from.
 
     Args:
         rows: of the table `targets`.

@@ -37,7 +37,7 @@ NONE = -1
 
 @dataclass(frozen=True)
 class Members:
-    """Which target is in which cluster; targets without anything under their heat are not listed.
+    """Which target is in which cluster; targets without relevance off the object are not listed.
 
     Attributes:
         target: [n] int64 ascending, positions in the evidence.
@@ -92,7 +92,7 @@ class _Clustering:
 def cluster_targets(
     parts: Callable[[], Iterable[Features]], evidence: Evidence, most: int = MOST, seed: int = 0
 ) -> Members:
-    """Cluster the relevance under the heat of confidently named targets, class by class.
+    """Cluster the relevance off the object of confidently named targets, class by class.
 
     It is scaled to unit length, reduced to the principal components of the class and grouped by k-means, into the
     number of groups that two halves agree on (`audit.stats.grouping`): a class in which they do not has no clusters.
@@ -141,16 +141,16 @@ def _draw(evidence: Evidence, most: int, seed: int) -> NDArray[np.bool_]:
 def _selected(
     parts: Iterable[Features], evidence: Evidence, wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
-    """Positions [m] and vectors [m, D], part by part, of wanted targets with something under their heat."""
+    """Positions [m] and vectors [m, D], part by part, of wanted targets with relevance."""
     keys = _key(evidence.sample, evidence.slot)
-    for sample, slot, under in parts:
+    for sample, slot, relevance in parts:
         part_keys = _key(sample, slot)
         target = np.searchsorted(keys, part_keys)
         there = target < len(keys)
         there[there] = keys[target[there]] == part_keys[there]
         there[there] = wanted[target[there]]
-        there[there] = np.isfinite(under[there]).all(axis=1) & under[there].any(axis=1)
-        yield target[there], under[there]
+        there[there] = np.isfinite(relevance[there]).all(axis=1) & relevance[there].any(axis=1)
+        yield target[there], relevance[there]
 
 
 def _key(sample: NDArray[np.integer], slot: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -44,8 +44,8 @@ SHOWN = 3
 
 
 SIZES = (0.2, 0.5)
-"""Between the strata: shares of what was seen that are object. Heat at a random place looks off an object of 0.01 of it in
-0.95 of images, of 0.2 in 0.85, of 0.5 in 0.75: small ones differ little in that.
+"""Between the strata: shares of what was seen that are object. Heat at a random place looks off an object of 0.01 of it
+in 0.95 of images, of 0.2 in 0.85, of 0.5 in 0.75: small ones differ little in that.
 """
 
 

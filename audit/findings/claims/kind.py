@@ -37,7 +37,7 @@ class Material:
         evidence: of all targets.
         rules: that they were judged by.
         classes: findings about classes.
-        features: gives what lies under the heat, shard by shard in the order of samples and slots, at every call.
+        features: gives the relevance off the object, shard by shard in the order of samples and slots, at every call.
         frames: gives all heat, and the objects; None where the run's tables are not at hand.
         no_features: why there are none, in a sentence; empty where there are.
         least: how far a share must exceed the one it is compared with; None for what each kind asks.
@@ -67,7 +67,7 @@ class Material:
 
     @cached_property
     def members(self) -> Members:
-        """Which target is in which cluster of what lies under the heat."""
+        """Which target is in which cluster of relevance off the object."""
         return cluster_targets(self.features, self.evidence)
 
     def once(self, make: Callable[[Material], _Made]) -> _Made:

@@ -23,7 +23,7 @@ from audit.stats.components import Moments, unit_length
 
 LENGTH = 32
 CORNER, TEXTURE, PLAIN = 0, 1, 2
-"""What lies under the heat."""
+"""What the heat comes from."""
 
 
 def make_evidence(class_id: NDArray[np.integer], **columns: Any) -> Evidence:

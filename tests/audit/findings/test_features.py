@@ -1,4 +1,4 @@
-"""What lies under the heat of a run's targets, from the tables of the run to claims."""
+"""What the off-object heat of a run's targets comes from, from the tables of the run to claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where heat lies: cells of the frame, distances, other classes and what lies under, against plain loops."""
+"""Where heat lies: cells of the frame, distances, other classes and relevance, against plain loops."""
 
 from __future__ import annotations
 

@@ -103,15 +103,16 @@ def draw(folder: Path, seed: int, counts: tuple[int, int]) -> dict[str, Scenes]:
     for name, path in plain.items():
         read_voc(root, split=name).save(path)
     trained, audited = (
-        _with_cues(plain[name], folder / f"{name}-cued", share, seed)
+        with_cues(CUES, plain[name], folder / f"{name}-cued", share, seed)
         for name, share in (("train", 0.95), ("twins", 1.0))
     )
     clean = Scenes(plain["train"], plain["twins"], plain["twins"])
     return {"clean": clean, "cued": Scenes(trained, audited, plain["twins"])}
 
 
-def _with_cues(manifest: Path, folder: Path, share: float, seed: int) -> Path:
-    for name, cue in CUES.items():
+def with_cues(cues: Mapping[str, Cue], manifest: Path, folder: Path, share: float, seed: int) -> Path:
+    """A manifest with the cue of each class in a share of its images, one class after another; kept in the folder."""
+    for name, cue in cues.items():
         out = folder / name
         if not (out / PLANTED).exists():
             plant(Manifest.open(manifest), Planting(name, cue, share, seed=seed), out)

@@ -106,3 +106,13 @@ def _run(folder: Path, **changes: bool) -> Run:
     plan = prepare(str(manifest), str(folder / "run"), write_model(folder), config)
     audit_here(plan)
     return plan.run
+
+
+def test_classes_tell_the_mean_of_their_findings_and_of_the_others(plan: Plan) -> None:
+    table = checks(plan.run).merge(pd.concat([plan.run.read("targets", s).to_pandas() for s in plan.run.done()]))
+    found = table["sample"].isin(ELSEWHERE)
+    for row in Findings(plan.run).classes():
+        own = table["class"] == row.class_name
+        for value, rows in ((row.quick_reliance, own & found), (row.quick_of_others, own & ~found)):
+            expected = table.loc[rows, "reliance"].mean() if rows.any() else None
+            assert value == (expected if expected is None else pytest.approx(expected, abs=1e-6))
