@@ -143,7 +143,7 @@ def test_the_middle_of_heat_is_its_mean_place(rng: np.random.Generator) -> None:
 def test_points_of_a_box_are_its_middle_and_its_edges() -> None:
     box = np.zeros((8, 8))
     box[2:6, 1:3] = 1
-    points = {tuple(np.round(point[0], 3)) for point in points_of(box.reshape(1, 64))}
+    points = {tuple(float(at) for at in np.round(point[0], 4)) for point in points_of(box.reshape(1, 64))}
     top, bottom, left, right = 0.275, 0.725, 0.1375, 0.3625  # but for a twentieth at each end
     assert points == {
         *((0.5, x) for x in (0.25, left, right)),
