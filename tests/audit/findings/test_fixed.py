@@ -64,14 +64,14 @@ def test_a_place_where_the_objects_or_a_part_of_them_are_is_no_claim(law: Law) -
 
 
 def test_a_line_across_large_objects_is_found_though_nothing_else_finds_its_place() -> None:
-    found = [accused(with_a_line(Law(large_first, 0.1), 16, seed)) for seed in range(8)]
+    found = [accused(with_a_line(Law(large_first, 0.1, map_size=10), 16, seed)) for seed in range(8)]
     assert sum(classes == {0} for classes in found) >= 4
     assert set().union(*found) == {0}
     blind = [
         [
             claim
             for kind in (Zones(), Spots())
-            for claim in kind.test(with_a_line(Law(large_first, 0.1), 16, seed).material)
+            for claim in kind.test(with_a_line(Law(large_first, 0.1, map_size=10), 16, seed).material)
         ]
         for seed in range(3)
     ]
