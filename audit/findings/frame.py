@@ -66,6 +66,17 @@ def where_cells_lie(cells: NDArray[np.bool_]) -> str:
     return EVERYWHERE if name is None else where(name)
 
 
+def box_of_cells(cells: NDArray[np.bool_]) -> str:
+    """The box around cells [64], in shares of the frame.
+
+    >>> box_of_cells(PARTS["bottom edge"].ravel())
+    'x 0-100 %, y 75-100 %'
+    """
+    rows, columns = (np.flatnonzero(cells.reshape(CELLS, CELLS).any(axis=axis)) for axis in (1, 0))
+    ends = (100 / CELLS * end for along in (columns, rows) for end in (along[0], along[-1] + 1))
+    return "x {:.0f}-{:.0f} %, y {:.0f}-{:.0f} %".format(*ends)
+
+
 def where_heat_lies(off_heat: NDArray[np.floating]) -> tuple[list[str], NDArray[np.float64]]:
     """The smallest part with two thirds of the heat off the object [n, 64], in words, and its share of all heat [n].
 

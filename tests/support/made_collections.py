@@ -32,6 +32,8 @@ class Law:
     Attributes:
         boxes: of objects, from a generator and classes [n].
         wrong: chance that a map looks at a place that owes nothing to the object, and where: centres [n, 2].
+        looked_at: of an honest map: what it looks at, from a generator, classes [n] and boxes, at the fine grid
+            [n, 2G, 2G]; None for the whole object.
         map_size: values of a map on a side.
         spread: how far a value sees, in map cells: standard deviation.
     """
@@ -41,6 +43,7 @@ class Law:
     places: Callable[[np.random.Generator, NDArray[np.integer]], NDArray[np.float64]] = lambda rng, class_id: (
         rng.random((len(class_id), 2))
     )
+    looked_at: Callable[[np.random.Generator, NDArray[np.integer], Boxes], NDArray[np.float32]] | None = None
     map_size: int = 7
     spread: float = 0.7
 
@@ -69,6 +72,20 @@ class Collection:
         evidence = replace(self.evidence, **parts)
         return Collection(evidence, mixed(self.heat, other.heat), mixed(self.objects, other.objects))
 
+    def without_masks(self, chosen: NDArray[np.bool_]) -> Collection:
+        """The same with nothing known of the objects of those chosen [n]: all their heat counts."""
+        column, whole = chosen[:, None], np.float16(1 / self.heat.shape[1])
+        evidence = replace(
+            self.evidence,
+            known=self.evidence.known & ~chosen,
+            off=self.evidence.off & ~chosen,
+            severity=np.where(chosen, np.nan, self.evidence.severity).astype(np.float32),
+            off_heat=np.where(column, self.heat, self.evidence.off_heat).astype(np.float16),
+            off_area=np.where(column, whole, self.evidence.off_area).astype(np.float16),
+            clear=np.where(chosen, ~np.uint64(0), self.evidence.clear),
+        )
+        return Collection(evidence, self.heat, self.objects)
+
 
 def draw_collection(
     law: Law, classes: int = 20, images: int = 40, seed: int = 0, probability: float = 0.9
@@ -77,8 +94,10 @@ def draw_collection(
     rng = np.random.default_rng(seed)
     class_id = np.repeat(np.arange(classes), images)
     count = len(class_id)
-    objects = _filled(law.boxes(rng, class_id))
-    looks = np.where((rng.random(count) < law.wrong)[:, None, None], _blobs(law.places(rng, class_id)), objects)
+    boxes = law.boxes(rng, class_id)
+    objects = _filled(boxes)
+    honest = objects if law.looked_at is None else law.looked_at(rng, class_id, boxes)
+    looks = np.where((rng.random(count) < law.wrong)[:, None, None], _blobs(law.places(rng, class_id)), honest)
     maps = _sampled(looks, law)
     shares = objects.reshape(count, GRID, 2, GRID, 2).mean(axis=(2, 4)).astype(np.float32)
     whole = np.ones((GRID, GRID), np.float32)
@@ -140,6 +159,38 @@ def anywhere(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
     height, width = rng.uniform(0.15, 0.6, (2, len(class_id)))
     y, x = rng.random(len(class_id)) * (1 - height), rng.random(len(class_id)) * (1 - width)
     return np.stack([y, x, y + height, x + width], axis=1)
+
+
+def at_the_bottom(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
+    """Class 0 lies in the middle of the bottom, always at nearly the same place; the others anywhere."""
+    boxes = anywhere(rng, class_id)
+    still = np.array([0.65, 0.35, 0.95, 0.65]) + np.tile(rng.normal(0, 0.02, (len(class_id), 2)), 2)
+    return np.where(class_id[:, None] == 0, still, boxes)
+
+
+def filling_the_frame(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
+    """Of class 0 nearly the whole frame, of the others of any size."""
+    margin = rng.uniform(0, 0.15, (len(class_id), 4)) * np.array([1, 1, -1, -1])
+    return np.where(class_id[:, None] == 0, np.array([0.0, 0, 1, 1]) + margin, anywhere(rng, class_id))
+
+
+def large_first(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:
+    """Class 0 is large, the others of any size."""
+    return np.where(class_id[:, None] == 0, large(rng, class_id), anywhere(rng, class_id))
+
+
+def heads(rng: np.random.Generator, class_id: NDArray[np.integer], boxes: Boxes) -> NDArray[np.float32]:
+    """A disc in the upper part of each object of class 0, about where heads are; the whole object of the others."""
+    height, width = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    down, across = rng.normal(0.2, 0.06, len(boxes)), rng.normal(0.5, 0.1, len(boxes))
+    places = np.stack([boxes[:, 0] + down * height, boxes[:, 1] + across * width], axis=1)
+    return np.where((class_id == 0)[:, None, None], _blobs(places), _filled(boxes))
+
+
+def line(rng: np.random.Generator, class_id: NDArray[np.integer], boxes: Boxes) -> NDArray[np.float32]:
+    """A line of text across the whole width, at one height, whatever the object."""
+    height = 0.8 + rng.normal(0, 0.01, len(boxes))
+    return _filled(np.stack([height - 0.08, 0 * height, height + 0.08, 0 * height + 1], axis=1))
 
 
 def _filled(boxes: Boxes) -> NDArray[np.float32]:

@@ -133,7 +133,7 @@ class Family:
         Args:
             tell: what to say of the contrast at a place 0..m-1.
             tested: how many there were in all.
-            more: [m] what else a claim needs: heat beyond what area accounts for.
+            more: [m] what else a claim needs: heat beyond what area or objects account for.
         """
         stands = self.stand(contrasts) & (True if more is None else more)
         kept = np.flatnonzero((contrasts.p <= self.fdr) | stands)
@@ -173,7 +173,7 @@ class Family:
             return "With so many comparisons that may be chance."
         if contrasts.share[i] - contrasts.expected[i] < self.least:
             return "That is too small a difference to matter."
-        return "But it is no more than the area accounts for."
+        return "But it is no more than the area accounts for, or where objects of the class are known to be."
 
 
 def claim_id(*parts: str) -> str:

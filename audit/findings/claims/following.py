@@ -17,7 +17,7 @@ from scipy.stats import t
 
 from audit.findings.claims.contrasts import Contrasts, Told
 from audit.findings.claims.kind import ClaimKind, Frames, Material
-from audit.findings.claims.votes import Votes
+from audit.findings.claims.votes import Votes, choose
 from audit.findings.records import Claim
 from audit.stats.multiplicity import benjamini_hochberg
 from audit.wording import percent
@@ -28,10 +28,6 @@ FEWEST_MAPS = 10
 """With fewer images a mean rank tells nothing."""
 LARGEST = 0.5
 """Share of the frame up to which an object tells maps apart; on one that fills the frame all do as well."""
-MOST_MAPS = 200
-"""Images of a class that are compared at most."""
-BLOCK = 1 << 12
-"""Samples that are chosen together."""
 _LEAST_SPREAD = 0.1
 """Of an image's share, where ties leave the jackknife none."""
 _TIE = 1e-6
@@ -81,17 +77,6 @@ def _as_well(
     return {
         class_id: does_as_well(heat[own], objects[own]) for class_id, own in telling.items() if len(own) >= FEWEST_MAPS
     }
-
-
-def choose(votes: Votes, sample: NDArray[np.integer], class_ids: NDArray[np.integer]) -> list[NDArray[np.int64]]:
-    """Targets of each class, ascending positions in the evidence: all, or `MOST_MAPS`.
-
-    They are taken from blocks of samples in random order, the same for all classes, so that few shards are read.
-    """
-    blocks = sample // BLOCK
-    turn = np.random.default_rng(0).permutation(int(blocks.max(initial=0)) + 1)
-    members = (votes.rows[votes.of_class(int(class_id))] for class_id in class_ids)
-    return [np.sort(rows[np.argsort(turn[blocks[rows]], kind="stable")[:MOST_MAPS]]) for rows in members]
 
 
 def does_as_well(heat: NDArray[np.floating], objects: NDArray[np.floating]) -> NDArray[np.float64]:

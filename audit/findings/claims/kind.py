@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from audit.findings.claims.clustering import Members, cluster_targets
 from audit.findings.claims.contrasts import LEAST, Family
 from audit.findings.claims.hot_cells import Heat, heat_of
+from audit.findings.claims.usual import Usual, usual_objects
 from audit.findings.claims.votes import Votes, count_votes
 from audit.findings.evidence import Evidence, Features
 from audit.findings.power import Detectable
@@ -64,6 +65,11 @@ class Material:
     def heat(self) -> Heat:
         """Where the heat of those with a vote lies."""
         return heat_of(self.evidence, self.votes)
+
+    @cached_property
+    def usual(self) -> Usual:
+        """Where objects are known to be, for claims that rest on heat alone."""
+        return usual_objects(self.evidence, self.votes, self.frames)
 
     @cached_property
     def members(self) -> Members:

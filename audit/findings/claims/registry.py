@@ -7,6 +7,7 @@ from typing import NamedTuple
 from audit.findings.claims.absent import Absent
 from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.context import Contexts
+from audit.findings.claims.fixed import Fixed
 from audit.findings.claims.following import Following
 from audit.findings.claims.groups import Groups
 from audit.findings.claims.kind import ClaimKind, Material
@@ -19,7 +20,17 @@ from audit.findings.records import Claim
 
 CLAIM_KINDS: dict[str, ClaimKind] = {
     kind.name: kind
-    for kind in (WholeClasses(), Following(), Absent(), Zones(), Spots(), Contexts(), Groups(), Clusters())
+    for kind in (
+        WholeClasses(),
+        Following(),
+        Absent(),
+        Zones(),
+        Spots(),
+        Fixed(),
+        Contexts(),
+        Groups(),
+        Clusters(),
+    )
 }
 """Name -> kind, in the order of the table of claims."""
 

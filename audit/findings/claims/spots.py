@@ -29,6 +29,7 @@ from scipy.ndimage import find_objects, label
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told
 from audit.findings.claims.hot_cells import TIMES, Heat, hot_cells, ratio
 from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.usual import Event
 from audit.findings.claims.votes import Votes
 from audit.findings.evidence import Evidence
 from audit.findings.frame import PARTS, bits_as_cells, cells_as_bits, clear_frames, where_cells_lie
@@ -97,11 +98,19 @@ class Spots(ClaimKind):
         of_classes = p.min(axis=1)[heat.tested.any(axis=1)]
         spots = _spots(p, of_classes, heat, material.rules.fdr)
         contrasts = _contrasts(spots, heat, votes, of_classes)
+        accounted = (
+            material.usual.account(
+                spot.class_id, _event(spot), contrasts.shows[i], contrasts.of[i], family.least, family.fdr
+            )
+            for i, spot in enumerate(spots)
+        )
+        more = ~np.fromiter(accounted, bool, len(spots))
 
         def tell(i: int) -> Told:
-            return _tell(spots[i], contrasts, i, heat, votes, material.names)
+            told = _tell(spots[i], contrasts, i, heat, votes, material.names)
+            return told._replace(says=told.says + material.usual.says(spots[i].class_id, spots[i].region))
 
-        return family.claims(contrasts, material.names, tell, int(heat.tested.sum()))
+        return family.claims(contrasts, material.names, tell, int(heat.tested.sum()), more)
 
     def detectable(self, material: Material) -> list[Detectable]:
         """At the median of the cells that most images leave free, were no other image hot there."""
@@ -204,6 +213,11 @@ def _counts(spot: Spot, heat: Heat, votes: Votes) -> tuple[int, int, int, int]:
     cells, members = cells_as_bits(spot.cells[None])[0], votes.of_class(spot.class_id)
     hot, clear = ((bits & cells) != 0 for bits in (heat.hot, heat.clear))
     return tuple(int(np.count_nonzero(part)) for part in (hot[members], clear[members], hot, clear))  # type: ignore[return-value]
+
+
+def _event(spot: Spot) -> Event:
+    """Whether maps show the claim about a spot."""
+    return lambda heat, area: np.asarray(hot_cells(heat, area)[:, spot.cells].any(axis=1), bool)
 
 
 def _tell(spot: Spot, contrasts: Contrasts, i: int, heat: Heat, votes: Votes, classes: tuple[str, ...]) -> Told:

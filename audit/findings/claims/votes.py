@@ -23,6 +23,10 @@ FEWEST = 5
 """Images that a share, and the one it is compared with, must be of to be tested."""
 MOST_VALUES = 50
 """An attribute with more is an identifier, or is too fine to compare."""
+MOST_MAPS = 200
+"""Images of a class whose whole maps are read at most."""
+BLOCK = 1 << 12
+"""Samples that are chosen together."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,31 @@ def count_votes(evidence: Evidence) -> Votes:
     known = 2 * np.count_nonzero(evidence.known & evidence.named) >= np.count_nonzero(evidence.named)
     has_heat = ~np.isnan(evidence.off_heat[:, 0])
     chosen = np.flatnonzero(evidence.named & has_heat & (evidence.known == known))
+    return votes_among(evidence, chosen, "" if known else HEAT_ALONE)
+
+
+def votes_among(evidence: Evidence, chosen: NDArray[np.int64], rests_on: str) -> Votes:
+    """One a unit and class of the targets chosen, ascending positions.
+
+    Args:
+        rests_on: as in `Votes`; empty for what `object_basis` says of them.
+    """
     rows = chosen[one_vote(evidence.class_id[chosen], evidence.unit[chosen])]
     class_id = evidence.class_id[rows]
     images = np.bincount(class_id, minlength=len(evidence.classes))
     starts = np.concatenate([[0], np.cumsum(images)])
-    return Votes(rows, class_id, images, starts, object_basis(evidence.boxed[rows]) if known else HEAT_ALONE)
+    return Votes(rows, class_id, images, starts, rests_on or object_basis(evidence.boxed[rows]))
+
+
+def choose(votes: Votes, sample: NDArray[np.integer], class_ids: NDArray[np.integer]) -> list[NDArray[np.int64]]:
+    """Targets of each class, ascending positions in the evidence: all, or `MOST_MAPS`.
+
+    They are taken from blocks of samples in random order, the same for all classes, so that few shards are read.
+    """
+    blocks = sample // BLOCK
+    turn = np.random.default_rng(0).permutation(int(blocks.max(initial=0)) + 1)
+    members = (votes.rows[votes.of_class(int(class_id))] for class_id in class_ids)
+    return [np.sort(rows[np.argsort(turn[blocks[rows]], kind="stable")[:MOST_MAPS]]) for rows in members]
 
 
 def one_vote(owner: NDArray[np.integer], unit: NDArray[np.integer]) -> NDArray[np.int64]:

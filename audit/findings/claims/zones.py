@@ -23,6 +23,7 @@ from scipy.stats import norm
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, against_others
 from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.usual import Event
 from audit.findings.claims.votes import Votes, class_sums, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import PARTS, bits_as_cells, frames, where
@@ -91,6 +92,10 @@ class Zones(ClaimKind):
             for i in np.flatnonzero(family.stand(contrasts))
         }
         more = np.array([i not in interval or interval[i]["heat_low"] > mean_area[i] for i in range(len(zone))], bool)
+        for i in interval:
+            more[i] &= not material.usual.account(
+                int(class_id[i]), _event(zone[i]), contrasts.shows[i], contrasts.of[i], family.least, family.fdr
+            )
         stands = family.stand(contrasts) & more
 
         def tell(i: int) -> Told:
@@ -99,6 +104,7 @@ class Zones(ClaimKind):
                 alike = np.flatnonzero(stands & (class_id == class_id[i]))
                 details["narrower"] = [NAMES[zone[k]] for k in alike if _within(zone[k], zone[i])]
             says = _says(contrasts, i, material.names[class_id[i]], NAMES[zone[i]], votes)
+            says += material.usual.says(int(class_id[i]), _CELLS[:, zone[i]] > 0)
             return Told(NAMES[zone[i]], votes.rests_on, says, details)
 
         return family.claims(contrasts, material.names, tell, len(class_id), more)
@@ -219,6 +225,11 @@ def zone_shares(evidence: Evidence, rows: NDArray[np.int64]) -> ZoneShares:
 def in_zone(heat: NDArray[np.floating], area: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Whether most of the heat lies there, and more than the area accounts for; see the module."""
     return (heat > MOST) & (heat * (1 - area) > ODDS * area * (1 - heat))
+
+
+def _event(zone: int) -> Event:
+    """Whether maps show the claim about a zone."""
+    return lambda heat, area: in_zone(heat @ _CELLS[:, zone], area @ _CELLS[:, zone])
 
 
 def _within(inner: int, outer: int) -> bool:

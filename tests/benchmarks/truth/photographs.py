@@ -6,7 +6,8 @@ cue; the audit never sees it. Needs the images and the network that may lie besi
 
 WORK/
   A/ B/               a set of cues: trained/ and audited/, each with planted.parquet and twins.parquet
-    shorter/ longer/  a network: model.pth; truth.parquet, a row for each confident target; runs/
+    shorter/ longer/  a network: model.pth; truth.parquet, a row for each confident target; few.parquet, that list with
+                      few images of classes with a cue; unmasked.parquet, it without masks; runs/ of all
   record.json         what was measured
 
 Run it: python -m tests.benchmarks.truth.photographs
@@ -28,8 +29,8 @@ import torch
 
 from audit.datasets import Manifest, read_voc
 from audit.datasets.cues import Cue
-from audit.findings import Findings
-from audit.findings.rules import Rules
+from audit.findings import Findings, Rules
+from audit.findings.judge import flag
 from audit.models import Classifier
 from audit.store import Run
 from pipelines.asked import Planting
@@ -58,6 +59,8 @@ CUES = {
 """Set of cues -> class -> the cue that goes with it."""
 TUNINGS = {"shorter": Tuning(size=160, epochs=12), "longer": Tuning(size=160, epochs=24)}
 SHARE = 0.9
+FEW = 8
+"""Confident images of a class with a cue in the list that has few."""
 RELIED_ON = 0.3
 """Mean fall of p(c) over a class's confident targets with the cue, from which a claim about the class is wanted."""
 
@@ -116,8 +119,8 @@ def relied_on(truth: pd.DataFrame, cues: dict[str, Cue]) -> dict[str, dict[str, 
 
 
 def claims_of(run: Run) -> list[dict[str, Any]]:
-    """The claims that stand, each with its class, kind, q and sentence."""
-    names = ("class_name", "kind", "q", "says")
+    """The claims that stand, each with its class, kind, q, ground and sentence."""
+    names = ("class_name", "kind", "q", "rests_on", "says")
     return [{name: getattr(claim, name) for name in names} for claim in Findings(run).standing_claims()]
 
 
@@ -152,17 +155,38 @@ def measure_network(folder: Path, length: str, tuning: Tuning) -> dict[str, Any]
     truth = truth_of(load(tuning, home / "model.pth"), folder / AUDITED)
     truth.to_parquet(home / TRUTH)
     reliance = relied_on(truth, CUES[folder.name])
+    write_variants(folder, home, truth)
     claims = {}
-    for name in (PLANTED, TWINS):
-        out = home / "runs" / Path(name).stem
-        run = Run.open(out) if out.exists() else audit(folder / AUDITED / name, home / "model.pth", out, tuning.size)
-        claims[Path(name).stem] = claims_of(run)
+    for name, manifest in manifests(folder, home).items():
+        out = home / "runs" / name
+        if out.exists():
+            flag(Run.open(out), Rules())
+        run = Run.open(out) if out.exists() else audit(manifest, home / "model.pth", out, tuning.size)
+        claims[name] = claims_of(run)
     return {
         "reliance": reliance,
-        **verdict(claims["planted"], reliance),
+        "verdicts": {name: verdict(own, reliance) for name, own in claims.items()},
         "claims": claims,
         "seconds": time.perf_counter() - began,
     }
+
+
+def manifests(folder: Path, home: Path) -> dict[str, Path]:
+    """Name of a run -> what is audited."""
+    variants = {name: home / f"{name}.parquet" for name in ("few", "unmasked")}
+    return {Path(name).stem: folder / AUDITED / name for name in (PLANTED, TWINS)} | variants
+
+
+def write_variants(folder: Path, home: Path, truth: pd.DataFrame) -> None:
+    """The planted list with `FEW` confident images of each class with a cue, and the list without any mask."""
+    manifest = Manifest.open(folder / AUDITED / PLANTED)
+    shown = truth[truth["cue"].notna() & truth["labelled"]]
+    kept = set(shown.groupby("class").head(FEW)["id"])
+    few = [sample for sample in manifest if sample.id in kept or sample.id not in set(shown["id"])]
+    bare = [replace(sample, mask=None) for sample in manifest]
+    for name, samples in (("few", few), ("unmasked", bare)):
+        written = Manifest.from_samples(samples, manifest.classes, mask_kind=manifest.mask_kind)
+        written.save(home / f"{name}.parquet")
 
 
 def main() -> None:
