@@ -39,6 +39,7 @@ def test_an_explanation_shows_the_image_as_far_as_the_map_is_hot() -> None:
     heat = np.array([[-1.0, 0.0], [1.0, 2.0]])
     found = formulas.shown(np.full((3, 2, 2), 4, np.float32), heat)
     assert found.tolist() == [[[0, 0], [2, 4]]] * 3
+    np.testing.assert_allclose(formulas.shown(np.full((3, 2, 2), 4, np.float32), heat / 16), found)
     assert not formulas.shown(np.ones((3, 2, 2), np.float32), -np.ones((2, 2))).any()
 
 
