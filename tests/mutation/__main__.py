@@ -22,6 +22,7 @@ from tests.mutation.trials import CAUGHT, ROOMS, SAME, SURVIVED, Trial, try_muta
 
 ENOUGH = 0.95
 """Share of the mutants that are not equivalent that tests must catch."""
+_AS_IT_IS: dict[str, bool] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 def main() -> None:
@@ -35,12 +36,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="camaudit-mutants-") as folder:
             for trial in try_mutants(root, Path(folder), room, mutants, options.jobs, deadline):
                 tried[room].append(trial)
-                console.print(f"{room} {len(tried[room])}/{len(mutants)}: {trial.outcome}", highlight=False)
+                console.print(f"{room} {len(tried[room])}/{len(mutants)}: {_told(trial)}", **_AS_IT_IS)
     _write(options.out, {"seed": options.seed, "count": options.count}, tried)
     Console(width=120).print(_table(tried))
     for trial in (trial for trials in tried.values() for trial in trials if trial.outcome == SURVIVED):
-        told = f"{trial.mutant.path}:{trial.mutant.line}\n  - {trial.mutant.before}\n  + {trial.mutant.after}"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        console.print(_told(trial), **_AS_IT_IS)
     raise SystemExit(any(_share(trials) < ENOUGH for trials in tried.values()))
 
 
@@ -53,6 +53,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="mutants tried at the same time")
     parser.add_argument("--out", type=Path, default=Path("build/mutants.json"))
     return parser.parse_args()
+
+
+def _told(trial: Trial) -> str:
+    mutant = trial.mutant
+    changed = f" {mutant.path}:{mutant.line}\n  - {mutant.before}\n  + {mutant.after}"
+    return trial.outcome + (changed if trial.outcome == SURVIVED else "")
 
 
 def _share(trials: Sequence[Trial]) -> float:

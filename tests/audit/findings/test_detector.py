@@ -157,8 +157,9 @@ def test_maps_without_heat_and_many_classes_give_features_all_the_same() -> None
 
 
 def test_a_precision_out_of_range_is_refused(rng: np.random.Generator) -> None:
-    with pytest.raises(ValueError, match="Expected `precision` between 0 and 1, got 1"):
-        fit_detector(*draw(rng, 10), np.arange(10), np.zeros((1, 74)), precision=1)
+    for precision in (0, 1):
+        with pytest.raises(ValueError, match=f"Expected `precision` between 0 and 1, got {precision}"):
+            fit_detector(*draw(rng, 10), np.arange(10), np.zeros((1, 74)), precision=precision)
 
 
 def test_a_detector_is_refused_where_one_kind_is_a_single_image_and_its_copies() -> None:

@@ -14,6 +14,7 @@ from small_run import make_run
 
 from audit.errors import RunError
 from audit.findings import Claim, Findings, Outcome, Rules
+from audit.findings import judge as judging
 from audit.findings.claims.registry import kind_of
 from audit.findings.frame import bits_as_cells
 from audit.findings.gather import gather
@@ -196,3 +197,11 @@ def test_a_run_begun_without_scores_says_why_it_has_no_clusters(tmp_path: Path) 
     assert any("one layer" in said for said in flag(run, Rules())["untested"])
     run.record["config"]["scored"] = False
     assert any("begun without scores" in said for said in flag(run, Rules())["untested"])
+
+
+def test_a_threshold_is_the_map_level_that_it_begins_at() -> None:
+    curve = np.zeros(256)
+    curve[77] = 0.4
+    assert [judging._map_level(threshold, curve) for threshold in (None, 0, 0.25, 0.5, 1)] == [77, 0, 64, 128, 255]
+    with pytest.raises(ValueError, match="Expected `threshold` between 0 and 1, got 2"):
+        judging._map_level(2, curve)

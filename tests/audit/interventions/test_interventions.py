@@ -211,6 +211,21 @@ def test_beside_it_as_much_of_the_object_is_taken_in_another_place(seed: int) ->
     assert beside(kept, kept, np.random.default_rng(seed)) == []
 
 
+def test_another_place_takes_as_much_of_the_object_within_a_quarter() -> None:
+    line = block(slice(4, 5), slice(0, 20))
+    for taken, count in ((15, DRAWS), (14, 0)):
+        kept = line | block(slice(14, 15), slice(0, taken))
+        found = [region for region in beside(line, kept, np.random.default_rng(0)) if not (region & line).any()]
+        assert len(found) == count
+        assert all((region & kept).sum() == taken for region in found)
+
+
+def test_without_other_images_the_patch_is_the_image_half_a_turn_on(rng: np.random.Generator) -> None:
+    image, heat = image_of(rng), np.where(block(slice(18, 21), slice(18, 22)), 1.0, 0.1)
+    (hot,) = change(image, heat, block(slice(2, 12), slice(2, 12)), [], "patch", rng).hot
+    np.testing.assert_array_equal(hot[:, 18:21, 18:22], image[:, 6:9, 6:10])
+
+
 def drops_of(
     patterns: list[float],
     hot: float = 0.0,
@@ -321,6 +336,8 @@ def arms_of(
         (arms_of([0.9] * 8 + [0.1] * 2, [0.9] * 10), "confirmed"),
         (arms_of([0.05] * 20, [0.0] * 10), "refuted"),
         (arms_of([0.05] * 20, [0.0] * 10, object=0.1), "inconclusive"),
+        (arms_of([0.05] * 20, [0.0] * 10, object=0.25), "refuted"),
+        (arms_of([0.25] * 20, [0.0] * 10), "inconclusive"),
         (arms_of([0.05] * 20, [0.0] * 10, possible=0.5), "inconclusive"),
         (arms_of([0.9] * 4, [0.0] * 4), "inconclusive"),
         (arms_of([0.0] * 4, [0.0] * 4), "inconclusive"),

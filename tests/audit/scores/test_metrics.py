@@ -193,3 +193,16 @@ def test_auroc_is_the_share_of_pairs_ranked_right(rows: list[tuple[int, bool]]) 
     expected = mannwhitneyu(scores[positive], scores[~positive]).statistic / positive.sum() / (~positive).sum()
     assert auroc(scores, positive) == pytest.approx(expected)
     assert auroc(scores, positive) == pytest.approx(oracles.auroc(scores.tolist(), positive.tolist()))
+
+
+def test_centre_and_peak_hit_an_object_that_lies_under_them() -> None:
+    mask = np.zeros((40, 40), np.int16)
+    mask[20, 20], mask[0, 14] = 1, 2
+    heat = np.zeros((2, 40, 40), np.float32)
+    heat[:, 20, 20] = 1
+    scores = score(Scene(heat, mask, np.array([0, 1])))
+    assert scores.hit.tolist() == scores.centre_hit.tolist() == [True, False]
+    heat[:, 0, 0] = 2
+    scores = score(Scene(heat, mask, np.array([0, 1])))
+    assert (scores.hit.tolist(), scores.hit_15px.tolist()) == ([False, False], [False, True])
+    assert scores.centre_hit_15px.tolist() == [True, False]

@@ -130,6 +130,12 @@ def test_classes_of_one_image_are_context_to_one_another_and_never_to_themselves
     )
 
 
+def test_a_map_without_heat_has_none_on_other_classes() -> None:
+    maps, mask = a_scene(2)
+    ((_, _, heat, area),) = on_other_classes(place(0 * maps, mask), WHOLE, mask, np.array([0]))
+    assert (heat, area > 0) == (0, True)
+
+
 def test_what_is_off_the_object_and_warm_goes_to_another_grid_as_its_share() -> None:
     maps, mask = a_scene(0)
     maps[maps < 0.4] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,19 @@ def test_a_sample_without_an_object_has_cells_alone_and_boxes_are_not_counted_as
     assert boxed.scores["status"].tolist() == ["scored", "scored"]
     assert boxed.confusion is None
     assert isinstance(masked.confusion, Confusion)
+
+
+def test_pixels_are_counted_by_the_maps_of_labels_or_by_all_where_there_is_no_label() -> None:
+    sample = explained(0)
+
+    def predicted(*labels: bool) -> set[int]:
+        targets = replace(sample.targets, usable=np.ones(2, bool), labels=np.array(labels))
+        counted = score_sample(replace(sample, targets=targets)).confusion
+        assert counted is not None
+        return set(counted.predicted.tolist())
+
+    assert (predicted(True, False), predicted(False, True)) == ({0}, {1})
+    assert predicted(True, True) == predicted(False, False) == {0, 1}
 
 
 def test_a_sample_without_a_usable_map_is_a_row_that_says_so() -> None:

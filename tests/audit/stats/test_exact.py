@@ -120,6 +120,8 @@ def test_means_of_rows_drawn_again_have_their_percentiles(rng: np.random.Generat
         assert told["high"] - told["low"] == pytest.approx(width, rel=0.1)
         assert told["low"] + told["high"] == pytest.approx(2 * column.mean(), abs=0.1 * width)
     assert resampling.bootstrap_means(np.array([[0.0], [1.0]])) == [{"mean": 0.5, "low": 0.0, "high": 1.0}]
+    outlier = np.append(np.zeros(39), 40.0)[:, None]
+    assert resampling.bootstrap_means(outlier)[0] == {"mean": 1.0, "low": 0.0, "high": 3.0}
     assert resampling.bootstrap_means(np.full((3, 1), 0.1))[0]["low"] <= np.full(3, 0.1).mean()
 
 

@@ -66,7 +66,15 @@ def in_plain_loops(strata: list[Stratum], least: float, times: float) -> float:
 
 @pytest.mark.parametrize(("least", "times"), MARGINS)
 @pytest.mark.parametrize(
-    "strata", [[(14, 40, 3, 40)], UNEVEN, [(9, 10, 20, 60), (40, 60, 1, 9)], [(2, 3, 0, 2), (3, 3, 1, 4), (1, 2, 0, 1)]]
+    "strata",
+    [
+        [(14, 40, 3, 40)],
+        [(14, 40, 9, 40)],
+        UNEVEN,
+        [(9, 10, 30, 60), (30, 60, 1, 9)],
+        [(2, 3, 0, 2), (3, 3, 1, 4), (1, 2, 0, 1)],
+        [(1, 1, 1, 3), (1, 1, 0, 4), (9, 12, 20, 50)],
+    ],
 )
 def test_p_is_that_of_plain_loops(strata: list[Stratum], least: float, times: float) -> None:
     assert compare(strata, least, times).p[0] == pytest.approx(in_plain_loops(strata, least, times), rel=1e-4)
