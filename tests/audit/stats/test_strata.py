@@ -57,6 +57,8 @@ def in_plain_loops(strata: list[Stratum], least: float, times: float) -> float:
                 chance = binom.pmf(count, of, share) * (n + m) / (n + m - 1)
                 variance += chance * step**2
                 third += chance * step**3
+    if beyond <= half:  # the share is no larger than it may be
+        return 1.0
     deviation, skewness = variance**0.5, third / variance**1.5
     if skewness <= 0:
         return float(norm.sf((beyond - half) / deviation))
