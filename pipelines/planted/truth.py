@@ -106,7 +106,7 @@ def reliance(run: Run, scenes: Path, classifier: Classifier, shown: Shown = "val
     twin = [without[name][class_id] for name, class_id in zip(truth["twin"], ids, strict=True)]
     right = [int(without[name].argmax()) == class_id for name, class_id in zip(truth["twin"], ids, strict=True)]
     truth = truth.assign(reliance=np.subtract(cued, twin), right_without_cue=right)
-    table: pd.DataFrame = truth.merge(_scored(run), on="audited", how="left")
+    table: pd.DataFrame = truth.merge(scores_of(run), on="audited", how="left")
     return table
 
 
@@ -158,12 +158,13 @@ def _judge(name: str, rows: pd.DataFrame, finding: ClassFinding | None) -> dict[
     }
 
 
-def _scored(run: Run) -> pd.DataFrame:
-    """Scores of a run's targets, with the id of the sample audited."""
+def scores_of(run: Run) -> pd.DataFrame:
+    """Scores of a run's targets whose object is known, with `audited`, the id of the sample, and `quick`, NaN of those
+    that were not asked."""
     parts: list[pd.DataFrame] = []
     for shard in run.done():
         scores = run.read("scores", shard, _SCORES).to_pandas()
-        targets = run.read("targets", shard, ["sample", "slot", "probability"]).to_pandas()
+        targets = run.read("targets", shard, ["sample", "slot", "class_id", "probability"]).to_pandas()
         ids = run.read("samples", shard, ["sample", "id"]).to_pandas().rename(columns={"id": "audited"})
         scored = scores[scores["status"] == "scored"]
         checks = run.read("checks", shard).to_pandas().rename(columns={"reliance": "quick"})

@@ -32,10 +32,12 @@ from audit.datasets.cues import Cue
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.models import Classifier
+from audit.scores import auroc
 from audit.store import Run
 from pipelines.asked import Planting
 from pipelines.planted.plant import PLANTED, TRUTH, TWINS, plant
 from pipelines.planted.train import use_all_cores
+from pipelines.planted.truth import RELIES, image_scores, scores_of
 from tests.benchmarks.truth.real_regime import (
     AUDITED,
     TRAINED,
@@ -165,10 +167,22 @@ def measure_network(folder: Path, length: str, tuning: Tuning) -> dict[str, Any]
         claims[name] = claims_of(run)
     return {
         "reliance": reliance,
+        "ranked": ranked(Run.open(home / "runs" / Path(PLANTED).stem), truth),
         "verdicts": {name: verdict(own, reliance) for name, own in claims.items()},
         "claims": claims,
         "seconds": time.perf_counter() - began,
     }
+
+
+def ranked(run: Run, truth: pd.DataFrame) -> dict[str, float]:
+    """AUROC of what findings are ranked by, and of baselines, over confident labelled targets: reliance of 0.5."""
+    scores = scores_of(run)
+    scores["class"] = [run.classes[class_id] for class_id in scores["class_id"]]
+    labelled = truth.loc[truth["labelled"], ["id", "class", "reliance"]].rename(columns={"id": "audited"})
+    table = scores.merge(labelled, on=["audited", "class"])
+    table = table[table["probability"] >= Rules().confident]
+    relies = (table["reliance"] >= RELIES).to_numpy()
+    return {name: round(auroc(values, relies), 3) for name, values in image_scores(table).items()}
 
 
 def manifests(folder: Path, home: Path) -> dict[str, Path]:
