@@ -147,7 +147,7 @@ KINDS: dict[str, Found] = {
 """By kind of claim."""
 
 
-def coverage(kind: str, draws: int, images: int) -> tuple[float, int]:
-    """How often it was found, and in how many draws something was certified."""
-    found = [known for seed in range(draws) if (known := KINDS[kind](seed, images)) is not None]
+def coverage(kind: str, draws: int, images: int, first: int = 0) -> tuple[float, int]:
+    """How often it was found, and in how many draws, of seeds from the first on, something was certified."""
+    found = [known for seed in range(first, first + draws) if (known := KINDS[kind](seed, images)) is not None]
     return (float(np.mean(found)) if found else float("nan")), len(found)
