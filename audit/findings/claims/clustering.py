@@ -12,7 +12,7 @@ A class takes memory for at most `most` of its targets; the others are assigned,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,8 @@ LEAST_SHARE = 0.02
 """A cluster has at least so many members, and so large a share of the class."""
 WITHIN = 0.95
 """A target is in a cluster if it lies as near to its middle as this share of those do that it was made from."""
+BLOCK = 1 << 14
+"""Targets that are put into clusters at a time."""
 NONE = -1
 
 
@@ -141,9 +143,9 @@ def _draw(evidence: Evidence, most: int, seed: int) -> NDArray[np.bool_]:
 def _selected(
     parts: Iterable[Features], evidence: Evidence, wanted: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating]]]:
-    """Positions [m] and vectors [m, D], part by part, of wanted targets with relevance."""
+    """Positions [m] and vectors [m, D], block by block, of wanted targets with relevance."""
     keys = _key(evidence.sample, evidence.slot)
-    for sample, slot, relevance in parts:
+    for sample, slot, relevance in _in_blocks(parts):
         part_keys = _key(sample, slot)
         target = np.searchsorted(keys, part_keys)
         there = target < len(keys)
@@ -151,6 +153,23 @@ def _selected(
         there[there] = wanted[target[there]]
         there[there] = np.isfinite(relevance[there]).all(axis=1) & relevance[there].any(axis=1)
         yield target[there], relevance[there]
+
+
+def _in_blocks(parts: Iterable[Features]) -> Iterator[Features]:
+    """Parts laid end to end, `BLOCK` targets or a few more at a time: every class of every block has its price."""
+    block: list[Features] = []
+    for part in parts:
+        block.append(part)
+        if sum(len(sample) for sample, _, _ in block) >= BLOCK:
+            yield _end_to_end(block)
+            block = []
+    if block:
+        yield _end_to_end(block)
+
+
+def _end_to_end(block: Sequence[Features]) -> Features:
+    sample, slot, vectors = (np.concatenate(columns) for columns in zip(*block, strict=True))
+    return sample, slot, vectors
 
 
 def _key(sample: NDArray[np.integer], slot: NDArray[np.integer]) -> NDArray[np.int64]:
