@@ -57,6 +57,8 @@ _LEAST_SPREAD = 0.1
 """Of an image's share, where ties leave the jackknife none."""
 _TIE = 1e-3
 """Of the frame's side: as near."""
+_TOUCHED = 0.01
+"""Share of a place that the object covers, from which it is told."""
 _TAIL = 0.05
 """Share of an object beyond each of its edges: a tail or an arm is none."""
 _MIDDLES = (np.arange(CELLS) + 0.5) / CELLS
@@ -332,10 +334,11 @@ def _edges(profile: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def _says(contrasts: Contrasts, i: int, name: str, cells: NDArray[np.bool_], account: Account) -> str:
+    on_object = f", partly on the object, which covers {percent(account.covered)} of it"
     return (
         f"In {contrasts.shows[i]} of {contrasts.of[i]} images named {name} much heat lies in one place, "
-        f"{where_cells_lie(cells)} ({box_of_cells(cells)}), partly on the object, which covers "
-        f"{percent(account.covered)} of it; of other classes' images it does in {percent(contrasts.expected[i])}. The "
+        f"{where_cells_lie(cells)} ({box_of_cells(cells)}){on_object if account.covered >= _TOUCHED else ''}; of other "
+        f"classes' images it does in {percent(contrasts.expected[i])}. The "
         f"object does not account for that: the heat goes on beside it in {account.beside} of {account.room} images "
         f"that leave room, and in {percent(account.nearer)} of pairs the frame foretells it better than the object."
     )
