@@ -69,7 +69,8 @@ def _evidence(row: Mapping[str, Any]) -> str:
     if row["kind"] == "detected":
         return "a guess: no mask, judged by a detector"
     judged_by = "q_low" if row["kind"] == "avoids" else "chance"
-    return f"energy {row['energy']:.2f}, {judged_by} {row[judged_by]:.2g}"
+    quick = "" if row["quick_reliance"] is None else f", quick {row['quick_reliance']:.2f}"
+    return f"energy {row['energy']:.2f}, {judged_by} {row[judged_by]:.2g}{quick}"
 
 
 def _label(option: str) -> str:
