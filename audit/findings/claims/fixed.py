@@ -50,7 +50,9 @@ TOLERATED = 0.25
 CHANCE = 0.5
 """Share of pairs in which the frame may foretell better than the object: half, where objects do not move."""
 FEWEST_ROOMS = 3
-"""Images that leave room; with fewer not even all could tell."""
+"""Images that leave room, from which these decide."""
+FOLLOWS = 0.5
+"""Share of the object's way that heat on it goes along at the least: broad maps keep nearer to the frame's middle."""
 DENSE = 0.5
 """How dense heat beside the object is, at the least, against the rest of the place."""
 _LEAST_SPREAD = 0.1
@@ -248,8 +250,8 @@ def account_of(looks: Looks, place: NDArray[np.bool_]) -> Account:
     goes_on, room = goes_on_beside(looks, place)
     beside, rooms = int(goes_on.sum()), int(room.sum())
     nearer, kept = keeps_to_the_frame(looks, place)
-    # Whether there is room is known from the masks alone, so the second test costs nothing where it cannot tell.
-    p = min(2 * min(kept, float(binom.sf(beside - 1, rooms, TOLERATED))), 1.0) if rooms >= FEWEST_ROOMS else kept
+    # Whether there is room is known from the masks alone, so choosing by it costs nothing.
+    p = float(binom.sf(beside - 1, rooms, TOLERATED)) if rooms >= FEWEST_ROOMS else kept
     covered = float(1 - PLACES.shape[1] * looks.off_area[:, place].mean())
     return Account(p, max(covered, 0.0), beside, rooms, nearer)
 
@@ -279,7 +281,7 @@ def keeps_to_the_frame(looks: Looks, place: NDArray[np.bool_]) -> tuple[float, f
     still = heat[:, None] - heat
     tried = []
     for point in points_of(looks.objects[told], *narrow(place)):
-        moved = still - (point[:, None] - point)
+        moved = still - FOLLOWS * (point[:, None] - point)
         mean, error = mean_of_pairs(_nearer(np.hypot(*still.T).T, np.hypot(*moved.T).T))
         error = max(error, _LEAST_SPREAD / np.sqrt(len(heat)))
         tried.append((mean, float(t.sf((mean - CHANCE) / error, len(heat) - 1))))

@@ -22,6 +22,7 @@ from made_collections import (
 from numpy.typing import NDArray
 
 from audit.findings.claims.fixed import (
+    FOLLOWS,
     PLACES,
     Fixed,
     Looks,
@@ -162,7 +163,8 @@ def test_the_frame_foretells_better_in_the_share_of_pairs_that_loops_count(rng: 
             for j in range(8):
                 (y, x), (v, u) = (middle_in_loops(images.heat[k]) for k in (i, j))
                 still = math.hypot(y - v, x - u)
-                moved = math.hypot(y - v - point[i, 0] + point[j, 0], x - u - point[i, 1] + point[j, 1])
+                down, right = (FOLLOWS * (point[i, axis] - point[j, axis]) for axis in (0, 1))
+                moved = math.hypot(y - v - down, x - u - right)
                 points += 0 if i == j else 1 if still < moved - 1e-3 else 0.5 if abs(still - moved) <= 1e-3 else 0
         shares.append(points / 56)
     nearer, _ = keeps_to_the_frame(images, PLACES[0])

@@ -6,15 +6,31 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from drawn_places import avoidance_found
+from made_collections import (
+    Collection,
+    Law,
+    anywhere,
+    at_the_bottom,
+    draw_collection,
+    filling_the_frame,
+    heads,
+    large_first,
+    line,
+    small_in_the_sky,
+)
 from made_evidence import CELLS, draw_evidence, material, plant_heat
 from masked_parts import hidden_precision
 from paired_runs import change_between, draw_alike, draw_shortcut
 
 from audit.findings import Rules
+from audit.findings.claims.fixed import Fixed
 from audit.findings.claims.registry import all_claims
 from audit.findings.evidence import Evidence
 
@@ -84,6 +100,52 @@ def long_tail(draws: int) -> None:
     print(f"1,000 classes of 5 to 20 images: false {np.mean(false):.3f}, found {np.mean(power):.3f}")
 
 
+def kept_to_a_place(draws: int) -> None:
+    """How often `fixed` accuses a class that looks at its objects, or their heads, and how often it finds a line."""
+    for law in (
+        Law(small_in_the_sky),
+        Law(at_the_bottom),
+        Law(large_first, looked_at=heads),
+        Law(filling_the_frame, looked_at=heads),
+        Law(small_in_the_sky, looked_at=heads),
+        Law(at_the_bottom, spread=1.4),
+    ):
+        for images, astray in itertools.product((8, 16, 40), (0.1, 0.4)):
+            own = replace(law, wrong=astray)
+            accused = [_accused(draw_collection(own, CLASSES_OF_PLACES, images, seed)) for seed in range(draws)]
+            name = f"{law.boxes.__name__}{' by their heads' if law.looked_at else ''}, {astray} astray"
+            print(f"fixed, {name}, {images} images: a false claim in {np.mean([bool(ids) for ids in accused]):.3f}")
+    for spread, images in itertools.product((1.4, 2.8), (16, 40, 100)):
+        accused = [_accused(_with_a_broad_class(spread, images, seed)) for seed in range(draws)]
+        false = np.mean([bool(ids) for ids in accused])
+        print(f"fixed, a class with maps of spread {spread}, {images} images: a false claim in {false:.3f}")
+    for objects, images in itertools.product((anywhere, large_first, filling_the_frame), (6, 8, 10, 16)):
+        found = [0 in _accused(_with_a_line(objects, images, seed)) for seed in range(draws)]
+        print(f"fixed, a line in 83 % of {images} images, {objects.__name__}: found in {np.mean(found):.3f}")
+
+
+CLASSES_OF_PLACES = 12
+
+
+def _accused(collection: Collection) -> set[int | None]:
+    return {claim.class_id for claim in Fixed().test(collection.material) if claim.found}
+
+
+def _with_a_broad_class(spread: float, images: int, seed: int) -> Collection:
+    """Objects are anywhere; the maps of class 0 see far, so their middles keep nearer to the frame's."""
+    narrow, broad = (
+        draw_collection(Law(anywhere, 0.1, spread=each), CLASSES_OF_PLACES, images, seed) for each in (0.7, spread)
+    )
+    return narrow.with_some_of(broad, narrow.evidence.class_id == 0)
+
+
+def _with_a_line(objects: Callable[..., Any], images: int, seed: int) -> Collection:
+    honest = draw_collection(Law(objects, 0.1), CLASSES_OF_PLACES, images, seed)
+    marked = draw_collection(Law(objects, 0.0, looked_at=line), CLASSES_OF_PLACES, images, seed)
+    shows = np.random.default_rng(seed).random(len(honest.evidence)) < 0.83
+    return honest.with_some_of(marked, (honest.evidence.class_id == 0) & shows)
+
+
 def _of_many_classes(seed: int) -> Evidence:
     rng = np.random.default_rng(seed)
     counts = rng.integers(5, 21, 1000)
@@ -96,7 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=200)
     draws = parser.parse_args().draws
-    for part in (compared, avoided, detected, long_tail):
+    for part in (compared, avoided, detected, long_tail, kept_to_a_place):
         part(draws)
 
 
