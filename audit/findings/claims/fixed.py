@@ -6,15 +6,16 @@ than twice those of the area, in more images of the class than of the others, by
 the Bonferroni p of its best place.
 
 That may be where the class's objects are, or a part of them, as heads. So the claim stands only if the object does not
-account for the heat, by one of two tests. Where both can tell, p is twice the smaller; q is over the classes asked.
+account for the heat, by one of two tests: the first where some images leave room in the place, else the second. q is
+over the classes asked.
 
 - *It goes on beside the object.* In images that leave room in the place, the heat in its cells that are clear of the
   object has the same odds, and is at least half as dense as in the rest of the place. It is also as dense as nearer to
   the object elsewhere: heat on a part ends where the object does, and what spills goes to all sides. More than
   `TOLERATED` of the images must show that (binomial).
 - *It keeps to the frame.* The middle of a map's heat is foretold from another map of the class: by where it lies there,
-  and by where it would lie had it moved along with the object. Were the heat on a part, the second would be nearer in
-  half of the pairs or more. The hypothesis is that it is (jackknife over images, see `following`). Nobody knows which
+  and by where it would lie had it gone half the way of the object. Were the heat on a part, the second would be nearer
+  in half of the pairs or more. Half the way, for the middle of a broad map goes less far than its object. The hypothesis is that it is (jackknife over images, see `following`). Nobody knows which
   point of an object its part goes by. So the frame must be nearer than with the object's middle and with each of its
   edges, along both axes and along one. Objects that are always in one place tell nothing: either guess is as near.
 
