@@ -15,9 +15,10 @@ over the classes asked.
   `TOLERATED` of the images must show that (binomial).
 - *It keeps to the frame.* The middle of a map's heat is foretold from another map of the class: by where it lies there,
   and by where it would lie had it gone half the way of the object. Were the heat on a part, the second would be nearer
-  in half of the pairs or more. Half the way, for the middle of a broad map goes less far than its object. The hypothesis is that it is (jackknife over images, see `following`). Nobody knows which
-  point of an object its part goes by. So the frame must be nearer than with the object's middle and with each of its
-  edges, along both axes and along one. Objects that are always in one place tell nothing: either guess is as near.
+  in half of the pairs or more. Half the way, for the middle of a broad map goes less far than its object. The
+  hypothesis is that it is (jackknife over images, see `following`). Nobody knows which point of an object its part goes
+  by. So the frame must be nearer than with the object's middle and with each of its edges, along both axes and along
+  one. Objects that are always in one place tell nothing: either guess is as near.
 
 It would be wrong where photographers put both in one place, a part that no point of the mask follows, and where
 something natural always lies there beside the object, as water under boats: a shortcut, if no mark.

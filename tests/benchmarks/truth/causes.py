@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audit.errors import RunError
-from audit.findings import Claim, Findings
+from audit.findings import Claim, Effect, Findings
 from audit.interventions.tried import share_lost
 from audit.models import Classifier
 from audit.scores import auroc
@@ -61,7 +61,7 @@ def look_for_causes(run: Run, classifier: Classifier, table: pd.DataFrame, with_
 def _effects_on(run: Run, classifier: Classifier, targets: pd.DataFrame) -> pd.DataFrame:
     """Interventions on targets of the bench's choice."""
     if targets.empty:
-        return pd.DataFrame(columns=layout.EFFECT.names)
+        return pd.DataFrame(columns=Effect.schema().names)
     ids = [run.classes.index(name) for name in targets["class"]]
     rows = targets[[*_KEYS, "probability"]].astype({"sample": int, "slot": int}).reset_index(drop=True)
     verify(run, classifier, Verification(), rows.assign(class_id=ids, severity=0.0, arm="flagged", control=-1))
