@@ -33,4 +33,7 @@ def test_what_else_a_claim_needs_is_said_where_it_lacks() -> None:
     family, more = Family("zone", "class x zone", 0.05, 0.1), np.array([True, False, True, True, True])
     told = family.claims(contrasts(), ("a", "b", "c"), lambda i: Told(str(i), "masks", "It is.", {}), 9, more)
     assert [(claim.subject, claim.found) for claim in told[:2]] == [("2", True), ("1", False)]
-    assert told[1].says == "It is. But it is no more than the area accounts for."
+    assert (
+        told[1].says
+        == "It is. But it is no more than the area accounts for, or where objects of the class are known to be."
+    )
