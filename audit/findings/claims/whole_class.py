@@ -9,9 +9,8 @@ looks about.
 Each class is held against one of the two. Which one it is follows from the others' images alone, so nothing is tested
 twice: the class's own images have no part in the choice. Beside the others the share must be both more than 0.05 above
 theirs and more than twice theirs, so p is the larger of the two tests' (an intersection-union test; Berger 1982).
-Benjamini-Hochberg goes over the classes
-with images enough: those that cannot be tested must not drown the others. A unit has one vote: copies cannot make
-evidence.
+Benjamini-Hochberg goes over the classes with images enough: those that cannot be tested must not drown the others. A
+unit has one vote: copies cannot make evidence.
 """
 
 from __future__ import annotations
