@@ -6,19 +6,21 @@ random share of the class's units three quarters of the heat move to one place o
 Half of the class's images at least leave it free; in the others the object lies there, and hides the shortcut. Neither
 an image nor the model is asked: what is simulated is the audit, not the network.
 
+Or the model was asked: of the same samples there is a second run, painted with a cue (`camaudit plant`). In a random
+share of the units its targets take the place of one's own. Contexts and what is tested of them stay as they are.
+
 A unit that is planted at a share is planted at every larger one. So in each draw the least share that is found is
 looked for by halving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from audit.errors import RunError
@@ -30,8 +32,7 @@ from audit.findings.claims.zones import Zones
 from audit.findings.evidence import Evidence
 from audit.findings.findings import Findings
 from audit.findings.frame import bits_as_cells
-from audit.findings.gather import gather
-from audit.findings.judge import judge
+from audit.findings.painted import Painted, read_evidence
 from audit.findings.power import SURE
 from audit.findings.records import ClassFinding
 from audit.findings.rules import Rules
@@ -74,12 +75,19 @@ class Grade:
 
 @dataclass(frozen=True)
 class Graded:
-    """All grades, and sentences on what was not graded; draws for each class and kind."""
+    """All grades.
+
+    Attributes:
+        draws: for each class and kind.
+        left_out: sentences on what was not graded.
+        painted: sentences on what the cue does to a class, where a painted run was given.
+    """
 
     draws: int
     seed: int
-    grades: list[Grade]
-    left_out: list[str]
+    grades: list[Grade] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    painted: list[str] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
         """As plain values, for other programs."""
@@ -125,24 +133,31 @@ class Grading:
             raise ValueError(f"Expected a class of the run, got {listed(unknown)}")
 
 
-def grade_run(run: Run, asked: Grading, progress: Progress = silent) -> Graded:
+def grade_run(run: Run, asked: Grading, progress: Progress = silent, painted: Run | None = None) -> Graded:
     """Plant shortcuts in the stored heat of classes, and test for them; nothing is written.
+
+    Args:
+        painted: a run of the same samples with a cue in them, whose targets are taken instead of moving heat.
 
     Raises:
         ValueError: the run has no such class.
-        RunError: the run has no findings, too few images, or a damaged table.
+        RunError: a run has no findings, too few images, or a damaged table; or none of its samples is in the other.
     """
     asked.check(run.classes)
     own = _Own.of(run, progress)
+    twins = None if painted is None else Painted.of(run, painted, own.rules, progress)
     names = asked.classes or [run.classes[i] for i in np.flatnonzero(own.material.votes.images >= FEWEST)]
     if not names:
         raise RunError(f"{run.path} has no class with {FEWEST} images named with confidence: there is nothing to grade")
-    graded = Graded(asked.draws, asked.seed, [], [])
+    graded = Graded(asked.draws, asked.seed)
     with stretch(progress, "grading", len(names) * len(_KINDS) * asked.draws) as told:
         for name in names:
-            near = own.around(run.classes.index(name), np.random.default_rng(asked.seed))
+            class_id = run.classes.index(name)
+            near = own.around(class_id, np.random.default_rng(asked.seed))
+            if twins is not None:
+                graded.painted.append(twins.told(own.evidence, class_id))
             for kind in _KINDS:
-                made = _grade(near, name, kind, asked, told)
+                made = _grade(near, name, kind, asked, twins, told)
                 if isinstance(made, str):
                     graded.left_out.append(made)
                 else:
@@ -170,13 +185,9 @@ class _Own:
         findings = Findings(run)
         findings.check()
         rules = findings.rules()
-        shards = [shard for shard in run.done() if run.has_scores(shard)]
-        gathered = gather(run, shards, progress, rules.unit)
-        judged: pd.DataFrame = judge(gathered.scored, rules)
-        evidence = gathered.evidence(run, judged, rules.confident)
+        evidence, area = read_evidence(run, rules, progress)
         rows = np.sort(count_votes(evidence).rows)
-        area = gathered.targets["area"].to_numpy(np.float64)[rows]
-        return cls(evidence.take(rows), area, rules)
+        return cls(evidence.take(rows), area[rows], rules)
 
     @cached_property
     def material(self) -> Material:
@@ -207,18 +218,25 @@ class _Own:
         return _Own(self.evidence.take(rows), self.area[rows], self.rules)
 
 
-def _grade(own: _Own, name: str, kind: ClaimKind, asked: Grading, told: Progress) -> Grade | str:
+Shortcut = Callable[[Evidence, NDArray[np.integer]], Evidence]
+"""Gives the same evidence with a shortcut in some of its rows."""
+
+
+def _grade(own: _Own, name: str, kind: ClaimKind, asked: Grading, twins: Painted | None, told: Progress) -> Grade | str:
     """The grade, or why there is none."""
     class_id = own.evidence.classes.index(name)
     certified = {row.class_name: row for row in kind.detectable(own.material)}
     places = _places(own.material, class_id, corners=isinstance(kind, Zones))
-    why = _why_not(own, class_id, kind, name in certified, places)
+    moved: list[Shortcut] = [partial(plant_shortcut, place=place) for place in places]
+    shortcuts = moved if twins is None else [twins.show]
+    why = _why_not(own, class_id, kind, name in certified, bool(shortcuts))
     if why:
         told(Advanced(asked.draws))
         return f"{name}, {kind.title}: {why}"
     rng, least = np.random.default_rng([asked.seed, class_id]), []
     for _ in range(asked.draws):
-        least.append(_least_found(own, class_id, kind, asked.shares, rng.choice(places), rng))
+        shortcut = shortcuts[int(rng.integers(len(shortcuts)))]
+        least.append(_least_found(own, class_id, kind, asked.shares, shortcut, rng))
         told(Advanced())
     found = {share: float(np.mean(np.array(least) <= share)) for share in asked.shares}
     enough = (share for share in asked.shares if found[share] >= SURE)
@@ -226,13 +244,13 @@ def _grade(own: _Own, name: str, kind: ClaimKind, asked: Grading, told: Progress
     return Grade(name, kind.name, certified[name].how, images, certified[name].share, found, next(enough, None))
 
 
-def _why_not(own: _Own, class_id: int, kind: ClaimKind, tested: bool, places: NDArray[np.int64]) -> str:
+def _why_not(own: _Own, class_id: int, kind: ClaimKind, tested: bool, placed: bool) -> str:
     """Why a class cannot be graded; empty where it can."""
     if kind.whole and not own.evidence.known.any():
         return "no object is known"
     if not tested:
         return "too few images to be tested"
-    if not len(places):
+    if not placed:
         return "there is no place that most of its images leave free"
     return "a claim stands already" if own.found(own.evidence, class_id, kind) else ""
 
@@ -254,16 +272,16 @@ def _least_found(
     class_id: int,
     kind: ClaimKind,
     shares: Sequence[float],
-    place: NDArray[np.int64],
+    shortcut: Shortcut,
     rng: np.random.Generator,
 ) -> float:
-    """The least of ascending shares at which a shortcut to a place is found; infinite for none."""
+    """The least of ascending shares at which a shortcut is found; infinite for none."""
     rows = np.flatnonzero(own.evidence.class_id == class_id)
     chance = rng.random(len(rows))
     low, high = 0, len(shares)
     while low < high:
         middle = (low + high) // 2
-        planted = plant_shortcut(own.evidence, rows[chance < shares[middle]], place)
+        planted = shortcut(own.evidence, rows[chance < shares[middle]])
         low, high = (low, middle) if own.found(planted, class_id, kind) else (middle + 1, high)
     return shares[low] if low < len(shares) else np.inf
 

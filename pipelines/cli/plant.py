@@ -103,6 +103,12 @@ def grade(
     shares: Annotated[
         str | None, typer.Option(help="Shares of a class's images that are tried. [default: 0.1,0.2 and so on to 1]")
     ] = None,
+    painted: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Run of the same images with a cue planted, to ask the model with."
+        ),
+    ] = None,
     *,
     draws: Annotated[
         int, typer.Option(min=1, default_factory=DefaultOf(_GRADING, "draws"), help="Draws for each class and kind.")
@@ -117,7 +123,8 @@ def grade(
 
     What would have been found is said by formula in `camaudit findings`. This tries it on your own collection: in more
     and more of a class's images the heat is moved off the object, to one place, and the claims are tested again. Over
-    the run's tables alone: neither images nor the model are asked, and nothing is written.
+    the run's tables alone: neither images nor the model are asked, and nothing is written. With --painted the model was
+    asked: images of a run on what `camaudit plant --share 1` painted take the place of one's own.
 
     Example: camaudit grade runs/val --class train --shares 0.2,0.4,0.6
     """
@@ -129,7 +136,8 @@ def grade(
         chosen = {} if shares is None else {"shares": numbers_of(shares)}
         asked = Grading(tuple(class_name or ()), draws=draws, seed=seed, **chosen)
         asked.check(run.classes)
-    graded = grade_run(run, asked, TerminalProgress())
+    shown = None if painted is None else Run.open(painted)
+    graded = grade_run(run, asked, TerminalProgress(), shown)
     print_json(graded.record()) if as_json else print_graded(graded, wide)
 
 

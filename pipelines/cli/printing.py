@@ -262,6 +262,8 @@ def print_graded(graded: Graded, wide: bool = False) -> None:
             numbers("by formula", ("-" if row.certified is None else percent(row.certified) for row in rows), rank=1),
         ]
         print_table(f"The least share of images in which it is found in 95 % of {graded.draws} draws", columns, wide)
+    for text in graded.painted:
+        line(text)
     for text in graded.left_out:
         line(f"not graded: {text}")
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_run import MARKED, draw_run
+from drawn_run import CLASSES, MARKED, draw_run
 from made_evidence import draw_evidence
 
+from audit.datasets import Manifest, Sample
+from audit.errors import RunError
 from audit.findings import Rules
 from audit.findings.frame import bits_as_cells
 from audit.findings.grading import DRAWN, Grading, grade_run, plant_shortcut
 from audit.findings.judge import flag
-from audit.progress import Advanced, Event
+from audit.findings.painted import Painted, read_evidence
+from audit.progress import Advanced, Event, silent
 from audit.store import Run
 
 CLASS, OTHER = "class 07", f"class {MARKED:02d}"
@@ -86,6 +90,51 @@ def test_of_very_many_other_images_some_stand_for_all(run: Run, monkeypatch: pyt
     monkeypatch.setattr("audit.findings.grading.OTHERS", 300)
     graded = grade_run(run, Grading((CLASS,), draws=4))
     assert all(row.found[1.0] == 1 for row in graded.grades)
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same samples, with a mark in half of the images of the class."""
+    drawn = draw_run(tmp_path_factory.mktemp("painted") / "run", 1200, marked=(MARKED, CLASSES.index(CLASS)))
+    flag(drawn, Rules())
+    return drawn
+
+
+def test_of_painted_samples_the_model_was_asked_so_no_heat_is_moved(run: Run, painted: Run) -> None:
+    asked = Grading((CLASS,), shares=(0.1, 0.5, 1.0), draws=10)
+    graded = grade_run(run, asked, painted=painted)
+    (said,) = graded.painted
+    off, marked = map(int, re.fullmatch(rf"{CLASS}: of \d+ images (\d+) look .*, (\d+) painted; .*", said).groups())
+    assert 4 * off < marked
+    spot = next(row for row in graded.grades if row.kind == "spot")
+    assert spot.found[0.1] == 0  # of 60 images 3 have the mark then
+    assert spot.found[1.0] == 1
+    assert graded.record()["grades"] != grade_run(run, asked).record()["grades"]
+
+
+def test_a_painted_sample_brings_all_that_its_map_says(run: Run, painted: Run) -> None:
+    before, _ = read_evidence(run, Rules(), silent)
+    after, _ = read_evidence(painted, Rules(), silent)
+    rows = np.flatnonzero(before.class_id == CLASSES.index(CLASS))[:30]
+    shown = Painted.of(run, painted, Rules(), silent).show(before, rows)
+    np.testing.assert_array_equal(shown.off_heat[rows], after.off_heat[rows])
+    np.testing.assert_array_equal(shown.off[rows], after.off[rows])
+    rest = np.setdiff1d(np.arange(len(before)), rows)
+    np.testing.assert_array_equal(shown.off_heat[rest], before.off_heat[rest])
+    assert (shown.off_heat[rows] != before.off_heat[rows]).any()
+
+
+def test_samples_that_were_not_painted_stay_and_strangers_are_refused(run: Run, tmp_path: Path) -> None:
+    fewer = draw_run(tmp_path / "fewer", 256)
+    flag(fewer, Rules())
+    twins, (evidence, _) = Painted.of(run, fewer, Rules(), silent), read_evidence(run, Rules(), silent)
+    there = twins.at(evidence, np.arange(len(evidence)))
+    np.testing.assert_array_equal(there >= 0, evidence.sample < 256)
+    other = Run.create(
+        tmp_path / "other", Manifest.from_samples([Sample("x", "x.jpg", (0,))], ("a",)), dict(run.record)
+    )
+    with pytest.raises(RunError, match="a painted run with the classes of"):
+        Painted.of(run, other, Rules(), silent)
 
 
 @pytest.mark.parametrize(

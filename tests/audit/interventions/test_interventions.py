@@ -220,10 +220,13 @@ def test_another_place_takes_as_much_of_the_object_within_a_quarter() -> None:
         assert all((region & kept).sum() == taken for region in found)
 
 
-def test_without_other_images_the_patch_is_the_image_half_a_turn_on(rng: np.random.Generator) -> None:
+def test_the_patch_is_the_first_other_image_or_without_any_the_image_half_a_turn_on(rng: np.random.Generator) -> None:
     image, heat = image_of(rng), np.where(block(slice(18, 21), slice(18, 22)), 1.0, 0.1)
     (hot,) = change(image, heat, block(slice(2, 12), slice(2, 12)), [], "patch", rng).hot
     np.testing.assert_array_equal(hot[:, 18:21, 18:22], image[:, 6:9, 6:10])
+    first, second = image_of(rng), image_of(rng)
+    (hot,) = change(image, heat, block(slice(2, 12), slice(2, 12)), [first, second], "patch", rng).hot
+    np.testing.assert_array_equal(hot[:, 18:21, 18:22], first[:, 18:21, 18:22])
 
 
 def drops_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,6 +78,15 @@ def test_the_flagged_are_drawn_by_severity_and_one_without_a_control_says_so(
     keys = pd.MultiIndex.from_frame(table[["sample", "slot"]])
     np.testing.assert_array_equal(table["severity"], found.loc[keys])
     assert table["severity"].max() == found.max()
+
+
+def test_controls_of_targets_whose_object_is_known_are_such_targets(tmp_path: Path) -> None:
+    masked = 300
+    drawn = draw_run(tmp_path / "run", 2 * masked, masked=0.5)
+    flag(drawn, Rules())
+    table = draw_suspects(drawn, 60)
+    assert (table.loc[table["arm"] == "flagged", "sample"] < masked).any()
+    assert (table.loc[table["arm"] == "control", "sample"] < masked).all()
 
 
 def test_of_a_unit_the_worst_of_each_class_may_be_drawn() -> None:
