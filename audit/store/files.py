@@ -22,6 +22,8 @@ ABSENT = "absent"
 """Stands for the digest of a file that does not exist."""
 DIGEST = "sha256"
 """Key of a JSON record under which the digest of all its other keys stands."""
+Version = tuple[int, int, int]
+"""Of a file: its inode, time of change in ns, and size."""
 
 
 def write_atomically(
@@ -108,15 +110,24 @@ def check_digest(path: Path, digest: str, advice: str) -> None:
         RunError: it is damaged or gone.
     """
     try:
-        state = path.stat()
+        version = version_of(path)
     except OSError as error:
         raise RunError(f"Cannot read {path}: {error.strerror}; {advice}") from None
-    version = (state.st_ino, state.st_mtime_ns, state.st_size)
     if _checked.get((str(path), digest)) == version:
         return
     if sha256(path) != digest:
         raise RunError(f"Damaged: {path} is not what was written; {advice}")
     _checked[str(path), digest] = version
+
+
+def version_of(path: Path) -> Version:
+    """Inode, time and size of a file: another one where it was replaced or written to.
+
+    Raises:
+        OSError: there is none.
+    """
+    state = path.stat()
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def sha256(path: Path) -> str:
@@ -198,5 +209,5 @@ def _digest(record: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
-_checked: dict[tuple[str, str], tuple[int, int, int]] = {}
-"""Path and digest of files that were what they should be -> inode, time and size that they had then."""
+_checked: dict[tuple[str, str], Version] = {}
+"""Path and digest of files that were what they should be -> the version that they had then."""

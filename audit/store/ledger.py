@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from filelock import FileLock
 
 from audit.errors import RunError
 from audit.store import layout
-from audit.store.files import check_names, read_json, write_json
+from audit.store.files import Version, check_names, read_json, version_of, write_json
 
 Entry = dict[str, Any]
 """`shard`; `artefacts`, paths below the run with their sha256; counts: those of `COUNTED`, `scoring`, `seconds`."""
@@ -43,22 +44,21 @@ class Ledger:
         return {int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal()}
 
     def entry(self, shard: int) -> Entry | None:
-        """A shard's entry, or None while it is pending.
+        """A shard's entry, or None while it is pending. A process reads each once, until it changes.
 
         Raises:
             RunError: it is damaged.
         """
         path = self.path(shard)
         try:
-            entry = read_json(path, "")
-        except RunError:
-            if not path.exists():
+            entry = _read(path, version_of(path))
+        except FileNotFoundError:
+            return None
+        if not entry:
+            if not path.exists():  # withdrawn meanwhile
                 return None
-            entry = {}
-        if not entry.keys() >= {"artefacts", *COUNTED}:
             raise RunError(f"Damaged ledger entry {path}; recompute it: `camaudit repair {self._run}`")
-        check_names(entry["artefacts"], path)
-        return entry
+        return dict(entry)
 
     def enter(self, shard: int, entry: Mapping[str, Any], before: Entry | None) -> Entry:
         """Enter a shard if nobody did so meanwhile, and return the entry that stands.
@@ -87,3 +87,16 @@ class Ledger:
             for name, content in sorted((self.entry(shard) or {"artefacts": {}})["artefacts"].items()):
                 digest.update(f"{name} {content}\n".encode())
         return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1 << 14)
+def _read(path: Path, _version: Version) -> Entry:
+    """A version of an entry; empty if it is damaged."""
+    try:
+        entry = read_json(path, "")
+    except RunError:
+        return {}
+    if not entry.keys() >= {"artefacts", *COUNTED}:
+        return {}
+    check_names(entry["artefacts"], path)
+    return entry
