@@ -1,0 +1,52 @@
+"""What layers of a network hold of an image, for those who compare its places with one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor
+
+from audit.attribution.taps import probing, tapped
+from audit.errors import ModelError
+from audit.models.classifier import Classifier
+from audit.models.layers import Grid, find_grids, find_stage_layers
+
+
+class Activations:
+    """Activations of layers of a classifier, from one forward pass.
+
+    Args:
+        layers: dotted names; by default the last of each grid size up to the target layer, the three deepest.
+
+    Attributes:
+        layers: their names, from fine to coarse.
+
+    Raises:
+        ModelError: a layer has no grid.
+
+    Example:
+        shallow, middle, deep = Activations(classifier)(images)
+    """
+
+    def __init__(self, classifier: Classifier, layers: Sequence[str] = ()) -> None:
+        self._classifier = classifier
+        with probing(classifier.module):
+            grids = find_grids(classifier.module, classifier.example())
+        names = list(layers) or find_stage_layers(grids, classifier.layer)
+        if missing := [name for name in names if name not in grids]:
+            raise ModelError(f"Expected layers with a grid, but {missing[0]!r} has none; see `camaudit doctor`")
+        self.layers = tuple(sorted(names, key=lambda name: -grids[name].side))
+        self._grids: dict[str, Grid] = {name: grids[name] for name in self.layers}
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """Inputs [B, 3, H, W] -> [B, channels, h, w] float32 of each layer; H and W may differ if the network lets them.
+        """
+        kept: dict[str, Tensor] = {}
+        module = self._classifier.module
+        with probing(module), torch.inference_mode(), ExitStack() as taps:
+            for name in self.layers:
+                taps.enter_context(tapped(module.get_submodule(name), lambda output, name=name: kept.update({name: output})))
+            module(images)
+        return [self._grids[name].layout.to_grid(kept[name]).float() for name in self.layers]
