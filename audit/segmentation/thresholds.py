@@ -26,7 +26,19 @@ def pseudo_mask(
     mask = np.zeros(size, np.int16)
     if not len(maps):
         return mask
-    heat = upsample(maps, view, *size)
-    winner = np.asarray(class_ids, np.int16)[heat.argmax(axis=0)] + np.int16(1)
-    mask[view.inside(*size)] = np.where(heat.max(axis=0) >= threshold, winner, 0)
+    winner, highest = winning_class(maps, class_ids, view, size)
+    mask[view.inside(*size)] = np.where(highest >= threshold, winner, 0)
     return mask
+
+
+def winning_class(
+    maps: NDArray[np.floating], class_ids: NDArray[np.integer], view: View, size: tuple[int, int]
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """The class with the highest map, as i + 1, and that map's value: [h', w'] at the pixels inside the view.
+
+    Args:
+        maps: [K, h, w], K at least 1.
+        class_ids, view, size: as of `pseudo_mask`.
+    """
+    heat = upsample(maps, view, *size)
+    return np.asarray(class_ids, np.int16)[heat.argmax(axis=0)] + np.int16(1), heat.max(axis=0)
