@@ -6,7 +6,7 @@ The command line shows their defaults in its help, without loading what does the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audit.datasets.cues import Cue
@@ -117,6 +117,44 @@ class Planting:
                 raise ValueError(f"Expected `{name}` from 0 to 1, got {getattr(self, name)}")
         if self.seed < 0:
             raise ValueError(f"Expected `seed` not to be negative, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What `pipelines.labels.make` is asked.
+
+    Raises:
+        ValueError: a value that cannot be.
+
+    Attributes:
+        refine: steps in order, as `audit.segmentation.refine.parse_steps` takes them; none if empty.
+        roles: of the targets that make labels.
+        least: probability that a class needs to take part.
+        model: the run's model named again, needed where a step reads the network and that is code.
+    """
+
+    refine: str = ""
+    roles: tuple[str, ...] = ("label",)
+    least: float = 0.0
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        from audit.segmentation.refine import parse_steps
+
+        parse_steps(self.refine)
+        if not 0 <= self.least <= 1:
+            raise ValueError(f"Expected --least from 0 to 1, got {self.least}")
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether a step reads what the network holds of an image."""
+        from audit.segmentation.refine import parse_steps
+
+        return any(step.needs_features for step in parse_steps(self.refine))
+
+    def record(self) -> dict[str, Any]:
+        """As the label set keeps it."""
+        return {"refine": self.refine, "roles": list(self.roles), "least": self.least}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from audit.images.copies import near_copies
 from audit.images.locations import is_remote, is_url, location_fault
 from audit.images.masks import draw_boxes, object_mask, read_mask, write_index_png
 from audit.images.reading import MAX_PIXELS, MAX_SIDE, decode_image, difference_hash, local_path, read_bytes
-from audit.images.views import Fit, View, upsample
+from audit.images.views import Fit, View, cut_to_image, upsample
 
 __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
     "Fit",
     "View",
+    "cut_to_image",
     "decode_image",
     "difference_hash",
     "draw_boxes",

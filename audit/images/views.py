@@ -79,6 +79,29 @@ def upsample(maps: NDArray[np.floating], view: View, height: int, width: int) ->
     return down @ maps.astype(np.float32, copy=False) @ across.T
 
 
+def cut_to_image(maps: NDArray[np.floating], view: View, height: int, width: int) -> NDArray[np.float32]:
+    """Maps [..., h, w] on their view -> [..., h', w'] on the part of it inside the image, at about the same resolution.
+
+    Unchanged, but for the type, where the view reaches nowhere beyond the image.
+    """
+    if view.x0 >= 0 and view.y0 >= 0 and view.x1 <= width and view.y1 <= height:
+        return maps.astype(np.float32, copy=False)
+    inside = view.inside(height, width)
+    sides = ((view.y0, view.y1), (view.x0, view.x1))
+    down, across = (
+        _resampling(cells, *side, pixels) for cells, side, pixels in zip(maps.shape[-2:], sides, inside, strict=True)
+    )
+    return down @ maps.astype(np.float32, copy=False) @ across.T
+
+
+def _resampling(cells: int, low: float, high: float, pixels: slice) -> NDArray[np.float32]:
+    """Weights [about the cells inside, cells] that carry `cells` values spread over low..high to a range of pixels."""
+    length = pixels.stop - pixels.start
+    kept = max(round(cells * length / (high - low)), 1)
+    scale = kept / length
+    return interpolation_matrix(cells, (low - pixels.start) * scale, (high - pixels.start) * scale, 0, kept)
+
+
 @lru_cache(maxsize=64)
 def interpolation_matrix(cells: int, low: float, high: float, start: int, stop: int) -> NDArray[np.float32]:
     """Weights [stop - start, cells] that carry `cells` values spread over low..high to the pixels start..stop."""

@@ -14,6 +14,7 @@ RUN/
                            effects and causes (what interventions did) .parquet; ledger.json names them, written last
   report/                  index.html; sanity, faithfulness .json and .png; null.json; contact sheets of clusters
   summary.json             counts, curve, threshold and findings in short
+  labels/NAME/             a label set: record.json, ledger/, images/ and regions/, parts as above
   verdicts.sqlite          what reviewers decided
   lock, lock.json          held by the process that works on the run, and which one that is
 """
@@ -44,6 +45,8 @@ SHEETS = "sheets"
 NULL = "null.json"
 SANITY = "sanity.json"
 VERDICTS = "verdicts.sqlite"
+LABELS = "labels"
+LABEL_RECORD = "record.json"
 LOCK = "lock"
 LOCK_HOLDER = "lock.json"
 
@@ -155,6 +158,30 @@ PARTS: dict[str, pa.Schema] = {
     "checks": CHECKS,
 }
 """Tables with one part a shard."""
+
+LABEL_IMAGES = pa.schema(
+    [
+        ("sample", pa.int64()),
+        ("status", pa.string()),  # processed, failed
+        ("reason", pa.string()),  # why it failed
+        ("transient", pa.bool_()),  # whether the same command tries it again
+        ("class_ids", pa.list_(pa.int32())),  # of the maps that took part
+        ("probabilities", pa.list_(pa.float32())),  # of those classes
+        ("pixels", pa.binary()),  # PNG of the upright image, two channels: place of the winner in class_ids + 1, level
+    ]
+)
+REGIONS = pa.schema(  # a row for every class of an image's maps or of its mask, and one of class -1 where no map wins
+    [
+        ("sample", pa.int64()),
+        ("class_id", pa.int32()),
+        ("object", pa.int64()),  # pixels of the class in the mask; of class -1, of the background; null without a mask
+        ("pixels", _COUNTS),  # where the class's map is the highest, by level; void ones are not counted
+        ("correct", _COUNTS),  # of those, where the mask shows the class; zeros without a mask
+        ("background", _COUNTS),  # of those, where the mask shows background; zeros without a mask
+    ]
+)
+LABEL_PARTS: dict[str, pa.Schema] = {"images": LABEL_IMAGES, "regions": REGIONS}
+"""Tables of a label set, with one part a shard."""
 
 
 def part_name(shard: int) -> str:

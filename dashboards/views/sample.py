@@ -28,6 +28,7 @@ from dashboards.state import (
     target_picture,
 )
 from dashboards.tables import Filters, Place
+from dashboards.views.labels import show_labels
 
 _LABELS = {"agree": "Agree: off the object", "disagree": "Disagree", "unsure": "Unsure"}
 _HALF = 0.5
@@ -61,6 +62,7 @@ def _show_target(
     _show_pictures(context, sample, target)
     _show_review(context, target)
     _show_targets(targets)
+    show_labels(context, sample["sample"], target_picture(context, sample, target["slot"], target["class_id"]))
 
 
 def _asked_for(context: Context) -> tuple[int | None, int | None]:

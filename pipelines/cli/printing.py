@@ -268,6 +268,32 @@ def print_graded(graded: Graded, wide: bool = False) -> None:
         line(f"not graded: {text}")
 
 
+def print_labels(record: Mapping[str, Any], wide: bool = False) -> None:
+    """Print how many label images there are, and how good they are where masks are known."""
+    counts = f"{record['processed']} label images, {record['failed']} failed, {record['pending']} pending"
+    line(f"{record['labels']}: {counts}")
+    for failure in record["failures"]:
+        line(f"  failed: sample {failure['sample']}: {failure['reason']}")
+    if not record["thresholds"]:
+        line("no masks are known, so nothing says which threshold is best; 0.3 to 0.5 is usual")
+        return
+    rows = record["thresholds"]
+    columns = [
+        words("threshold", (row["threshold"] for row in rows)),
+        numbers("mean IoU", (decimal(row["mean_iou"]) for row in rows)),
+    ]
+    print_table("Label images against the masks", columns, wide)
+    classes = [row for row in record["classes"] if row["iou"] is not None][: _MOST_CLASSES + 1]
+    columns = [
+        named("class", (row["class"] for row in classes)),
+        numbers("IoU", (decimal(row["iou"]) for row in classes)),
+        numbers("own best threshold", (decimal(row["threshold"]) for row in classes)),
+    ]
+    print_table(f"Classes at the best threshold, {len(classes)} of {len(record['classes'])}", columns, wide)
+    kept = ", ".join(f"{row['share']:.0%} {decimal(row['mean_iou'])}" for row in record["by_trust"])
+    line(f"mean IoU of the images most trusted: {kept}")
+
+
 def print_sanity(record: Mapping[str, Any], picture: Path, wide: bool = False) -> None:
     """Print the curves as a table, and a sentence a method."""
     from pipelines.experiments.sanity import verdict_line

@@ -1,0 +1,65 @@
+"""Make the label set of a run: begin it or go on with it, over workers, to its end."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from audit.errors import RunError
+from audit.progress import Noted, Progress, silent, stretch
+from audit.store import Run
+from audit.store.label_store import LabelStore
+from pipelines.asked import Labelling
+from pipelines.experiments.source import source_of_run
+from pipelines.labels.shard import Task, is_pending, label_shard
+from pipelines.run.cluster import connect
+from pipelines.run.config import ClusterConfig
+from pipelines.run.schedule import submit_all
+
+
+def make_labels(
+    path: Path, name: str, asked: Labelling, cluster: ClusterConfig, progress: Progress = silent
+) -> LabelStore:
+    """The label set of the name, whole as far as the run is.
+
+    Raises:
+        RunError: the run has no finished shard, the name was given to labels made otherwise, or a worker cannot go on.
+        ModelError: a step needs the network, and that is code that was not named again.
+    """
+    run = Run.open(path)
+    done = run.done()
+    if not done:
+        raise RunError(f"{run.path} has no finished shard to make labels of; finish it with `camaudit run`")
+    if asked.needs_model:
+        source_of_run(run, asked.model)  # refused here, not by each worker
+    with run.locked():
+        store = LabelStore.make(run, name, asked.record() | {"maps": run.ledger.digest()})
+        store.sweep()
+        shards = [shard for shard in done if is_pending(store.entry(shard))]
+        total, todo = sum(map(len, done)), sum(map(len, shards))
+        if todo < total:
+            progress(Noted(f"going on with {store.path}: {len(done) - len(shards)} of {len(done)} shards are done"))
+        if shards:
+            task = Task(os.path.abspath(run.path), name, asked)
+            with connect(cluster) as client, stretch(progress, "labelling", total, total - todo):
+                submit_all(client, shards, partial(label_shard, task), progress, cluster=cluster)
+        store.sweep()
+    return store
+
+
+def account(store: LabelStore) -> dict[str, Any]:
+    """How many samples of the run have a label image, failed or are pending, and why the first ones failed."""
+    status: Counter[str] = Counter()
+    failures: list[dict[str, str]] = []
+    for shard in store.done():
+        rows = store.read("images", shard, ["sample", "status", "reason"]).to_pylist()
+        status.update(row["status"] for row in rows)
+        failures += [row for row in rows if row["status"] == "failed"][: _MOST - len(failures)]
+    pending = store.run.samples - sum(status.values())
+    return {"processed": status["processed"], "failed": status["failed"], "pending": pending, "failures": failures}
+
+
+_MOST = 5
