@@ -201,7 +201,7 @@ def test_without_masks_nothing_is_told_of_quality(tmp_path: Path) -> None:
 def test_labels_made_otherwise_are_not_mixed(run: Run, store: LabelStore) -> None:
     with pytest.raises(RunError, match=r"was made with refine , now asked for refine pamr; choose another --name"):
         LabelStore.make(run, "plain", Labelling("pamr").record())
-    with pytest.raises(RunError, match="No label set 'other' in .*, it has plain"):
+    with pytest.raises(RunError, match=r"No label set 'other' in .*, it has plain"):
         LabelStore.open(run, "other")
     with pytest.raises(RunError, match="Expected a name of letters"):
         LabelStore.open(run, "../plain")
@@ -214,7 +214,7 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     data = bytearray(part.read_bytes())
     data[100] ^= 1
     part.write_bytes(data)
-    with pytest.raises(RunError, match="Damaged|Cannot read"):
+    with pytest.raises(RunError, match=r"Damaged|Cannot read"):
         pool_regions(store)
 
 
