@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from audit.segmentation import UNKNOWN, LabelImage
 from audit.store.files import write_atomically
 
 _LIST = "ImageSets/Segmentation/default.txt"
+_CLASSES, _OBJECTS = "SegmentationClass", "SegmentationObject"
 _FORBIDDEN = (":", "\n", "\r")
 
 
@@ -56,12 +56,14 @@ class Cvat(LabelFormat):
 
 
 def _write_masks(images: Iterator[LabelImage], part: Part, collection: Collection, path: Path) -> None:
+    frames: dict[str, None] = {}
     with zipfile.ZipFile(path, "w") as archive:
         for image in images:
             frame = collection.frame_name(image.sample)
+            _add_new(frames, frame)
             part.counts["unknown"] += int((image.mask == UNKNOWN).sum())
-            _add(archive, f"SegmentationClass/{frame}.png", index_png(np.maximum(image.mask, 0).astype(np.uint8)))
-            _add(archive, f"SegmentationObject/{frame}.png", index_png(_objects(image)))
+            _add(archive, f"{_CLASSES}/{frame}.png", index_png(np.maximum(image.mask, 0).astype(np.uint8)))
+            _add(archive, f"{_OBJECTS}/{frame}.png", index_png(_objects(image)))
 
 
 def _objects(image: LabelImage) -> NDArray[np.uint8]:
@@ -73,22 +75,23 @@ def _objects(image: LabelImage) -> NDArray[np.uint8]:
 
 
 def _join(payloads: Sequence[Path], collection: Collection, path: Path) -> None:
-    frames = BytesIO()
-    names = set[str]()
+    frames: dict[str, None] = {}
     with zipfile.ZipFile(path, "w") as archive:
         _add(archive, "labelmap.txt", _label_map(collection.classes).encode())
         for payload in payloads:
             with zipfile.ZipFile(payload) as part:
                 for name in part.namelist():
-                    if name in names:
-                        raise RunError(
-                            f"CVAT tells frames by their images' names, two samples have {name!r}; export voc"
-                        )
-                    names.add(name)
-                    _add(archive, name, part.read(name))
                     folder, _, frame = name.removesuffix(".png").partition("/")
-                    frames.write(f"{frame}\n".encode() if folder == "SegmentationClass" else b"")
-        _add(archive, _LIST, frames.getvalue())
+                    if folder == _CLASSES:
+                        _add_new(frames, frame)
+                    _add(archive, name, part.read(name))
+        _add(archive, _LIST, "".join(f"{frame}\n" for frame in frames).encode())
+
+
+def _add_new(frames: dict[str, None], frame: str) -> None:
+    if frame in frames:
+        raise RunError(f"CVAT tells frames by their images' names, two samples have {frame!r}; export voc")
+    frames[frame] = None
 
 
 def _label_map(classes: Sequence[str]) -> str:

@@ -19,7 +19,6 @@ from audit.export.labels.kind import (
     Part,
     image_suffix,
     index_image,
-    without_image,
 )
 from audit.images.masks import DEEP_VOID_INDEX
 from audit.segmentation import UNKNOWN, LabelImage
@@ -29,7 +28,8 @@ from audit.store.files import file_stem, write_atomically
 class FiftyOne(LabelFormat):
     """labels/ID.png, links in data, and `mask_targets.json` (value -> class), which FiftyOne asks for beside.
 
-    Of more than 254 classes the PNGs have 16 bits, and 65535 for unknown.
+    A mask whose image cannot be linked is left out: FiftyOne ends at one. Of more than 254 classes the PNGs have 16
+    bits, and 65535 for unknown.
     """
 
     name = "fiftyone"
@@ -41,8 +41,8 @@ class FiftyOne(LabelFormat):
         deep = _is_deep(collection.classes)
         for image in images:
             stem = file_stem(image.sample.id)
-            part.write(f"labels/{stem}.png", partial(_save_grey, image.mask, deep))
-            part.link(f"data/{stem}{image_suffix(image.sample)}", image.sample)
+            if part.link(f"data/{stem}{image_suffix(image.sample)}", image.sample):
+                part.write(f"labels/{stem}.png", partial(_save_grey, image.mask, deep))
 
     def join(self, payloads: Sequence[Path], out: Path, collection: Collection) -> None:
         """Write the names of the values."""
@@ -51,8 +51,9 @@ class FiftyOne(LabelFormat):
         write_atomically(out / "mask_targets.json", lambda path: path.write_text(json.dumps(targets, indent=1)))
 
     def notes(self, counts: Mapping[str, int]) -> str:
-        """How many images could not be linked."""
-        return without_image(counts)
+        """How many were left out."""
+        missing = counts.get("without image", 0)
+        return f"; {missing} of them left out, whose image is gone or behind a URL" if missing else ""
 
 
 def _is_deep(classes: Sequence[str]) -> bool:

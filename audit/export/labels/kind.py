@@ -72,8 +72,8 @@ class Part:
         write_atomically(path, write, durable=False)
         self.files[name] = path.stat().st_size
 
-    def link(self, name: str, sample: Sample) -> None:
-        """A link to a sample's image; none where it is behind a URL, is gone, or the file system has no links."""
+    def link(self, name: str, sample: Sample) -> bool:
+        """Make a link to a sample's image; False where that is behind a URL or gone, or there are no links here."""
         source, path = image_file(sample), self.out / name
         if source is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,9 @@ class Part:
             with suppress(OSError):
                 path.symlink_to(source)
                 self.files[name] = None
-        self.counts["without image"] += name not in self.files
+        linked = name in self.files
+        self.counts["without image"] += not linked
+        return linked
 
     def payload(self, suffix: str) -> str:
         """Name of the shard's file that is to be joined with others'."""

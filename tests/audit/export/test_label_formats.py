@@ -281,15 +281,21 @@ def test_the_labelling_config_has_every_class_as_xml(exported: Any) -> None:
 
 
 def test_the_fiftyone_folder_is_as_its_schema_says(source: DrawnLabels, exported: Any) -> None:
-    out = exported("fiftyone")
+    out, expected = exported("fiftyone"), stems(source)
+    del expected[IDS[GONE]]  # FiftyOne ends at a mask without an image
     targets = json.loads((out / "mask_targets.json").read_text())
-    assert {path.stem for path in (out / "labels").iterdir()} == stems(source).keys()
-    assert {path.stem for path in (out / "data").iterdir()} == stems(source).keys() - {IDS[GONE]}
     assert targets == {"0": "background", "255": "unknown"} | {str(i): name for i, name in enumerate(CLASSES, 1)}
-    for stem, image in stems(source).items():
+    assert {path.stem for path in (out / "labels").iterdir()} == expected.keys()
+    assert {path.stem for path in (out / "data").iterdir()} == expected.keys()
+    for stem, image in expected.items():
         with Image.open(out / f"labels/{stem}.png") as png:
-            assert png.mode == "L"
+            assert png.mode == "L"  # of a palette it takes the colours
             np.testing.assert_array_equal(np.asarray(png), index(image))
+
+
+def test_what_fiftyone_leaves_out_is_told(source: DrawnLabels, tmp_path: Path) -> None:
+    said = export_labels(source, "fiftyone", tmp_path / "out")
+    assert said.endswith("6 pseudo-masks; 1 of them left out, whose image is gone or behind a URL")
 
 
 def raster(rows: list[list[str]], size: tuple[int, int], class_id: int) -> NDArray[np.bool_]:
