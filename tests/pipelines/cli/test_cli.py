@@ -451,6 +451,7 @@ def test_a_summary_is_counted_in_the_order_of_the_kinds(capsys: Capture) -> None
 
 
 def test_help_names_every_format_of_an_export(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
     assert camaudit(["export", "--help"], monkeypatch) == 0
     text = capsys.readouterr().out
     words = text.replace(",", " ").replace(".", " ").split()
