@@ -1,16 +1,17 @@
 """Exports: what a finished audit hands to other tools."""
 
 from audit.export.formats import FORMATS, PseudoMasks, export_run
+from audit.export.labels import LABEL_FORMATS, export_labels
 from audit.export.record import findings_record, findings_schema
 from audit.export.tables import export_table
-from audit.export.voc_png import export_voc_png
 
 __all__ = [
     "FORMATS",
+    "LABEL_FORMATS",
     "PseudoMasks",
+    "export_labels",
     "export_run",
     "export_table",
-    "export_voc_png",
     "findings_record",
     "findings_schema",
 ]

@@ -1,4 +1,4 @@
-"""Every format that a run is exported to, by its name: an export is one file and one line here."""
+"""Every format that a run is exported to, by its name; those of label images are in `audit.export.labels.registry`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from audit.errors import RunError
+from audit.export.labels import LABEL_FORMATS, Spread, export_labels, one_by_one
 from audit.export.place import check_place
 from audit.export.tables import export_table
-from audit.export.voc_png import export_voc_png
 from audit.findings import Findings
 from audit.progress import Progress, silent
+from audit.segmentation import ThresholdedRun
 from audit.store import Run
 
 
@@ -27,39 +28,50 @@ class PseudoMasks:
     threshold: float | None = None
     roles: tuple[str, ...] = ("label",)
 
+    def of(self, run: Run) -> ThresholdedRun:
+        """The label images that are asked for.
+
+        Raises:
+            RunError: no threshold is given, and the run has none.
+        """
+        return ThresholdedRun(run, _threshold(run) if self.threshold is None else self.threshold, self.roles)
+
 
 class Format(Protocol):
     """Writes a run to `out` and says in one line what was written."""
 
-    def __call__(self, run: Run, out: Path, masks: PseudoMasks, progress: Progress) -> str:
+    def __call__(self, run: Run, out: Path, progress: Progress) -> str:
         """Write it."""
 
 
 def export_run(
-    run: Run, name: str, out: Path, masks: PseudoMasks, progress: Progress = silent, overwrite: bool = False
+    run: Run,
+    name: str,
+    out: Path,
+    masks: PseudoMasks,
+    progress: Progress = silent,
+    overwrite: bool = False,
+    spread: Spread = one_by_one,
 ) -> str:
     """Write an export and say in one line what was written.
 
     Args:
         overwrite: whether an earlier export of the same collection may be written over.
+        spread: who writes the shards of label images.
 
     Raises:
         RunError: unknown format, a place that is taken, or it cannot be written so.
     """
+    if name in LABEL_FORMATS:
+        return export_labels(masks.of(run), name, out, progress, overwrite, spread)
     if name not in FORMATS:
-        raise RunError(f"Expected --format to be one of {', '.join(FORMATS)}, got {name!r}")
+        raise RunError(f"Expected --format to be one of {', '.join((*LABEL_FORMATS, *FORMATS))}, got {name!r}")
     check_place(run, out, overwrite)
-    return FORMATS[name](run, out, masks, progress)
-
-
-def _voc_png(run: Run, out: Path, masks: PseudoMasks, progress: Progress) -> str:
-    threshold = _threshold(run) if masks.threshold is None else masks.threshold
-    count = export_voc_png(run, out, threshold, masks.roles, progress)
-    return f"{out}: {count} pseudo-masks at threshold {threshold:.3f}"
+    return FORMATS[name](run, out, progress)
 
 
 def _table(suffix: str) -> Format:
-    def write(run: Run, out: Path, masks: PseudoMasks, progress: Progress) -> str:
+    def write(run: Run, out: Path, progress: Progress) -> str:
         if out.suffix != suffix:
             raise RunError(f"Expected --out to end in {suffix}, got {out}")
         return f"{out}: {export_table(run, out)} findings"
@@ -83,5 +95,5 @@ def _threshold(run: Run) -> float:
     return threshold
 
 
-FORMATS: dict[str, Format] = {"voc-png": _voc_png, "csv": _table(".csv"), "parquet": _table(".parquet")}
-"""Name -> what writes it."""
+FORMATS: dict[str, Format] = {"csv": _table(".csv"), "parquet": _table(".parquet")}
+"""Name -> what writes it, of formats that hold no label images."""

@@ -31,6 +31,9 @@ VOID = -1
 MAX_CLASSES = 32766
 """Most classes that an int16 mask can tell apart."""
 
+DEEP_VOID_INDEX = 65535
+"""What void is in an index image of 16 bits."""
+
 _KINDS = ("PNG", "TIFF", "BMP")
 _VOID_INDEX = 255
 _FARTHEST = 1e9
@@ -147,7 +150,12 @@ def voc_palette() -> NDArray[np.uint8]:
 
 
 def write_index_png(path: str | Path, index: NDArray[np.uint8]) -> None:
-    """Write an index image (uint8 [H, W]; 0 background, i + 1 class i, 255 void) as PNG with VOC's colours.
+    """Write an index image as PNG with VOC's colours; see `index_png`."""
+    Path(path).write_bytes(index_png(index))
+
+
+def index_png(index: NDArray[np.uint8]) -> bytes:
+    """An index image (uint8 [H, W]; 0 background, i + 1 class i, 255 void) as PNG with VOC's colours.
 
     The same indices give the same bytes.
     """
@@ -157,7 +165,7 @@ def write_index_png(path: str | Path, index: NDArray[np.uint8]) -> None:
     image.putpalette(voc_palette().tobytes())
     png = BytesIO()
     image.save(png, "PNG")
-    Path(path).write_bytes(png.getvalue())
+    return png.getvalue()
 
 
 def _read_file(
@@ -195,7 +203,7 @@ def _grey_step(data: bytes) -> int:
 
 
 def _from_indices(stored: NDArray[Any], path: str, class_count: int) -> NDArray[np.int16]:
-    void = stored == (_VOID_INDEX if stored.dtype == np.uint8 else 65535)
+    void = stored == (_VOID_INDEX if stored.dtype == np.uint8 else DEEP_VOID_INDEX)
     if class_count < _VOID_INDEX:
         void |= stored == _VOID_INDEX
     unknown = np.unique(stored[~void & ((stored < 0) | (stored > class_count))])

@@ -22,7 +22,7 @@ def iou_curve(inside: NDArray[np.integer], outside: NDArray[np.integer]) -> NDAr
     """
     kept = _from_level_up(inside)
     union = inside.sum(axis=-1, keepdims=True) + _from_level_up(outside)
-    return _ratio(kept, union)
+    return ratio(kept, union)
 
 
 def mean_iou_curve(pooled: Confusion, class_count: int) -> NDArray[np.float64]:
@@ -51,7 +51,7 @@ def class_iou_curves(pooled: Confusion, class_count: int) -> NDArray[np.float64]
     matched, claimed = _from_level_up(matched), _from_level_up(claimed)
     matched[0] = true[0] - _from_level_up(empty)
     claimed[0] = pooled.count.sum() - claimed[1:].sum(axis=0)
-    return _ratio(matched, true + claimed - matched)
+    return ratio(matched, true + claimed - matched)
 
 
 def _from_level_up(counts: NDArray[Any]) -> NDArray[Any]:
@@ -59,7 +59,8 @@ def _from_level_up(counts: NDArray[Any]) -> NDArray[Any]:
     return np.flip(np.cumsum(np.flip(counts, -1), -1), -1)
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    ratio = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
-    np.divide(part, whole, out=ratio, where=whole > 0)
-    return ratio
+def ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """The part of the whole; NaN where the whole is nothing."""
+    share = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return share

@@ -15,3 +15,42 @@ def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
         return float("nan")
     ranks = rankdata(scores)
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def pixel_average_precision(inside: NDArray[np.integer], outside: NDArray[np.integer]) -> float:
+    """PxAP (Choe et al., CVPR 2020, section 3.4): the area under precision against recall of pixels, over thresholds.
+
+    Sum over levels, from the highest down, of the precision at a level times the recall that it adds.
+
+    Args:
+        inside, outside: [256] pixels by level of all maps together.
+
+    Returns:
+        NaN without a pixel inside.
+    """
+    hits, claimed = (np.cumsum(counts[::-1]).astype(float) for counts in (inside, inside + outside))
+    if not hits[-1]:
+        return float("nan")
+    precision = np.divide(hits, claimed, out=np.zeros_like(hits), where=claimed > 0)
+    return float((precision * np.diff(hits, prepend=0)).sum() / hits[-1])
+
+
+def relevance_rank_accuracy(inside: NDArray[np.integer], outside: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Share of the K hottest pixels that lie in an object of K pixels (Arras et al. 2022, section 3.3).
+
+    Pixels of one level are alike: of the level that is taken in part, each has the same chance.
+
+    Args:
+        inside, outside: [..., 256] pixels by level.
+
+    Returns:
+        [...]; NaN without an object.
+    """
+    hot_inside, hot = np.flip(inside, -1).astype(float), np.flip(inside + outside, -1).astype(float)
+    before = np.cumsum(hot, axis=-1) - hot
+    wanted = inside.sum(axis=-1, keepdims=True)
+    taken = np.clip(np.divide(wanted - before, hot, out=np.zeros_like(hot), where=hot > 0), 0, 1)
+    hits = (taken * hot_inside).sum(axis=-1)
+    accuracy = np.full(hits.shape, np.nan)
+    np.divide(hits, wanted[..., 0], out=accuracy, where=wanted[..., 0] > 0)
+    return accuracy

@@ -94,13 +94,13 @@ def write_table(path: Path, columns: Mapping[str, Column], schema: pa.Schema, du
     Args:
         durable: wait until it is on the disk, which takes ten times as long.
     """
-    table = _table(columns, schema)
+    table = arrow_table(columns, schema)
     write_atomically(path, lambda partial: write_parquet(table, partial), durable)
 
 
 def write_part(path: Path, columns: Mapping[str, Column], schema: pa.Schema) -> tuple[Path, str]:
     """Write columns under a schema to a file named by its content; returns where it lies, and its sha256."""
-    table = _table(columns, schema)
+    table = arrow_table(columns, schema)
     return write_by_content(path, lambda partial: write_parquet(table, partial))
 
 
@@ -140,7 +140,8 @@ def made_by(path: Path) -> str:
     return f"again: `camaudit {verb} {path.parent.parent}`"
 
 
-def _table(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
+def arrow_table(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
+    """Columns under a schema."""
     return pa.table({field.name: _column(columns[field.name], field.type) for field in schema}, schema=schema)
 
 

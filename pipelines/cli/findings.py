@@ -12,6 +12,11 @@ from pipelines.cli.options import Json, RunPath, Threshold, Wide, names, right_u
 from pipelines.cli.printing import line, print_findings, print_json
 from pipelines.terminal import TerminalProgress
 
+_FORMATS = (
+    "Pseudo-masks: voc-png, voc, coco, coco-components, coco-panoptic, mask-table, npz, zarr, cvat, label-studio, "
+    "fiftyone, yolo. Findings: csv, parquet."
+)
+
 
 def findings(
     run_path: RunPath,
@@ -58,21 +63,27 @@ def report(
 
 def export(
     run_path: RunPath,
-    kind: Annotated[str, typer.Option("--format", help="voc-png (pseudo-masks), csv or parquet (findings).")],
+    kind: Annotated[str, typer.Option("--format", help=_FORMATS)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of masks, or file of findings.")],
     threshold: Threshold = None,
     roles: Annotated[str, typer.Option(help="Targets that make pseudo-masks.")] = "label",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier export.")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: one a core, or this one for a small run]")
+    ] = None,
 ) -> None:
     """Write pseudo-masks or findings for other tools.
+
+    An export of masks that was interrupted is gone on with by the same command.
 
     Example: camaudit export runs/val --format voc-png -o masks
     """
     from audit.export import PseudoMasks, export_run
     from audit.store import Run
-    from pipelines.run.config import known_roles
+    from pipelines.run.config import ClusterConfig, known_roles
+    from pipelines.run.export import over_workers
 
     with right_use():
         chosen = known_roles(names(roles))
     run, masks = Run.open(run_path), PseudoMasks(threshold, chosen)
-    line(export_run(run, kind, out, masks, TerminalProgress(), overwrite))
+    line(export_run(run, kind, out, masks, TerminalProgress(), overwrite, over_workers(ClusterConfig(workers))))

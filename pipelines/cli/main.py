@@ -17,6 +17,7 @@ from pipelines.cli.groups import Verb
 from pipelines.cli.index import index_app
 from pipelines.cli.labels import labels
 from pipelines.cli.methods import explain, methods
+from pipelines.cli.metrics import metrics
 from pipelines.cli.plant import demo, fetch, grade, plant, train
 from pipelines.cli.run import flag, repair, run, score, status
 from pipelines.interrupts import INTERRUPTED, listening
@@ -24,7 +25,8 @@ from pipelines.terminal import command_line
 
 VERBS = (
     *(fetch, run, status, repair, score, flag),
-    *(findings, report, dashboard, labels, export),
+    *(findings, report, metrics, dashboard),
+    *(labels, export),
     *(explain, methods, verify, sanity, faithfulness, compare),
     *(plant, grade, train, demo, doctor),
 )

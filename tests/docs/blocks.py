@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import audit.export
-from audit.export import findings_schema
+from audit.export import LABEL_FORMATS, findings_schema
 from audit.findings.claims.registry import CLAIM_KINDS
 from pipelines.cli import app
 from pipelines.cli.methods import method_rows
@@ -75,6 +75,11 @@ def details() -> str:
     return table(("`kind`", "details"), ((f"`{kind.name}`", kind.numbers) for kind in CLAIM_KINDS.values()))
 
 
+def exports() -> str:
+    """Every format of label images."""
+    return table(("format", "what is written"), ((f"`{kind.name}`", kind.says) for kind in LABEL_FORMATS.values()))
+
+
 def schema() -> str:
     """The JSON Schema of the findings record."""
     return json.dumps(findings_schema(), indent=1) + "\n"
@@ -86,6 +91,7 @@ SCHEMA = Path(audit.export.__file__).with_name("findings.schema.json")
 BLOCKS = (
     Block("README.md", "verbs", verbs),
     Block("docs/methods.md", "methods", methods),
+    Block("docs/exports.md", "exports", exports),
     Block("docs/findings.md", "claims", claims),
     Block("docs/findings.md", "details", details),
     Block("docs/findings.md", "fields", fields),

@@ -18,7 +18,7 @@ from rewritten import put_findings
 from audit.datasets import Manifest
 from audit.datasets.manifest import Sample
 from audit.errors import RunError
-from audit.export import PseudoMasks, export_run, export_table, export_voc_png
+from audit.export import PseudoMasks, export_run, export_table
 from audit.findings import ClassFinding, Finding, Findings
 from audit.images.masks import voc_palette
 from audit.images.views import View, upsample
@@ -115,7 +115,8 @@ def read_png(path: Path) -> np.ndarray:
 
 
 def test_each_processed_sample_has_a_voc_file_of_its_labels_pseudo_mask(run: Run, tmp_path: Path) -> None:
-    assert export_voc_png(run, tmp_path / "out", 0.6) == 3
+    said = export_run(run, "voc-png", tmp_path / "out", PseudoMasks(0.6))
+    assert said == f"{tmp_path / 'out'}: 3 pseudo-masks at threshold 0.600"
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"a__1.png", "a__2.png", "a_3.png"}
     heat = upsample(run.maps(0, 1)[0, :2], VIEW, HEIGHT, WIDTH)
     expected = np.zeros((HEIGHT, WIDTH), int)
@@ -125,22 +126,15 @@ def test_each_processed_sample_has_a_voc_file_of_its_labels_pseudo_mask(run: Run
 
 
 def test_a_map_without_evidence_and_a_role_not_asked_for_leave_background(run: Run, tmp_path: Path) -> None:
-    export_voc_png(run, tmp_path, 0.0)
-    assert not read_png(tmp_path / "a__2.png").any()
-    assert not read_png(tmp_path / "a_3.png").any()
+    export_run(run, "voc-png", tmp_path / "out", PseudoMasks(0.0))
+    assert not read_png(tmp_path / "out/a__2.png").any()
+    assert not read_png(tmp_path / "out/a_3.png").any()
 
 
 def test_predicted_targets_take_part_when_asked_for(run: Run, tmp_path: Path) -> None:
-    export_voc_png(run, tmp_path, 0.0, roles=("predicted",))
-    assert (read_png(tmp_path / "a__1.png")[:, 2:14] == 2).all()
-    assert (read_png(tmp_path / "a_3.png")[:, 2:14] == 1).all()
-
-
-def test_more_classes_than_a_palette_holds_are_refused(tmp_path: Path) -> None:
-    run = a_run(tmp_path / "run", tuple(f"class {index}" for index in range(255)))
-    with pytest.raises(RunError, match="VOC masks hold 254 classes at most, the run has 255"):
-        export_voc_png(run, tmp_path / "out", 0.5)
-    assert not (tmp_path / "out").exists()
+    export_run(run, "voc-png", tmp_path / "out", PseudoMasks(0.0, ("predicted",)))
+    assert (read_png(tmp_path / "out/a__1.png")[:, 2:14] == 2).all()
+    assert (read_png(tmp_path / "out/a_3.png")[:, 2:14] == 1).all()
 
 
 ids = st.text(st.sampled_from("ab/_.% -ß\n\\:") | st.characters(codec="utf-8"), min_size=1, max_size=12)

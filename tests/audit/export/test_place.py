@@ -10,13 +10,13 @@ from small_run import make_run
 from typer.testing import CliRunner
 
 from audit.errors import RunError
-from audit.export import FORMATS, PseudoMasks, export_run
+from audit.export import FORMATS, LABEL_FORMATS, PseudoMasks, export_run
 from audit.store import Run, layout
 from audit.store.files import read_json, write_json
 from pipelines.cli import app
 
 ALL = PseudoMasks(0.5)
-OUT = {"voc-png": "masks", "csv": "findings.csv", "parquet": "findings.parquet"}
+OUT = dict.fromkeys(LABEL_FORMATS, "masks") | {"csv": "findings.csv", "parquet": "findings.parquet"}
 
 
 @pytest.fixture
@@ -25,10 +25,14 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_the_places_below_are_of_every_format() -> None:
-    assert OUT.keys() == FORMATS.keys()
+    assert OUT.keys() == FORMATS.keys() | LABEL_FORMATS.keys()
 
 
-@pytest.mark.parametrize("name", OUT)
+def contents(out: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", OUT.keys() - {"cvat"})  # whose label map cannot hold the run's class names
 def test_a_second_export_is_refused_and_made_if_that_is_asked(name: str, run: Run, tmp_path: Path) -> None:
     out = tmp_path / OUT[name]
     export_run(run, name, out, ALL)
@@ -40,10 +44,10 @@ def test_a_second_export_is_refused_and_made_if_that_is_asked(name: str, run: Ru
 def test_a_refused_export_leaves_the_earlier_one_as_it_was(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "masks"
     export_run(run, "voc-png", out, PseudoMasks(0.0))
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    before = contents(out)
     with pytest.raises(RunError, match=f"an export of {run.path}"):
         export_run(run, "voc-png", out, PseudoMasks(0.9))
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert contents(out) == before
 
 
 def test_the_export_of_another_collection_is_never_written_over(run: Run, tmp_path: Path) -> None:
@@ -74,30 +78,32 @@ def test_a_folder_of_other_files_is_never_taken(run: Run, tmp_path: Path) -> Non
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
 
 
-def test_an_export_that_was_interrupted_is_told_and_can_be_made_again(
+def test_an_export_that_was_interrupted_is_told_and_gone_on_with(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "masks"
 
-    def die(*_arguments: object) -> None:
+    def die(*_arguments: object, **_named: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("audit.export.voc_png.write_index_png", die)
+        patch.setattr("audit.export.labels.voc.write_index_png", die)
         with pytest.raises(KeyboardInterrupt):
             export_run(run, "voc-png", out, ALL)
     assert not read_json(out / "camaudit-export.json", "")["finished"]
-    export_run(run, "voc-png", out, ALL, overwrite=True)
+    with pytest.raises(RunError, match="choose another, or --overwrite"):
+        export_run(run, "voc-png", out, PseudoMasks(0.7))
+    export_run(run, "voc-png", out, ALL)
     assert read_json(out / "camaudit-export.json", "")["finished"]
 
 
-def test_masks_of_samples_that_have_failed_since_are_not_left_beside_the_new_ones(run: Run, tmp_path: Path) -> None:
+def test_masks_of_samples_that_have_failed_since_are_not_left_beside_the_new_ones(tmp_path: Path) -> None:
     out = tmp_path / "masks"
-    export_run(run, "voc-png", out, ALL)
-    (out / "f.png").write_bytes(b"of a run in which the sixth did not fail")
-    export_run(run, "voc-png", out, ALL, overwrite=True)
-    assert not (out / "f.png").exists()
+    export_run(Run.open(make_run(tmp_path / "first")), "voc-png", out, ALL)
     assert len(list(out.glob("*.png"))) == 5
+    export_run(Run.open(make_run(tmp_path / "second", readable=4)), "voc-png", out, ALL, overwrite=True)
+    assert not (out / "e.png").exists()
+    assert len(list(out.glob("*.png"))) == 4
 
 
 def test_the_verb_overwrites_if_it_is_told_to(run: Run, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from faults.collection import CLASSES, CONFIG, audit_here, contents, draw_collec
 
 from audit.attribution import GradCAM
 from audit.datasets.manifest import Manifest, Sample
-from audit.export import export_voc_png
+from audit.export import PseudoMasks, export_run
 from audit.findings import Rules
 from audit.findings.judge import flag
 from audit.images.ahead import map_ahead
@@ -88,7 +88,7 @@ def test_scores_equal_a_slow_count_over_the_upsampled_map_and_the_mask(plan: Pla
 def test_mean_iou_of_the_summary_is_that_of_the_exported_masks(plan: Plan, tmp_path: Path) -> None:
     """The curve from pooled counts against a slow confusion matrix over the pseudo-masks that users get."""
     summary = json.loads((plan.run.path / "summary.json").read_text())
-    export_voc_png(plan.run, tmp_path, summary["threshold"])
+    export_run(plan.run, "voc-png", tmp_path, PseudoMasks(summary["threshold"]))
     confusion = np.zeros((4, 4), int)
     for sample in plan.run.manifest():
         true = read_mask(sample, "index", (40, 48), 3)

@@ -31,7 +31,7 @@ from rewritten import map_files_of
 from audit.attribution import METHODS, Cost
 from audit.drawing.targets import read_picture
 from audit.errors import RunError
-from audit.export import export_voc_png
+from audit.export import PseudoMasks, export_run
 from audit.images.reading import decode_image
 from audit.models import load_classifier
 from audit.store import Run
@@ -159,7 +159,7 @@ def test_xarray_opens_levels_and_scale_by_name_and_their_product_is_the_maps(pla
 
 
 def test_exports_and_pictures_show_pixel_maps(plan: Plan, tmp_path: Path) -> None:
-    assert export_voc_png(plan.run, tmp_path, 0.5) == 10
+    assert ": 10 pseudo-masks" in export_run(plan.run, "voc-png", tmp_path, PseudoMasks(0.5))
     sample = plan.run.read("samples", plan.run.shards[0]).to_pylist()[1]
     picture = read_picture(plan.run, sample, 0, 0)
     assert picture.notices == []

@@ -1,0 +1,163 @@
+"""What every format of label images is: how a shard of them is written, and how parts become one file."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.datasets.manifest import Sample
+from audit.errors import ImageError, RunError
+from audit.images import is_remote, is_url, local_path
+from audit.segmentation import UNKNOWN, LabelImage
+from audit.store.files import file_stem, write_atomically
+
+PARTS = ".camaudit"
+"""Folder within an export of what each shard wrote, from which one that was interrupted is gone on with."""
+UNKNOWN_INDEX = 255
+PALETTE_CLASSES = 254
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What the images belong to.
+
+    Attributes:
+        classes: names; a class id is a position.
+        root: folder or URL prefix of the manifest.
+    """
+
+    classes: tuple[str, ...]
+    root: str
+
+    def image_name(self, sample: Sample) -> str:
+        """The image's path below the root, with `/`; as it is where it lies elsewhere."""
+        return sample.image.removeprefix(f"{self.root.rstrip('/')}/") if self.root else sample.image
+
+    def frame_name(self, sample: Sample) -> str:
+        """The image's path below the root without its suffix; of one that lies elsewhere, a file name of its id."""
+        path = PurePosixPath(self.image_name(sample))
+        plain = not is_url(str(path)) and not path.is_absolute() and ".." not in path.parts
+        return str(path.with_suffix("")) if plain else file_stem(sample.id)
+
+
+@dataclass
+class Part:
+    """What a shard writes, and where.
+
+    Attributes:
+        out: folder of the export.
+        shard: its number.
+        files: paths below `out` of what was written -> bytes; None of a link or folder.
+        counts: what there is to tell, summed over shards.
+    """
+
+    out: Path
+    shard: int
+    files: dict[str, int | None] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def write(self, name: str, write: Callable[[Path], object]) -> None:
+        """Let `write` make the file of that name, whole or not at all."""
+        path = self.out / name
+        # Not waited for: a file that a power cut has emptied differs in size from what its part says.
+        write_atomically(path, write, durable=False)
+        self.files[name] = path.stat().st_size
+
+    def link(self, name: str, sample: Sample) -> bool:
+        """Make a link to a sample's image; False where that is behind a URL or gone, or there are no links here."""
+        source, path = image_file(sample), self.out / name
+        if source is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.symlink_to(source)
+                self.files[name] = None
+        linked = name in self.files
+        self.counts["without image"] += not linked
+        return linked
+
+    def payload(self, suffix: str) -> str:
+        """Name of the shard's file that is to be joined with others'."""
+        return f"{PARTS}/part-{self.shard:05d}{suffix}"
+
+
+class LabelFormat(ABC):
+    """A format: one class, one file, one line of the registry.
+
+    Attributes:
+        name: as `--format` takes it.
+        says: what is written, in one sentence.
+        suffix: of what a shard leaves to be joined; empty where nothing is joined.
+        joined: paths below the export of what `join` writes.
+        most_classes: that it can hold; None for any number.
+    """
+
+    name: ClassVar[str]
+    says: ClassVar[str]
+    suffix: ClassVar[str] = ""
+    joined: ClassVar[tuple[str, ...]] = ()
+    most_classes: ClassVar[int | None] = None
+
+    def check(self, classes: Sequence[str]) -> None:
+        """See that the classes can be written.
+
+        Raises:
+            RunError: they cannot.
+        """
+        if self.most_classes is not None and len(classes) > self.most_classes:
+            raise RunError(
+                f"{self.name} holds {self.most_classes} classes at most, the run has {len(classes)}; "
+                "export mask-table, coco, npz or zarr"
+            )
+
+    @abstractmethod
+    def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
+        """Write a shard's label images, one after another."""
+
+    def join(self, payloads: Sequence[Path], out: Path, collection: Collection) -> None:  # noqa: B027
+        """Make of all shards' payloads, in their order, what is one file; lists and descriptions too."""
+
+    def notes(self, counts: Mapping[str, int]) -> str:
+        """What there is to tell beside the number of images, as the end of a line."""
+        return ""
+
+
+def index_image(mask: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """[H, W] 0 background, i + 1 class i, 255 unknown."""
+    return np.where(mask == UNKNOWN, UNKNOWN_INDEX, mask).astype(np.uint8)
+
+
+def image_file(sample: Sample) -> Path | None:
+    """Absolute path of a sample's image; None where it is gone or behind a URL."""
+    if is_remote(sample.image):
+        return None
+    try:
+        path = Path(os.path.abspath(local_path(sample.image)))
+    except ImageError:
+        return None
+    return path if path.is_file() else None
+
+
+def without_image(counts: Mapping[str, int]) -> str:
+    """How many images could not be linked."""
+    missing = counts.get("without image", 0)
+    return f"; {missing} of them without their image, which is gone or behind a URL" if missing else ""
+
+
+def image_suffix(sample: Sample) -> str:
+    """Of the name of a link to its image: readers go by it."""
+    return PurePosixPath(sample.image).suffix.lower() or ".jpg"
+
+
+def as_background(counts: Mapping[str, int]) -> str:
+    """How many pixels of which nothing is known a format had to call background."""
+    return f"; {counts['unknown']} unknown pixels are background" if counts.get("unknown") else ""

@@ -1,0 +1,89 @@
+"""Masks with the level of the highest map beside them: NumPy archives, or one Zarr store."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from audit.export.labels.kind import Collection, LabelFormat, Part
+from audit.segmentation import LabelImage
+from audit.store.files import PARTIAL, file_stem, write_atomically
+
+_STORE = "labels.zarr"
+
+
+class Npz(LabelFormat):
+    """ID.npz a sample, with the arrays of `_arrays`; read without pickle."""
+
+    name = "npz"
+    says = "one NumPy archive an image: mask, the highest map's levels, confidences"
+
+    def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
+        """Write them."""
+        for image in images:
+            part.write(f"{file_stem(image.sample.id)}.npz", partial(_save_npz, _arrays(image)))
+
+
+class Zarr(LabelFormat):
+    """`labels.zarr`, Zarr v3: a group a sample with the arrays of `_arrays`; attributes hold its id, row and image."""
+
+    name = "zarr"
+    says = "one Zarr store, a group an image: mask, the highest map's levels, confidences"
+    joined = (f"{_STORE}/zarr.json",)
+
+    def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
+        """Write a group of each beside its name, then give it its name."""
+        for image in images:
+            name = f"{_STORE}/{file_stem(image.sample.id)}"
+            _write_group(part.out / name, image, collection)
+            part.files[name] = None
+
+    def join(self, payloads: Sequence[Path], out: Path, collection: Collection) -> None:
+        """Write the root, without which the store cannot be opened; its attributes hold the class names."""
+        beside = out / f"{_STORE}.{secrets.token_hex(8)}{PARTIAL}"
+        zarr.create_group(beside, attributes={"classes": list(collection.classes)})
+        write_atomically(out / _STORE / "zarr.json", lambda path: shutil.copyfile(beside / "zarr.json", path))
+        shutil.rmtree(beside)
+
+
+def _arrays(image: LabelImage) -> dict[str, NDArray[Any]]:
+    """What is kept of a label image.
+
+    `mask` [H, W] int16: 0 background, i + 1 class i, -1 unknown; `soft` [H, W] uint8: the highest map's level, where
+    one is kept; `class_ids` and `confidence` [k], a mask each.
+    """
+    class_ids = image.class_ids
+    confidence = np.array([image.confidence[class_id] for class_id in class_ids], np.float32)
+    arrays: dict[str, NDArray[Any]] = {"mask": image.mask, "class_ids": np.array(class_ids, np.int32)}
+    arrays["confidence"] = confidence
+    return arrays if image.soft is None else arrays | {"soft": image.soft}
+
+
+def _save_npz(arrays: dict[str, NDArray[Any]], path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _write_group(path: Path, image: LabelImage, collection: Collection) -> None:
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(8)}{PARTIAL}")
+    name = collection.image_name(image.sample)
+    try:
+        attributes = {"id": image.sample.id, "row": image.row, "image": name}
+        group = zarr.create_group(beside, attributes=attributes)
+        for key, values in _arrays(image).items():
+            chunks = tuple(max(side, 1) for side in values.shape)
+            group.create_array(key, data=values, chunks=chunks)
+        if path.exists():
+            shutil.rmtree(path)
+        os.rename(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,49 @@
+"""Exports over workers: each takes shards of label images, and commits each by the record of what it wrote.
+
+What starts workers is loaded where there are any: it takes longer than a small export.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from audit.errors import AuditError
+from audit.export.labels import Spread, one_by_one
+from audit.export.labels.writing import Work
+from audit.progress import Progress
+from audit.store import Shard
+from pipelines.run.config import ClusterConfig
+
+if TYPE_CHECKING:
+    from pipelines.run.shard import Finished, Stopped
+
+_FEW_SAMPLES = 2000
+"""That are written before workers would have started, about."""
+
+
+def over_workers(cluster: ClusterConfig) -> Spread:
+    """Who writes an export's shards: workers, or where there are few samples and none were asked for, this process."""
+
+    def spread(shards: list[Shard], work: Work, progress: Progress) -> None:
+        few = cluster.workers is None and cluster.is_local and sum(map(len, shards)) <= _FEW_SAMPLES
+        if few or not shards or (cluster.is_local and cluster.local_workers == 1):
+            return one_by_one(shards, work, progress)
+        from pipelines.run.cluster import connect
+        from pipelines.run.schedule import submit_all
+
+        with connect(cluster) as client:
+            submit_all(client, shards, partial(_write, work), progress, cluster=cluster)
+
+    return spread
+
+
+def _write(work: Work, shard: Shard) -> Finished | Stopped:
+    """Write a shard. What stops it comes back as a value."""
+    from pipelines.run.shard import Finished, Stopped, describe
+
+    try:
+        images = work(shard)
+    except (AuditError, OSError) as error:
+        return Stopped(shard, describe(error))
+    return Finished(shard, images, len(shard) - images)
