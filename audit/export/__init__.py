@@ -1,7 +1,8 @@
 """Exports: what a finished audit hands to other tools."""
 
-from audit.export.formats import FORMATS, PseudoMasks, export_run
+from audit.export.formats import FORMATS, export_run
 from audit.export.labels import LABEL_FORMATS, export_labels
+from audit.export.pseudo_masks import PseudoMasks
 from audit.export.record import findings_record, findings_schema
 from audit.export.tables import export_table
 

@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from audit.errors import RunError
 from audit.export.labels import LABEL_FORMATS, Spread, export_labels, one_by_one
 from audit.export.place import check_place
+from audit.export.pseudo_masks import PseudoMasks
 from audit.export.tables import export_table
-from audit.findings import Findings
 from audit.progress import Progress, silent
-from audit.segmentation import ThresholdedRun
 from audit.store import Run
-
-
-@dataclass(frozen=True)
-class PseudoMasks:
-    """What is asked of pseudo-masks; formats without any pass it over.
-
-    Attributes:
-        threshold: 0..1; that of the run's summary if None.
-        roles: of the targets that make them.
-    """
-
-    threshold: float | None = None
-    roles: tuple[str, ...] = ("label",)
-
-    def of(self, run: Run) -> ThresholdedRun:
-        """The label images that are asked for.
-
-        Raises:
-            RunError: no threshold is given, and the run has none.
-        """
-        return ThresholdedRun(run, _threshold(run) if self.threshold is None else self.threshold, self.roles)
 
 
 class Format(Protocol):
@@ -63,7 +40,7 @@ def export_run(
         RunError: unknown format, a place that is taken, or it cannot be written so.
     """
     if name in LABEL_FORMATS:
-        return export_labels(masks.of(run), name, out, progress, overwrite, spread)
+        return export_labels(masks.of(run, progress), name, out, progress, overwrite, spread)
     if name not in FORMATS:
         raise RunError(f"Expected --format to be one of {', '.join((*LABEL_FORMATS, *FORMATS))}, got {name!r}")
     check_place(run, out, overwrite)
@@ -77,22 +54,6 @@ def _table(suffix: str) -> Format:
         return f"{out}: {export_table(run, out)} findings"
 
     return write
-
-
-def _threshold(run: Run) -> float:
-    """The threshold that the run's summary holds."""
-    findings = Findings(run)
-    summary = findings.summary()
-    if summary is None:
-        raise RunError(f"{run.path} was not flagged yet, so no threshold is known; pass --threshold")
-    findings.check()
-    try:
-        threshold = None if summary["mean_iou"] is None else float(summary["threshold"])
-    except (KeyError, TypeError, ValueError):
-        raise RunError(f"The summary of {run.path} is damaged; again: `camaudit flag {run.path}`") from None
-    if threshold is None:
-        raise RunError(f"{run.path} has no masks to choose a threshold by; pass --threshold")
-    return threshold
 
 
 FORMATS: dict[str, Format] = {"csv": _table(".csv"), "parquet": _table(".parquet")}

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.groups import ReachOptions, spread
-from pipelines.cli.options import Json, RunPath, Threshold, Wide, names, right_use
+from pipelines.cli.groups import LabelSetOptions, ReachOptions, spread
+from pipelines.cli.options import Json, MaskThreshold, RunPath, Wide, names, right_use
 from pipelines.cli.printing import line, print_findings, print_json
 from pipelines.terminal import TerminalProgress
 
@@ -61,11 +61,13 @@ def report(
         line(str(sheet))
 
 
+@spread
 def export(
     run_path: RunPath,
+    label_set: LabelSetOptions,
     kind: Annotated[str, typer.Option("--format", help=_FORMATS)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of masks, or file of findings.")],
-    threshold: Threshold = None,
+    threshold: MaskThreshold = None,
     roles: Annotated[str, typer.Option(help="Targets that make pseudo-masks.")] = "label",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier export.")] = False,
     workers: Annotated[
@@ -78,12 +80,12 @@ def export(
 
     Example: camaudit export runs/val --format voc-png -o masks
     """
-    from audit.export import PseudoMasks, export_run
+    from audit.export import export_run
     from audit.store import Run
     from pipelines.run.config import ClusterConfig, known_roles
     from pipelines.run.export import over_workers
 
     with right_use():
         chosen = known_roles(names(roles))
-    run, masks = Run.open(run_path), PseudoMasks(threshold, chosen)
+    run, masks = Run.open(run_path), label_set.masks(threshold, chosen)
     line(export_run(run, kind, out, masks, TerminalProgress(), overwrite, over_workers(ClusterConfig(workers))))

@@ -22,9 +22,11 @@ from pipelines.cli.options import (
     Threshold,
     Weights,
     Workers,
+    as_number,
     names,
     pairs,
     right_use,
+    share,
     triple,
 )
 from pipelines.run.config import ClusterConfig, RunConfig
@@ -34,8 +36,10 @@ IMAGE = "image"
 
 if TYPE_CHECKING:
     from audit.datasets.reach import Reach
+    from audit.export import PseudoMasks
     from audit.findings import Rules
     from audit.models import ModelSpec
+    from audit.store.label_store import LabelStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +209,48 @@ class FindingsOptions:
             return Rules(
                 self.fdr, self.confident, self.misplaced, self.tolerated, None if self.unit == IMAGE else self.unit
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSetOptions:
+    """Which masks of a label set are written, and how they are cut."""
+
+    heading: ClassVar[str] = "Label set"
+
+    labels: Annotated[
+        str | None, typer.Option(help="Label set that `camaudit labels` made. [default: the run's maps as they are]")
+    ] = None
+    threshold_from: Annotated[
+        str | None,
+        typer.Option(metavar="RUN[:NAME]", help="Label set of other samples, with masks: its best threshold is taken."),
+    ] = None
+    by_class: Annotated[bool, typer.Option("--by-class", help="From there, one a class.")] = False
+    band: Annotated[
+        float, typer.Option(min=0, max=1, help="Width of the band around the threshold where pixels are 255.")
+    ] = 0.0
+    keep: Annotated[float, typer.Option(help="Share of masks to believe, most trusted first; others are 255.")] = 1.0
+    without_findings: Annotated[
+        bool, typer.Option("--without-findings", help="Masks of targets that are findings are 255.")
+    ] = False
+
+    def masks(self, threshold: str | None, roles: tuple[str, ...]) -> PseudoMasks:
+        """The label images that they ask for."""
+        from audit.export import PseudoMasks
+
+        with right_use():
+            cut = threshold if threshold is None or threshold == "otsu" else share(as_number(threshold))
+            beside = self._chosen_on() if self.threshold_from else None
+            kept = (self.by_class, self.band, self.keep, self.without_findings)
+            return PseudoMasks(cut, roles, self.labels, beside, *kept)
+
+    def _chosen_on(self) -> LabelStore:
+        """The label set that --threshold-from names; of the same name as the one to write if it names none."""
+        from audit.store import Run
+        from audit.store.label_store import LabelStore
+
+        path, colon, name = str(self.threshold_from).rpartition(":")
+        path, name = (path, name) if colon else (name, self.labels or "labels")
+        return LabelStore.open(Run.open(path), name)
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:

@@ -7,15 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.options import Json, RunPath, Threshold, Wide, names, right_use
+from pipelines.cli.groups import LabelSetOptions, spread
+from pipelines.cli.options import Json, MaskThreshold, RunPath, Wide, names, right_use
 from pipelines.cli.printing import line, print_json
 from pipelines.cli.tables import named, numbers, print_table
 from pipelines.terminal import TerminalProgress
 
 
+@spread
 def metrics(
     run_path: RunPath,
-    threshold: Threshold = None,
+    label_set: LabelSetOptions,
+    threshold: MaskThreshold = None,
     roles: Annotated[str, typer.Option(help="Targets that make pseudo-masks.")] = "label",
     wide: Wide = False,
     as_json: Json = False,
@@ -26,14 +29,13 @@ def metrics(
 
     Example: camaudit metrics runs/val --json
     """
-    from audit.export import PseudoMasks
     from audit.scores.metrics import measure_run
     from audit.store import Run
     from pipelines.run.config import known_roles
 
     with right_use():
         chosen = known_roles(names(roles))
-    source = PseudoMasks(threshold, chosen).of(Run.open(run_path))
+    source = label_set.masks(threshold, chosen).of(Run.open(run_path), TerminalProgress())
     record = measure_run(source, TerminalProgress())
     print_json(record) if as_json else _print(record, wide)
 
@@ -43,10 +45,12 @@ def _print(record: Mapping[str, Any], wide: bool) -> None:
     rows = [row for row in segmentation["classes"] if row["iou"] is not None]
     if rows:
         columns = [_column(title, rows, key) for title, key in _SEGMENTATION.items()]
-        title = f"pseudo-masks{'' if at is None else f' at threshold {at:.3f}'}, {segmentation['images']} images"
+        title = f"pseudo-masks{'' if at is None else f' at threshold {_told(at)}'}, {segmentation['images']} images"
         print_table(title, [named("class", [row["class"] for row in rows]), *columns], wide)
-    for name, value, about in _lines(record):
-        line(f"{name:<28}{value:<8}{about}")
+    lines = _lines(record)
+    width = max(len(name) for name, *_ in lines) + 2
+    for name, value, about in lines:
+        line(f"{name:<{width}}{value:<8}{about}")
 
 
 _SEGMENTATION = {"IoU": "iou", "boundary IoU": "boundary_iou", "boundary F": "boundary_f", "images": "images"}
@@ -78,6 +82,10 @@ def _lines(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _column(title: str, rows: list[dict[str, Any]], key: str) -> Any:
     return numbers(title, (row[key] if key == "images" else _number(row[key]) for row in rows))
+
+
+def _told(threshold: float | str) -> str:
+    return threshold if isinstance(threshold, str) else f"{threshold:.3f}"
 
 
 def _number(value: float | None) -> str:

@@ -62,6 +62,11 @@ Threshold = Annotated[
     float | None, typer.Option(callback=share, help="Threshold of pseudo-masks, 0..1. [default: best mean IoU]")
 ]
 
+MaskThreshold = Annotated[
+    str | None,
+    typer.Option(help="Of pseudo-masks, 0..1; of a label set also otsu. [default: the best, of the run's maps]"),
+]
+
 
 @contextmanager
 def right_use() -> Iterator[None]:
@@ -70,6 +75,18 @@ def right_use() -> Iterator[None]:
         yield
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def as_number(text: str) -> float:
+    """A number.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"Expected a number, got {text!r}") from None
 
 
 def names(text: str) -> tuple[str, ...]:
