@@ -159,13 +159,21 @@ class Labelling:
 
 @dataclass(frozen=True)
 class Training:
-    """What `pipelines.planted.train` is asked.
+    """What `pipelines.training.train` is asked.
+
+    Raises:
+        ValueError: a value that cannot be.
 
     Attributes:
         arch: `torchvision:NAME`, `timm:NAME` or `module:function`, which takes the number of classes.
         preprocessing: of the checkpoint, and of training.
-        epochs, learning_rate, batch_size, seed: as `audit.models.training.fit` takes them.
+        epochs, learning_rate, batch_size, seed, augment, balanced: as `audit.models.training.ClassifierTraining` takes
+            them.
         weights: state dict or checkpoint to start from; None for fresh weights.
+        hold_out: share of the samples that are not learnt from, to measure on after each epoch.
+        patience: epochs without a better mean average precision after which to stop, and keep the best; None to go to
+            the end and keep the last.
+        device: where to train, as torch names it.
     """
 
     arch: str
@@ -175,6 +183,55 @@ class Training:
     batch_size: int = 64
     seed: int = 0
     weights: str | None = None
+    augment: str = "mirror"
+    balanced: bool = False
+    hold_out: float = 0.0
+    patience: int | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hold_out < 1:
+            raise ValueError(f"Expected --hold-out from 0 to below 1, got {self.hold_out}")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What `pipelines.training.distill` is asked.
+
+    Raises:
+        ValueError: a value that cannot be.
+
+    Attributes:
+        arch: a network, as `audit.models.segmenters.build_segmenter` takes it.
+        size: side of the squares that are learnt from; later the longer side of what the network is asked about.
+        epochs, learning_rate, batch_size, seed, augment: as `audit.models.segmenter_training.SegmenterTraining` takes
+            them.
+        weights: checkpoint or state dict of the same network to start from; None for fresh weights.
+        backbone_weights: the same of the classifier below the network.
+        keep: share of the samples that is learnt from, the most confident.
+        weighted: whether a sample's pixels count as much as its confidence says.
+        patience: epochs without a better mean IoU after which to stop, and keep the best; None to go to the end and
+            keep the last.
+        device: where to train, as torch names it.
+    """
+
+    arch: str
+    size: int = 320
+    epochs: int = 20
+    learning_rate: float = 1e-3
+    batch_size: int = 16
+    seed: int = 0
+    augment: str = "full"
+    weights: str | None = None
+    backbone_weights: str | None = None
+    keep: float = 1.0
+    weighted: bool = False
+    patience: int | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise ValueError(f"Expected --keep from above 0 to 1, got {self.keep}")
 
 
 def _refuse_none(**counts: int) -> None:

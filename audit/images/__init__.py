@@ -3,7 +3,7 @@
 from audit.images.ahead import map_ahead
 from audit.images.copies import near_copies
 from audit.images.locations import is_remote, is_url, location_fault
-from audit.images.masks import draw_boxes, object_mask, read_mask, write_index_png
+from audit.images.masks import draw_boxes, object_mask, read_index_mask, read_mask, write_index_png
 from audit.images.reading import MAX_PIXELS, MAX_SIDE, decode_image, difference_hash, local_path, read_bytes
 from audit.images.views import Fit, View, cut_to_image, upsample
 
@@ -24,6 +24,7 @@ __all__ = [
     "near_copies",
     "object_mask",
     "read_bytes",
+    "read_index_mask",
     "read_mask",
     "upsample",
     "write_index_png",

@@ -35,7 +35,9 @@ DEEP_VOID_INDEX = 65535
 """What void is in an index image of 16 bits."""
 
 _KINDS = ("PNG", "TIFF", "BMP")
-_VOID_INDEX = 255
+VOID_INDEX = 255
+"""Stands for `VOID` in an index image of 8 bits."""
+
 _FARTHEST = 1e9
 _LONGEST_RUN_BITS = 40
 _LONGEST_REASON = 300
@@ -168,27 +170,41 @@ def index_png(index: NDArray[np.uint8]) -> bytes:
     return png.getvalue()
 
 
+def read_index_mask(path: str, sample_id: str, size: tuple[int, int], class_count: int) -> NDArray[np.int16]:
+    """An index image as a mask, int16 [H, W], as `read_mask` gives it; it may be void everywhere.
+
+    Raises:
+        MaskError, TransientError: as `read_mask`.
+    """
+    return _from_indices(_sized_values(path, sample_id, size), path, class_count)
+
+
 def _read_file(
     sample: Annotated, path: str, mask_kind: str, size: tuple[int, int], class_count: int
 ) -> NDArray[np.int16]:
-    stored = _stored_values(sample, path)
-    if stored.shape != size:
-        raise MaskError(
-            f"Expected a mask of {_extent(size)}, the size of the upright image, got {_extent(stored.shape)} "
-            f"in {one_line(path)}"
-        )
+    stored = _sized_values(path, sample.id, size)
     if mask_kind == "binary":
         return np.where(stored != 0, _only_label(sample, path, class_count) + 1, 0).astype(np.int16)
     return _from_indices(stored, path, class_count)
 
 
-def _stored_values(sample: Annotated, path: str) -> NDArray[Any]:
+def _sized_values(path: str, sample_id: str, size: tuple[int, int]) -> NDArray[Any]:
+    stored = _stored_values(path, sample_id)
+    if stored.shape != size:
+        raise MaskError(
+            f"Expected a mask of {_extent(size)}, the size of the upright image, got {_extent(stored.shape)} "
+            f"in {one_line(path)}"
+        )
+    return stored
+
+
+def _stored_values(path: str, sample_id: str) -> NDArray[Any]:
     """Values as they stand in the file: uint8, uint16 or int32 [H, W]."""
     try:
         data = read_bytes(path)
         image = open_upright(data, path, kinds=_KINDS)
     except ImageError as error:
-        raise MaskError(f"Mask of sample {sample.id!r}: {error}") from None
+        raise MaskError(f"Mask of sample {sample_id!r}: {error}") from None
     if image.mode not in ("P", "L", "1", "I") and not image.mode.startswith("I;16"):
         raise MaskError(f"Expected a class-index mask (palette or grey), got {image.mode} in {one_line(path)}")
     values = np.asarray(image)
@@ -203,9 +219,9 @@ def _grey_step(data: bytes) -> int:
 
 
 def _from_indices(stored: NDArray[Any], path: str, class_count: int) -> NDArray[np.int16]:
-    void = stored == (_VOID_INDEX if stored.dtype == np.uint8 else DEEP_VOID_INDEX)
-    if class_count < _VOID_INDEX:
-        void |= stored == _VOID_INDEX
+    void = stored == (VOID_INDEX if stored.dtype == np.uint8 else DEEP_VOID_INDEX)
+    if class_count < VOID_INDEX:
+        void |= stored == VOID_INDEX
     unknown = np.unique(stored[~void & ((stored < 0) | (stored > class_count))])
     if unknown.size:
         raise MaskError(

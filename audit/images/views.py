@@ -144,7 +144,7 @@ def _letterbox(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], V
     scale = fit.size / max(height, width)
     tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)
     top, left = (fit.size - tall) // 2, (fit.size - wide) // 2
-    canvas = np.full((fit.size, fit.size, 3), _PADDING, np.uint8)
+    canvas = np.full((fit.size, fit.size, 3), PADDING, np.uint8)
     canvas[top : top + tall, left : left + wide] = _resize(image, tall, wide, fit)
     x, y = width / wide, height / tall
     return canvas, View(-left * x, -top * y, (fit.size - left) * x, (fit.size - top) * y)
@@ -164,7 +164,7 @@ def _resize(
     return np.asarray(picture.crop(cut) if cut is not None else picture)
 
 
-_PADDING = 124
+PADDING = 124
 """Grey near the ImageNet mean: zero after normalisation, near enough."""
 _LARGE_CANVAS = 25_000_000
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

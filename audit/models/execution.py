@@ -94,3 +94,8 @@ class Compiled:
             warnings.warn(f"Running without torch.compile: {reason}", RuntimeWarning, stacklevel=2)
             return outputs
         return outputs[: len(images)] if isinstance(outputs, Tensor) else tuple(part[: len(images)] for part in outputs)
+
+
+def use_threads(count: int | None = None) -> None:
+    """Let torch use so many threads, or with None every core; for work that runs in one process alone."""
+    torch.set_num_threads(count or max(torch.get_num_threads(), torch.multiprocessing.cpu_count()))

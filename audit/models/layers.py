@@ -65,10 +65,11 @@ class Layout:
 
 
 class Grid(NamedTuple):
-    """A layer's layout and the side of its grid, in cells."""
+    """A layer's layout, the side of its grid, in cells, and its channels."""
 
     layout: Layout
     side: int
+    channels: int
 
 
 def find_target_layer(module: nn.Module, example: Tensor) -> str:
@@ -96,7 +97,8 @@ def find_grids(module: nn.Module, example: Tensor) -> dict[str, Grid]:
     grids: dict[str, Grid] = {}
     for name, shape, layout in _outputs_with_grid(module, example):
         grids.pop(name, None)
-        grids[name] = Grid(layout, layout.to_grid(torch.empty(shape, device="meta")).shape[-1])
+        _, channels, _, side = layout.to_grid(torch.empty(shape, device="meta")).shape
+        grids[name] = Grid(layout, side, channels)
     return grids
 
 

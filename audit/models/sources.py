@@ -122,12 +122,17 @@ def build_architecture(arch: str, class_count: int) -> nn.Module:
     """A module of `torchvision:NAME`, `timm:NAME` or `module:function` with `class_count` outputs and fresh weights."""
     kind, _, name = arch.rpartition(":")
     if kind == "torchvision":
-        return _torchvision_module(name, num_classes=class_count)
+        return _with_free_logits(_torchvision_module(name, num_classes=class_count))
     if kind == "timm":
         return _timm_module(name, num_classes=class_count)
-    module = _function(arch)(class_count)
+    return build_with(arch, class_count)
+
+
+def build_with(function: str, class_count: int) -> nn.Module:
+    """What `module:function` or `PATH.py:function` makes of a class count."""
+    module = _function(function)(class_count)
     if not isinstance(module, nn.Module):
-        raise ModelError(f"Expected {arch} to return a torch module, got {type(module).__name__}")
+        raise ModelError(f"Expected {function} to return a torch module, got {type(module).__name__}")
     return module
 
 
@@ -240,7 +245,7 @@ def load_state(path: str) -> dict[str, Any]:
             return dict(load_file(path))
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each format has its own errors for a damaged file
-        raise ModelError(f"Expected weights only (a state dict) in {path}, got: {_first_line(error)}") from None
+        raise ModelError(f"Expected weights only (a state dict) in {path}, got: {first_line(error)}") from None
     if not isinstance(state, dict):
         raise ModelError(f"Expected a state dict in {path}, got {type(state).__name__}")
     inner = state.get("state_dict", state)
@@ -253,8 +258,24 @@ def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
         module.load_state_dict(state)
     except (RuntimeError, AttributeError) as error:
         lines = str(error).splitlines()
-        detail = lines[1].strip() if len(lines) > 1 else _first_line(error)
+        detail = lines[1].strip() if len(lines) > 1 else first_line(error)
         raise ModelError(f"The weights in {path} do not fit {type(module).__name__}: {detail}") from None
+
+
+def load_all_but_head(module: nn.Module, path: str) -> None:
+    """Start a module from a state dict or checkpoint; a head for another number of classes stays as it is.
+
+    Raises:
+        ModelError: more than one layer does not fit.
+    """
+    state = load_state(path)
+    state = state.get("state", state) if state.get("format") == CHECKPOINT_FORMAT else state
+    fresh = module.state_dict()
+    fitting = {name for name in fresh.keys() & state.keys() if fresh[name].shape == state[name].shape}
+    layers = {name.rpartition(".")[0] for name in (fresh.keys() | state.keys()) - fitting}
+    if len(layers) > 1:
+        raise ModelError(f"Expected weights of {type(module).__name__}, its head aside, got others in {path}")
+    module.load_state_dict(fresh | {name: state[name] for name in fitting})
 
 
 @contextmanager
@@ -288,6 +309,15 @@ def _torchvision_module(name: str, **options: Any) -> nn.Module:
     return module
 
 
+def _with_free_logits(module: nn.Module) -> nn.Module:
+    """SqueezeNet without the ReLU behind its last convolution: logits never below 0 cannot say no after a sigmoid."""
+    from torchvision.models import SqueezeNet
+
+    if isinstance(module, SqueezeNet):
+        module.classifier[2] = nn.Identity()
+    return module
+
+
 def _timm_module(name: str, **options: Any) -> nn.Module:
     try:
         import timm
@@ -296,11 +326,9 @@ def _timm_module(name: str, **options: Any) -> nn.Module:
     try:
         module: nn.Module = timm.create_model(name, **options)
     except RuntimeError as error:
-        raise ModelError(f"timm cannot build {name!r}: {_first_line(error)}") from None
+        raise ModelError(f"timm cannot build {name!r}: {first_line(error)}") from None
     except OSError as error:
-        raise ModelError(
-            f"Cannot download weights of timm:{name} ({_first_line(error)}); pass --weights FILE"
-        ) from None
+        raise ModelError(f"Cannot download weights of timm:{name} ({first_line(error)}); pass --weights FILE") from None
     return module
 
 
@@ -308,7 +336,7 @@ def _download(weights: Any) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
     except OSError as error:
-        reason = _first_line(error)
+        reason = first_line(error)
         raise ModelError(f"Cannot download {weights} from {weights.url} ({reason}); pass --weights FILE") from None
     return state
 
@@ -390,8 +418,9 @@ def _check_layer(module: nn.Module, layer: str) -> None:
 
 
 def _described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_first_line(error)}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Of an error's message, 200 characters at most."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,18 +1,22 @@
 """Scores of maps against masks: counts first, ratios once."""
 
 from audit.scores.histograms import Confusion, ConfusionPool
+from audit.scores.mask_confusion import MaskConfusion
 from audit.scores.overlap import class_iou_curves, iou_curve, mean_iou_curve
-from audit.scores.ranking import auroc
+from audit.scores.ranking import auroc, average_precision, mean_average_precision
 from audit.scores.scene import Scene, Scores, score
 
 __all__ = [
     "Confusion",
     "ConfusionPool",
+    "MaskConfusion",
     "Scene",
     "Scores",
     "auroc",
+    "average_precision",
     "class_iou_curves",
     "iou_curve",
+    "mean_average_precision",
     "mean_iou_curve",
     "score",
 ]

@@ -1,4 +1,4 @@
-"""How well a score ranks: the area under the ROC curve."""
+"""How well scores rank: the area under the ROC curve, and average precision."""
 
 from __future__ import annotations
 
@@ -54,3 +54,25 @@ def relevance_rank_accuracy(inside: NDArray[np.integer], outside: NDArray[np.int
     accuracy = np.full(hits.shape, np.nan)
     np.divide(hits, wanted[..., 0], out=accuracy, where=wanted[..., 0] > 0)
     return accuracy
+
+
+def average_precision(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
+    """Sum over thresholds of precision times the gain in recall, nothing interpolated; NaN without a positive.
+
+    `sum_k (R_k - R_(k-1)) P_k` over the distinct scores, from the highest (as scikit-learn defines it). PASCAL VOC
+    takes for P_k the highest precision at any recall from R_k on, which is never lower.
+    """
+    positives = int(positive.sum())
+    if not positives:
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    hits = np.cumsum(positive[order])
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    precision = hits[ends] / (ends + 1)
+    return float((np.diff(hits[ends], prepend=0) / positives * precision).sum())
+
+
+def mean_average_precision(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
+    """Mean of the classes' average precision, of scores and truth [N, C]; classes without a positive are left out."""
+    of_class = [average_precision(scores[:, c], positive[:, c]) for c in np.flatnonzero(positive.any(axis=0))]
+    return float(np.mean(of_class)) if of_class else float("nan")

@@ -132,11 +132,10 @@ def _measure(run_path: Path, model: str | None, trial: Trial) -> tuple[dict[str,
 
 def _opened(run_path: Path, model: str | None) -> tuple[Run, Classifier]:
     """A run, and its model in the run's precision, on every core."""
-    from audit.models.execution import in_precision
+    from audit.models.execution import in_precision, use_threads
     from audit.store import Run
     from pipelines.experiments.model import model_of_run
-    from pipelines.planted.train import use_all_cores
 
-    use_all_cores()
+    use_threads()
     run = Run.open(run_path)
     return run, in_precision(model_of_run(run, model), run.record["config"]["precision"])

@@ -18,8 +18,9 @@ from pipelines.cli.index import index_app
 from pipelines.cli.labels import labels
 from pipelines.cli.methods import explain, methods
 from pipelines.cli.metrics import metrics
-from pipelines.cli.plant import demo, fetch, grade, plant, train
+from pipelines.cli.plant import demo, fetch, grade, plant
 from pipelines.cli.run import flag, repair, run, score, status
+from pipelines.cli.training import distill, segment, train
 from pipelines.interrupts import INTERRUPTED, listening
 from pipelines.terminal import command_line
 
@@ -28,7 +29,8 @@ VERBS = (
     *(findings, report, metrics, dashboard),
     *(labels, export),
     *(explain, methods, verify, sanity, faithfulness, compare),
-    *(plant, grade, train, demo, doctor),
+    *(train, distill, segment),
+    *(plant, grade, demo, doctor),
 )
 """In the order of work; `index` goes before them."""
 

@@ -66,15 +66,15 @@ def explain(
     check_class(class_name, model, weights)
     from audit.attribution import AROUND, METHODS, check_method
     from audit.models import ModelSpec, load_classifier
+    from audit.models.execution import use_threads
     from pipelines.experiments.explain import explain_image
-    from pipelines.planted.train import use_all_cores
     from pipelines.terminal import TerminalProgress
 
     chosen = method or [*METHODS, *(f"{name}:gradcam" for name in AROUND)]
     with right_use():
         for name in chosen:
             check_method(name)
-    use_all_cores()
+    use_threads()
     spec = ModelSpec(model, weights, arch, layer, size=size, mode=mode, activation=activation)
     named, panels = explain_image(image, load_classifier(spec), chosen, class_name, out, TerminalProgress())
     for panel in panels:

@@ -1,4 +1,4 @@
-"""Verbs that bring or make images, models and truth: fetch, plant, grade, train, demo."""
+"""Verbs that bring or make images and truth: fetch, plant, grade, demo."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.asked import Planting, Training
+from pipelines.asked import Planting
 from pipelines.cli.options import DefaultOf, Json, ManifestPath, RunPath, Wide, numbers_of, right_use
-from pipelines.cli.printing import line, print_demonstration, print_graded, print_json, print_planted, print_trained
+from pipelines.cli.printing import line, print_demonstration, print_graded, print_json, print_planted
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
 
@@ -139,34 +139,6 @@ def grade(
     shown = None if painted is None else Run.open(painted)
     graded = grade_run(run, asked, TerminalProgress(), shown)
     print_json(graded.record()) if as_json else print_graded(graded, wide)
-
-
-def train(
-    manifest: ManifestPath,
-    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME or module:function of a class count")],
-    out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Checkpoint to write.")],
-    size: Annotated[int, typer.Option(min=1, help="Side of the input, pixels.")] = 224,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the samples.")] = Training.epochs,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the one-cycle schedule.")] = Training.learning_rate,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = Training.batch_size,
-    seed: Annotated[int, typer.Option(help="Of weights and order.")] = Training.seed,
-    weights: Annotated[
-        str | None, typer.Option(help="State dict or checkpoint to start from; its head may have other classes.")
-    ] = Training.weights,
-) -> None:
-    """Train a classifier on the labels of a manifest.
-
-    Softmax where every sample has one label, else multi-label.
-
-    Example: camaudit train train.parquet --model torchvision:resnet18 -o model.pt
-    """
-    from audit.datasets import Manifest
-    from pipelines.planted.train import default_preprocessing, use_all_cores
-    from pipelines.planted.train import train as fit_model
-
-    use_all_cores()
-    training = Training(model, default_preprocessing(size), epochs, learning_rate, batch_size, seed, weights)
-    print_trained(out, fit_model(Manifest.open(manifest), training, out, TerminalProgress()))
 
 
 def demo(

@@ -463,7 +463,34 @@ def print_planted(manifest: Path, cue: str, counts: Mapping[str, int]) -> None:
         line(f"left as they were: {counts['no_place']} without a free place, {counts['unreadable']} unreadable")
 
 
-def print_trained(checkpoint: Path, record: Mapping[str, float]) -> None:
-    """Print on how many samples a model was trained, and with what loss it ended."""
+def print_trained(checkpoint: Path, record: Mapping[str, Any]) -> None:
+    """Print on how many samples a model was trained, with what loss it ended, and what was measured."""
     samples, unreadable = record["samples"], record["unreadable"]
     line(f"{checkpoint}: {samples} samples ({unreadable} unreadable), last mean loss {record['loss']:.4f}")
+    _print_measured(record, ("mean_average_precision", "accuracy"))
+
+
+def print_distilled(checkpoint: Path, record: Mapping[str, Any]) -> None:
+    """Print on how many labels a network was trained, with what loss it ended, and what was measured."""
+    left_out = {"images unreadable": record["unreadable"], "labels 255 everywhere": record["empty"]}
+    notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
+    line(f"{checkpoint}: {record['samples']} labels{notes}, last mean loss {record['loss']:.4f}")
+    _print_measured(record, ("mean_iou",))
+
+
+def _print_measured(record: Mapping[str, Any], names: Sequence[str]) -> None:
+    if record["validated"]:
+        figures = ", ".join(f"{name.replace('_', ' ')} {decimal(record[name])}" for name in names if name in record)
+        line(f"epoch {record['epoch']}, on {record['validated']} other samples: {figures}")
+    line(f"epoch by epoch: {record['record']}, {record['curve']}")
+
+
+def print_segmented(out: Path, summary: Mapping[str, Any]) -> None:
+    """Print how many masks a network made, and how they lie on the true ones."""
+    line(f"{out}: {summary['masks']} masks, {summary['failed']} failed")
+    for failure in summary["failures"]:
+        line(f"  failed {whole(failure['id'])}: {failure['failed']}")
+    if summary["scored"]:
+        line(f"mean IoU {decimal(summary['mean_iou'])} on {summary['scored']} masks")
+        occurring = {name: decimal(iou) for name, iou in summary["iou"].items() if iou is not None}
+        print_table("IoU", [named("class", occurring), numbers("IoU", occurring.values())])

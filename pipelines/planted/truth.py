@@ -19,14 +19,15 @@ from audit.errors import ImageError
 from audit.findings import ClassFinding, Findings
 from audit.findings.rules import misplacement, severity, suspicion
 from audit.models import Classifier, ModelSpec
+from audit.models.execution import use_threads
 from audit.models.small import preprocessing
 from audit.progress import Progress, silent
 from audit.scores import auroc
 from audit.store import Run
 from pipelines.asked import Training
-from pipelines.planted.train import train, use_all_cores
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
+from pipelines.training.train import train
 
 RELIES = 0.5
 """A model relies on a cue in a scene if the cue raises the class's probability by at least this much."""
@@ -51,7 +52,7 @@ def train_on_planted(
 ) -> Path:
     """Train a small network on the biased scenes of a drawn benchmark; returns its checkpoint, in the same folder."""
     model = scenes / "model.pt"
-    use_all_cores()
+    use_threads()
     training = Training(_ARCH, preprocessing(spec.size), epochs, learning_rate, batch_size, spec.seed)
     train(read_voc(scenes, split="train", progress=progress), training, model, progress)
     return model

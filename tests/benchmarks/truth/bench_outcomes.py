@@ -31,11 +31,11 @@ from audit.store.tables import read_table
 from pipelines.asked import Planting, Training, Verification
 from pipelines.experiments.verify import verify_run
 from pipelines.planted.plant import PLANTED, plant
-from pipelines.planted.train import train
 from pipelines.planted.truth import RELIES
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
 from pipelines.terminal import notices
+from pipelines.training.train import train
 from tests.benchmarks.truth.real_regime import probabilities
 
 CUES = {"disc": Cue("border"), "square": Cue("tint", strength=0.4), "pentagon": Cue("texture")}

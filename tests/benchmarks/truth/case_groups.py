@@ -38,9 +38,9 @@ from audit.images.views import View
 from audit.models import ModelSpec
 from audit.models.small import preprocessing
 from audit.store import Run
-from pipelines.planted.train import Training, train
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
+from pipelines.training.train import Training, train
 
 ARCH = "audit.models.small:build"
 USUAL = {"disc": "north", "ring": "south", "bar": None, "star": None}

@@ -32,11 +32,11 @@ from audit.datasets.cues import Cue
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.models import Classifier
+from audit.models.execution import use_threads
 from audit.scores import auroc
 from audit.store import Run
 from pipelines.asked import Planting
 from pipelines.planted.plant import PLANTED, TRUTH, TWINS, plant
-from pipelines.planted.train import use_all_cores
 from pipelines.planted.truth import RELIES, image_scores, scores_of
 from tests.benchmarks.truth.real_regime import (
     AUDITED,
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/photographs"), help="folder for images and runs")
     parser.add_argument("--seed", type=int, default=0, help="of planting and training")
     options = parser.parse_args()
-    use_all_cores()
+    use_threads()
     record = []
     for network in measure(options.work, options.seed):
         record.append(network)

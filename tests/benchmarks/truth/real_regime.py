@@ -27,13 +27,14 @@ from audit.datasets import Manifest, read_voc
 from audit.datasets.cues import Cue
 from audit.findings import Findings
 from audit.models import Classifier, ModelSpec, load_classifier
+from audit.models.execution import use_threads
 from audit.models.training import fit, predict
 from audit.store import Run
 from pipelines.asked import Planting
 from pipelines.planted.plant import PLANTED, TRUTH, TWINS, plant
-from pipelines.planted.train import frame_images, use_all_cores
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
+from pipelines.training.train import frame_images
 
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 VOC = SHARED / "voc2012" / "VOCdevkit"
@@ -181,7 +182,7 @@ def main() -> None:
     parser.add_argument("--swap", action="store_true", help="train on the list val, audit the list train")
     parser.add_argument("--out", type=Path, default=Path("build/real_regime.json"), help="JSON file to write")
     options = parser.parse_args()
-    use_all_cores()
+    use_threads()
     lists = ("val", "train") if options.swap else ("train", "val")
     record = measure(options.work, Regime(tuning=Tuning(seed=options.seed), lists=lists))
     options.out.parent.mkdir(parents=True, exist_ok=True)

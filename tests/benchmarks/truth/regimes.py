@@ -35,10 +35,10 @@ from audit.interventions.tried import share_lost
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.models.small import preprocessing
 from pipelines.asked import Training
-from pipelines.planted.train import train
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
 from pipelines.terminal import notices
+from pipelines.training.train import train
 from tests.benchmarks.truth.bench_outcomes import with_cues
 from tests.benchmarks.truth.photographs import RELIED_ON
 from tests.benchmarks.truth.real_regime import probabilities

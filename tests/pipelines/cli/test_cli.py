@@ -33,7 +33,7 @@ from audit.models import ModelSpec
 from audit.progress import Advanced, Progress
 from audit.store import Run
 from pipelines import cli
-from pipelines.asked import Planting, Training, Trial, Verification
+from pipelines.asked import Distillation, Planting, Training, Trial, Verification
 from pipelines.cli.main import VERBS as IN_ORDER
 from pipelines.cli.printing import print_summary
 from pipelines.run import start
@@ -140,6 +140,7 @@ RECORDS = {
     "faithfulness": (Trial,),
     "plant": (Planting, Cue),
     "train": (Training,),
+    "distill": (Distillation,),
     "demo": (PlantedSpec,),
 }
 
@@ -211,6 +212,8 @@ def test_the_same_verbs_print_for_people_too(
 
 
 RUN_IT = ["run", "manifest.parquet", "--model", "model.py:build", "-o", "run"]
+TRAIN_IT = ["train", "manifest.parquet", "--model", "torchvision:squeezenet1_1", "-o", "m.pt"]
+DISTILL = ["distill", "manifest.parquet", "masks", "--arch", "unet", "-o", "m.pt"]
 WRONG_USE = {
     "no verb that exists": ["bogus"],
     "no manifest given": ["run"],
@@ -239,6 +242,12 @@ WRONG_USE = {
     "roles that do not exist": ["export", "run", "--format", "voc-png", "-o", "out", "--roles", "lable"],
     "a manifest to write that is a folder": ["index", "folder", ".", "-o", "."],
     "a checkpoint to write that is a folder": ["train", "manifest.parquet", "--model", "x:y", "-o", "."],
+    "patience with nothing to measure on": [*TRAIN_IT, "--patience", "2"],
+    "an augmentation that does not exist": [*TRAIN_IT, "--augment", "no"],
+    "holding all out": [*TRAIN_IT, "--hold-out", "1"],
+    "keeping the most confident of none": [*DISTILL, "--keep", "0.5"],
+    "keeping nothing": [*DISTILL, "--keep", "0", "--confidence", "c.csv"],
+    "a distillation with patience alone": [*DISTILL, "--patience", "2"],
     "training on pictures of no size": ["train", "manifest.parquet", "--model", "x:y", "-o", "m.pt", "--size", "0"],
 }
 FAILURES = {
@@ -293,6 +302,12 @@ FAILURES = {
     "a CSV that is a folder": ["export", "finished", "--format", "csv", "-o", "folder.csv"],
     "masks into a file": ["export", "finished", "--format", "voc-png", "-o", "000.png"],
     "training on a manifest that is missing": ["train", "none.parquet", "--model", "x:y", "-o", "m.pt"],
+    "training on a device that is missing": [*TRAIN_IT, "--device", "toaster"],
+    "labels that are missing": DISTILL,
+    "labels of other samples": ["distill", "manifest.parquet", ".", "--arch", "unet", "-o", "m.pt"],
+    "a network that does not exist": ["distill", "manifest.parquet", ".", "--arch", "vnet", "-o", "m.pt"],
+    "masks of a network that is missing": ["segment", "manifest.parquet", "--model", "none.pt", "-o", "out"],
+    "masks of weights alone": ["segment", "manifest.parquet", "--model", "weights.pt", "-o", "out"],
     "training a model that is missing": ["train", "manifest.parquet", "--model", "torchvision:none", "-o", "m.pt"],
 }
 

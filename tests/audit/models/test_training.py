@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from audit.errors import ModelError
 from audit.models.layers import find_target_layer
 from audit.models.small import SmallNet, build, preprocessing
-from audit.models.training import accuracy, fit, predict
+from audit.models.training import ClassifierTraining, FramedImages, accuracy, balanced_chances, fit, predict
 from audit.progress import Event
 
 Images = NDArray[np.uint8]
@@ -67,7 +68,7 @@ def test_fit_learns_labels_that_come_together_with_multi_label() -> None:
     labels = np.stack([np.arange(64) // 2 % 2, np.arange(64) % 2], axis=1).astype(np.float32)
     images[..., 0] = np.where(labels[:, 0, None, None] > 0, 250, 20)
     module = build(2)
-    fit(module, images, labels, normalise, epochs=8, learning_rate=0.01, batch_size=16, multi_label=True)
+    fit(module, images, labels, normalise, epochs=8, learning_rate=0.01, batch_size=16)
     np.testing.assert_array_equal(predict(module, images, normalise).numpy() > 0, labels > 0)
 
 
@@ -96,7 +97,7 @@ def test_the_first_loss_is_that_of_the_formula(multi_label: bool) -> None:
     labels = np.eye(2, dtype=np.float32)[classes] if multi_label else classes
     module = linear()
     logits = predict(module, images, normalise).double().numpy()
-    options: dict[str, Any] = {"epochs": 1, "learning_rate": 0.01, "multi_label": multi_label, "augment": False}
+    options: dict[str, Any] = {"epochs": 1, "learning_rate": 0.01, "augment": "none"}
     losses = fit(module, images, labels, normalise, **options)
     if multi_label:
         terms = [math.log1p(math.exp(-z if on else z)) for z, on in zip(logits.flat, labels.flat, strict=True)]
@@ -108,7 +109,7 @@ def test_the_first_loss_is_that_of_the_formula(multi_label: bool) -> None:
 def test_an_epoch_sees_every_image_once_in_batches_of_like_size() -> None:
     images, labels = halves(33)
     recorder = Recorder()
-    fit(linear(), images, labels, recorder, epochs=2, learning_rate=0.001, batch_size=16, augment=False)
+    fit(linear(), images, labels, recorder, epochs=2, learning_rate=0.001, batch_size=16, augment="none")
     assert [len(batch) for batch in recorder.batches] == [11] * 6
     for epoch in (recorder.batches[:3], recorder.batches[3:]):
         assert sorted(image.tobytes() for image in np.concatenate(epoch)) == sorted(image.tobytes() for image in images)
@@ -124,6 +125,62 @@ def test_augmenting_mirrors_about_half_of_the_images_left_to_right() -> None:
     mirrored = sum(image[:, ::-1].tobytes() in seen for image in images)
     assert straight + mirrored == 64
     assert 16 < mirrored < 48
+
+
+def test_full_augmentation_crops_and_recolours_each_image_by_itself() -> None:
+    images, labels = halves(8)
+    images[:] = images[0]
+    recorder = Recorder()
+    fit(linear(), images, labels, recorder, epochs=1, learning_rate=0.001, augment="full")
+    assert recorder.batches[0].shape == images.shape
+    assert len({image.tobytes() for image in recorder.batches[0]}) == 8
+    again = Recorder()
+    fit(linear(), images, labels, again, epochs=1, learning_rate=0.001, augment="full")
+    np.testing.assert_array_equal(recorder.batches[0], again.batches[0])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_balanced_sampling_draws_every_class_as_often(several: bool) -> None:
+    classes = np.array([0] * 90 + [1] * 9 + [2])
+    labels = np.eye(3, dtype=np.float32)[classes] if several else classes
+    chances = balanced_chances(labels)
+    assert chances.sum() == pytest.approx(1)
+    np.testing.assert_allclose([chances[classes == c].sum() for c in range(3)], 1 / 3)
+
+
+def test_the_rarest_class_of_an_image_and_having_none_decide_its_chance() -> None:
+    labels = np.array([[1, 0], [1, 0], [1, 1], [0, 0], [0, 0]], np.float32)
+    weights = np.array([1 / 3, 1 / 3, 1, 1 / 2, 1 / 2])
+    np.testing.assert_allclose(balanced_chances(labels), weights / weights.sum())
+
+
+def test_a_balanced_epoch_draws_as_many_images_with_replacement() -> None:
+    images, _ = halves(60)
+    labels = np.array([0] * 59 + [1])
+    recorder = Recorder()
+    fit(linear(), images, labels, recorder, epochs=1, learning_rate=0.001, batch_size=16, augment="none", balanced=True)
+    drawn = [image.tobytes() for batch in recorder.batches for image in batch]
+    assert len(drawn) == 60
+    assert drawn.count(images[59].tobytes()) > 15
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2])
+def test_a_training_taken_up_again_ends_with_the_same_weights(stopped_after: int) -> None:
+    data = FramedImages(*halves(), normalise)
+    options: dict[str, Any] = {"epochs": 3, "learning_rate": 0.01, "batch_size": 16, "augment": "full", "seed": 2}
+    modules = [nn.Sequential(build(2), nn.Dropout(0.5)) for _ in range(3)]
+    whole = ClassifierTraining(modules[0], data, **options)
+    losses = [whole.run_epoch() for _ in range(3)]
+    first = ClassifierTraining(modules[1], data, **options)
+    before = [first.run_epoch() for _ in range(stopped_after)]
+    file = BytesIO()
+    torch.save(first.optimisation.state(), file)
+    file.seek(0)
+    torch.manual_seed(99)
+    second = ClassifierTraining(modules[2], data, **options)
+    second.optimisation.restore(torch.load(file, weights_only=True))
+    assert before + [second.run_epoch() for _ in range(3 - stopped_after)] == losses
+    np.testing.assert_array_equal(weights(modules[2]), weights(modules[0]))
 
 
 def test_images_mapped_from_a_file_train_like_those_in_memory(tmp_path: Path) -> None:
@@ -162,8 +219,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_rate() -> None:
         ({"images": np.zeros((4, 16, 16, 3), np.float32)}, TypeError, "type uint8, got float32"),
         ({"images": np.zeros((4, 3, 16, 16), np.uint8)}, ValueError, r"shape \[N, S, S, 3\] .* got \[4, 3, 16, 16\]"),
         ({"images": np.zeros((0, 16, 16, 3), np.uint8)}, ValueError, "at least one image"),
-        ({"labels": np.zeros(5, np.int64)}, ValueError, r"shape \[N\], N = 4, got \[5\]"),
-        ({"multi_label": True}, ValueError, r"shape \[N, C\], N = 4, got \[4\]"),
+        ({"labels": np.zeros(5, np.int64)}, ValueError, r"shape \[N\] or \[N, C\], N = 4, got \[5\]"),
+        ({"labels": np.zeros((4, 2, 2))}, ValueError, r"shape \[N\] or \[N, C\], N = 4, got \[4, 2, 2\]"),
+        ({"augment": "twirl"}, ValueError, "one of none, mirror, full, got 'twirl'"),
         ({"epochs": 0}, ValueError, "at least 1, got 0 and 64"),
     ],
 )

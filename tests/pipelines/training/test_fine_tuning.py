@@ -14,8 +14,10 @@ from audit.datasets import Manifest, Sample
 from audit.errors import ModelError
 from audit.models import load_classifier, save_checkpoint
 from audit.models.small import build, preprocessing
+from audit.models.sources import load_all_but_head
 from audit.progress import Event
-from pipelines.planted.train import Training, load_all_but_head, train
+from pipelines.asked import Training
+from pipelines.training.train import train
 
 ARCH = "audit.models.small:build"
 CLASSES = ("red", "blue")
