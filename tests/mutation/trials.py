@@ -22,7 +22,10 @@ ROOMS = {
     "stats": ("tests/audit/stats", "tests/audit/findings"),
     "scores": ("tests/audit/scores", "tests/audit/findings/test_findings.py", "tests/audit/datasets/test_objects.py"),
     "interventions": ("tests/audit/interventions", "tests/pipelines/experiments/test_verify.py"),
-    "findings": ("tests/audit/findings", "tests/audit/compare", "tests/audit/export", "tests/audit/report"),
+    "findings": (
+        *("tests/audit/findings", "tests/audit/compare", "tests/audit/export", "tests/audit/report"),
+        "tests/faults/store/test_strange_runs.py",
+    ),
 }
 """Room -> tests, its own first."""
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")

@@ -93,6 +93,15 @@ def test_its_sentence_says_that_the_place_lies_partly_on_the_object_and_what_spe
     assert (PLACES[:, details["cells"]].all(axis=1) & (PLACES.sum(axis=1) == len(details["cells"]))).any()
 
 
+def test_places_are_blocks_that_fill_the_frame_then_bands_and_parts_of_it() -> None:
+    blocks, bands, parts = PLACES[:16], PLACES[16:30], PLACES[30:]
+    assert (blocks.sum(axis=0) == 1).all()
+    assert (blocks.sum(axis=1) == 4).all()
+    assert (bands.sum(axis=1) == 16).all()
+    assert len(parts) == 12
+    assert len(np.unique(PLACES, axis=0)) == len(PLACES)
+
+
 def test_nothing_is_asked_without_masks() -> None:
     collection = with_a_line(Law(anywhere, 0.1), 16, 0)
     assert Fixed().test(collection.without_masks(np.ones(len(collection.evidence), bool)).material) == []

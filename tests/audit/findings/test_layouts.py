@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from made_collections import Boxes, Collection, Law, anywhere, draw_collection, in_the_middle, large, small_in_the_sky
 from numpy.typing import NDArray
+from scipy.stats import t
 
-from audit.findings.claims.following import Following, does_as_well, mean_of_pairs
+from audit.findings.claims.following import TOLERATED, Following, _contrasts, does_as_well, mean_of_pairs
 from audit.findings.claims.kind import ClaimKind
 from audit.findings.claims.spots import Spots
 from audit.findings.claims.zones import Zones
@@ -107,3 +108,10 @@ def test_the_error_of_a_mean_of_pairs_is_that_of_leaving_images_out(rng: np.rand
     mean, error = mean_of_pairs(values)
     assert mean == pytest.approx(mean_over(list(range(7))))
     assert error == pytest.approx(np.sqrt(6 / 7 * ((without - without.mean()) ** 2).sum()))
+
+
+def test_pairs_that_all_agree_leave_an_error_of_a_tenth_an_image() -> None:
+    alike = np.full((12, 12), 0.35)
+    np.fill_diagonal(alike, 0)
+    tested = _contrasts(np.array([0]), [alike])
+    assert tested.p[0] == pytest.approx(t.sf((0.35 - TOLERATED) / (0.1 / np.sqrt(12)), 11))
