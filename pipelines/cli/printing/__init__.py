@@ -1,0 +1,40 @@
+"""All that verbs print: tables and sentences for people, JSON for programs. They go to standard output."""
+
+from pipelines.cli.printing.compared import print_comparison
+from pipelines.cli.printing.found import print_findings, print_verified
+from pipelines.cli.printing.lines import as_written, line, print_json, print_pairs
+from pipelines.cli.printing.made import (
+    print_demonstration,
+    print_distilled,
+    print_planted,
+    print_segmented,
+    print_trained,
+    print_truth,
+)
+from pipelines.cli.printing.measured import print_faithfulness, print_graded, print_labels, print_sanity
+from pipelines.cli.printing.runs import print_audited, print_methods, print_opening, print_status, print_summary
+
+__all__ = [
+    "as_written",
+    "line",
+    "print_audited",
+    "print_comparison",
+    "print_demonstration",
+    "print_distilled",
+    "print_faithfulness",
+    "print_findings",
+    "print_graded",
+    "print_json",
+    "print_labels",
+    "print_methods",
+    "print_opening",
+    "print_pairs",
+    "print_planted",
+    "print_sanity",
+    "print_segmented",
+    "print_status",
+    "print_summary",
+    "print_trained",
+    "print_truth",
+    "print_verified",
+]

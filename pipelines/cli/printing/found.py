@@ -1,0 +1,123 @@
+"""What was found, and what interventions made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from audit.wording import decimal, shorten
+from pipelines.cli.printing.lines import as_written, line
+from pipelines.cli.tables import named, numbers, print_table, words
+
+if TYPE_CHECKING:
+    from audit.findings import Claim, ClassFinding, Findings
+
+_SENTENCE = 300
+
+
+def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
+    """Print the class table, the claims found, and the most suspicious findings.
+
+    Args:
+        most: claims, and findings about targets, to print.
+        wide: print every column.
+    """
+    import pyarrow.compute as pc
+
+    from audit.findings.power import explain_silence
+    from audit.findings.unjudged import why_unjudged
+
+    targets, classes = findings.targets(), findings.classes()
+    if classes:
+        _print_classes(classes, wide)
+    else:
+        line(f"{why_unjudged((findings.summary() or {}).get('scores', {}))}.")
+    _print_claims(findings.standing_claims(), most)
+    for text in explain_silence(findings.summary() or {}):
+        line(f"  {text}")
+    guessed = pc.equal(targets["kind"], "detected")
+    evident, guesses = targets.filter(pc.invert(guessed)), targets.filter(guessed)
+    if evident.num_rows:
+        shown = evident.slice(0, most).to_pylist()
+        _print_targets(f"The {len(shown)} most suspicious of {evident.num_rows} findings", shown, wide)
+    else:
+        line("0 findings about single images")
+    if guesses.num_rows:
+        shown = guesses.slice(0, most).to_pylist()
+        _print_targets(f"{len(shown)} of {guesses.num_rows} guesses of a detector, without a mask", shown, wide)
+
+
+def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:
+    columns = [
+        named("class", (row.class_name for row in rows)),
+        numbers("targets", (row.targets for row in rows), rank=4),
+        numbers("confident", (row.confident for row in rows), rank=2),
+        numbers("off object", (row.off_object for row in rows), rank=1),
+        numbers("share [95 %]", map(_share, rows)),
+        numbers("energy", (decimal(row.energy) for row in rows), rank=5),
+        numbers("area", (decimal(row.area) for row in rows), rank=6),
+        numbers("lift", (decimal(row.lift) for row in rows), rank=7),
+        numbers("q", ("-" if row.q is None else f"{row.q:.3g}" for row in rows), rank=3),
+        numbers("held against", map(_held_against, rows), rank=8),
+        numbers("quick", (decimal(row.quick_reliance) for row in rows), rank=9),
+        numbers("of others", (decimal(row.quick_of_others) for row in rows), rank=10),
+        words("", ("finding" if row.is_finding else "" for row in rows)),
+    ]
+    title = "Classes: how often the heat of a confidently named target is off the object"
+    print_table(title, columns, wide)
+
+
+def _share(row: ClassFinding) -> str:
+    if not row.confident:
+        return "-"
+    return f"{row.share:.2f} [{row.share_low:.2f}, {row.share_high:.2f}]"
+
+
+def _held_against(row: ClassFinding) -> str:
+    return "-" if row.expected is None else f"{row.expected:.2f} {row.against}"
+
+
+def _print_claims(claims: Sequence[Claim], most: int) -> None:
+    """The claims found as sentences, most certain first, with what interventions made of them."""
+    line(f"{len(claims)} claims found" + (f"; the first {most}:" if len(claims) > most else ""))
+    for claim in claims[:most]:
+        q = "" if claim.q is None else f", q {claim.q:.2g}"
+        line(f"  {shorten(claim.says, _SENTENCE)} ({claim.outcome}{q}, rests on {claim.rests_on})")
+
+
+def _print_targets(title: str, rows: Sequence[Mapping[str, Any]], wide: bool) -> None:
+    columns = [
+        numbers("suspicion", (f"{row['suspicion']:.3f}" for row in rows)),
+        words("kind", (row["kind"] for row in rows), rank=1),
+        named("sample", (row["id"] for row in rows)),
+        named("class", (row["class"] for row in rows)),
+        words("role", (row["role"] for row in rows), rank=6),
+        numbers("quick", (decimal(row["quick_reliance"]) for row in rows), rank=2),
+        numbers("severity", (decimal(row["severity"]) for row in rows), rank=3),
+        numbers("probability", (decimal(row["probability"]) for row in rows), rank=4),
+        numbers("energy", (decimal(row["energy"]) for row in rows), rank=5),
+        numbers("area", (decimal(row["area"]) for row in rows), rank=7),
+        numbers("chance", (decimal(row["chance"]) for row in rows), rank=3),
+        numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=8),
+    ]
+    print_table(title, columns, wide)
+
+
+def print_verified(record: Mapping[str, Any], wide: bool = False) -> None:
+    """Print the outcomes of flagged targets and controls, a sentence a finding, and one about random weights."""
+    from audit.findings.records import OUTCOMES
+
+    arms = record["outcomes"]
+    columns = [
+        words("targets", arms),
+        *(
+            numbers(name, (outcomes.get(name, 0) for outcomes in arms.values()), rank)
+            for rank, name in enumerate(OUTCOMES)
+        ),
+    ]
+    title = f"Interventions on {record['targets']} targets, {len(record['failed'])} unreadable"
+    print_table(title, columns, wide)
+    for cause in record["causes"]:
+        line(f"{as_written(cause['claim_id'])} {cause['outcome']}: {cause['says']}")
+    if record["random_weights"]:
+        line(record["random_weights"]["says"])
