@@ -23,9 +23,10 @@ def metrics(
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a run by the field's names: mean IoU, boundary IoU, MaxBoxAcc, PxAP ...
+    """Measure a run by the names of the field.
 
-    Mean IoU, boundary IoU and boundary F are of pseudo-masks, all others of the maps of labels.
+    Mean IoU, boundary IoU and boundary F are of pseudo-masks. MaxBoxAcc, PxAP, localization errors, relevance and the
+    pointing game are of the maps of labels.
 
     Example: camaudit metrics runs/val --json
     """
