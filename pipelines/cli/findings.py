@@ -13,8 +13,8 @@ from pipelines.cli.printing import line, print_findings, print_json
 from pipelines.terminal import TerminalProgress
 
 _FORMATS = (
-    "Pseudo-masks: voc-png, voc, coco, coco-components, coco-panoptic, mask-table, npz, zarr, cvat, label-studio, "
-    "fiftyone, yolo. Findings: csv, parquet."
+    "Pseudo-masks: voc-png, voc, coco, coco-components, coco-panoptic, mask-table, npz, zarr, cvat, fiftyone, yolo, "
+    "label-studio. Findings: csv, parquet."
 )
 
 
