@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,17 +17,27 @@ _LISTS = tuple(f"{_KIT}/ImageSets/Segmentation/{split}.txt" for split in ("train
 
 
 class VocPng(LabelFormat):
-    """One index image a sample, all in one folder."""
+    """One index image a sample, all in one folder, and how far each is to be trusted."""
 
     name = "voc-png"
-    says = "one palette PNG an image: 0 background, i + 1 class i, 255 unknown"
+    says = "one palette PNG an image: 0 background, i + 1 class i, 255 unknown; confidence.csv"
+    suffix = ".csv"
+    joined = ("confidence.csv",)
     most_classes = PALETTE_CLASSES
 
     def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
-        """Write ID.png of each."""
+        """Write ID.png of each, and the shard's part of the table: an image counts for its least trusted mask."""
+        rows = []
         for image in images:
             write = partial(write_index_png, index=index_image(image.mask))
             part.write(f"{file_stem(image.sample.id)}.png", write)
+            rows.append((image.sample.id, f"{min(image.confidence.values(), default=0.0):.6f}"))
+        part.write(part.payload(self.suffix), partial(_write_rows, rows))
+
+    def join(self, payloads: Sequence[Path], out: Path, collection: Collection) -> None:
+        """Write the table of all, as `camaudit distill --confidence` takes it."""
+        head = b"id,confidence\n"
+        write_atomically(out / self.joined[0], partial(_concatenate, payloads, head=head))
 
 
 class VocTree(LabelFormat):
@@ -64,8 +75,14 @@ class VocTree(LabelFormat):
         return without_image(counts)
 
 
-def _concatenate(payloads: Sequence[Path], path: Path) -> None:
+def _write_rows(rows: Sequence[tuple[str, str]], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _concatenate(payloads: Sequence[Path], path: Path, head: bytes = b"") -> None:
     """Files of text behind one another."""
     with path.open("wb") as file:
+        file.write(head)
         for payload in payloads:
             file.write(payload.read_bytes())

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from faults.collection import finished
 
@@ -114,8 +115,10 @@ def test_undecided_pixels_are_255_in_files(run: Run, tmp_path: Path) -> None:
     said = export_run(run, "voc-png", tmp_path / "masks", source)
     assert str(tmp_path / "masks") in said
     label_set = source.of(run)
+    table = pd.read_csv(tmp_path / "masks" / "confidence.csv", dtype={"id": str}).set_index("id")["confidence"]
     for shard in label_set.shards:
         for image in label_set.images(shard):
+            assert table[image.sample.id] == pytest.approx(min(image.confidence.values(), default=0), abs=1e-5)
             path = tmp_path / "masks" / f"{image.sample.id}.png"
             written = read_mask(as_masked(image.sample, path), "index", image.mask.shape, len(run.classes))
             np.testing.assert_array_equal(written, np.where(image.mask == UNKNOWN, VOID, image.mask))
