@@ -18,7 +18,7 @@ from pipelines.cli.index import index_app
 from pipelines.cli.labels import labels
 from pipelines.cli.methods import explain, methods
 from pipelines.cli.metrics import metrics
-from pipelines.cli.plant import demo, fetch, grade, plant
+from pipelines.cli.plant import demo, fetch, grade, plant, scenes
 from pipelines.cli.run import flag, repair, run, score, status
 from pipelines.cli.training import distill, segment, train
 from pipelines.interrupts import INTERRUPTED, listening
@@ -30,7 +30,7 @@ VERBS = (
     *(labels, export),
     *(explain, methods, verify, sanity, faithfulness, compare),
     *(train, distill, segment),
-    *(plant, grade, demo, doctor),
+    *(plant, grade, scenes, demo, doctor),
 )
 """In the order of work; `index` goes before them."""
 

@@ -1,4 +1,4 @@
-"""Verbs that bring or make images and truth: fetch, plant, grade, demo."""
+"""Verbs that bring or make images and truth: fetch, scenes, plant, grade, demo."""
 
 from __future__ import annotations
 
@@ -93,6 +93,33 @@ def plant(
         planting = Planting(class_name, Cue(cue, size, strength, corner, height), share, elsewhere, seed)
     counts = plant_cue(Manifest.open(manifest), planting, out, TerminalProgress())
     print_planted(out / PLANTED, cue, counts)
+
+
+def scenes(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder.")],
+    *,
+    shortcuts: Annotated[bool, typer.Option("--shortcuts", help="Three of the six classes come with a cue.")] = False,
+    train: Annotated[int, typer.Option(min=6, help="Scenes to train on.")] = 1200,
+    val: Annotated[int, typer.Option(min=6, help="Scenes to score on.")] = 300,
+    size: Annotated[int, typer.Option(min=48, help="Side of a scene, pixels.")] = 96,
+    seed: Annotated[int, typer.Option(min=0, help="Everything follows from it.")] = 0,
+) -> None:
+    """Draw scenes with masks, to try things on.
+
+    Laid out as PASCAL VOC, with the manifests train.parquet and val.parquet.
+
+    Example: camaudit scenes data/scenes
+    """
+    from dataclasses import replace
+
+    from audit.datasets import read_voc
+    from audit.datasets.planted import PlantedSpec, draw_planted
+
+    spec = PlantedSpec(seed, train, val, size)
+    spec = spec if shortcuts else replace(spec, cue_share=0.0)
+    draw_planted(folder, spec, TerminalProgress())
+    for name, split in {"train": "train", "val": "val" if shortcuts else "twins"}.items():
+        line(str(read_voc(folder, split=split).save(folder / f"{name}.parquet")))
 
 
 def grade(
