@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,17 +37,19 @@ class Activations:
             grids = find_grids(classifier.module, classifier.example())
         names = list(layers) or find_stage_layers(grids, classifier.layer)
         if missing := [name for name in names if name not in grids]:
-            raise ModelError(f"Expected layers with a grid, but {missing[0]!r} has none; see `camaudit doctor`")
+            raise ModelError(f"Expected layers with a grid, but {missing[0]!r} has none; known are {', '.join(grids)}")
         self.layers = tuple(sorted(names, key=lambda name: -grids[name].side))
         self._grids: dict[str, Grid] = {name: grids[name] for name in self.layers}
 
     def __call__(self, images: Tensor) -> list[Tensor]:
-        """Inputs [B, 3, H, W] -> [B, channels, h, w] float32 of each layer; H and W may differ if the network lets them.
+        """Inputs [B, 3, H, W] -> [B, channels, h, w] float32 of each layer.
+
+        H and W may be any that the network takes.
         """
         kept: dict[str, Tensor] = {}
         module = self._classifier.module
         with probing(module), torch.inference_mode(), ExitStack() as taps:
             for name in self.layers:
-                taps.enter_context(tapped(module.get_submodule(name), lambda output, name=name: kept.update({name: output})))
+                taps.enter_context(tapped(module.get_submodule(name), partial(kept.__setitem__, name)))
             module(images)
         return [self._grids[name].layout.to_grid(kept[name]).float() for name in self.layers]

@@ -12,7 +12,7 @@ import pytest
 from tests.docs.blocks import ROOT
 
 PAGES = sorted((ROOT / "docs" / "extend").glob("*.md"))
-COMPLETE = ("claim", "method", "reader", "export")
+COMPLETE = ("claim", "method", "reader", "export", "refinement")
 """Pages whose examples come with their tests."""
 
 

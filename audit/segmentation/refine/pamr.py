@@ -20,12 +20,12 @@ _LEAST = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class PAMR(Step):
-    """PAMR (Araslanov and Roth, CVPR 2020, section 3.3): each pixel takes the weighted mean of its neighbours, in turns.
+    """PAMR (Araslanov and Roth, CVPR 2020): pixels take the weighted mean of their neighbours, in turns.
 
     Neighbours are those of 3 x 3 kernels at several dilations. A neighbour's weight is the softmax over all of them of
-    -|I_i - I_j| / (width sigma_i), the mean over colours (eq. 6 and 7), with sigma_i the standard deviation over the
-    neighbours. Beyond the border lies its last pixel. Works at a bounded resolution, where dilations count in pixels:
-    so a photograph of any size takes about 30 MB for each 65,536 pixels worked at.
+    -|I_i - I_j| / (width sigma_i), the mean over colours, with sigma_i the standard deviation over the
+    neighbours. Beyond the border lies its last pixel. Works at a bounded resolution, in whose pixels dilations count;
+    65,536 of them take about 100 MB, however large the photograph.
 
     Attributes:
         steps: turns.
@@ -49,7 +49,7 @@ class PAMR(Step):
             raise ValueError(f"Expected `width` above 0, got {self.width}")
 
     def refine(self, heat: Heat, image: Pixels, features: Features) -> Heat:
-        size = working_size(*image.shape[:2], self.pixels)
+        size = working_size(image.shape, self.pixels)
         colours = torch.from_numpy(reduce_image(image, size).copy()).permute(2, 0, 1).float() / 255
         with torch.inference_mode():
             weights = neighbour_weights(colours, self.width)

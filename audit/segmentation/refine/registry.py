@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from audit.segmentation.refine.affinity import Affinity
+from audit.segmentation.refine.learnt import Learnt
 from audit.segmentation.refine.pamr import PAMR
 from audit.segmentation.refine.step import Features, Heat, Pixels, Step
 from audit.segmentation.refine.superpixels import Superpixel
 from audit.segmentation.refine.walker import Walker
 
-STEPS: dict[str, type[Step]] = {step.name: step for step in (Superpixel, PAMR, Walker, Affinity)}
+STEPS: dict[str, type[Step]] = {step.name: step for step in (Superpixel, PAMR, Walker, Affinity, Learnt)}
 """Name -> step; a step is one file and one entry here."""
 
 
@@ -48,7 +49,7 @@ def _parse(part: str) -> Step:
 def _setting(step: type[Step], setting: str) -> tuple[str, int | float | str]:
     """An option and its value, of the kind that its default has."""
     option, is_set, value = setting.partition("=")
-    defaults = {field.name: field.default for field in fields(step)}
+    defaults: dict[str, int | float | str] = {field.name: field.default for field in fields(step)}  # type: ignore[misc]
     if option not in defaults or not is_set:
         raise ValueError(f"Expected options of {step.name} as {_as_given(defaults)}, got {setting!r}")
     kind = type(defaults[option])
@@ -59,5 +60,5 @@ def _setting(step: type[Step], setting: str) -> tuple[str, int | float | str]:
         raise ValueError(f"Expected the option {option} of {step.name} to be {number}, got {value!r}") from None
 
 
-def _as_given(defaults: dict[str, object]) -> str:
+def _as_given(defaults: Mapping[str, object]) -> str:
     return ":".join(f"{option}={value}" for option, value in defaults.items())

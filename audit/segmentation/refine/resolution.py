@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from audit.images import View, upsample
 from audit.segmentation.refine.step import Heat, Pixels
 
 
-def working_size(height: int, width: int, pixels: int) -> tuple[int, int]:
-    """(height, width) of about the same shape with at most `pixels` pixels; the same if it has no more.
+def working_size(shape: Sequence[int], pixels: int) -> tuple[int, int]:
+    """(height, width) of about the same shape as (height, width, ...) with at most `pixels` pixels.
 
-    >>> working_size(375, 500, 65536)
+    >>> working_size((375, 500, 3), 65536)
     (221, 295)
     """
+    height, width = shape[:2]
     scale = sqrt(pixels / (height * width))
     if scale >= 1:
         return height, width
@@ -39,3 +42,10 @@ def enlarge_heat(heat: Heat, size: tuple[int, int]) -> Heat:
     """Maps [K, h, w] at another size, bilinear between centres of pixels."""
     height, width = size
     return heat if heat.shape[1:] == size else upsample(heat, View(0, 0, width, height), height, width)
+
+
+def on_grid(layer: NDArray[np.floating], size: tuple[int, int]) -> NDArray[np.float32]:
+    """A layer [channels, h, w] on another grid: means of its cells where they are more, else between them."""
+    values = layer.astype(np.float32, copy=False)
+    rows, columns = values.shape[1:]
+    return reduce_heat(values, size) if rows * columns > size[0] * size[1] else enlarge_heat(values, size)

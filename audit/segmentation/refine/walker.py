@@ -32,8 +32,8 @@ class Walker(Step):
     description: ClassVar[str] = "chance that a random walk reaches the class's confident pixels first"
     paper: ClassVar[str] = "Grady, PAMI 2006"
 
-    low: float = 0.1
-    high: float = 0.6
+    low: float = 0.05
+    high: float = 0.3
     beta: float = 130.0
     pixels: int = 16384
 
@@ -46,7 +46,7 @@ class Walker(Step):
             raise ValueError(f"Expected `pixels` of at least 1, got {self.pixels}")
 
     def refine(self, heat: Heat, image: Pixels, features: Features) -> Heat:
-        size = working_size(*image.shape[:2], self.pixels)
+        size = working_size(image.shape, self.pixels)
         small = reduce_heat(heat, size)
         seeds = confident(small, self.low, self.high)
         chances = small.copy()
@@ -78,4 +78,5 @@ def first_arrivals(
         chances: NDArray[np.floating] = random_walker(
             image, labels, beta=beta, mode="cg_j", return_full_prob=True, channel_axis=-1
         )
-    return np.nan_to_num(chances)
+    result: NDArray[np.floating] = np.nan_to_num(chances)
+    return result

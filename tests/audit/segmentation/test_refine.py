@@ -202,7 +202,7 @@ def test_pamr_is_its_formula(rng: np.random.Generator) -> None:
 
 
 def walker(seeds: NDArray[np.int64], image: NDArray[np.uint8], beta: float) -> dict[int, Floats]:
-    """Chance of arriving at each kind of seed first, by a dense system of equations (Grady 2006, eq. 1, 5 and 8)."""
+    """Chance of arriving at each kind of seed first, by a dense system of equations (Grady 2006)."""
     height, columns = seeds.shape
     colours = image.astype(float) / 255
     laplacian = np.zeros((seeds.size, seeds.size))
@@ -244,6 +244,62 @@ def test_the_random_walker_is_its_formula(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(refined[place], chances[place + 2], atol=0.01)
 
 
+def affinity(heat: Floats, layers: list[Floats], power: float, turns: int) -> Floats:
+    """The walk [h, w] of one map, position by position, for layers [channels, h, w] of its own grid."""
+    height, columns = heat.shape
+    places = list(np.ndindex(height, columns))
+    likeness = np.ones((len(places), len(places)))
+    for layer in layers:
+        apart = [layer[:, y, x] - layer.mean(axis=(1, 2)) for y, x in places]
+        for i, a in enumerate(apart):
+            for j, b in enumerate(apart):
+                cosine = float(a @ b) / sqrt(float(a @ a) * float(b @ b))
+                likeness[i, j] *= max(cosine, 0) ** (power / len(layers))
+    walked = np.array([heat[place] for place in places])
+    for _ in range(turns):
+        walked = np.array([float(row @ walked) / float(row.sum()) for row in likeness])
+    share = (walked - walked.min()) / (walked.max() - walked.min())
+    stretched: Floats = (heat.min() + share * (heat.max() - heat.min())).reshape(heat.shape)
+    return stretched
+
+
+def test_the_walk_by_affinities_is_its_formula(rng: np.random.Generator) -> None:
+    heat, image = maps(rng, 2, (5, 6)), picture(rng, (5, 6))
+    layers = [rng.random((4, 5, 6)).astype(np.float32), rng.random((7, 5, 6)).astype(np.float32)]
+    (step,) = parse_steps("affinity:power=3:turns=2")
+    refined = step(heat, image, layers)
+    for before, after in zip(heat, refined, strict=True):
+        expected = affinity(before.astype(float), [layer.astype(float) for layer in layers], 3, 2)
+        np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_heat_walks_to_where_the_network_sees_the_same_and_not_elsewhere(rng: np.random.Generator) -> None:
+    """Two places that are alike to the network, far apart; heat at one of them comes to the other."""
+    layer = np.zeros((2, 12, 16), np.float32)
+    layer[0] = 1
+    for rows, columns in ((slice(1, 5), slice(1, 5)), (slice(8, 11), slice(11, 15))):
+        layer[:, rows, columns] = [[[0]], [[1]]]
+    heat = np.zeros((1, 12, 16), np.float32)
+    heat[0, 2:4, 2:4] = 1
+    (step,) = parse_steps("affinity")
+    refined = step(heat, picture(rng, (12, 16)), [layer])
+    np.testing.assert_allclose(refined[0], layer[1], atol=1e-5)
+
+
+def test_only_the_finest_layers_count_and_so_many_as_are_asked_for(rng: np.random.Generator) -> None:
+    heat, image, features = maps(rng), picture(rng), seen(rng)
+    both, (finest,) = parse_steps("affinity")[0](heat, image, features), parse_steps("affinity:layers=1")
+    np.testing.assert_array_equal(parse_steps("affinity")[0](heat, image, [*features, features[0] * 2]), both)
+    np.testing.assert_array_equal(finest(heat, image, features), finest(heat, image, features[:1]))
+    assert not np.array_equal(finest(heat, image, features), both)
+
+
+def test_features_that_are_the_same_everywhere_leave_heat_where_it_is() -> None:
+    heat, image = maps(np.random.default_rng(1), 1), halves()
+    (step,) = parse_steps("affinity")
+    np.testing.assert_allclose(step(heat, image, [np.ones((3, 6, 6), np.float32)]), heat, atol=1e-6)
+
+
 # At the door.
 
 
@@ -260,6 +316,8 @@ def test_the_random_walker_is_its_formula(rng: np.random.Generator) -> None:
         ("superpixel:scale=0", r"^Expected `scale` to be numbers above 0, as 100\+300, got '0'$"),
         ("superpixel:scale=a", r"got 'a'$"),
         ("pamr:steps=0", r"^Expected `steps` of at least 1, got 0$"),
+        ("affinity:layers=0", r"^Expected `layers` of at least 1, got 0$"),
+        ("learnt", r"^Expected a trained head for learnt, as learnt:checkpoint=FILE, got none$"),
     ],
 )
 def test_what_is_no_step_is_refused_in_one_line(text: str, message: str) -> None:

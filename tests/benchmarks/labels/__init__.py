@@ -1,0 +1,1 @@
+"""Weak labels for segmentation, measured on real photographs."""
