@@ -5,12 +5,13 @@ The command line shows their defaults in its help, without loading what does the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audit.datasets.cues import Cue
     from audit.models import Preprocessing
+    from audit.segmentation.refine import Step
 
 
 @dataclass(frozen=True)
@@ -130,31 +131,41 @@ class Labelling:
         refine: steps in order, as `audit.segmentation.refine.parse_steps` takes them; none if empty.
         roles: of the targets that make labels.
         least: probability that a class needs to take part.
+        evidence: power at which a map counts for less, the lower its peak is; 0 for all alike.
+        learn_from: label set, as RUN:NAME, whose confident heat the head of the step `learnt` is trained on.
         model: the run's model named again, needed where a step reads the network and that is code.
     """
 
     refine: str = ""
     roles: tuple[str, ...] = ("label",)
     least: float = 0.0
+    evidence: float = 0.0
+    learn_from: str | None = None
     model: str | None = None
 
     def __post_init__(self) -> None:
-        from audit.segmentation.refine import parse_steps
-
-        parse_steps(self.refine)
+        self.steps("beside the labels")
         if not 0 <= self.least <= 1:
             raise ValueError(f"Expected --least from 0 to 1, got {self.least}")
+        if not 0 <= self.evidence < float("inf"):
+            raise ValueError(f"Expected --evidence of 0 or more, got {self.evidence}")
+
+    def steps(self, head: str) -> list[Step]:
+        """The steps, with the file of a trained head, which counts where one is to be learnt."""
+        from audit.segmentation.refine import parse_steps
+
+        return parse_steps(self.refine, {"learnt": {"checkpoint": head}} if self.learn_from else None)
 
     @property
     def needs_model(self) -> bool:
         """Whether a step reads what the network holds of an image."""
-        from audit.segmentation.refine import parse_steps
-
-        return any(step.needs_features for step in parse_steps(self.refine))
+        return any(step.needs_features for step in self.steps("beside the labels"))
 
     def record(self) -> dict[str, Any]:
         """As the label set keeps it."""
-        return {"refine": self.refine, "roles": list(self.roles), "least": self.least}
+        asked = asdict(self) | {"roles": list(self.roles)}
+        del asked["model"]
+        return asked
 
 
 @dataclass(frozen=True)

@@ -128,10 +128,13 @@ class MultiScale(Around):
     """The sum of the maps of the image at several sizes, each brought to the grid of the image's own size.
 
     Images and maps are resized bilinearly (corners not aligned), images smoothed where they shrink. Sums of raw maps:
-    where a method's values depend on the size, so do the shares of the scales.
+    where a method's values depend on the size, so do the shares of the scales. Behind a mean over positions the
+    gradient at one of them falls with their number, so that small sizes count most.
 
     Args:
         scales: of the input's side, all positive; or the same as a string, `0.5,1,1.5,2`.
+        even: 1 multiplies each size's maps by its number of positions, as a share of that of the image's own size. Then
+            all sizes count alike behind a mean. 0 leaves them.
 
     Raises:
         ValueError: no scales, or one that is not positive.
@@ -144,9 +147,11 @@ class MultiScale(Around):
     forward_passes = "those of the inner method for each of `scales` (0.5, 1, 1.5, 2)"
     backward_passes = "those of the inner method for each of `scales` (0.5, 1, 1.5, 2)"
 
-    def __init__(self, inner: Method, *, scales: Sequence[float] | float | str = (0.5, 1, 1.5, 2)) -> None:
+    def __init__(
+        self, inner: Method, *, scales: Sequence[float] | float | str = (0.5, 1, 1.5, 2), even: int = 0
+    ) -> None:
         super().__init__(inner)
-        self.scales = _numbers(scales)
+        self.scales, self.even = _numbers(scales), bool(even)
         possible = all(0 < scale < torch.inf for scale in self.scales)
         if not self.scales or len(set(self.scales)) < len(self.scales) or not possible:
             raise ValueError(f"Expected `scales` to be different numbers above 0, as 0.5,1,2, got {scales!r}")
@@ -167,7 +172,9 @@ class MultiScale(Around):
         for scale in self.scales:
             if scale != 1:
                 maps = self._maps(_scaled(images, scale), class_ids)
-                total = total + _resized(maps, total.shape[-2:])
+                grid = total.shape[-2:]
+                share = maps.shape[-2:].numel() / grid.numel() if self.even else 1.0
+                total = total + _resized(maps, grid) * share
         return replace(attribution, maps=total)
 
     def _check_sizes(self) -> None:

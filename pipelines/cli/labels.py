@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -12,12 +13,14 @@ from pipelines.cli.options import Json, RunPath, Wide, names, right_use
 from pipelines.cli.printing import line, print_json, print_labels
 from pipelines.terminal import TerminalProgress
 
+NAME = "labels"
+
 
 @spread
 def labels(
     run_path: RunPath,
     cluster: ClusterOptions,
-    name: Annotated[str, typer.Option(help="Of the label set; one run may have several.")] = "labels",
+    name: Annotated[str, typer.Option(help="Of the label set; one run may have several.")] = NAME,
     refine: Annotated[
         str,
         typer.Option(help="Steps in order, as superpixel,pamr; options as pamr:steps=20."),
@@ -28,6 +31,13 @@ def labels(
     least: Annotated[
         float, typer.Option(help="Probability that a class needs to take part, where labels are predicted.")
     ] = Labelling.least,
+    evidence: Annotated[
+        float, typer.Option(help="Power at which maps of low peaks count for less; 0.6 for sums over sizes.")
+    ] = Labelling.evidence,
+    learn_from: Annotated[
+        str | None,
+        typer.Option(metavar="RUN[:NAME]", help="Label set whose confident heat the step learnt is trained on."),
+    ] = Labelling.learn_from,
     model: Annotated[
         str | None, typer.Option(help="The run's model named again, where it is code and a step reads it.")
     ] = Labelling.model,
@@ -44,13 +54,21 @@ def labels(
     from pipelines.run.config import known_roles
 
     with right_use():
-        asked = Labelling(refine, known_roles(names(roles)), least, model)
+        asked = Labelling(refine, known_roles(names(roles)), least, evidence, _whole(learn_from), model)
     record = _make(run_path, name, asked, cluster)
     if as_json:
         print_json(record)
     else:
         print_labels(record, wide)
         line(f"next: camaudit export {run_path} --labels {name} --format voc-png -o masks")
+
+
+def _whole(label_set: str | None) -> str | None:
+    """RUN:NAME, the path absolute and the name that labels have unless told otherwise."""
+    if label_set is None:
+        return None
+    path, colon, name = label_set.rpartition(":")
+    return f"{os.path.abspath(path if colon else name)}:{name if colon else NAME}"
 
 
 def _make(run_path: RunPath, name: str, asked: Labelling, cluster: ClusterOptions) -> dict[str, Any]:

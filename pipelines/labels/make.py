@@ -8,13 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from audit.errors import RunError
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run
 from audit.store.label_store import LabelStore
 from pipelines.asked import Labelling
 from pipelines.experiments.source import source_of_run
-from pipelines.labels.shard import Task, is_pending, label_shard
+from pipelines.labels.learn import learn_head
+from pipelines.labels.shard import HEAD, Task, is_pending, label_shard, takes_part
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
 from pipelines.run.schedule import submit_all
@@ -43,11 +46,23 @@ def make_labels(
         if todo < total:
             progress(Noted(f"going on with {store.path}: {len(done) - len(shards)} of {len(done)} shards are done"))
         if shards:
-            task = Task(os.path.abspath(run.path), name, asked)
+            if asked.learn_from and not (store.path / HEAD).exists():
+                learn_head(asked, store.path / HEAD, progress)
+            task = Task(os.path.abspath(run.path), name, asked, strong_peak(run, asked))
             with connect(cluster) as client, stretch(progress, "labelling", total, total - todo):
                 submit_all(client, shards, partial(label_shard, task), progress, cluster=cluster)
         store.sweep()
     return store
+
+
+def strong_peak(run: Run, asked: Labelling) -> float:
+    """Raw peak that a tenth of the maps that make labels exceed; 0 where peaks do not count."""
+    if not asked.evidence:
+        return 0.0
+    columns = ["role", "status", "probability", "peak"]
+    rows = (row for shard in run.done() for row in run.read("targets", shard, columns).to_pylist())
+    peaks = [row["peak"] for row in rows if takes_part(row, asked)]
+    return float(np.quantile(peaks, _STRONG)) if peaks else 0.0
 
 
 def account(store: LabelStore) -> dict[str, Any]:
@@ -63,3 +78,4 @@ def account(store: LabelStore) -> dict[str, Any]:
 
 
 _MOST = 5
+_STRONG = 0.9

@@ -18,7 +18,7 @@ from audit.errors import AuditError, ImageError, TransientError
 from audit.images import Fit, View, cut_to_image, decode_image, map_ahead, read_bytes, upsample
 from audit.models import Preprocessing
 from audit.segmentation.label_image import Ranked
-from audit.segmentation.refine import Step, parse_steps, refine
+from audit.segmentation.refine import Step, refine
 from audit.segmentation.regions import count_regions
 from audit.store import Run, Shard
 from audit.store.label_store import LabelStore
@@ -31,7 +31,10 @@ from pipelines.run.shard import Finished, Stopped, describe
 
 _AHEAD = 4
 _MOST_MAPS = 255
-_COLUMNS = ["sample", "slot", "class_id", "role", "probability", "status"]
+_OF_TARGETS = ("class_id", "probability", "peak")
+_COLUMNS = ["sample", "slot", "role", "status", *_OF_TARGETS]
+HEAD = "head.pt"
+"""File of the head that the step `learnt` reads, in the folder of a label set."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class Task:
     Attributes:
         run: path.
         name: of the label set.
+        strong: peak of a raw map from which it counts in full; 0 for all.
     """
 
     run: str
     name: str
     asked: Labelling
+    strong: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,10 @@ def label_shard(task: Task, shard: Shard) -> Finished | Stopped:
 
 def _label(store: LabelStore, shard: Shard, task: Task, before: Entry | None) -> Entry:
     run, asked = store.run, task.asked
-    steps = parse_steps(asked.refine)
-    network = _network(task.run, asked.model) if asked.needs_model else None
+    steps = asked.steps(str(store.path / HEAD))
+    network = network_of(task.run, asked.model) if asked.needs_model else None
     images, regions = Rows(LABEL_IMAGES), Rows(REGIONS)
-    items = _items(run, shard, asked)
+    items = _items(run, shard, task)
     manifest = run.manifest(shard.start, shard.stop)
     most = run.record["config"]["max_pixels"]
     for item, image in map_ahead(partial(_read, most=most), items, _AHEAD):
@@ -108,7 +113,7 @@ class _Item:
     Attributes:
         row: of the table `samples`.
         class_ids, probabilities: of the maps.
-        maps: [K, h, w].
+        maps: [K, h, w], each at most 1.
     """
 
     sample: Sample
@@ -128,23 +133,31 @@ class _Item:
         return {"sample": self.row["sample"], "status": "failed", "reason": str(error), "transient": passing}
 
 
-def _items(run: Run, shard: Shard, asked: Labelling) -> Iterator[_Item]:
+def takes_part(target: Mapping[str, Any], asked: Labelling) -> bool:
+    """Whether a row of the table `targets` is one that makes labels."""
+    return bool(target["role"] in asked.roles and target["status"] == "ok" and target["probability"] >= asked.least)
+
+
+def _items(run: Run, shard: Shard, task: Task) -> Iterator[_Item]:
     targets: dict[int, list[dict[str, Any]]] = {}
     for target in run.read("targets", shard, _COLUMNS).to_pylist():
-        if target["role"] in asked.roles and target["status"] == "ok" and target["probability"] >= asked.least:
+        if takes_part(target, task.asked):
             targets.setdefault(target["sample"], []).append(target)
     maps = run.maps(shard.start, shard.stop)
     samples = run.read("samples", shard).to_pylist()
     for row, sample in zip(samples, run.manifest(shard.start, shard.stop), strict=True):
         own = targets.get(row["sample"], [])[:_MOST_MAPS]
         chosen = maps[row["sample"] - shard.start][[target["slot"] for target in own]]
-        yield _Item(
-            sample,
-            row,
-            [target["class_id"] for target in own],
-            [target["probability"] for target in own],
-            chosen,
-        )
+        class_ids, probabilities, peaks = ([target[name] for target in own] for name in _OF_TARGETS)
+        yield _Item(sample, row, class_ids, probabilities, chosen * _counting(peaks, task)[:, None, None])
+
+
+def _counting(peaks: Sequence[float], task: Task) -> NDArray[np.float32]:
+    """[K] what maps count, by their raw peaks."""
+    if not task.strong:
+        return np.ones(len(peaks), np.float32)
+    shares = np.minimum(np.array(peaks, np.float32) / np.float32(task.strong), 1)
+    return np.asarray(shares ** np.float32(task.asked.evidence), np.float32)
 
 
 def _read(item: _Item, most: int) -> tuple[_Item, NDArray[np.uint8] | str | Exception]:
@@ -195,7 +208,8 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @lru_cache(maxsize=1)
-def _network(run: str, model: str | None) -> Network:
+def network_of(run: str, model: str | None) -> Network:
+    """The network of the run at a path, loaded once a process."""
     torch.set_num_threads(1)
     classifier = model_of_run(Run.open(run), model)
     return Network(Activations(classifier), classifier.preprocessing)

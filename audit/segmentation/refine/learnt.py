@@ -205,7 +205,7 @@ class Learnt(Step):
 
     def __post_init__(self) -> None:
         if not self.checkpoint:
-            raise ValueError("Expected a trained head for learnt, as learnt:checkpoint=FILE, got none")
+            raise ValueError("Expected --learn-from for learnt, or a trained head as learnt:checkpoint=FILE; got none")
         if not 0 <= self.strength < float("inf"):
             raise ValueError(f"Expected `strength` of at least 0, got {self.strength}")
 

@@ -16,8 +16,11 @@ STEPS: dict[str, type[Step]] = {step.name: step for step in (Superpixel, PAMR, W
 """Name -> step; a step is one file and one entry here."""
 
 
-def parse_steps(text: str) -> list[Step]:
+def parse_steps(text: str, beside: Mapping[str, Mapping[str, int | float | str]] | None = None) -> list[Step]:
     """Steps in order, from names with options.
+
+    Args:
+        beside: by name of a step, options that it has unless they are given.
 
     >>> parse_steps("superpixel:scale=100:pixels=20000,pamr")
     [Superpixel(scale='100', pixels=20000), PAMR(steps=10, width=0.1, pixels=65536)]
@@ -27,7 +30,7 @@ def parse_steps(text: str) -> list[Step]:
     Raises:
         ValueError: a name or an option is unknown, or an option cannot have its value.
     """
-    return [_parse(part.strip()) for part in text.split(",")] if text.strip() else []
+    return [_parse(part.strip(), beside or {}) for part in text.split(",")] if text.strip() else []
 
 
 def refine(steps: Sequence[Step], heat: Heat, image: Pixels, features: Features | None = None) -> Heat:
@@ -37,13 +40,13 @@ def refine(steps: Sequence[Step], heat: Heat, image: Pixels, features: Features 
     return heat
 
 
-def _parse(part: str) -> Step:
+def _parse(part: str, beside: Mapping[str, Mapping[str, int | float | str]]) -> Step:
     name, *settings = part.split(":")
     if name not in STEPS:
         raise ValueError(f"Expected --refine to be names of {', '.join(STEPS)} in order, as pamr,walker; got {name!r}")
     step = STEPS[name]
     options = dict(_setting(step, setting) for setting in settings)
-    return step(**options)
+    return step(**{**beside.get(name, {}), **options})
 
 
 def _setting(step: type[Step], setting: str) -> tuple[str, int | float | str]:

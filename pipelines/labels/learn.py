@@ -1,0 +1,73 @@
+"""Train the head of the step `learnt` on the confident heat of a label set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audit.datasets import Sample
+from audit.errors import ImageError, RunError, TransientError
+from audit.images import decode_image, read_bytes
+from audit.progress import Progress, silent, tracked
+from audit.segmentation.label_image import Ranked
+from audit.segmentation.refine.learnt import Seeds, Training, save_head, train_head
+from audit.store import Run
+from audit.store.label_store import LabelStore
+from audit.store.layout import LEVELS
+from pipelines.asked import Labelling
+from pipelines.labels.shard import network_of
+
+MOST_IMAGES = 2000
+
+
+def learn_head(asked: Labelling, out: Path, progress: Progress = silent) -> None:
+    """Train a head on `asked.learn_from`, as RUN:NAME, and write it.
+
+    No mask is seen. Of more than `MOST_IMAGES` label images so many are taken, evenly.
+
+    Raises:
+        RunError: there is no such label set, or none of its images can be read.
+        ModelError: its heat tells nothing apart, or the model is code that was not named again.
+    """
+    path, _, name = str(asked.learn_from).rpartition(":")
+    store = LabelStore.open(Run.open(path), name)
+    network = network_of(os.path.abspath(store.run.path), asked.model)
+    chosen = _chosen(store)
+    seeds = Seeds(Training(), len(chosen))
+    for sample, ranked in tracked(progress, "gathering seeds", _labels(store, chosen), len(chosen)):
+        image = _image(sample, ranked.level.shape)
+        if image is not None:
+            heat = ranked.level[None] / np.float32(LEVELS - 1)
+            seeds.add(heat, network(image, network.preprocessing.fit))
+    if not seeds.channels:
+        raise RunError(f"Expected label images to learn from in {store.path}, found none whose image can be read")
+    save_head(train_head(seeds), out)
+
+
+def _chosen(store: LabelStore) -> list[int]:
+    """Samples with a label image."""
+    tables = (store.read("images", shard, ["sample", "status"]).to_pylist() for shard in store.done())
+    rows = [row["sample"] for table in tables for row in table if row["status"] == "processed"]
+    return [rows[place] for place in np.unique(np.linspace(0, len(rows) - 1, MOST_IMAGES).astype(int))] if rows else []
+
+
+def _labels(store: LabelStore, chosen: list[int]) -> Iterator[tuple[Sample, Ranked]]:
+    wanted = set(chosen)
+    for shard in store.done():
+        rows = store.read("images", shard, ["sample", "pixels"]).to_pylist()
+        for row, sample in zip(rows, store.run.manifest(shard.start, shard.stop), strict=True):
+            if row["sample"] in wanted:
+                yield sample, Ranked.read(row["pixels"])
+
+
+def _image(sample: Sample, size: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """The upright image; None where it cannot be read, or is another one now."""
+    try:
+        image = decode_image(read_bytes(sample.image), sample.image)
+    except (ImageError, TransientError):
+        return None
+    return image if image.shape[:2] == size else None
