@@ -41,7 +41,7 @@ def learn_head(asked: Labelling, out: Path, progress: Progress = silent) -> None
     for sample, ranked in tracked(progress, "gathering seeds", _labels(store, chosen), len(chosen)):
         image = _image(sample, ranked.level.shape)
         if image is not None:
-            heat = ranked.level[None] / np.float32(LEVELS - 1)
+            heat = np.divide(ranked.level[None], LEVELS - 1, dtype=np.float32)
             seeds.add(heat, network(image, network.preprocessing.fit))
     if not seeds.channels:
         raise RunError(f"Expected label images to learn from in {store.path}, found none whose image can be read")

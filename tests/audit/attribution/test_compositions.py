@@ -130,6 +130,17 @@ def test_multiscale_is_the_sum_over_sizes(scales: Any, sides: tuple[int, ...]) -
     assert_equals(maps_of(MultiScale(GradCAM(classifier), scales=scales), images), classifier, expected)
 
 
+def test_sizes_that_count_alike_count_by_their_positions() -> None:
+    classifier, images = staged(), inputs()
+
+    def expected(row: int, index: int) -> Any:
+        scaled = [(side / 16, pillow_resized(images[row], side)) for side in (8, 16, 24)]
+        maps = [(share, gradcam_oracle(classifier, image, index)) for share, image in scaled]
+        return sum(share**2 * oracles.on_grid(one, 4) for share, one in maps)
+
+    assert_equals(maps_of(MultiScale(GradCAM(classifier), scales=(0.5, 1, 1.5), even=1), images), classifier, expected)
+
+
 def test_flip_is_the_mean_with_the_mirror_image() -> None:
     classifier, images = staged(), inputs()
 

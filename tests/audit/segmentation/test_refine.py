@@ -317,7 +317,7 @@ def test_features_that_are_the_same_everywhere_leave_heat_where_it_is() -> None:
         ("superpixel:scale=a", r"got 'a'$"),
         ("pamr:steps=0", r"^Expected `steps` of at least 1, got 0$"),
         ("affinity:layers=0", r"^Expected `layers` of at least 1, got 0$"),
-        ("learnt", r"^Expected --learn-from for learnt, as learnt:checkpoint=FILE, got none$"),
+        ("learnt", r"^Expected --learn-from for learnt, or a trained head as learnt:checkpoint=FILE; got none$"),
     ],
 )
 def test_what_is_no_step_is_refused_in_one_line(text: str, message: str) -> None:

@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.labels.bench_distill --out build/distill.json`. Scenes are drawn without shortcuts. A small
 classifier learns their classes. Its maps are refined and cut twice: what is hot by the higher threshold is object, what
-is not by the lower is background, and what lies between is 255, don't know. Then the same U-Net is trained several times, and
-scored on the masks of other scenes:
+is not by the lower is background, and what lies between is 255, don't know. Then the same U-Net is trained several
+times, and scored on the masks of other scenes:
 
 - `supervised`: on the true masks;
 - `distilled`: on the labels from the maps, or on those of `--labels`;

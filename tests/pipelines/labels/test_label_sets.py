@@ -19,12 +19,14 @@ from audit.segmentation.label_set import LabelSet
 from audit.segmentation.labels import UNKNOWN, ThresholdedRun
 from audit.segmentation.quality import Masks, best_cut, pool_regions
 from audit.segmentation.refine import parse_steps, refine
+from audit.segmentation.refine.learnt import load_head
 from audit.store import Run, Shard
 from audit.store.label_store import LabelStore
 from pipelines.asked import Labelling
-from pipelines.labels.make import account
+from pipelines.labels.learn import learn_head
+from pipelines.labels.make import account, strong_peak
 from pipelines.labels.quality import quality_record
-from pipelines.labels.shard import Task, label_shard
+from pipelines.labels.shard import HEAD, Task, label_shard
 from pipelines.run.plan import prepare
 from pipelines.run.shard import Finished, Stopped
 
@@ -148,6 +150,39 @@ def test_a_step_that_reads_the_network_is_given_what_it_holds_of_the_image(tmp_p
     assert isinstance(label_shard(Task(str(plan.run.path), "walked", asked), plan.run.shards[0]), Finished)
 
 
+def test_maps_of_faint_peaks_count_for_less(run: Run, store: LabelStore) -> None:
+    asked = Labelling(evidence=0.5)
+    strong = strong_peak(run, asked)
+    rows = [row for shard in run.done() for row in run.read("targets", shard).to_pylist() if row["role"] == "label"]
+    assert strong == pytest.approx(np.quantile([row["peak"] for row in rows], 0.9))
+    LabelStore.make(run, "weighed", asked.record())
+    for shard in run.done():
+        label_shard(Task(str(run.path), "weighed", asked, strong), shard)
+    for row in rows:
+        plain, weighed = (read_label(run, name, row["sample"]).ranked for name in ("plain", "weighed"))
+        assert plain is not None
+        assert weighed is not None
+        share = min(row["peak"] / strong, 1) ** 0.5
+        assert weighed.level.max() == pytest.approx(plain.level.max() * share, abs=1.5)
+    assert strong_peak(run, Labelling()) == 0
+
+
+def test_a_head_is_learnt_from_another_label_set(tmp_path: Path) -> None:
+    plan = finished(tmp_path, 6)
+    made(plan.run, "seeds", Labelling())
+    asked = Labelling("learnt", learn_from=f"{plan.run.path}:seeds", model=plan.task.spec.model)
+    store = LabelStore.make(plan.run, "learnt", asked.record())
+    learn_head(asked, store.path / HEAD)
+    for shard in plan.run.done():
+        assert isinstance(label_shard(Task(str(plan.run.path), "learnt", asked), shard), Finished)
+    assert any((masks_of(store, cut=Cut(0.3))[row] > 0).any() for row in range(6))
+    learn_head(asked, tmp_path / "again.pt")
+    first, again = (load_head(path).state_dict() for path in (store.path / HEAD, tmp_path / "again.pt"))
+    assert all((first[name] == again[name]).all() for name in first)
+    with pytest.raises(RunError, match=r"No label set 'none'"):
+        learn_head(replace(asked, learn_from=f"{plan.run.path}:none"), tmp_path / "none.pt")
+
+
 def test_gone_on_with_and_whole_in_the_end(tmp_path: Path) -> None:
     run = finished(tmp_path, COUNT).run
     half = made(run, "plain", Labelling(), 1)
@@ -231,6 +266,8 @@ def test_masks_are_drawn_in_the_colours_of_their_classes() -> None:
     [
         (["--refine", "sharpen"], "Expected --refine to be names of"),
         (["--least", "2"], "Expected --least from 0 to 1"),
+        (["--evidence", "-1"], "Expected --evidence of 0 or more"),
+        (["--refine", "learnt"], "Expected --learn-from for learnt"),
         (["--roles", "label,other"], "Expected targets among"),
         (["--name", "a/b"], "Expected a name of letters"),
     ],
