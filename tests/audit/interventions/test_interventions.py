@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ from audit.interventions.removals import (
     elsewhere,
     focus_region,
     hot_region,
+    mask_at_input,
     object_with_rim,
     without,
 )
@@ -125,6 +127,16 @@ def test_the_mean_is_that_of_the_ring_around_the_region(rng: np.random.Generator
         if 0 < far <= steps:
             ring.append(image[:, y, x])
     np.testing.assert_allclose(found[:, 9, 9], np.mean(ring, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 10.0), (2.6, 7.1), (-3.4, 13.7), (0.3, 0.9)])
+def test_the_value_at_an_input_is_that_under_its_centre(low: float, high: float) -> None:
+    mask = np.arange(1, 101, dtype=np.int16).reshape(10, 10)
+    found = mask_at_input(mask, View(low, 0.0, high, 10.0), 7)
+    for row in range(7):
+        for column in range(7):
+            y, x = math.floor((row + 0.5) * 10 / 7), math.floor(low + (column + 0.5) * (high - low) / 7)
+            assert found[row, column] == (mask[y, x] if 0 <= x < 10 else 0)
 
 
 def test_the_patch_is_the_other_image_and_the_blur_a_gaussian_of_a_tenth(rng: np.random.Generator) -> None:
@@ -289,6 +301,8 @@ def test_an_image_is_confirmed_where_flagged_images_rely_more_than_others_of_the
 def test_where_others_of_the_class_rely_as_much_both_need_their_context() -> None:
     found = said(effects_of(3, "flagged", [0.7, 0.8, 0.75]), effects_of(3, "control", [0.72] * 6))
     assert found == ["needs context"] * 9
+    just = said(effects_of(3, "flagged", [0.5] * 3), effects_of(3, "control", [0.5] * 6))
+    assert just == ["needs context"] * 9
 
 
 def test_an_image_is_held_against_classes_that_nothing_is_found_about_where_its_own_has_no_others() -> None:
