@@ -2,7 +2,7 @@
 
 from audit.scores.histograms import Confusion, ConfusionPool
 from audit.scores.overlap import class_iou_curves, iou_curve, mean_iou_curve
-from audit.scores.ranking import auroc
+from audit.scores.ranking import auroc, pixel_average_precision, relevance_rank_accuracy
 from audit.scores.scene import Scene, Scores, score
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "class_iou_curves",
     "iou_curve",
     "mean_iou_curve",
+    "pixel_average_precision",
+    "relevance_rank_accuracy",
     "score",
 ]

@@ -45,8 +45,10 @@ def _print(record: Mapping[str, Any], wide: bool) -> None:
         columns = [_column(title, rows, key) for title, key in _SEGMENTATION.items()]
         title = f"pseudo-masks{'' if at is None else f' at threshold {at:.3f}'}, {segmentation['images']} images"
         print_table(title, [named("class", [row["class"] for row in rows]), *columns], wide)
-    for name, value, about in _lines(record):
-        line(f"{name:<28}{value:<8}{about}")
+    lines = _lines(record)
+    width = max(len(name) for name, *_ in lines)
+    for name, value, about in lines:
+        line(f"{name:<{width}}  {value:<5}  {about}")
 
 
 _SEGMENTATION = {"IoU": "iou", "boundary IoU": "boundary_iou", "boundary F": "boundary_f", "images": "images"}
@@ -77,7 +79,7 @@ def _lines(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _column(title: str, rows: list[dict[str, Any]], key: str) -> Any:
-    return numbers(title, (row[key] if key == "images" else _number(row[key]) for row in rows))
+    return numbers(title, (row[key] or "-" if key == "images" else _number(row[key]) for row in rows))
 
 
 def _number(value: float | None) -> str:
