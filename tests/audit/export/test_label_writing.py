@@ -202,7 +202,7 @@ class Large(DrawnLabels):
             yield LabelImage(row, replace(sample, id=str(row), image=f"{row}.png"), mask, {0: 0.5}, None)
 
 
-@pytest.mark.parametrize("name", set(LABEL_FORMATS) - {"yolo"})
+@pytest.mark.parametrize("name", LABEL_FORMATS)
 def test_a_shard_is_written_one_image_at_a_time(name: str, tmp_path: Path) -> None:
     source = Large(drawn_labels(tmp_path, shard_size=7).run)
     write_shard(source, name, tmp_path / "warm", source.shards[0])
