@@ -98,29 +98,26 @@ def confusion(
     maps: NDArray[np.float32],
     class_ids: NDArray[np.int64],
     mask: NDArray[np.int16],
-    valid: NDArray[np.bool_],
     levels: NDArray[np.uint8] | None = None,
 ) -> Confusion:
-    """Count (winning class, true class, level of the winning map) over the valid pixels of one image.
+    """Count (winning class, true class, level of the winning map) over the pixels of one image that are not void.
 
     Args:
         maps: [K, H, W] values, each map 1 at its peak. Ties go to the earlier map.
         class_ids: [K] class of each map.
-        mask: [H, W] 0 background, i + 1 class i.
-        valid: [H, W] pixels that count.
+        mask: [H, W] 0 background, i + 1 class i, -1 void: of pixels that do not count.
         levels: [K, H, W] of the maps, where they are known.
     """
     levels = quantise(maps) if levels is None else levels
-    highest, level_of_highest, codes = maps[0], levels[0], np.zeros(mask.shape, np.int32)
+    highest, level_of_highest, codes = maps[0], levels[0], np.zeros(mask.shape, np.intp)
     for place in range(1, len(maps)):  # for a few maps faster than argmax over the first axis
         np.copyto(codes, place, where=maps[place] > highest)
         highest = np.maximum(highest, maps[place])
         level_of_highest = np.maximum(level_of_highest, levels[place])
-    true = np.where(valid, mask, np.int16(-1))
-    true += np.int16(1)  # 0 collects what does not count
-    width = int(true.max(initial=0)) + 1
+    width = int(mask.max(initial=0)) + 2
     codes *= width  # in place: fresh memory costs more than the sums
-    codes += true
+    codes += mask
+    codes += 1  # 0 collects what is void
     codes *= LEVELS
     codes += level_of_highest
     tally = np.bincount(codes.ravel())

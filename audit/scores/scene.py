@@ -70,7 +70,7 @@ class Scene:
     def confusion(self, slots: NDArray[np.bool_]) -> Confusion:
         """Pixels by winning class among the chosen slots, true class and level."""
         chosen: Any = slice(None) if slots.all() else slots  # of all of them no copy is made
-        return confusion(self.heat[chosen], self.class_ids[chosen], self.mask, self.valid, self.levels[chosen])
+        return confusion(self.heat[chosen], self.class_ids[chosen], self.mask, self.levels[chosen])
 
 
 def score(scene: Scene) -> Scores:

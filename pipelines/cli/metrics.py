@@ -20,7 +20,7 @@ def metrics(
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a run by the field's names: mean IoU, boundary IoU, MaxBoxAcc, PxAP ...
+    """Measure masks and maps: mean IoU, MaxBoxAcc, PxAP and others.
 
     Mean IoU, boundary IoU and boundary F are of pseudo-masks, all others of the maps of labels.
 

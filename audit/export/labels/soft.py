@@ -51,7 +51,7 @@ class Zarr(LabelFormat):
             part.files[name] = None
 
     def join(self, payloads: Sequence[Path], out: Path, collection: Collection) -> None:
-        """Sweep what killed writers left; write the root, without which nobody opens the store, with the class names."""
+        """Sweep what killed writers left; write the root, which every reader begins from."""
         for killed in filter(_KILLED.search, map(str, (out / _STORE).glob(f"*{PARTIAL}"))):
             shutil.rmtree(killed)
         beside = out / f"{_STORE}.{secrets.token_hex(8)}{PARTIAL}"
