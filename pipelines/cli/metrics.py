@@ -20,7 +20,7 @@ def metrics(
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
-    """Measure masks and maps: mean IoU, MaxBoxAcc, PxAP and others.
+    """Measure masks and maps: mean IoU, MaxBoxAcc, PxAP, pointing.
 
     Mean IoU, boundary IoU and boundary F are of pseudo-masks, all others of the maps of labels.
 
