@@ -3,7 +3,13 @@
 from audit.scores.histograms import Confusion, ConfusionPool
 from audit.scores.mask_confusion import MaskConfusion
 from audit.scores.overlap import class_iou_curves, iou_curve, mean_iou_curve
-from audit.scores.ranking import auroc, average_precision, mean_average_precision
+from audit.scores.ranking import (
+    auroc,
+    average_precision,
+    mean_average_precision,
+    pixel_average_precision,
+    relevance_rank_accuracy,
+)
 from audit.scores.scene import Scene, Scores, score
 
 __all__ = [
@@ -18,5 +24,7 @@ __all__ = [
     "iou_curve",
     "mean_average_precision",
     "mean_iou_curve",
+    "pixel_average_precision",
+    "relevance_rank_accuracy",
     "score",
 ]

@@ -105,7 +105,8 @@ def scored_labels(run: Run, shard: Shard) -> tuple[dict[str, NDArray[Any]], NDAr
     keys = list(zip(*(table[name].to_pylist() for name in ("sample", "slot")), strict=True))
     states = table["status"].to_pylist()
     chosen = [key in labels and status == "scored" for key, status in zip(keys, states, strict=True)]
-    scores = {name: _plain(table.filter(pa.array(chosen)), name) for name in columns}
+    table = table.filter(pa.array(chosen, pa.bool_()))
+    scores = {name: _plain(table, name) for name in columns}
     keys = [key for key, kept in zip(keys, chosen, strict=True) if kept]
     scores["class_id"] = np.array([labels[key] for key in keys], np.int64)
     beside = {(row["sample"], row["slot"]) for row in run.read("context", shard, ["sample", "slot"]).to_pylist()}

@@ -13,7 +13,10 @@ from audit.store.layout import LEVELS
 
 def quantise(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Values, 1 at the peak -> levels 0..255; negative values are at level 0."""
-    return np.clip(maps * LEVELS, 0, LEVELS - 1).astype(np.uint8)
+    levels = maps * np.float32(LEVELS)
+    return np.clip(levels, 0, LEVELS - 1, out=levels).astype(
+        np.uint8
+    )  # in place: fresh memory costs more than the sums
 
 
 def inside_outside(
@@ -92,27 +95,34 @@ class ConfusionPool:
 
 
 def confusion(
-    maps: NDArray[np.float32], class_ids: NDArray[np.int64], mask: NDArray[np.int16], valid: NDArray[np.bool_]
+    maps: NDArray[np.float32],
+    class_ids: NDArray[np.int64],
+    mask: NDArray[np.int16],
+    levels: NDArray[np.uint8] | None = None,
 ) -> Confusion:
-    """Count (winning class, true class, level of the winning map) over the valid pixels of one image.
+    """Count (winning class, true class, level of the winning map) over the pixels of one image that are not void.
 
     Args:
         maps: [K, H, W] values, each map 1 at its peak. Ties go to the earlier map.
         class_ids: [K] class of each map.
-        mask: [H, W] 0 background, i + 1 class i.
-        valid: [H, W] pixels that count.
+        mask: [H, W] 0 background, i + 1 class i, -1 void: of pixels that do not count.
+        levels: [K, H, W] of the maps, where they are known.
     """
-    highest, winner = maps[0], np.zeros(mask.shape, np.int64)
+    levels = quantise(maps) if levels is None else levels
+    highest, level_of_highest, codes = maps[0], levels[0], np.zeros(mask.shape, np.intp)
     for place in range(1, len(maps)):  # for a few maps faster than argmax over the first axis
-        winner[maps[place] > highest] = place
+        np.copyto(codes, place, where=maps[place] > highest)
         highest = np.maximum(highest, maps[place])
-    true = np.where(valid, mask, -1) + 1  # 0 collects what does not count
-    width = int(true.max(initial=0)) + 1
-    winner *= width
-    winner += true
-    tally = np.bincount((winner * LEVELS + quantise(highest)).ravel())
-    codes = np.flatnonzero(tally)
-    rest, level = np.divmod(codes, LEVELS)
-    slot, true = np.divmod(rest, width)
-    counts = true > 0
-    return Confusion(class_ids[slot[counts]], true[counts] - 1, level[counts], tally[codes[counts]])
+        level_of_highest = np.maximum(level_of_highest, levels[place])
+    width = int(mask.max(initial=0)) + 2
+    codes *= width  # in place: fresh memory costs more than the sums
+    codes += mask
+    codes += 1  # 0 collects what is void
+    codes *= LEVELS
+    codes += level_of_highest
+    tally = np.bincount(codes.ravel())
+    occurring = np.flatnonzero(tally)
+    rest, level = np.divmod(occurring, LEVELS)
+    slot, true_class = np.divmod(rest, width)
+    counts = true_class > 0
+    return Confusion(class_ids[slot[counts]], true_class[counts] - 1, level[counts], tally[occurring[counts]])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,15 +62,21 @@ class Scene:
         """[K, h', w'] pixels of each target's class."""
         return np.equal(self.mask, (self.class_ids + 1)[:, None, None])
 
+    @cached_property
+    def levels(self) -> NDArray[np.uint8]:
+        """[K, h', w'] levels of the maps."""
+        return quantise(self.heat)
+
     def confusion(self, slots: NDArray[np.bool_]) -> Confusion:
         """Pixels by winning class among the chosen slots, true class and level."""
-        return confusion(self.heat[slots], self.class_ids[slots], self.mask, self.valid)
+        chosen: Any = slice(None) if slots.all() else slots  # of all of them no copy is made
+        return confusion(self.heat[chosen], self.class_ids[chosen], self.mask, self.levels[chosen])
 
 
 def score(scene: Scene) -> Scores:
     """Score every target of a scene."""
     valid, objects = scene.valid, scene.objects
-    inside, outside = inside_outside(quantise(scene.heat), objects, valid)
+    inside, outside = inside_outside(scene.levels, objects, valid)
     area = inside.sum(axis=1) / max(int(valid.sum()), 1)
     energy = energy_inside(scene.heat, objects, valid)
     curve = np.nan_to_num(iou_curve(inside, outside))
@@ -78,10 +86,10 @@ def score(scene: Scene) -> Scores:
         area=area,
         energy=energy,
         lift=np.divide(energy, area, out=np.full(len(area), np.nan), where=area > 0),
-        hit=_hits(points, objects, valid, 0),
-        hit_15px=_hits(points, objects, valid, TOLERANCE_PX),
-        centre_hit=_hits([centre] * len(points), objects, valid, 0),
-        centre_hit_15px=_hits([centre] * len(points), objects, valid, TOLERANCE_PX),
+        hit=pointing_hits(points, objects, valid, 0),
+        hit_15px=pointing_hits(points, objects, valid, TOLERANCE_PX),
+        centre_hit=pointing_hits([centre] * len(points), objects, valid, 0),
+        centre_hit_15px=pointing_hits([centre] * len(points), objects, valid, TOLERANCE_PX),
         best_iou=curve.max(axis=1),
         best_map_level=curve.argmax(axis=1),
         inside=inside,
@@ -89,8 +97,9 @@ def score(scene: Scene) -> Scores:
     )
 
 
-def _hits(
+def pointing_hits(
     points: list[tuple[int, int]], objects: NDArray[np.bool_], valid: NDArray[np.bool_], tolerance: int
 ) -> NDArray[np.object_]:
+    """Of each point in each target's object; see `pointing_hit`."""
     hits = [pointing_hit(point, region, valid, tolerance) for point, region in zip(points, objects, strict=True)]
     return np.array(hits, object)

@@ -23,7 +23,7 @@ def metrics(
     wide: Wide = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a run by the names of the field.
+    """Measure masks and maps: mean IoU, MaxBoxAcc, PxAP, pointing.
 
     Mean IoU, boundary IoU and boundary F are of pseudo-masks. MaxBoxAcc, PxAP, localization errors, relevance and the
     pointing game are of the maps of labels.
@@ -49,9 +49,9 @@ def _print(record: Mapping[str, Any], wide: bool) -> None:
         title = f"pseudo-masks{'' if at is None else f' at threshold {_told(at)}'}, {segmentation['images']} images"
         print_table(title, [named("class", [row["class"] for row in rows]), *columns], wide)
     lines = _lines(record)
-    width = max(len(name) for name, *_ in lines) + 2
+    width = max(len(name) for name, *_ in lines)
     for name, value, about in lines:
-        line(f"{name:<{width}}{value:<8}{about}")
+        line(f"{name:<{width}}  {value:<5}  {about}")
 
 
 _SEGMENTATION = {"IoU": "iou", "boundary IoU": "boundary_iou", "boundary F": "boundary_f", "images": "images"}
@@ -82,7 +82,7 @@ def _lines(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _column(title: str, rows: list[dict[str, Any]], key: str) -> Any:
-    return numbers(title, (row[key] if key == "images" else _number(row[key]) for row in rows))
+    return numbers(title, (row[key] or "-" if key == "images" else _number(row[key]) for row in rows))
 
 
 def _told(threshold: float | str) -> str:

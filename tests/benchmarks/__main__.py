@@ -24,6 +24,7 @@ from tests.benchmarks import (
     bench_precision,
     bench_profile,
     bench_quick_check,
+    bench_thresholds,
 )
 from tests.benchmarks.timing import Row
 
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "clusters": bench_clusters,
     "copies": bench_copies,
     "million": bench_million,
+    "thresholds": bench_thresholds,
 }
 
 

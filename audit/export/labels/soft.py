@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from audit.segmentation import LabelImage
 from audit.store.files import PARTIAL, file_stem, write_atomically
 
 _STORE = "labels.zarr"
+_ROOT = "zarr.json"
+_KILLED = re.compile(rf"\.[0-9a-f]{{16}}{re.escape(PARTIAL)}$")
 
 
 class Npz(LabelFormat):
@@ -38,21 +41,29 @@ class Zarr(LabelFormat):
 
     name = "zarr"
     says = "one Zarr store, a group an image: mask, the highest map's levels, confidences"
-    joined = (f"{_STORE}/zarr.json",)
+    joined = (f"{_STORE}/{_ROOT}",)
 
     def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
         """Write a group of each beside its name, then give it its name."""
         for image in images:
-            name = f"{_STORE}/{file_stem(image.sample.id)}"
+            name = f"{_STORE}/{group_name(image.sample.id)}"
             _write_group(part.out / name, image, collection)
             part.files[name] = None
 
     def join(self, payloads: Sequence[Path], out: Path, collection: Collection) -> None:
-        """Write the root, without which the store cannot be opened; its attributes hold the class names."""
+        """Sweep what killed writers left; write the root, which every reader begins from."""
+        for killed in filter(_KILLED.search, map(str, (out / _STORE).glob(f"*{PARTIAL}"))):
+            shutil.rmtree(killed)
         beside = out / f"{_STORE}.{secrets.token_hex(8)}{PARTIAL}"
         zarr.create_group(beside, attributes={"classes": list(collection.classes)})
-        write_atomically(out / _STORE / "zarr.json", lambda path: shutil.copyfile(beside / "zarr.json", path))
+        write_atomically(out / _STORE / _ROOT, lambda path: shutil.copyfile(beside / _ROOT, path))
         shutil.rmtree(beside)
+
+
+def group_name(sample_id: str) -> str:
+    """Of a sample's group: its file name, but for that of the root's metadata."""
+    stem = file_stem(sample_id)
+    return stem if stem != _ROOT else _ROOT.replace(".", "%2E")
 
 
 def _arrays(image: LabelImage) -> dict[str, NDArray[Any]]:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
 
 from audit.errors import RunError
 from audit.export.labels.kind import PARTS, Collection, LabelFormat, Part
@@ -67,20 +70,36 @@ def export_labels(
     kind.check(source.classes)
     of = {"format": name, "labels": source.about(), "classes": list(source.classes), "shards": len(run.shards)}
     check_place(run, out, overwrite, of)
-    if export_record(out).get("of", of) != of:
-        _clear(out)
-    sign(run, out, False, of)
-    sweep_partials(out)
+    with _held(out):
+        if export_record(out).get("of", of) != of:
+            _clear(out)
+        sign(run, out, False, of)
+        sweep_partials(out)
+        _write_missing(source, name, out, progress, spread)
+        counts = _join(source, kind, out)
+        sign(run, out, True, of)
+    threshold = source.about().get("threshold")
+    at = f" at threshold {threshold:.3f}" if isinstance(threshold, float) else ""
+    return f"{out}: {counts[_IMAGES]} pseudo-masks{at}{kind.notes(counts)}"
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Hold a folder of exports for this process: two would sweep away what the other is about to name."""
+    (out / PARTS).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / PARTS / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise RunError(f"{out} is in use by another export; wait for it, or stop it, then try again") from None
+
+
+def _write_missing(source: LabelSource, name: str, out: Path, progress: Progress, spread: Spread) -> None:
     shards, work = list(source.shards), partial(write_shard, source, name, out)
     todo = [shard for shard in shards if not _is_written(out, shard, source.digest(shard))]
     total = sum(map(len, shards))
     with stretch(progress, "exporting", total, total - sum(map(len, todo))):
         spread(todo, work, progress)
-    counts = _join(source, kind, out)
-    sign(run, out, True, of)
-    threshold = source.about().get("threshold")
-    at = f" at threshold {threshold:.3f}" if isinstance(threshold, float) else ""
-    return f"{out}: {counts[_IMAGES]} pseudo-masks{at}{kind.notes(counts)}"
 
 
 def write_shard(source: LabelSource, name: str, out: Path, shard: Shard) -> int:
@@ -105,11 +124,11 @@ def _collection(source: LabelSource) -> Collection:
 
 def _join(source: LabelSource, kind: LabelFormat, out: Path) -> Counter[str]:
     """Make what is one file of all shards; returns their counts, summed."""
-    kind_parts = [Part(out, shard.index) for shard in source.shards]
+    parts = [Part(out, shard.index) for shard in source.shards]
     counts: Counter[str] = Counter()
-    for part in kind_parts:
+    for part in parts:
         counts.update(_record(out, part.shard)["counts"])
-    payloads = [out / part.payload(kind.suffix) for part in kind_parts] if kind.suffix else []
+    payloads = [out / part.payload(kind.suffix) for part in parts] if kind.suffix else []
     kind.join(payloads, out, _collection(source))
     return counts
 
@@ -150,7 +169,7 @@ def _clear(out: Path) -> None:
     _delete(out, earlier.joined if earlier else ())
     for path in sorted((out / PARTS).glob("part-*.json")):
         _delete(out, _files(out, int(path.stem.removeprefix("part-"))).keys())
-    shutil.rmtree(out / PARTS, ignore_errors=True)
+        path.unlink()
 
 
 def _delete(out: Path, names: Iterable[str]) -> None:

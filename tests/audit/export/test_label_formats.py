@@ -6,6 +6,7 @@ import csv
 import json
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -349,6 +350,54 @@ def test_the_table_of_masks_gives_the_masks_back(source: DrawnLabels, exported: 
         np.testing.assert_array_equal(found[image.row], image.mask)
     assert {row["id"] for row in rows} == set(IDS) - {IDS[FAILED]}
     assert all(row["class"] == CLASSES[row["class_id"]] for row in rows if row["class_id"] is not None)
+
+
+def test_outlines_draw_any_part_with_its_holes_filled(rng: np.random.Generator) -> None:
+    from audit.export.labels.yolo import outlines
+
+    for share in np.linspace(0.05, 0.95, 60):
+        size = tuple(rng.integers(1, 20, 2).tolist())
+        filled = binary_fill_holes(rng.random(size) < share)
+        rows = [["0", *map(str, ((points[:, ::-1] + 0.5) / size[::-1]).ravel())] for points in outlines(filled)]
+        np.testing.assert_array_equal(raster(rows, size, 0), filled)
+
+
+@pytest.mark.parametrize("name", LABEL_FORMATS)
+def test_images_behind_urls_are_named_as_they_are_and_never_fetched(name: str, tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Remote(DrawnLabels):
+        def image(self, row: int, sample: Any) -> LabelImage:
+            return replace(
+                super().image(row, sample), sample=replace(sample, image=f"https://example.org/{row}.jpg?a=1")
+            )
+
+    out = tmp_path / "out"
+    said = export_labels(Remote(drawn_labels(tmp_path).run), name, out)
+    if name in ("voc", "fiftyone", "yolo"):
+        assert "6 of them" in said
+    named = {
+        "coco": lambda: [image["file_name"] for image in COCO(out / "instances.json").imgs.values()],
+        "label-studio": lambda: [task["data"]["image"] for task in brushes(out).values()],
+        "mask-table": lambda: pq.read_table(out / "masks.parquet")["image"].unique().to_pylist(),
+    }.get(name)
+    if named is not None:
+        assert named() == [f"https://example.org/{row}.jpg?a=1" for row in range(7) if row != FAILED]
+
+
+def test_a_sample_that_is_called_as_zarrs_own_file_has_a_group(source: DrawnLabels, tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Named(DrawnLabels):
+        def image(self, row: int, sample: Any) -> LabelImage:
+            name = "zarr.json" if row == 0 else sample.id
+            return replace(super().image(row, sample), sample=replace(sample, id=name))
+
+    killed = tmp_path / f"out/labels.zarr/a__1.{'0' * 16}.partial"
+    export_labels(source, "zarr", tmp_path / "out")
+    killed.mkdir(parents=True)
+    export_labels(Named(source.run, seed=1), "zarr", tmp_path / "out", overwrite=True)
+    store = zarr.open_group(tmp_path / "out/labels.zarr", mode="r")
+    assert len(set(store.group_keys())) == 6
+    assert {group.attrs["id"] for _, group in store.groups()} >= {"zarr.json"}
 
 
 PALETTE = ("voc-png", "voc", "cvat")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import time
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -35,7 +38,7 @@ class Dying(DrawnLabels):
             yield image
 
 
-def files(out: Path, but: tuple[str, ...] = ("camaudit-export.json",)) -> dict[str, str]:
+def files(out: Path, but: tuple[str, ...] = ("camaudit-export.json", ".camaudit/lock")) -> dict[str, str]:
     """Contents of all files of an export, links as where they lead."""
     found = {}
     for path in sorted(out.rglob("*")):
@@ -64,6 +67,41 @@ def test_an_interrupted_export_is_gone_on_with_to_the_same_files(name: str, sour
     assert export_labels(source, name, out, events.append).removeprefix(str(out)) == said
     assert events[0] == Began("exporting", 7, 3)
     assert [event for event in events if isinstance(event, Advanced)] == [Advanced(3, 1), Advanced(1, 0)]
+    assert files(out) == files(whole)
+
+
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from drawn_labels import DrawnLabels
+from audit.export import export_labels
+from audit.store import Run
+
+class Slow(DrawnLabels):
+    def images(self, shard):
+        for image in super().images(shard):
+            time.sleep(0.2 * shard.index)
+            yield image
+
+export_labels(Slow(Run.open(sys.argv[1])), "voc", Path(sys.argv[2]))
+"""
+
+
+def test_an_export_that_was_killed_is_gone_on_with_to_the_same_files(source: DrawnLabels, tmp_path: Path) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    export_labels(source, "voc", whole)
+    places = os.pathsep.join(map(str, (Path(__file__).parents[3], Path(__file__).parents[2] / "support")))
+    command = [sys.executable, "-c", SLOWLY, str(source.run.path), str(out)]
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": places}) as process:
+        deadline = time.monotonic() + 60
+        while len(list(out.rglob("SegmentationClass/*.png"))) < 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with pytest.raises(RunError, match="is in use by another export; wait for it"):
+            export_labels(source, "voc", out)
+        process.kill()
+    assert not read_json(out / "camaudit-export.json", "")["finished"]
+    assert files(out) != files(whole)
+    export_labels(source, "voc", out)
     assert files(out) == files(whole)
 
 
@@ -164,7 +202,7 @@ class Large(DrawnLabels):
             yield LabelImage(row, replace(sample, id=str(row), image=f"{row}.png"), mask, {0: 0.5}, None)
 
 
-@pytest.mark.parametrize("name", set(LABEL_FORMATS) - {"yolo"})
+@pytest.mark.parametrize("name", LABEL_FORMATS)
 def test_a_shard_is_written_one_image_at_a_time(name: str, tmp_path: Path) -> None:
     source = Large(drawn_labels(tmp_path, shard_size=7).run)
     write_shard(source, name, tmp_path / "warm", source.shards[0])

@@ -94,7 +94,7 @@ def test_merging_confusions_pools_their_counts_in_any_grouping(seeds: list[int])
     parts = []
     for seed in seeds:
         s = scene(np.random.default_rng(seed), 4, 5, slots=2)
-        parts.append(confusion(s.heat, s.class_ids, s.mask, s.valid))
+        parts.append(confusion(s.heat, s.class_ids, s.mask))
     tally: dict[tuple[int, ...], int] = {}
     for part in parts:
         for *key, count in zip(part.predicted, part.true, part.map_level, part.count, strict=True):

@@ -466,11 +466,9 @@ def test_a_summary_is_counted_in_the_order_of_the_kinds(capsys: Capture) -> None
 
 
 def test_help_names_every_format_of_an_export(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setenv("COLUMNS", "400")
     assert camaudit(["export", "--help"], monkeypatch) == 0
-    text = capsys.readouterr().out
-    words = text.replace(",", " ").replace(".", " ").split()
-    assert {*FORMATS, *LABEL_FORMATS} <= set(words)
+    text = "".join(capsys.readouterr().out.split())  # a line may end after a hyphen
+    assert all(name in text for name in (*FORMATS, *LABEL_FORMATS))
 
 
 def test_help_names_every_cue_and_the_usual_strength_of_each(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -28,6 +28,8 @@ VERB = {
     "report": ("report",),
     "table": ("export", "--format", "csv", "-o", "OUT.csv"),
     "masks": ("export", "--format", "voc-png", "-o", "OUT"),
+    "coco": ("export", "--format", "coco", "-o", "OUT", "--threshold", "0.5"),
+    "metrics": ("metrics", "--threshold", "0.5"),
     "verify": ("verify",),
     "grade": ("grade",),
 }
@@ -37,7 +39,7 @@ TOO_SMALL = "no class with 5 images named with confidence: there is nothing to g
 """A drawn run has five images in all."""
 REFUSED = {
     "no shard yet": dict.fromkeys(("findings", "record", "flag", "report", "table", "grade"), UNFINISHED)
-    | {"masks": PENDING},
+    | {"masks": PENDING, "metrics": UNFINISHED},
     "running": dict.fromkeys(("findings", "record", "report", "table", "grade"), UNFLAGGED) | {"masks": PENDING},
     "finished": {},
     "no scores": dict.fromkeys(("findings", "record", "flag", "report", "table", "grade"), UNSCORED)
@@ -45,7 +47,7 @@ REFUSED = {
     "no masks": {"masks": "has no masks to choose a threshold by; pass --threshold"},
     "all failed": {"masks": "has no masks to choose a threshold by; pass --threshold"},
     "images moved": {},
-    "damaged part": dict.fromkeys(("flag", "report", "grade"), UNREADABLE),
+    "damaged part": dict.fromkeys(("flag", "report", "grade", "metrics"), UNREADABLE),
     "older format": dict.fromkeys(VERB, OLD),
     "deleted": dict.fromkeys(VERB, GONE),
 }
