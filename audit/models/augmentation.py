@@ -51,11 +51,15 @@ def augment_pair(image: NDArray[np.uint8], mask: NDArray[np.uint8], size: int, n
     The image is scaled so that its longer side is `size`, with `full` times 0.5 to 2, then cut at a random place.
     What is missing to the square is grey, and 255 in the mask.
     """
+    height, width = mask.shape
+    scale = size / max(height, width) * (float(torch.empty(1).uniform_(*_SCALES)) if name == "full" else 1.0)
+    to = [max(round(height * scale), 1), max(round(width * scale), 1)]
     # Copies, since torch wants memory it may write to.
-    changed: tuple[Any, Any] = _for_pairs(size, name)(
+    pair = (
         tv_tensors.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1)),
         tv_tensors.Mask(torch.from_numpy(np.array(mask))),
     )
+    changed: Any = _for_pairs(size, name)(*(v2.functional.resize(part, to, antialias=True) for part in pair))
     return changed[0].as_subclass(Tensor), changed[1].as_subclass(Tensor)
 
 
@@ -65,11 +69,9 @@ def _for_classifier(size: int) -> Any:
 
 
 def _for_pairs(size: int, name: str) -> Any:
-    full = name == "full"
     fill = {tv_tensors.Image: PADDING, tv_tensors.Mask: VOID_INDEX}
-    scaled = v2.ScaleJitter((size, size), _SCALES if full else (1.0, 1.0), antialias=True)
-    steps = [scaled, v2.RandomCrop(size, pad_if_needed=True, fill=fill)]
-    if full:
+    steps: list[Any] = [v2.RandomCrop(size, pad_if_needed=True, fill=fill)]
+    if name == "full":
         steps.append(_jitter())
     if name != "none":
         steps.append(v2.RandomHorizontalFlip())

@@ -26,6 +26,7 @@ from audit.trusted import is_code
 
 SEGMENTER_FORMAT = "camaudit-segmenter-1"
 _PYRAMID = "fpn:"
+_LEAST_SIDE = 32
 _STRIP = 2**22
 """Values that are interpolated at once, where a mask is made."""
 
@@ -100,14 +101,20 @@ def build_segmenter(arch: str, class_count: int, seed: int = 0) -> nn.Module:
 def segment(module: nn.Module, inputs: Tensor) -> Tensor:
     """Logits [B, outputs, H, W] of inputs [B, 3, H, W], interpolated to the input where the network's are coarser.
 
+    An input that is too thin for a network's strides is continued at its edges, and cut again.
+
     Raises:
         ModelError: the network gives no such logits.
     """
-    outputs = module(inputs.contiguous(memory_format=torch.channels_last))
+    height, width = inputs.shape[-2:]
+    missing = (0, max(_LEAST_SIDE - width, 0), 0, max(_LEAST_SIDE - height, 0))
+    whole = F.pad(inputs, missing, mode="replicate") if any(missing) else inputs
+    outputs = module(whole.contiguous(memory_format=torch.channels_last))
     logits = outputs.get("out") if isinstance(outputs, Mapping) else outputs
     if not isinstance(logits, Tensor) or logits.ndim != 4:
         raise ModelError(f"Expected {type(module).__name__} to give logits [B, classes + 1, H, W], got others")
-    return logits if logits.shape[-2:] == inputs.shape[-2:] else resized(logits, inputs)
+    logits = logits if logits.shape[-2:] == whole.shape[-2:] else resized(logits, whole)
+    return logits[..., :height, :width]
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor, weights: Tensor) -> Tensor:

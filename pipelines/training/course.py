@@ -116,6 +116,7 @@ class Course:
             return False
         self.history = record["epochs"]
         self.best = (record["kept"], {}) if record["kept"] != len(self.history) else None
+        self.state.unlink(missing_ok=True)  # left behind by a process that was killed at its very end
         return True
 
     def _take(self, optimisation: Optimisation, row: dict[str, Any]) -> None:

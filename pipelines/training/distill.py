@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from audit.datasets import Manifest, Sample
-from audit.errors import ManifestError
+from audit.errors import ImageError, ManifestError, MaskError
 from audit.images import Fit, decode_image, map_ahead, read_bytes, read_mask
 from audit.models import Preprocessing
 from audit.models.optimisation import choose_device
@@ -90,15 +90,19 @@ def distill(
 
 
 def measure(segmenter: Segmenter, samples: Sequence[Sample], manifest: Manifest) -> MaskConfusion:
-    """Predicted masks held against the true ones of a manifest's samples, whose images are read ahead."""
+    """Predicted masks held against the true ones of a manifest's samples; what cannot be read takes no part."""
     confusion = MaskConfusion(len(manifest.classes))
 
-    def read(sample: Sample) -> tuple[Any, Any]:
-        image = decode_image(read_bytes(sample.image), sample.image)
-        return image, read_mask(sample, manifest.mask_kind, image.shape[:2], len(manifest.classes))
+    def read(sample: Sample) -> tuple[Any, Any] | None:
+        try:
+            image = decode_image(read_bytes(sample.image), sample.image)
+            return image, read_mask(sample, manifest.mask_kind, image.shape[:2], len(manifest.classes))
+        except (ImageError, MaskError):
+            return None
 
-    for image, true in map_ahead(read, samples, _AHEAD):
-        confusion.add(segmenter.mask(image)[0], true)
+    for pair in map_ahead(read, samples, _AHEAD):
+        if pair is not None:
+            confusion.add(segmenter.mask(pair[0])[0], pair[1])
     return confusion
 
 

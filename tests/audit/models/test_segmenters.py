@@ -39,6 +39,12 @@ def test_a_network_gives_logits_of_background_and_classes_at_the_input_s_size(ar
     assert segment(module, torch.zeros(2, 3, 40, 56)).shape == (2, 5, 40, 56)
 
 
+@pytest.mark.parametrize("arch", ["unet", PYRAMID])
+@pytest.mark.parametrize("size", [(1, 1), (3, 64), (64, 5)])
+def test_thin_images_are_taken_too(arch: str, size: tuple[int, int]) -> None:
+    assert segment(build_segmenter(arch, 2).eval(), torch.zeros(1, 3, *size)).shape == (1, 3, *size)
+
+
 def test_the_same_seed_builds_the_same_network_and_leaves_the_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -99,12 +105,12 @@ class Asked(Halves):
 
 def test_a_mask_lies_on_the_whole_image_at_its_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
     image = np.zeros((30, 50, 3), np.uint8)
-    network = Segmenter(Asked().eval(), CLASSES, Preprocessing(Fit(20, "letterbox")))
+    network = Segmenter(Asked().eval(), CLASSES, Preprocessing(Fit(40, "letterbox")))
     index, sure = network.mask(image)
     assert index.shape == sure.shape == (30, 50)
     assert (index[:, :24] == 1).all()
     assert (index[:, 26:] == 2).all()
-    assert network.probabilities(image).shape == (3, 12, 20)
+    assert network.probabilities(image).shape == (3, 24, 40)
     expected = math.exp(4) / (math.exp(4) + 2)
     assert sure[0, 0] == pytest.approx(expected, rel=1e-5)
     monkeypatch.setattr("audit.models.segmenters._STRIP", 200)

@@ -89,15 +89,16 @@ def labels_of(run: Run, out: Path, steps: str, low: float, high: float) -> Path:
     chosen, samples = parse_steps(steps), list(run.manifest())
     for shard in tracked(TerminalProgress(), "making labels", run.done()):
         maps = run.maps(shard.start, shard.stop)
-        places = {row["sample"]: row for row in run.read("samples", shard).to_pylist()}
-        for target in run.read("targets", shard).to_pylist():
-            row = places[target["sample"]]
+        targets = run.read("targets", shard, ["sample", "slot", "class_id"]).to_pandas().groupby("sample")
+        for row in run.read("samples", shard).to_pylist():
+            of_sample = targets.get_group(row["sample"])
             size, view = (row["height"], row["width"]), View(row["x0"], row["y0"], row["x1"], row["y1"])
-            heat = upsample(maps[[target["sample"] - shard.start], [target["slot"]]], view, *size).clip(0, 1)
-            sample = samples[target["sample"]]
+            heat = upsample(maps[row["sample"] - shard.start, of_sample["slot"]], view, *size)
+            sample = samples[row["sample"]]
             image = decode_image(read_bytes(sample.image), sample.image)
-            level = refine(chosen, np.nan_to_num(heat), image)[0]
-            label = np.where(level >= high, target["class_id"] + 1, np.where(level < low, 0, VOID)).astype(np.uint8)
+            heat = refine(chosen, np.nan_to_num(heat).clip(0, 1), image)
+            level, winner = heat.max(axis=0), of_sample["class_id"].to_numpy()[heat.argmax(axis=0)] + 1
+            label = np.where(level >= high, winner, np.where(level < low, 0, VOID)).astype(np.uint8)
             write_index_png(out / f"{file_stem(sample.id)}.png", label)
     return out
 

@@ -21,7 +21,7 @@ from audit.models import weights_fingerprint
 from audit.models.segmenters import load_segmenter
 from audit.store.files import write_json
 from pipelines.asked import Distillation
-from pipelines.training.distill import distill
+from pipelines.training.distill import distill, measure
 from pipelines.training.labels import find_labels, most_confident, survey, with_confidence
 from pipelines.training.segment import segment_manifest
 
@@ -143,6 +143,9 @@ def test_images_that_cannot_be_read_cost_themselves_only(learnt: Path, tmp_path:
     (tmp_path / "images/0.png").write_bytes(b"")
     done = distill(manifest, tmp_path / "labels", asked(epochs=1), tmp_path / "a.pt")
     assert (done["samples"], done["unreadable"]) == (11, 1)
+    assert measure(load_segmenter(learnt / "student.pt"), list(manifest), manifest).counts.sum() == 11 * SIDE * (
+        SIDE + 8
+    )
     summary = segment_manifest(manifest, load_segmenter(learnt / "student.pt"), tmp_path / "out")
     assert (summary["masks"], summary["failed"]) == (11, 1)
     assert summary["failures"][0]["id"] == "0"
