@@ -56,12 +56,20 @@ class Segmenter:
         probabilities: NDArray[np.float32] = segment(self.module, inputs)[0].float().softmax(dim=0).cpu().numpy()
         return probabilities
 
-    def mask(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def mask(
+        self, image: NDArray[np.uint8], among: Sequence[int] | None = None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Index mask uint8 [H, W] of an upright image [H, W, 3], and the probability of each pixel's class.
 
         Probabilities are interpolated to the image in strips, so that many classes on a large image take little memory.
+
+        Args:
+            among: class ids that the image may show; probabilities are then given that it shows no other. None for any.
         """
         coarse = self.probabilities(image)
+        if among is not None:
+            coarse[np.setdiff1d(np.arange(1, len(coarse)), np.add(among, 1))] = 0
+            coarse /= coarse.sum(axis=0)
         height, width = image.shape[:2]
         index, sure = np.empty((height, width), np.uint8), np.empty((height, width), np.float32)
         across = interpolation_matrix(coarse.shape[2], 0, width, 0, width).T

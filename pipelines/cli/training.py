@@ -180,6 +180,9 @@ def segment(
     unsure: Annotated[
         float, typer.Option(callback=share, help="Pixels whose class has a lower probability become 255, don't know.")
     ] = 0.0,
+    labelled: Annotated[
+        bool, typer.Option("--labelled", help="Only classes among a sample's labels, where it has any.")
+    ] = False,
     arch: Annotated[str | None, typer.Option(help="Allows the code that the network names.")] = None,
     device: Device = "cpu",
     threads: Threads = None,
@@ -200,7 +203,7 @@ def segment(
     use_threads(threads)
     samples, network = _opened(manifest), load_segmenter(model, arch)
     network.module.to(choose_device(device))
-    summary = segment_manifest(samples, network, out, unsure, TerminalProgress())
+    summary = segment_manifest(samples, network, out, unsure, TerminalProgress(), labelled)
     print_json(summary) if as_json else print_segmented(out, summary)
 
 

@@ -38,7 +38,12 @@ class _Read:
 
 
 def segment_manifest(
-    manifest: Manifest, segmenter: Segmenter, out: Path, unsure: float = 0.0, progress: Progress = silent
+    manifest: Manifest,
+    segmenter: Segmenter,
+    out: Path,
+    unsure: float = 0.0,
+    progress: Progress = silent,
+    labelled: bool = False,
 ) -> dict[str, Any]:
     """Write `out`/ID.png for every readable sample, 255 where the network is unsure; returns counts and the score.
 
@@ -47,6 +52,7 @@ def segment_manifest(
 
     Args:
         unsure: pixels whose class has a lower probability become 255.
+        labelled: whether an image shows no class but its labels; one without labels may show any.
 
     Raises:
         ManifestError: the network knows other classes.
@@ -58,6 +64,7 @@ def segment_manifest(
         "manifest": manifest.fingerprint,
         "classes": list(manifest.classes),
         "unsure": unsure,
+        "labelled": labelled,
     }
     _begin(out, record)
     rows = _ledger(out)
@@ -65,7 +72,7 @@ def segment_manifest(
     left = (sample for sample in manifest if sample.id not in done)
     with (out / _LEDGER).open("a") as ledger, stretch(progress, "segmenting", len(manifest), len(done)):
         for read in map_ahead(lambda sample: _read(sample, manifest), left, _AHEAD):
-            rows.append(_segment(read, segmenter, out, unsure))
+            rows.append(_segment(read, segmenter, out, unsure, labelled))
             ledger.write(json.dumps(rows[-1]) + "\n")
             ledger.flush()
             progress(Advanced(failed=int("failed" in rows[-1])))
@@ -111,11 +118,11 @@ def _read(sample: Sample, manifest: Manifest) -> _Read:
         return _Read(sample, image)
 
 
-def _segment(read: _Read, segmenter: Segmenter, out: Path, unsure: float) -> dict[str, Any]:
+def _segment(read: _Read, segmenter: Segmenter, out: Path, unsure: float, labelled: bool) -> dict[str, Any]:
     """Write one mask; what the ledger says of it."""
     if isinstance(read.image, str):
         return {"id": read.sample.id, "failed": read.image}
-    index, sure = segmenter.mask(read.image)
+    index, sure = segmenter.mask(read.image, (read.sample.labels or None) if labelled else None)
     row: dict[str, Any] = {"id": read.sample.id, "confidence": _confidence(index, sure)}
     if read.truth is not None:
         confusion = MaskConfusion(len(segmenter.classes))

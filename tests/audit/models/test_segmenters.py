@@ -119,6 +119,16 @@ def test_a_mask_lies_on_the_whole_image_at_its_own_size(monkeypatch: pytest.Monk
     np.testing.assert_allclose(strips[1], sure, rtol=1e-6)
 
 
+def test_among_some_classes_probabilities_are_given_that_there_is_no_other() -> None:
+    image = np.zeros((40, 40, 3), np.uint8)
+    network = Segmenter(Asked().eval(), CLASSES, Preprocessing(Fit(40, "letterbox")))
+    index, sure = network.mask(image, among=[0])
+    assert (index[:, :18] == 1).all()
+    assert sure[:, :10] == pytest.approx(math.exp(4) / (math.exp(4) + 1), rel=1e-5)
+    assert sure[:, 30:] == pytest.approx(0.5, rel=1e-5)
+    assert set(np.unique(network.mask(image, among=[])[0])) == {0}
+
+
 @pytest.mark.parametrize("arch", ["unet", PYRAMID])
 def test_a_checkpoint_gives_the_same_masks(arch: str, tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (40, 32, 3), np.uint8)

@@ -139,7 +139,8 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     record["distilled"] = learn("distilled", labels)
     record["share"] = record["distilled"]["mean_iou"] / record["supervised"]["mean_iou"]
     again = folder / "again"
-    segment_manifest(Manifest.open(scenes), load_segmenter(folder / "distilled.pt"), again, UNSURE, TerminalProgress())
+    student = load_segmenter(folder / "distilled.pt")
+    segment_manifest(Manifest.open(scenes), student, again, UNSURE, TerminalProgress(), labelled=True)
     record["labels again"] = quality(scenes, again)
     record["self-trained"] = learn("self-trained", again)
     if args.half:

@@ -124,6 +124,15 @@ def test_pixels_of_which_the_network_is_unsure_become_255_and_are_scored_before(
         np.testing.assert_array_equal(plain[banded != 255], banded[banded != 255])
 
 
+def test_with_labels_an_image_shows_no_other_class(learnt: Path, tmp_path: Path) -> None:
+    manifest, network = draw(learnt), load_segmenter(learnt / "student.pt")
+    one = [Sample(sample.id, sample.image, (1,) if int(sample.id) < 6 else ()) for sample in manifest]
+    segment_manifest(Manifest.from_samples(one, CLASSES), network, tmp_path / "out", labelled=True)
+    values = [set(np.unique(np.asarray(Image.open(tmp_path / f"out/{place}.png")))) for place in range(12)]
+    assert all(seen <= {0, 2} for seen in values[:6])
+    assert any(1 in seen for seen in values[6:])
+
+
 def test_a_killed_pass_goes_on_and_writes_the_same(learnt: Path, tmp_path: Path) -> None:
     manifest, network = draw(learnt), load_segmenter(learnt / "student.pt")
     whole = segment_manifest(manifest, network, tmp_path / "whole")
