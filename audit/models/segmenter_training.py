@@ -15,7 +15,7 @@ from audit.models.augmentation import augment_pair, check_augmentation
 from audit.models.classifier import Preprocessing
 from audit.models.optimisation import Optimisation, batch_count, device_of
 from audit.models.segmenters import segment, segmentation_loss
-from audit.models.sources import first_line
+from audit.models.weights import first_line
 from audit.progress import Advanced, Progress, silent
 
 ReadPair = Callable[[int], tuple[NDArray[np.uint8], NDArray[np.uint8]]]

@@ -19,9 +19,8 @@ from audit.errors import ModelError
 from audit.images import Fit
 from audit.models.classifier import ACTIVATIONS, Classifier, Preprocessing
 from audit.models.layers import find_target_layer
+from audit.models.weights import CHECKPOINT_FORMAT, first_line, load_state
 from audit.trusted import KNOWN_CODE, STATE_SUFFIXES
-
-CHECKPOINT_FORMAT = "camaudit-checkpoint-1"
 
 
 @dataclass(frozen=True)
@@ -230,29 +229,6 @@ def _with_weights(source: _Source, weights: str, rebuild: Callable[[int], nn.Mod
     return source
 
 
-def load_state(path: str) -> dict[str, Any]:
-    """Tensors and plain values of a .pt, .pth or .safetensors file; nothing in it is executed.
-
-    Raises:
-        ModelError: the file is missing, damaged, or holds anything but tensors and plain values.
-    """
-    if not Path(path).is_file():
-        raise ModelError(f"No weights file at {path}")
-    try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each format has its own errors for a damaged file
-        raise ModelError(f"Expected weights only (a state dict) in {path}, got: {first_line(error)}") from None
-    if not isinstance(state, dict):
-        raise ModelError(f"Expected a state dict in {path}, got {type(state).__name__}")
-    inner = state.get("state_dict", state)
-    values = inner if isinstance(inner, dict) else state
-    return {str(key).removeprefix("module."): value for key, value in values.items()}
-
-
 def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
     try:
         module.load_state_dict(state)
@@ -260,22 +236,6 @@ def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
         lines = str(error).splitlines()
         detail = lines[1].strip() if len(lines) > 1 else first_line(error)
         raise ModelError(f"The weights in {path} do not fit {type(module).__name__}: {detail}") from None
-
-
-def load_all_but_head(module: nn.Module, path: str) -> None:
-    """Start a module from a state dict or checkpoint; a head for another number of classes stays as it is.
-
-    Raises:
-        ModelError: more than one layer does not fit.
-    """
-    state = load_state(path)
-    state = state.get("state", state) if state.get("format") == CHECKPOINT_FORMAT else state
-    fresh = module.state_dict()
-    fitting = {name for name in fresh.keys() & state.keys() if fresh[name].shape == state[name].shape}
-    layers = {name.rpartition(".")[0] for name in (fresh.keys() | state.keys()) - fitting}
-    if len(layers) > 1:
-        raise ModelError(f"Expected weights of {type(module).__name__}, its head aside, got others in {path}")
-    module.load_state_dict(fresh | {name: state[name] for name in fitting})
 
 
 @contextmanager
@@ -419,8 +379,3 @@ def _check_layer(module: nn.Module, layer: str) -> None:
 
 def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
-
-
-def first_line(error: BaseException) -> str:
-    """Of an error's message, 200 characters at most."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from audit.errors import ModelError, RunError
 from audit.models.optimisation import Optimisation
-from audit.models.sources import load_state
+from audit.models.weights import load_state
 from audit.progress import Noted, Progress, stretch
 from audit.store.files import read_json, write_atomically, write_json
 from pipelines.interrupts import held

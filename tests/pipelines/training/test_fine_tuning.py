@@ -14,7 +14,7 @@ from audit.datasets import Manifest, Sample
 from audit.errors import ModelError
 from audit.models import load_classifier, save_checkpoint
 from audit.models.small import build, preprocessing
-from audit.models.sources import load_all_but_head
+from audit.models.weights import load_all_but_head
 from audit.progress import Event
 from pipelines.asked import Training
 from pipelines.training.train import train
