@@ -66,6 +66,8 @@ def train(
     Example: camaudit train train.parquet --model torchvision:resnet18 -o model.pt
     """
     _check_patience(patience, validate is not None or hold_out > 0, "--hold-out or --validate")
+    if validate is not None and hold_out:
+        raise typer.BadParameter("Expected --hold-out or --validate, got both; leave one out")
     with right_use():
         from audit.models.augmentation import check_augmentation
 

@@ -244,6 +244,7 @@ WRONG_USE = {
     "a checkpoint to write that is a folder": ["train", "manifest.parquet", "--model", "x:y", "-o", "."],
     "patience with nothing to measure on": [*TRAIN_IT, "--patience", "2"],
     "an augmentation that does not exist": [*TRAIN_IT, "--augment", "no"],
+    "measuring on two parts": [*TRAIN_IT, "--hold-out", "0.5", "--validate", "manifest.parquet"],
     "holding all out": [*TRAIN_IT, "--hold-out", "1"],
     "keeping the most confident of none": [*DISTILL, "--keep", "0.5"],
     "keeping nothing": [*DISTILL, "--keep", "0", "--confidence", "c.csv"],
