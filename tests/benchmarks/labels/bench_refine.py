@@ -39,7 +39,7 @@ from audit.progress import Progress, silent, tracked
 from audit.scores.histograms import Confusion, confusion
 from audit.scores.overlap import mean_iou_curve
 from audit.segmentation.refine import Heat, Step, parse_steps
-from audit.segmentation.refine.learnt import Seeds, Training, save_head, train_head
+from audit.segmentation.refine.learnt import FigureHead, Seeds, Training, save_head, train_head
 from audit.store.layout import LEVELS
 from tests.benchmarks.timing import Row
 
@@ -94,13 +94,21 @@ CHAINS = (
     "affinity,pamr",
     "affinity,superpixel,pamr",
 )
-LEARNT_FROM = "affinity,pamr"
+ROUNDS = {
+    "learnt": ("affinity,pamr", Training()),
+    "learnt again": ("affinity,learnt,pamr", Training(high=0.5, low=0.15)),
+}
+"""A head's name in chains -> the chain whose heat it is trained from, and how."""
 LEARNT = (
     "learnt",
     "affinity,learnt",
     "affinity,learnt,superpixel",
     "affinity,learnt,pamr",
     "affinity,learnt,superpixel,pamr",
+    "affinity,learnt again",
+    "affinity,learnt again,superpixel",
+    "affinity,learnt again,pamr",
+    "affinity,learnt again,superpixel,pamr",
 )
 
 
@@ -246,9 +254,12 @@ def measure(
     """A row a chain of steps, those with the trained head last."""
     strong = float(np.quantile(np.concatenate([photograph.peaks for photograph in train]), STRONG))
     torch.set_num_threads(1)
-    save_head(_train(train, strong, progress), work / "head.pt")
-    chains = {chain: parse_steps(chain) for chain in CHAINS}
-    chains |= {chain: parse_steps(chain.replace("learnt", f"learnt:checkpoint={work / 'head.pt'}")) for chain in LEARNT}
+    heads: dict[str, str] = {}
+    for name, (chain, training) in ROUNDS.items():
+        head = _train(train, strong, _steps(chain, heads), training, progress)
+        save_head(head, work / f"{name}.pt")
+        heads[name] = f"learnt:checkpoint={work / name}.pt"
+    chains = {chain: _steps(chain, heads) for chain in (*CHAINS, *LEARNT)}
     scored: defaultdict[str, Scored] = defaultdict(Scored)
     for name, photographs in (("train", train), ("val", val)):
         for photograph in tracked(progress, f"refining {name}", photographs):
@@ -258,8 +269,15 @@ def measure(
     return [_row(chain or "seeds", results, scored[""]) for chain, results in scored.items()]
 
 
-def _train(photographs: Sequence[Photograph], strong: float, progress: Progress) -> torch.nn.Module:
-    steps, seeds = parse_steps(LEARNT_FROM), Seeds(Training(), len(photographs))
+def _steps(chain: str, heads: dict[str, str]) -> list[Step]:
+    """A chain's steps; heads by their names."""
+    return parse_steps(",".join(heads.get(name, name) for name in chain.split(",")))
+
+
+def _train(
+    photographs: Sequence[Photograph], strong: float, steps: list[Step], training: Training, progress: Progress
+) -> FigureHead:
+    seeds = Seeds(training, len(photographs))
     for photograph in tracked(progress, "gathering seeds", photographs):
         heat = photograph.seeds(strong)
         for step in steps:
