@@ -165,8 +165,9 @@ def _check_record(manifest: Manifest, folder: Path) -> None:
     record = read_json(folder / RECORD, "write the labels again")
     if not record.get("finished", True):
         raise ManifestError(f"Expected finished labels in {folder}, they were interrupted; write them to the end")
-    if record.get("classes") is not None:
-        check_classes(tuple(record["classes"]), manifest, f"of the labels in {folder}")
+    classes = record.get("classes") or record.get("of", {}).get("classes")  # of camaudit segment; of camaudit export
+    if classes is not None:
+        check_classes(classes, manifest, f"of the labels in {folder}")
 
 
 def check_classes(classes: Sequence[str], manifest: Manifest, of: str) -> None:

@@ -239,6 +239,11 @@ FAULTS: dict[str, tuple[Callable[[Path], None], type[AuditError], str]] = {
         ManifestError,
         r"classes of the labels in .* to be the manifest's, red, blue, got blue, red",
     ),
+    "an export of other classes": (
+        lambda folder: write_json(folder / "labels/camaudit-export.json", {"of": {"classes": ["blue", "red"]}}),
+        ManifestError,
+        r"classes of the labels in .* to be the manifest's, red, blue, got blue, red",
+    ),
     "no image": (without_images, ImageError, "Expected readable images, found none of 4, the first:"),
 }
 
