@@ -56,7 +56,7 @@ def make_labels(
 
 
 def strong_peak(run: Run, asked: Labelling) -> float:
-    """Raw peak that a tenth of the maps that make labels exceed; 0 where peaks do not count."""
+    """Raw peak that three in ten of the maps that make labels exceed; 0 where peaks do not count."""
     if not asked.evidence:
         return 0.0
     columns = ["role", "status", "probability", "peak"]
@@ -78,4 +78,4 @@ def account(store: LabelStore) -> dict[str, Any]:
 
 
 _MOST = 5
-_STRONG = 0.9
+_STRONG = 0.7

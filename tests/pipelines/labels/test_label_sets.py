@@ -154,7 +154,7 @@ def test_maps_of_faint_peaks_count_for_less(run: Run, store: LabelStore) -> None
     asked = Labelling(evidence=0.5)
     strong = strong_peak(run, asked)
     rows = [row for shard in run.done() for row in run.read("targets", shard).to_pylist() if row["role"] == "label"]
-    assert strong == pytest.approx(np.quantile([row["peak"] for row in rows], 0.9))
+    assert strong == pytest.approx(np.quantile([row["peak"] for row in rows], 0.7))
     LabelStore.make(run, "weighed", asked.record())
     for shard in run.done():
         label_shard(Task(str(run.path), "weighed", asked, strong), shard)
