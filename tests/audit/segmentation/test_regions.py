@@ -14,7 +14,7 @@ from skimage.filters import threshold_otsu
 
 from audit.segmentation.regions import NO_MAP, Pool, best_level, best_levels, count_regions, level_counts, otsu_level
 from audit.store.layout import LEVELS, REGIONS
-from audit.store.tables import _table
+from audit.store.tables import arrow_table
 
 CLASSES = 4
 Picture = tuple[np.ndarray, np.ndarray, list[int], np.ndarray]
@@ -32,7 +32,7 @@ def draw_picture(rng: np.random.Generator) -> Picture:
 
 def table_of(picture: Picture, row: int, known: bool = True) -> pa.Table:
     winner, level, class_ids, truth = picture
-    return _table(count_regions(row, winner, level, class_ids, truth if known else None).columns(), REGIONS)
+    return arrow_table(count_regions(row, winner, level, class_ids, truth if known else None).columns(), REGIONS)
 
 
 def iou_of_pixels(pictures: list[Picture], levels: np.ndarray) -> np.ndarray:
@@ -98,7 +98,7 @@ def test_a_class_of_the_mask_without_a_map_counts_as_missed() -> None:
     rows = count_regions(5, np.zeros((1, 4), int), np.zeros((1, 4), int), [], truth)
     assert rows.column("class_id") == [NO_MAP, 1]
     assert rows.column("object") == [1, 2]
-    iou = Pool.of(_table(rows.columns(), REGIONS), CLASSES).iou(np.full(CLASSES, 100))
+    iou = Pool.of(arrow_table(rows.columns(), REGIONS), CLASSES).iou(np.full(CLASSES, 100))
     np.testing.assert_allclose(iou, [1 / 3, np.nan, 0, np.nan, np.nan])
 
 
