@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check format docs dashboard bench bench-truth faults mutants constraints clean
+.PHONY: help demo test check format docs dashboard bench bench-truth bench-labels faults mutants constraints clean
 
 help:  ## every target, with what it does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,10 @@ bench-truth: $(READY)  ## findings against planted truth: drawn scenes, photogra
 	PYTHONPATH=tests/support $(BIN)/python -m tests.benchmarks.truth.bench_silence
 	PYTHONPATH=tests/support $(BIN)/python -m tests.benchmarks.truth.simulated
 	$(BIN)/python -m tests.benchmarks --only million --rounds 3 --out build/million.json
+
+bench-labels: $(READY)  ## weak labels: what each step of refinement gives on photographs, and networks that learn from them
+	$(BIN)/python -m tests.benchmarks.labels.bench_refine
+	$(BIN)/python -m tests.benchmarks.labels.bench_distill
 
 faults: $(READY)  ## what a run survives: 100 kills, 1,000 flipped bits, 10,000 mutated images, within half an hour
 	PYTHONPATH=tests:tests/support $(BIN)/python -m faults.campaign
