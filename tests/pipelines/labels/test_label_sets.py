@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +34,7 @@ from pipelines.run.plan import prepare
 from pipelines.run.shard import Finished, Stopped
 
 COUNT = 10
+Work = Callable[[Shard], object]
 
 
 def made(run: Run, name: str, asked: Labelling, shards: int | None = None) -> LabelStore:
@@ -282,6 +286,41 @@ def test_what_cannot_be_asked_is_refused_in_a_line(
     assert camaudit(["labels", str(run.path), *arguments], monkeypatch) != 0
     (said,) = refusals(capsys.readouterr().err)
     assert says in said
+
+
+def test_a_run_without_a_finished_shard_and_labels_that_are_not_there_are_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(planned(tmp_path, 4).run.path)
+    capsys.readouterr()
+    out = ["--format", "voc-png", "-o", str(tmp_path / "out"), "--threshold", "0.5"]
+    for arguments, says in (
+        (["labels", run], "no finished shard to make labels of; finish it with `camaudit run`"),
+        (["export", run, "--labels", "labels", *out], "No label set 'labels'"),
+        (["metrics", run, "--labels", "labels", "--threshold", "otsu"], "No label set 'labels'"),
+    ):
+        assert camaudit(arguments, monkeypatch) == 1
+        (said,) = refusals(capsys.readouterr().err)
+        assert says in said
+
+
+def test_the_verb_makes_them_over_workers_and_says_how_good_they_are(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def here(_client: object, shards: list[Shard], work: Work, *_more: object, **_how: object) -> None:
+        assert all(isinstance(work(shard), Finished) for shard in shards)
+
+    monkeypatch.setattr("pipelines.labels.make.submit_all", here)
+    monkeypatch.setattr("pipelines.labels.make.connect", lambda _config: nullcontext())
+    assert camaudit(["labels", str(run.path), "--name", "verb", "--refine", "pamr"], monkeypatch) == 0
+    printed = capsys.readouterr()
+    assert f"{COUNT} label images, 0 failed, 0 pending" in printed.out
+    assert "Otsu's of each mask" in printed.out
+    assert f"next: camaudit export {run.path} --labels verb" in printed.out
+    assert camaudit(["labels", str(run.path), "--name", "verb", "--refine", "pamr", "--json"], monkeypatch) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["processed"] == COUNT
+    assert [row["class"] for row in record["classes"]] == ["background", *CLASSES]
 
 
 def test_a_shard_that_cannot_be_done_stops_with_a_reason(run: Run, store: LabelStore) -> None:
