@@ -30,9 +30,7 @@ def pool_regions(store: LabelStore, progress: Progress = silent) -> Pool:
     Raises:
         RunError: no shard is finished, or a part is damaged.
     """
-    shards = store.done()
-    if not shards:
-        raise RunError(f"{store.path} has no finished shard; go on with `camaudit labels {store.run.path}`")
+    shards = _finished(store)
     parts = tracked(progress, "pooling", (store.read("regions", shard) for shard in shards), len(shards))
     return reduce(add, (Pool.of(part, len(store.run.classes)) for part in parts))
 
@@ -70,8 +68,12 @@ class Masks:
 
     @classmethod
     def of(cls, store: LabelStore, cut: Cut, progress: Progress = silent) -> Masks:
-        """Of all finished shards; a million masks take about 60 MB."""
-        shards = store.done()
+        """Of all finished shards; a million masks take about 60 MB.
+
+        Raises:
+            RunError: no shard is finished, or a part is damaged.
+        """
+        shards = _finished(store)
         parts = [_masks(store, shard, cut) for shard in tracked(progress, "cutting", shards)]
         return cls(pd.concat(parts, ignore_index=True), len(store.run.classes))
 
@@ -110,6 +112,13 @@ class Masks:
     def of_samples(self, samples: Sequence[int] | pd.Index) -> Masks:
         """Those of some samples."""
         return Masks(self.rows[self.rows["sample"].isin(samples)], self.class_count)
+
+
+def _finished(store: LabelStore) -> list[Shard]:
+    shards = store.done()
+    if not shards:
+        raise RunError(f"{store.path} has no finished shard; go on with `camaudit labels {store.run.path}`")
+    return shards
 
 
 def _masks(store: LabelStore, shard: Shard, cut: Cut) -> pd.DataFrame:

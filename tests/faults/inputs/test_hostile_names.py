@@ -77,7 +77,7 @@ def test_masks_of_hostile_ids_are_written_in_the_export_folder_alone_and_one_eac
     out = tmp_path / "deep" / "er" / "masks"
     arguments = ["export", str(plan.run.path), "--format", "voc-png", "-o", str(out), "--threshold", "0.5"]
     assert camaudit(arguments, monkeypatch) == 0
-    own = {out / "camaudit-export.json", *(out / ".camaudit").iterdir()}
+    own = {out / "camaudit-export.json", out / "confidence.csv", *(out / ".camaudit").iterdir()}
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path not in own]
     assert len(written) == len(IDS)
     assert {path.parent for path in written} == {out}

@@ -189,6 +189,10 @@ def test_a_head_is_learnt_from_another_label_set(tmp_path: Path) -> None:
 
 def test_gone_on_with_and_whole_in_the_end(tmp_path: Path) -> None:
     run = finished(tmp_path, COUNT).run
+    none = made(run, "plain", Labelling(), 0)
+    for ask in (pool_regions, lambda store: Masks.of(store, Cut())):
+        with pytest.raises(RunError, match="has no finished shard; go on with `camaudit labels"):
+            ask(none)
     half = made(run, "plain", Labelling(), 1)
     assert account(half) == {"processed": 4, "failed": 0, "pending": 6, "failures": []}
     whole = made(run, "plain", Labelling())
