@@ -24,7 +24,7 @@ class Cut:
     Attributes:
         threshold: 0..1 for all classes; None for Otsu's, of each mask's own levels.
         by_class: class id -> threshold, where it is another.
-        band: pixels that miss or pass the threshold by at most half of it are not decided.
+        band: pixels that miss or pass the threshold by at most half of it are not decided. The peak is always kept.
         origin: where the thresholds come from, in words.
     """
 
@@ -60,9 +60,9 @@ class Cut:
             at: [H, W] the level from which its class keeps pixels.
         """
         half = round(self.band * LEVELS / 2)
-        distance = level.astype(np.int32) - at
-        kept = distance >= half
-        return kept, ~kept & (distance >= -half)
+        above = np.where(at < LEVELS, np.minimum(at + half, LEVELS - 1), at)
+        kept = level >= above
+        return kept, ~kept & (level >= at - half)
 
     def about(self) -> dict[str, Any]:
         """As JSON."""

@@ -99,7 +99,7 @@ def scenes(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder.")],
     *,
     shortcuts: Annotated[bool, typer.Option("--shortcuts", help="Three of the six classes come with a cue.")] = False,
-    train: Annotated[int, typer.Option(min=6, help="Scenes to train on.")] = 1200,
+    train: Annotated[int, typer.Option(min=6, help="Scenes to train on.")] = 3000,
     val: Annotated[int, typer.Option(min=6, help="Scenes to score on.")] = 300,
     size: Annotated[int, typer.Option(min=48, help="Side of a scene, pixels.")] = 96,
     seed: Annotated[int, typer.Option(min=0, help="Everything follows from it.")] = 0,

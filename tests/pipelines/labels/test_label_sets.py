@@ -107,6 +107,15 @@ def test_a_band_is_left_undecided_around_the_threshold(store: LabelStore) -> Non
     assert any((mask == UNKNOWN).any() for mask in both.values())
 
 
+def test_a_band_beyond_the_peak_keeps_the_peak() -> None:
+    level, at = np.array([[200, 250, 254, 255]]), np.full((1, 4), 252)
+    kept, open_ = Cut(0.985, band=0.2).decide(level, at)
+    assert kept.tolist() == [[False, False, False, True]]
+    assert open_.tolist() == [[False, True, True, False]]
+    never = Cut(0.5, band=0.2).decide(level, np.full((1, 4), 1 << 16))
+    assert not any(part.any() for part in never)
+
+
 def test_masks_that_are_not_trusted_or_left_out_are_undecided(run: Run, store: LabelStore) -> None:
     everything = masks_of(store, cut=Cut(0.5))
     none = masks_of(store, cut=Cut(0.5), least=1.01)
