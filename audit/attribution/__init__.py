@@ -1,7 +1,8 @@
 """Attribution maps: where in the image the evidence for a class lies."""
 
+from audit.attribution.around import Flip, MultiScale, SmoothGrad
 from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
-from audit.attribution.compositions import Flip, GuidedGradCAM, LayerCAMFused, MultiScale, SmoothGrad
+from audit.attribution.compositions import GuidedGradCAM, LayerCAMFused
 from audit.attribution.engine import WeightedActivations
 from audit.attribution.gradient_free import AblationCAM, ScoreCAM
 from audit.attribution.method import Attribution, Cost, Method

@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from audit.attribution.around import Flip, MultiScale, SmoothGrad
 from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
-from audit.attribution.compositions import Flip, GuidedGradCAM, LayerCAMFused, MultiScale, SmoothGrad
+from audit.attribution.compositions import GuidedGradCAM, LayerCAMFused
 from audit.attribution.gradient_free import AblationCAM, ScoreCAM
 from audit.attribution.method import Method
 from audit.attribution.perturbation import RISE, Occlusion
