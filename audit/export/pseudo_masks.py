@@ -67,7 +67,8 @@ class PseudoMasks:
         source = LabelSet(store, self._cut(store, progress), leave_out=flagged if self.without_findings else None)
         if self.keep == 1:
             return source
-        confidence = Masks.of(store, source.cut, progress).rows["confidence"].dropna()
+        masks = Masks.of(store, source.cut, progress).rows
+        confidence = masks.loc[masks["named"] > 0, "confidence"].dropna()
         return replace(source, least=float(confidence.quantile(1 - self.keep))) if len(confidence) else source
 
     def _cut(self, store: LabelStore, progress: Progress) -> Cut:

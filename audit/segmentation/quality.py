@@ -57,9 +57,9 @@ class Masks:
     """Every mask of a label set at its thresholds, and what its pixels are.
 
     Attributes:
-        rows: `sample`, `class_id` (-1 for pixels without a map), `confidence`, and pixels: `named` (of the mask),
-            `hits` (of these, of the class), `lost` (below the threshold), `lost_background` (of these, of the
-            background), `objects` (of the class in the true mask; NaN where none is known).
+        rows: `sample`, `class_id` (-1 for pixels without a map), `confidence` (NaN without a map), and pixels:
+            `named` (of the mask), `hits` (of these, of the class), `lost` (below the threshold), `lost_background` (of
+            these, of the background), `objects` (of the class in the true mask; NaN where none is known).
         class_count: of the run.
     """
 
@@ -105,7 +105,8 @@ class Masks:
         """
         scored = self.scored.rows
         masks = scored[scored["class_id"] >= 0]
-        trust = masks.groupby("sample")["confidence"].min().sort_values(ascending=False, kind="stable")
+        least = masks.dropna(subset="confidence").groupby("sample")["confidence"].min()
+        trust = least.sort_values(ascending=False, kind="stable")
         kept = {share: trust.index[: max(round(share * len(trust)), 1)] for share in shares}
         return {share: self.of_samples(samples).mean_iou() for share, samples in kept.items()} if len(trust) else {}
 
@@ -138,7 +139,7 @@ def _masks(store: LabelStore, shard: Shard, cut: Cut) -> pd.DataFrame:
     table["named"], table["lost"] = (np.where(side, pixels, 0).sum(axis=1) for side in (from_level, ~from_level))
     table["hits"] = np.where(from_level, level_counts(regions["correct"]), 0).sum(axis=1)
     table["lost_background"] = np.where(from_level, 0, level_counts(regions["background"])).sum(axis=1)
-    sure = zip(pixels, at, (probability.get(key, 0.0) for key in keys), strict=True)
+    # A class that the mask alone shows has no map, so no confidence: what is trusted owes nothing to the truth.
+    sure = zip(pixels, at, (probability.get(key, np.nan) for key in keys), strict=True)
     table["confidence"] = [confidence(*one) for one in sure]
-    table.loc[table["class_id"] == NO_MAP, "confidence"] = np.nan
     return table.astype({"objects": np.float64})

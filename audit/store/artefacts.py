@@ -6,16 +6,18 @@ never read, and can be told and swept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+
+import pyarrow as pa
 
 from audit.store import layout
 from audit.store.files import sweep_partials
 from audit.store.ledger import Entry, Ledger
 from audit.store.maps import Maps, map_files, publish_maps, write_maps
-from audit.store.tables import Column, write_part
+from audit.store.tables import Column, read_table, write_part
 
 
 def named(entry: Entry | None) -> dict[str, str]:
@@ -32,6 +34,17 @@ def table_of(artefact: str) -> str:
 def of_table(entry: Entry | None, table: str) -> list[str]:
     """The artefacts of a table, or of `layout.MAPS`, that an entry names."""
     return [name for name in named(entry) if table_of(name) == table]
+
+
+def read_part(root: Path, entry: Entry | None, table: str, columns: Sequence[str] | None) -> pa.Table | None:
+    """A shard's part of a table below `root`, seen to be what its entry says; None where that names none.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    for name in of_table(entry, table):
+        return read_table(root / name, columns, named(entry)[name])
+    return None
 
 
 class Artefacts:

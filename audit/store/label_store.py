@@ -7,7 +7,7 @@ content and never changed.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ import pyarrow as pa
 from audit.errors import RunError
 from audit.store import layout
 from audit.store.account import Shard
-from audit.store.artefacts import named, of_table
+from audit.store.artefacts import named, of_table, read_part
 from audit.store.files import read_json, sweep_partials, write_json
 from audit.store.ledger import Entry, Ledger
 from audit.store.run import Run
-from audit.store.tables import Column, read_table, write_part
+from audit.store.tables import Column, write_part
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _AGAIN = "make it again with `camaudit labels`"
@@ -32,7 +32,7 @@ class LabelStore:
     """The directory of a label set.
 
     Attributes:
-        record: how it was made: `refine`, `roles`, `least`, as `pipelines.labels.make` asks it; and the run's maps.
+        record: how it was made, as `pipelines.labels.make` asks it, and what was found out when it was begun.
     """
 
     run: Run
@@ -59,8 +59,14 @@ class LabelStore:
         return cls(run, name, read_json(path, _AGAIN))
 
     @classmethod
-    def make(cls, run: Run, name: str, record: Mapping[str, Any]) -> LabelStore:
+    def make(
+        cls, run: Run, name: str, record: Mapping[str, Any], begin: Callable[[], Mapping[str, Any]] = dict
+    ) -> LabelStore:
         """Open the label set of the name, or begin it.
+
+        Args:
+            record: how it is made; may not change.
+            begin: gives what is found out once, when it is begun, and holds for all shards.
 
         Raises:
             RunError: there is one that was made otherwise.
@@ -68,7 +74,7 @@ class LabelStore:
         path = run.path / layout.LABELS / check_name(name)
         if not (path / layout.LABEL_RECORD).exists():
             (path / layout.LEDGER).mkdir(parents=True, exist_ok=True)
-            write_json(path / layout.LABEL_RECORD, dict(record))
+            write_json(path / layout.LABEL_RECORD, {**begin(), **record})
         store = cls.open(run, name)
         changed = [key for key in record if store.record.get(key) != record[key]]
         if changed:
@@ -93,6 +99,16 @@ class LabelStore:
         entered = self.ledger.entered()
         return [shard for shard in self.run.shards if shard.index in entered]
 
+    def is_current(self, shard: Shard) -> bool:
+        """Whether a shard is done, of the maps that the run has now, and without failures that may pass."""
+        entry = self.entry(shard)
+        return entry is not None and not entry["transient"] and entry["of"] == self._made_of(shard)
+
+    def _made_of(self, shard: Shard) -> list[str]:
+        """The run's artefacts that label images are made of, named by their content."""
+        entry = self.run.entry(shard)
+        return sorted(name for table in (layout.MAPS, "targets") for name in of_table(entry, table))
+
     def entry(self, shard: Shard) -> Entry | None:
         """A shard's entry, or None while it is pending."""
         return self.ledger.entry(shard.index)
@@ -106,7 +122,8 @@ class LabelStore:
             for table, columns in tables.items()
         )
         artefacts = {path.relative_to(self.path).as_posix(): digest for path, digest in written.items()}
-        standing = self.ledger.enter(shard.index, {**counts, "shard": asdict(shard), "artefacts": artefacts}, before)
+        entry = {**counts, "of": self._made_of(shard), "shard": asdict(shard), "artefacts": artefacts}
+        standing = self.ledger.enter(shard.index, entry, before)
         for name in artefacts.keys() - named(standing).keys():
             (self.path / name).unlink(missing_ok=True)
         return standing
@@ -117,12 +134,11 @@ class LabelStore:
         Raises:
             RunError: there is none, or it is damaged.
         """
-        entry = self.entry(shard)
-        names = of_table(entry, table)
-        if not names:
+        part = read_part(self.path, self.entry(shard), table, columns)
+        if part is None:
             where = f"samples {shard.start} to {shard.stop - 1}"
             raise RunError(f"Expected label images of {where} in {self.path}, found none; {_AGAIN}")
-        return read_table(self.path / names[0], columns, named(entry)[names[0]])
+        return part
 
     def sweep(self) -> int:
         """Delete what killed writers left half written, and say how many files that were."""

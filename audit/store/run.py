@@ -23,12 +23,12 @@ from audit.datasets.manifest import Manifest
 from audit.errors import RunError
 from audit.store import layout
 from audit.store.account import Account, Damage, Shard
-from audit.store.artefacts import Artefacts, named, of_table, table_of
+from audit.store.artefacts import Artefacts, named, of_table, read_part, table_of
 from audit.store.files import PARTIAL, check_digest, check_names, read_json, sha256, write_json
 from audit.store.ledger import COUNTED, Entry, Ledger
 from audit.store.maps import ENCODINGS, Maps, create_maps, metadata_files, read_maps
 from audit.store.provenance import provenance
-from audit.store.tables import Column, made_by, read_table
+from audit.store.tables import Column, made_by
 
 
 @dataclass(frozen=True)
@@ -268,12 +268,11 @@ class Run:
         Raises:
             RunError: there is none, or it is damaged.
         """
-        entry = self.entry(shard)
-        names = of_table(entry, table)
-        if not names:
+        part = read_part(self.path, self.entry(shard), table, columns)
+        if part is None:
             where = f"samples {shard.start} to {shard.stop - 1} of {self.path}"
             raise RunError(f"Expected the table {table} of {where}, found none; go on with the run, or score it")
-        return read_table(self.path / names[0], columns, named(entry)[names[0]])
+        return part
 
     def has_scores(self, shard: Shard) -> bool:
         """Whether the shard was scored."""

@@ -17,7 +17,7 @@ from audit.store.label_store import LabelStore
 from pipelines.asked import Labelling
 from pipelines.experiments.source import source_of_run
 from pipelines.labels.learn import learn_head
-from pipelines.labels.shard import HEAD, Task, is_pending, label_shard, takes_part
+from pipelines.labels.shard import HEAD, STRONG, Task, label_shard, takes_part
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
 from pipelines.run.schedule import submit_all
@@ -39,16 +39,16 @@ def make_labels(
     if asked.needs_model:
         source_of_run(run, asked.model)  # refused here, not by each worker
     with run.locked():
-        store = LabelStore.make(run, name, asked.record() | {"maps": run.ledger.digest()})
+        store = LabelStore.make(run, name, asked.record(), lambda: {STRONG: strong_peak(run, asked)})
         store.sweep()
-        shards = [shard for shard in done if is_pending(store.entry(shard))]
+        shards = [shard for shard in done if not store.is_current(shard)]
         total, todo = sum(map(len, done)), sum(map(len, shards))
         if todo < total:
             progress(Noted(f"going on with {store.path}: {len(done) - len(shards)} of {len(done)} shards are done"))
         if shards:
             if asked.learn_from and not (store.path / HEAD).exists():
                 learn_head(asked, store.path / HEAD, progress)
-            task = Task(os.path.abspath(run.path), name, asked, strong_peak(run, asked))
+            task = Task(os.path.abspath(run.path), name, asked)
             with connect(cluster) as client, stretch(progress, "labelling", total, total - todo):
                 submit_all(client, shards, partial(label_shard, task), progress, cluster=cluster)
         store.sweep()
@@ -62,7 +62,7 @@ def strong_peak(run: Run, asked: Labelling) -> float:
     columns = ["role", "status", "probability", "peak"]
     rows = (row for shard in run.done() for row in run.read("targets", shard, columns).to_pylist())
     peaks = [row["peak"] for row in rows if takes_part(row, asked)]
-    return float(np.quantile(peaks, _STRONG)) if peaks else 0.0
+    return float(np.quantile(peaks, _IN_FULL)) if peaks else 0.0
 
 
 def account(store: LabelStore) -> dict[str, Any]:
@@ -78,4 +78,4 @@ def account(store: LabelStore) -> dict[str, Any]:
 
 
 _MOST = 5
-_STRONG = 0.7
+_IN_FULL = 0.7

@@ -33,6 +33,8 @@ _AHEAD = 4
 _MOST_MAPS = 255
 _OF_TARGETS = ("class_id", "probability", "peak")
 _COLUMNS = ["sample", "slot", "role", "status", *_OF_TARGETS]
+STRONG = "strong"
+"""Key of a label set's record: peak of a raw map from which it counts in full."""
 HEAD = "head.pt"
 """File of the head that the step `learnt` reads, in the folder of a label set."""
 
@@ -44,13 +46,11 @@ class Task:
     Attributes:
         run: path.
         name: of the label set.
-        strong: peak of a raw map from which it counts in full; 0 for all.
     """
 
     run: str
     name: str
     asked: Labelling
-    strong: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,13 @@ class Network:
         return [cut_to_image(layer[0].numpy(), view, *image.shape[:2]) for layer in layers]
 
 
-def is_pending(entry: Entry | None) -> bool:
-    """Whether there is something to do about a shard: it is not in the ledger, or has failures that may pass."""
-    return entry is None or bool(entry["transient"])
-
-
 def label_shard(task: Task, shard: Shard) -> Finished | Stopped:
     """Refine and commit a shard. What concerns the whole label set comes back as a value."""
     try:
         run = Run.open(task.run)
         store = LabelStore.open(run, task.name)
         entry = store.entry(shard)
-        if is_pending(entry):
+        if not store.is_current(shard):
             entry = _label(store, shard, task, entry)
     except (AuditError, OSError) as error:
         return Stopped(shard, describe(error))
@@ -92,7 +87,7 @@ def _label(store: LabelStore, shard: Shard, task: Task, before: Entry | None) ->
     steps = asked.steps(str(store.path / HEAD))
     network = network_of(task.run, asked.model) if asked.needs_model else None
     images, regions = Rows(LABEL_IMAGES), Rows(REGIONS)
-    items = _items(run, shard, task)
+    items = _items(store, shard, asked)
     manifest = run.manifest(shard.start, shard.stop)
     most = run.record["config"]["max_pixels"]
     for item, image in map_ahead(partial(_read, most=most), items, _AHEAD):
@@ -138,10 +133,11 @@ def takes_part(target: Mapping[str, Any], asked: Labelling) -> bool:
     return bool(target["role"] in asked.roles and target["status"] == "ok" and target["probability"] >= asked.least)
 
 
-def _items(run: Run, shard: Shard, task: Task) -> Iterator[_Item]:
+def _items(store: LabelStore, shard: Shard, asked: Labelling) -> Iterator[_Item]:
+    run, strong = store.run, float(store.record.get(STRONG, 0.0))
     targets: dict[int, list[dict[str, Any]]] = {}
     for target in run.read("targets", shard, _COLUMNS).to_pylist():
-        if takes_part(target, task.asked):
+        if takes_part(target, asked):
             targets.setdefault(target["sample"], []).append(target)
     maps = run.maps(shard.start, shard.stop)
     samples = run.read("samples", shard).to_pylist()
@@ -149,15 +145,17 @@ def _items(run: Run, shard: Shard, task: Task) -> Iterator[_Item]:
         own = targets.get(row["sample"], [])[:_MOST_MAPS]
         chosen = maps[row["sample"] - shard.start][[target["slot"] for target in own]]
         class_ids, probabilities, peaks = ([target[name] for target in own] for name in _OF_TARGETS)
-        yield _Item(sample, row, class_ids, probabilities, chosen * _counting(peaks, task)[:, None, None])
+        yield _Item(
+            sample, row, class_ids, probabilities, chosen * _counting(peaks, strong, asked.evidence)[:, None, None]
+        )
 
 
-def _counting(peaks: Sequence[float], task: Task) -> NDArray[np.float32]:
-    """[K] what maps count, by their raw peaks."""
-    if not task.strong:
+def _counting(peaks: Sequence[float], strong: float, evidence: float) -> NDArray[np.float32]:
+    """[K] what maps count, by their raw peaks; one of `strong` or more in full, all if that is 0."""
+    if not strong:
         return np.ones(len(peaks), np.float32)
-    shares = np.minimum(np.array(peaks, np.float32) / np.float32(task.strong), 1)
-    return np.asarray(shares ** np.float32(task.asked.evidence), np.float32)
+    shares = np.minimum(np.array(peaks, np.float32) / np.float32(strong), 1)
+    return np.asarray(shares ** np.float32(evidence), np.float32)
 
 
 def _read(item: _Item, most: int) -> tuple[_Item, NDArray[np.uint8] | str | Exception]:

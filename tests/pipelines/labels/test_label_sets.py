@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from faults.collection import CLASSES, audit_here, camaudit, finished, planned, refusals
 from PIL import Image
+from rewritten import put_part
 
 from audit.datasets import Manifest
 from audit.drawing.labels import draw_masks, read_label
@@ -29,9 +30,9 @@ from pipelines.asked import Labelling
 from pipelines.labels.learn import learn_head
 from pipelines.labels.make import account, strong_peak
 from pipelines.labels.quality import quality_record
-from pipelines.labels.shard import HEAD, Task, label_shard
+from pipelines.labels.shard import HEAD, STRONG, Task, label_shard
 from pipelines.run.plan import prepare
-from pipelines.run.shard import Finished, Stopped
+from pipelines.run.shard import Finished, Stopped, audit_shard
 
 COUNT = 10
 Work = Callable[[Shard], object]
@@ -168,9 +169,9 @@ def test_maps_of_faint_peaks_count_for_less(run: Run, store: LabelStore) -> None
     strong = strong_peak(run, asked)
     rows = [row for shard in run.done() for row in run.read("targets", shard).to_pylist() if row["role"] == "label"]
     assert strong == pytest.approx(np.quantile([row["peak"] for row in rows], 0.7))
-    LabelStore.make(run, "weighed", asked.record())
+    LabelStore.make(run, "weighed", asked.record(), lambda: {STRONG: strong})
     for shard in run.done():
-        label_shard(Task(str(run.path), "weighed", asked, strong), shard)
+        label_shard(Task(str(run.path), "weighed", asked), shard)
     for row in rows:
         plain, weighed = (read_label(run, name, row["sample"]).ranked for name in ("plain", "weighed"))
         assert plain is not None
@@ -208,6 +209,39 @@ def test_gone_on_with_and_whole_in_the_end(tmp_path: Path) -> None:
     assert account(whole) == {"processed": COUNT, "failed": 0, "pending": 0, "failures": []}
     files = sorted(path.name for path in whole.path.rglob("*.parquet"))
     assert len(files) == 2 * len(run.shards)
+
+
+def test_labels_of_a_run_that_grew_are_gone_on_with_by_the_same_rule(tmp_path: Path) -> None:
+    plan = planned(tmp_path, COUNT)
+    first, *others = plan.run.shards
+    audit_shard(plan.task, first)
+    asked = Labelling(evidence=0.5)
+    begun = LabelStore.make(plan.run, "plain", asked.record(), lambda: {STRONG: strong_peak(plan.run, asked)})
+    label_shard(Task(str(plan.run.path), "plain", asked), first)
+    for shard in others:
+        audit_shard(plan.task, shard)
+    gone_on = LabelStore.make(plan.run, "plain", asked.record(), lambda: {STRONG: strong_peak(plan.run, asked)})
+    assert gone_on.record == begun.record
+    assert [gone_on.is_current(shard) for shard in plan.run.shards] == [True, False, False]
+    assert account(gone_on)["pending"] == COUNT - len(first)
+
+
+def test_labels_of_maps_that_were_made_again_otherwise_are_made_again(tmp_path: Path) -> None:
+    run = finished(tmp_path, 4).run
+    store, shard = made(run, "plain", Labelling()), run.shards[0]
+    targets = run.read("targets", shard).to_pydict()
+    put_part(run, "targets", 0, targets | {"probability": [0.25] * len(targets["probability"])})
+    assert not store.is_current(shard)
+    assert isinstance(label_shard(Task(str(run.path), "plain", Labelling()), shard), Finished)
+    assert store.is_current(shard)
+    assert store.read("images", shard)["probabilities"].to_pylist()[0] == [0.25]
+
+
+def test_what_is_trusted_owes_nothing_to_the_true_mask(store: LabelStore) -> None:
+    rows = Masks.of(store, Cut(0.5)).rows
+    with_map = {(row.sample, row.class_id) for row in rows.itertuples() if not np.isnan(row.confidence)}
+    images = [row for shard in store.done() for row in store.read("images", shard).to_pylist()]
+    assert with_map == {(row["sample"], class_id) for row in images for class_id in row["class_ids"]}
 
 
 def test_an_image_that_is_gone_or_another_costs_its_own_sample(tmp_path: Path) -> None:
