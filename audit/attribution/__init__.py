@@ -1,5 +1,6 @@
 """Attribution maps: where in the image the evidence for a class lies."""
 
+from audit.attribution.aligned import Aligned
 from audit.attribution.around import Flip, MultiScale, SmoothGrad
 from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
 from audit.attribution.compositions import GuidedGradCAM, LayerCAMFused
@@ -28,6 +29,7 @@ __all__ = [
     "RISE",
     "ROLES",
     "AblationCAM",
+    "Aligned",
     "Attribution",
     "Cost",
     "Counterfactual",

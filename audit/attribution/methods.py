@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from audit.attribution.aligned import Aligned
 from audit.attribution.around import Flip, MultiScale, SmoothGrad
 from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
 from audit.attribution.compositions import GuidedGradCAM, LayerCAMFused
@@ -52,8 +53,8 @@ METHODS: dict[str, type[Method]] = {
 }
 """Methods by the name that `camaudit run --method` takes."""
 
-AROUND: dict[str, type[Method]] = {method.name: method for method in (SmoothGrad, MultiScale, Flip)}
-"""Methods that repeat another one, by name: `NAME:OTHER`."""
+AROUND: dict[str, type[Method]] = {method.name: method for method in (SmoothGrad, MultiScale, Flip, Aligned)}
+"""Methods around another one, by name: `NAME:OTHER`."""
 
 
 def check_method(name: str, options: Mapping[str, Any] | None = None) -> None:

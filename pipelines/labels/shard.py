@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from audit.attribution import Aligned
 from audit.attribution.activations import Activations
 from audit.datasets import Manifest, Sample, read_objects
 from audit.errors import AuditError, ImageError, TransientError
@@ -207,7 +208,9 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @lru_cache(maxsize=1)
 def network_of(run: str, model: str | None) -> Network:
-    """The network of the run at a path, loaded once a process."""
+    """The network of the run at a path, loaded once a process; its cells lie where the run's maps have them."""
     torch.set_num_threads(1)
-    classifier = model_of_run(Run.open(run), model)
-    return Network(Activations(classifier), classifier.preprocessing)
+    opened = Run.open(run)
+    classifier = model_of_run(opened, model)
+    aligned = Aligned.name in opened.record["config"]["method"].split(":")
+    return Network(Activations(classifier, aligned=aligned), classifier.preprocessing)

@@ -13,7 +13,7 @@ from audit.models import load_classifier
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("nonsense", {}, "Expected --method to be one of gradcam, cam, .*smoothgrad, multiscale, flip; got 'nonsense'"),
+        ("nonsense", {}, "Expected --method to be one of gradcam, cam, .*multiscale, flip, aligned; got 'nonsense'"),
         ("gradcam:saliency", {}, "Expected --method to be one of"),
         ("smoothgrad", {}, "Expected --method to be one of"),
         ("rise", {"mask": 3}, "Expected an option of rise, got 'mask'; it takes cells, keep, masks, seed"),

@@ -2,7 +2,7 @@
 
 Seeds are Grad-CAM of the network that may lie beside the project, at the images' own shape, at four sizes, each with
 its mirror image. This network pads nothing, so its outermost cells look at places well inside the image; maps and
-features are put where they look (`LATTICES`). The row `plain` has its maps spread over the image, as runs do.
+features are put where they look. The row `plain` has its maps spread over the image, as runs do.
 
 Thresholds, the scale of the evidence and the trained head come from the list `train`, whose masks choose thresholds and
 nothing else; the list `val` is scored with them.
@@ -35,6 +35,8 @@ from audit.datasets import read_voc
 from audit.images import View, decode_image, read_bytes, read_mask, upsample
 from audit.images.views import interpolation_matrix
 from audit.models import Classifier, load_classifier
+from audit.models.lattices import Lattice, find_lattice
+from audit.models.layers import find_grids
 from audit.progress import Progress, silent, tracked
 from audit.scores.histograms import Confusion, confusion
 from audit.scores.overlap import mean_iou_curve
@@ -46,39 +48,10 @@ from tests.benchmarks.timing import Row
 SHARED = Path(__file__).resolve().parents[4] / "shared"
 
 
-@dataclass(frozen=True)
-class Lattice:
-    """Where a layer's cells look, in pixels of the input, along either side.
-
-    Attributes:
-        start: edge of the first cell.
-        step: from one cell to the next.
-    """
-
-    start: float
-    step: int
-
-    def place(self, values: NDArray[np.floating], pixels: Sequence[int], size: Sequence[int]) -> NDArray[np.float32]:
-        """Values [channels, h, w] at an input of (height, width) pixels, brought to another (height, width) of it.
-
-        Bilinear between the cells' centres, constant beyond the outermost.
-        """
-        down, across = (
-            interpolation_matrix(cells, *(edge * length / side for edge in self._edges(cells)), 0, length)
-            for cells, side, length in zip(values.shape[1:], pixels, size, strict=True)
-        )
-        return np.asarray(down @ values.astype(np.float32) @ across.T)
-
-    def _edges(self, cells: int) -> tuple[float, float]:
-        return self.start, self.start + self.step * cells
-
-
 CLASSES = 20
 DRAWS = 1000
 SIDE = 320
 SCALES = (0.5, 1.0, 1.5, 2.0)
-LATTICES = {"features.5": Lattice(3.5, 4), "features.10": Lattice(5.5, 8), "features": Lattice(9.5, 16)}
-"""Of the network's layers: a convolution 7 wide at a stride of 2, then poolings 3 wide at a stride of 2."""
 EVIDENCE = 0.6
 """A map's peak is its raw peak, as a share of the collection's strong ones, to this power; with 0 all peaks are 1."""
 STRONG = 0.7
@@ -153,6 +126,11 @@ class Network:
             build, classes="voc", layer="features", size=SIDE, mode="squash", activation="sigmoid"
         )
         self._activations = Activations(self.classifier)
+        module, example = self.classifier.module, self.classifier.example()
+        grids = find_grids(module, example)
+        self._lattices = {
+            name: find_lattice(module, example, grids[name].side) for name in (*self._activations.layers, "features")
+        }
 
     def photographs(self, split: str, every: int) -> Iterator[Photograph]:
         """Every so many of a list's images."""
@@ -171,7 +149,7 @@ class Network:
         for scale in SCALES:
             inputs = self._input(image, round(height * own * scale), round(width * own * scale))
             for pixels, turn in ((inputs, 1), (inputs.flip(3), -1)):
-                placed = LATTICES["features"].place(_maps(explain, pixels, ids), inputs.shape[2:], image.shape[:2])
+                placed = _placed(_maps(explain, pixels, ids), self._lattices["features"], inputs, image.shape[:2])
                 raw += placed[:, :, ::turn]
         squashed = upsample(
             _maps(explain, self._input(image, SIDE, SIDE), ids), View(0, 0, width, height), height, width
@@ -179,7 +157,7 @@ class Network:
         peak = squashed.max(axis=(1, 2), keepdims=True)
         inputs = self._input(image, round(height * own), round(width * own))
         features = [
-            self._placed(name, layer[0].numpy(), inputs)
+            self._on_grid(name, layer[0].numpy(), inputs)
             for name, layer in zip(self._activations.layers, self._activations(inputs), strict=True)
         ]
         return Photograph(
@@ -191,15 +169,29 @@ class Network:
             tuple(features),
         )
 
-    @staticmethod
-    def _placed(name: str, layer: NDArray[np.float32], inputs: torch.Tensor) -> NDArray[np.float16]:
+    def _on_grid(self, name: str, layer: NDArray[np.float32], inputs: torch.Tensor) -> NDArray[np.float16]:
         """A layer on a grid that covers the image."""
-        lattice, pixels = LATTICES[name], inputs.shape[2:]
-        return lattice.place(layer, pixels, [round(side / lattice.step) for side in pixels]).astype(np.float16)
+        lattice = self._lattices[name]
+        size = [round(side / lattice.step) for side in inputs.shape[2:]]
+        return _placed(layer, lattice, inputs, size).astype(np.float16)
 
     def _input(self, image: NDArray[np.uint8], tall: int, wide: int) -> torch.Tensor:
         picture = Image.fromarray(image).resize((wide, tall), Image.Resampling.BILINEAR)
         return self.classifier.preprocessing.normalise(np.asarray(picture)[None].copy())
+
+
+def _placed(
+    values: NDArray[np.floating], lattice: Lattice, inputs: torch.Tensor, size: Sequence[int]
+) -> NDArray[np.float32]:
+    """Values [channels, h, w] of the cells for an input, brought to another (height, width) of it.
+
+    Bilinear between the cells' centres, constant beyond the outermost.
+    """
+    down, across = (
+        interpolation_matrix(cells, *(edge * length / side for edge in lattice.edges(cells)), 0, length)
+        for cells, side, length in zip(values.shape[1:], inputs.shape[2:], size, strict=True)
+    )
+    return np.asarray(down @ values.astype(np.float32) @ across.T)
 
 
 def _maps(explain: GradCAM, inputs: torch.Tensor, ids: torch.Tensor) -> Heat:
@@ -304,9 +296,8 @@ def _refine(
 
 
 def _add(scored: Scored, name: str, photograph: Photograph, heat: Heat) -> None:
-    mask = photograph.mask
     if len(heat):
-        getattr(scored, name).append(confusion(heat, photograph.class_ids, mask, mask >= 0))
+        getattr(scored, name).append(confusion(heat, photograph.class_ids, photograph.mask))
 
 
 def _row(chain: str, scored: Scored, seeds: Scored) -> Row:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faults.collection import CLASSES, audit_here, camaudit, finished, planned, refusals
+import torch
+from faults.collection import CLASSES, CONFIG, audit_here, camaudit, finished, planned, refusals
 from PIL import Image
 from rewritten import put_part
 
@@ -18,6 +19,7 @@ from audit.datasets import Manifest
 from audit.drawing.labels import draw_masks, read_label
 from audit.errors import RunError
 from audit.images import View, upsample
+from audit.models.lattices import Lattice
 from audit.segmentation.cut import Cut
 from audit.segmentation.label_set import LabelSet
 from audit.segmentation.labels import UNKNOWN, ThresholdedRun
@@ -30,7 +32,7 @@ from pipelines.asked import Labelling
 from pipelines.labels.learn import learn_head
 from pipelines.labels.make import account, strong_peak
 from pipelines.labels.quality import quality_record
-from pipelines.labels.shard import HEAD, STRONG, Task, label_shard
+from pipelines.labels.shard import HEAD, STRONG, Task, label_shard, network_of
 from pipelines.run.plan import prepare
 from pipelines.run.shard import Finished, Stopped, audit_shard
 
@@ -162,6 +164,21 @@ def test_a_step_that_reads_the_network_is_given_what_it_holds_of_the_image(tmp_p
     plain = made(plan.run, "plain", Labelling())
     assert any((masks_of(store)[row] != masks_of(plain)[row]).any() for row in range(4))
     assert isinstance(label_shard(Task(str(plan.run.path), "walked", asked), plan.run.shards[0]), Finished)
+
+
+def test_features_lie_where_an_aligned_run_has_its_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lattice = Lattice(first=9.0, step=5.0)
+    monkeypatch.setattr("audit.attribution.activations.find_lattice", lambda *_: lattice)
+    layers = {}
+    for method in ("gradcam", "aligned:gradcam"):
+        plan = finished(tmp_path / method, 1, replace(CONFIG, method=method))
+        network = network_of(str(plan.run.path), plan.task.spec.model)
+        side = network.preprocessing.fit.size
+        image = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
+        layers[method] = network(image, network.preprocessing.fit)
+    for plain, placed in zip(*layers.values(), strict=True):
+        np.testing.assert_allclose(placed, lattice.spread(torch.from_numpy(plain), (side, side)), rtol=1e-5, atol=1e-6)
+        assert not np.allclose(placed, plain)
 
 
 def test_maps_of_faint_peaks_count_for_less(run: Run, store: LabelStore) -> None:
