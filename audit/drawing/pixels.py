@@ -23,7 +23,7 @@ UNSEEN = 0.35
 def colour(heat: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Heat 0..1 [...] as RGB [..., 3]: dark violet over red to pale yellow, lightness rising evenly with the heat."""
     places = np.clip(np.nan_to_num(heat) * 255, 0, 255)
-    colours: NDArray[np.uint8] = _colour_table()[np.rint(places).astype(np.uint8)]
+    colours: NDArray[np.uint8] = colour_table()[np.rint(places).astype(np.uint8)]
     return colours
 
 
@@ -108,12 +108,15 @@ def thumbnail(
     size: tuple[int, int],
     opacity: float = 0.5,
 ) -> NDArray[np.uint8]:
-    """An overlay with the object's contour, as large as fits a pale ground of `size` (height, width).
+    """An overlay with the object's contour, as large as fits a ground of `size` (height, width) that shows nothing.
 
     Args:
         image: [H, W, 3] upright.
         heat: [h, w] on the view, or None for the image alone.
         mask: [H, W] the object, or None.
+
+    Returns:
+        [height, width, 4]: red, green, blue and opacity, which is 0 where the ground is.
     """
     small = _fit_into(image, size)
     height, width = small.shape[:2]
@@ -123,11 +126,11 @@ def thumbnail(
         picture = overlay(small, heat, scaled, opacity)
     if mask is not None:
         picture = draw_contour(picture, resize_mask(mask, height, width))
-    return _centred(picture, size)
+    return _centred(np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)]), size)
 
 
 def contact_sheet(thumbnails: Sequence[NDArray[np.uint8]], columns: int = 6, gap: int = 4) -> NDArray[np.uint8]:
-    """Thumbnails [h, w, 3] of one size side by side, row by row, with a pale gap of so many pixels around each."""
+    """Thumbnails [h, w, 4] of one size side by side on a pale ground, row by row, so many pixels apart: [H, W, 3]."""
     if not thumbnails:
         raise ValueError("Expected at least one thumbnail for a contact sheet, got none")
     columns = min(columns, len(thumbnails))
@@ -136,7 +139,8 @@ def contact_sheet(thumbnails: Sequence[NDArray[np.uint8]], columns: int = 6, gap
     sheet = np.full((rows * height + gap, columns * width + gap, 3), _GROUND, np.uint8)
     for place, picture in enumerate(thumbnails):
         top, left = place // columns * height + gap, place % columns * width + gap
-        sheet[top : top + height - gap, left : left + width - gap] = picture
+        solid = picture[..., 3:] > 0
+        np.copyto(sheet[top : top + height - gap, left : left + width - gap], picture[..., :3], where=solid)
     return sheet
 
 
@@ -149,7 +153,7 @@ def _fit_into(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
 
 
 def _centred(picture: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    ground = np.full((*size, 3), _GROUND, np.uint8)
+    ground = np.zeros((*size, picture.shape[2]), np.uint8)
     height, width = min(picture.shape[0], size[0]), min(picture.shape[1], size[1])
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     ground[top : top + height, left : left + width] = picture[:height, :width]
@@ -160,7 +164,7 @@ _GROUND = 240
 
 
 @cache
-def _colour_table() -> NDArray[np.uint8]:
+def colour_table() -> NDArray[np.uint8]:
     """[256, 3]: a walk through CIELAB whose lightness rises evenly while the hue turns from violet to yellow."""
     place = np.linspace(0, 1, 256)
     lightness = 8 + 86 * place

@@ -47,6 +47,7 @@ class Picture:
         view: where the map lies, in pixels of `image`.
         notices: what is missing and why, a line each.
         on_grey: whether `image` is but a grey ground of its shape, since the file cannot be read.
+        scale: pixels of `image` to a pixel of the upright image.
     """
 
     image: NDArray[np.uint8] | None
@@ -55,6 +56,7 @@ class Picture:
     view: View
     notices: list[str] = field(default_factory=list)
     on_grey: bool = False
+    scale: float = 1.0
 
     def with_contour(self, picture: NDArray[np.uint8], wanted: bool = True) -> NDArray[np.uint8]:
         """A picture of this size with the object's contour, if it is wanted and known; small ones are enlarged."""
@@ -127,20 +129,26 @@ def read_picture(
     return replace(_shrunk(ground, heat, target, _view(sample), notices, longest), on_grey=image is None)
 
 
-def thumbnail_jpeg(
+def thumbnail_webp(
     run: Run, sample: Mapping[str, Any], slot: int, class_id: int, reach: Reach = BELOW_ROOT
 ) -> tuple[bytes, list[str]]:
-    """A target's overlay with the object's contour, as JPEG, and what is amiss with it."""
+    """A target's overlay with the object's contour, as WebP on a ground of nothing, and what is amiss with it."""
     picture = read_picture(run, sample, slot, class_id, 2 * max(THUMBNAIL), reach)
     if picture.image is None:
-        return blank_jpeg(), picture.notices
+        return blank_webp(), picture.notices
     small = thumbnail(picture.image, picture.heat, picture.view, picture.target, THUMBNAIL)
-    return jpeg_bytes(small), picture.notices
+    return _webp_bytes(small), picture.notices
 
 
-def blank_jpeg() -> bytes:
+def blank_webp() -> bytes:
     """A thumbnail of nothing."""
-    return jpeg_bytes(np.full((*THUMBNAIL, 3), 225, np.uint8))
+    return _webp_bytes(np.zeros((*THUMBNAIL, 4), np.uint8))
+
+
+def _webp_bytes(pixels: NDArray[np.uint8]) -> bytes:
+    data = BytesIO()
+    Image.fromarray(pixels).save(data, "WEBP", quality=82, method=0)
+    return data.getvalue()
 
 
 def jpeg_bytes(pixels: NDArray[np.uint8]) -> bytes:
@@ -217,4 +225,5 @@ def _shrunk(
     small = shrink(image, longest)
     height, width = small.shape[:2]
     scaled = scale_view(view, width / image.shape[1], height / image.shape[0])
-    return Picture(small, heat, None if target is None else resize_mask(target, height, width), scaled, notices)
+    outlined = None if target is None else resize_mask(target, height, width)
+    return Picture(small, heat, outlined, scaled, notices, scale=width / image.shape[1])

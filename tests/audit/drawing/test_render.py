@@ -133,7 +133,7 @@ def test_enlarging_repeats_every_pixel() -> None:
 
 def test_a_small_image_fills_its_thumbnail_as_far_as_whole_pixels_go() -> None:
     result = thumbnail(np.zeros((10, 10, 3), np.uint8), None, View(0.0, 0.0, 10.0, 10.0), None, (35, 50))
-    assert (result == 0).all(axis=-1).sum() == 30 * 30
+    assert (result == (0, 0, 0, 255)).all(axis=-1).sum() == (result[..., 3] > 0).sum() == 30 * 30
 
 
 def test_a_mask_keeps_its_share_when_resized() -> None:
@@ -148,12 +148,12 @@ def test_a_mask_keeps_its_share_when_resized() -> None:
 def test_a_thumbnail_has_the_size_asked_for_whatever_the_image(size: tuple[int, int]) -> None:
     view = View(0.0, 0.0, float(size[1]), float(size[0]))
     result = thumbnail(picture(*size), np.ones((3, 3)), view, np.ones(size, bool), (60, 80))
-    assert result.shape == (60, 80, 3)
+    assert result.shape == (60, 80, 4)
 
 
 def test_a_thumbnail_without_map_and_mask_is_the_image_alone_on_its_ground() -> None:
     image = np.zeros((100, 50, 3), np.uint8)
     result = thumbnail(image, None, View(0.0, 0.0, 50.0, 100.0), None, (20, 30))
-    assert (result[:, 10:20] == 0).all()
-    assert (result[:, :10] == 240).all()
-    assert (result[:, 20:] == 240).all()
+    assert (result[:, 10:20] == (0, 0, 0, 255)).all()
+    assert (result[:, :10, 3] == 0).all()
+    assert (result[:, 20:, 3] == 0).all()
