@@ -25,7 +25,7 @@ from importlib import resources
 from itertools import islice
 from pathlib import Path
 
-from audit.errors import ManifestError, ModelError
+from audit.errors import ManifestError, ModelError, UnmappedError
 
 VOC_CLASSES = (
     "aeroplane",
@@ -103,7 +103,9 @@ def map_classes(
     else:
         outputs = [_Outputs(model, None).named(name) for name in data]
     if not any(outputs):
-        raise ModelError(f"Expected outputs for {preview(data)}, got none from {_describe(model)}; give a mapping file")
+        raise UnmappedError(
+            f"Expected outputs for {preview(data)}, got none from {_describe(model)}; give a mapping file"
+        )
     return ClassMapping(data, tuple(outputs))
 
 
@@ -154,7 +156,10 @@ def _fold(name: str) -> str:
 
 def _by_position(data: tuple[str, ...], count: int | None) -> list[tuple[int, ...]]:
     if count != len(data):
-        raise ModelError(f"Expected {len(data)} outputs, one a class, got {count} without names; give a mapping file")
+        raise ModelError(
+            f"Expected {len(data)} outputs, one a class, got {count} without names; "
+            "name them (--classes) or give a mapping file"
+        )
     return [(place,) for place in range(len(data))]
 
 

@@ -18,12 +18,13 @@ The schema's metadata holds one JSON object under `camaudit`: classes, root, mas
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
 import secrets
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,10 @@ def coordinate(value: Any) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of the collection. See the module docstring for the fields."""
+    """One image of the collection. See the module docstring for the fields.
+
+    `drawn` are boxes that people drew around objects of some classes, looking at a run; no manifest lists them.
+    """
 
     id: str
     image: str
@@ -88,6 +92,7 @@ class Sample:
     boxes: tuple[Box, ...] = ()
     regions: str | None = None
     attributes: dict[str, str | None] = field(default_factory=dict)
+    drawn: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Manifest:
         root: folder or URL prefix that relative paths start from.
         mask_kind: one of `MASK_KINDS`.
         fingerprint: sha256 of classes, mask kind and all rows, whatever the root; first 16 hex digits.
+        drawn: of samples, by their place among the rows; not of the fingerprint.
     """
 
     table: pa.Table
@@ -107,6 +113,7 @@ class Manifest:
     root: str
     mask_kind: str
     fingerprint: str
+    drawn: Mapping[int, tuple[Box, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_samples(
@@ -158,7 +165,7 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Sample]:
         """Samples in order, their paths joined to the root."""
-        extra = self.attributes
+        extra, place = self.attributes, itertools.count()
         for batch in self.table.to_batches(max_chunksize=_ROW_GROUP):
             for row in batch.to_pylist():
                 yield Sample(
@@ -168,8 +175,14 @@ class Manifest:
                     mask=None if row["mask"] is None else self._resolve(row["mask"]),
                     boxes=tuple(Box(**box) for box in row["boxes"] or ()),
                     regions=row["regions"],
+                    drawn=self.drawn.get(next(place), ()),
                     attributes={name: row[name] for name in extra},
                 )
+
+    def named(self, classes: Iterable[str]) -> Manifest:
+        """The same samples, none with a label or box, of other classes."""
+        names = tuple(classes)
+        return replace(self, classes=names, fingerprint=_fingerprint(self.table, names, self.mask_kind))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the manifest as Parquet, whole or not at all, and return its path."""

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audit.datasets.classes import VOC_CLASSES, map_classes
+from audit.datasets.classes import VOC_CLASSES
 from audit.errors import ModelError
 from audit.images import Fit
+from audit.models.class_names import OutputNames
 from audit.models.classifier import ACTIVATIONS, Classifier, Preprocessing
 from audit.models.layers import find_target_layer
 from audit.models.weights import CHECKPOINT_FORMAT, first_line, load_state
@@ -36,6 +37,7 @@ class ModelSpec:
         mapping: file that maps the data set's classes to the model's; see `audit.datasets.classes.map_classes`.
         size, mode, resize, mean, std: preprocessing, where it is to differ from the weights' own.
         activation: `softmax`, `sigmoid`, or `none`; see `audit.models.classifier.ACTIVATIONS`.
+        classes: names of the model's outputs, in their order, where it has none or others are meant.
     """
 
     model: str
@@ -49,6 +51,7 @@ class ModelSpec:
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     activation: str | None = None
+    classes: tuple[str, ...] | None = None
 
 
 _IMAGENET_PREPROCESSING = Preprocessing(Fit(224, "crop", 256))
@@ -56,12 +59,18 @@ _IMAGENET_PREPROCESSING = Preprocessing(Fit(224, "crop", 256))
 
 @dataclass(frozen=True)
 class _Source:
-    """A built module and what its origin says about it."""
+    """A built module and what its origin says about it.
+
+    Attributes:
+        classes: a name for each output.
+        code: the Python module whose function built it, which may name them too.
+    """
 
     module: nn.Module
     classes: tuple[str, ...] | None = None
     preprocessing: Preprocessing = _IMAGENET_PREPROCESSING
     activation: str = "softmax"
+    code: ModuleType | None = None
 
 
 def load_classifier(
@@ -71,10 +80,12 @@ def load_classifier(
 
     Args:
         model: a `ModelSpec`, or the name that begins one; `weights` and `options` are then its other fields.
-        classes: the data set's class names, `"voc"`, or None for the model's own.
+        classes: the data set's class names, `"voc"`, or None for the model's own: those of the spec, of its origin, or
+            of an attribute; else `class 7`; see `audit.models.class_names`.
 
     Raises:
-        ModelError: unknown name, weights that do not fit, a layer that does not exist, classes that do not map.
+        ModelError: unknown name, weights that do not fit, a layer that does not exist, classes that do not map, more or
+            fewer names than outputs.
     """
     spec = model if isinstance(model, ModelSpec) else ModelSpec(model, weights, **options)
     with _seeded(spec.weights):
@@ -83,10 +94,8 @@ def load_classifier(
     preprocessing = _preprocessing(spec, source.preprocessing)
     example = torch.zeros(1, 3, preprocessing.fit.size, preprocessing.fit.size)
     outputs = _output_count(module, example, spec)
-    wanted = VOC_CLASSES if classes == "voc" else classes
-    if wanted is None:
-        wanted = source.classes or tuple(f"output {index}" for index in range(outputs))
-    mapping = map_classes(tuple(wanted), source.classes, spec.mapping, output_count=outputs)
+    names = OutputNames.of(spec.classes or source.classes, source.module, source.code, outputs)
+    mapping = names.mapping(VOC_CLASSES if classes == "voc" else classes, spec.mapping)
     layer = spec.layer or find_target_layer(module, example)
     _check_layer(module, layer)
     return Classifier(module, preprocessing, mapping, layer, _activation(spec, source))
@@ -129,7 +138,7 @@ def build_architecture(arch: str, class_count: int) -> nn.Module:
 
 def build_with(function: str, class_count: int) -> nn.Module:
     """What `module:function` or `PATH.py:function` makes of a class count."""
-    module = _function(function)(class_count)
+    module = _function(function)[0](class_count)
     if not isinstance(module, nn.Module):
         raise ModelError(f"Expected {function} to return a torch module, got {type(module).__name__}")
     return module
@@ -205,14 +214,14 @@ def _trusted(arch: str, spec: ModelSpec) -> str:
 
 
 def _from_function(spec: ModelSpec) -> _Source:
-    build = _function(spec.model)
+    build, code = _function(spec.model)
     try:
         module = build()
     except Exception as error:
         raise ModelError(f"{spec.model} cannot build its model: {_described(error)}") from None
     if not isinstance(module, nn.Module):
         raise ModelError(f"Expected {spec.model} to return a torch module, got {type(module).__name__}")
-    source = _Source(module)
+    source = _Source(module, code=code)
     return source if spec.weights is None else _with_weights(source, spec.weights, None)
 
 
@@ -316,8 +325,8 @@ def _imagenet_names(module: nn.Module) -> tuple[str, ...] | None:
     return names if getattr(module, "num_classes", None) == len(names) else None
 
 
-def _function(name: str) -> Callable[..., Any]:
-    """The function named `module:function` or `PATH.py:function`."""
+def _function(name: str) -> tuple[Callable[..., Any], ModuleType]:
+    """The function named `module:function` or `PATH.py:function`, and that module."""
     place, _, attribute = name.rpartition(":")
     try:
         module = _module_from_file(place) if place.endswith(".py") else importlib.import_module(place)
@@ -326,7 +335,7 @@ def _function(name: str) -> Callable[..., Any]:
     function = getattr(module, attribute, None)
     if not callable(function):
         raise ModelError(f"Expected a function {attribute!r} in {place}, found none")
-    return function  # type: ignore[no-any-return]
+    return function, module
 
 
 def _module_from_file(path: str) -> ModuleType:

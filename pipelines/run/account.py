@@ -10,6 +10,7 @@ from typing import Any
 
 from audit.errors import RunError
 from audit.findings import Findings
+from audit.findings.basis import basis_of
 from audit.store import Damage, Run, Shard, layout
 from audit.store.maps import ENCODINGS, maps_size
 from audit.wording import percent, size
@@ -28,8 +29,18 @@ def status_record(run: Run, check: bool) -> dict[str, Any]:
     readable = not record.get("damaged")
     record["quarantined"] = sum(entry["quarantined"] for _, entry in _quarantined(run))
     record["maps"] = maps_record(run)
+    record["rests_on"] = _rests_on(run) if readable else []
     record["failures"] = [{"id": name, "reason": reason} for name, reason in run.failures(5)] if readable else []
     return record
+
+
+def _rests_on(run: Run) -> list[str]:
+    """What the findings rest on and what was not tested; nothing before there are any, or where they are damaged."""
+    try:
+        basis = basis_of(Findings(run))
+    except RunError:
+        return []
+    return basis.lines() if basis else []
 
 
 def refuse_failed(run: Run, most: float) -> None:

@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from audit.errors import RunError
 from audit.images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from audit.store import Run
 
 COMPILING = ("auto", "always", "never")
 """`auto`: where a trial shows that it repays; see `pipelines.run.speed`."""
@@ -77,6 +81,20 @@ def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     unknown = set(roles) - set(ROLES)
     if unknown or not roles:
         raise ValueError(f"Expected targets among {', '.join(ROLES)}, got {', '.join(sorted(unknown)) or 'none'!r}")
+    return roles
+
+
+def mapped_roles(run: Run, roles: tuple[str, ...]) -> tuple[str, ...]:
+    """The roles, if the run has maps of one of them: one without labels has none of the role `label`.
+
+    Raises:
+        RunError: it has not.
+    """
+    mapped = run.record["config"]["roles"]
+    if not set(roles) & set(mapped):
+        raise RunError(
+            f"{run.path} has maps of {', '.join(mapped)}, none of {', '.join(roles)}; pass --roles {mapped[0]}"
+        )
     return roles
 
 

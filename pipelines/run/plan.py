@@ -11,17 +11,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from audit.attribution import Method, make_method
 from audit.attribution.targets import slot_count
-from audit.datasets import Manifest, manifest_length
 from audit.errors import RunError
-from audit.models import Classifier, ModelSpec, load_classifier, weights_fingerprint
+from audit.models import Classifier, ModelSpec, weights_fingerprint
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
 from pipelines.run.attribute import encoding_of
+from pipelines.run.collection import open_collection, refuse_changed
 from pipelines.run.config import RunConfig, default_shard_size
 from pipelines.run.shard import Task
 
@@ -51,27 +48,29 @@ def prepare(
     """Lay out a new run, or check that an existing one can go on as asked.
 
     Args:
+        manifest_path: of a manifest, or of a folder of images.
         set_aside: rename an existing run that differs and begin anew, instead of refusing.
 
     Raises:
         RunError: the run at `out` has another configuration, model or manifest.
     """
-    manifest = Manifest.open(manifest_path, 0, 0)  # its head: the rows may be many
-    progress(Noted(f"loading {spec.model}"))
-    classifier = load_classifier(spec, classes=manifest.classes)
+    collection = open_collection(Path(manifest_path), Path(out), spec, progress)
+    classifier, config = collection.classifier, collection.suited(config)
     explain = _method(classifier, config)
-    slots = slot_count(config.roles, _most_labels(manifest_path))
+    slots = slot_count(config.roles, collection.most_labels)
     task = Task(os.path.abspath(out), spec, config)
     if (Path(out) / layout.RUN_JSON).exists():
         run = Run.open(out)
         kept = replace(config, shard_size=config.shard_size or run.record["shard_size"])
-        changed = run.differences(_record(kept, spec, explain, slots), manifest.fingerprint)
+        if not set_aside:
+            refuse_changed(run, collection, progress)
+        changed = run.differences(_record(kept, spec, explain, slots), collection.manifest.fingerprint)
         if not changed:
             return Plan(run, task, True, classifier)
         _make_room(run, changed, set_aside)
     progress(Noted(f"laying out {out}"))
-    fresh = _with_shard_size(config, manifest_length(manifest_path), explain, slots)
-    run = Run.create(out, Manifest.open(manifest_path), _record(fresh, spec, explain, slots))
+    fresh = _with_shard_size(config, collection.samples, explain, slots)
+    run = Run.create(out, collection.whole(), _record(fresh, spec, explain, slots))
     return Plan(run, task, False, classifier)
 
 
@@ -124,11 +123,6 @@ def _describe_model(classifier: Classifier, head: str | None) -> dict[str, Any]:
         "std": list(preprocessing.std),
         "outputs": [list(outputs) for outputs in classifier.mapping.outputs],
     }
-
-
-def _most_labels(manifest_path: str) -> int:
-    table = pq.read_table(manifest_path, columns=["labels"], partitioning=None, page_checksum_verification=True)
-    return pc.max(pc.list_value_length(table["labels"])).as_py() or 0
 
 
 def _numbered(path: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run, layout
+from audit.store.drawn import leave_drawn, take_drawn
 from pipelines.run.account import cost_line, maps_line, maps_record, status_record
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
@@ -109,11 +110,14 @@ def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress
     return decide_compiling(plan.classifier, plan.task.config, share, cluster.threads, progress)
 
 
-def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent, anew: bool = False) -> Audited:
+def rescore(
+    path: Path, cluster: ClusterConfig, progress: Progress = silent, anew: bool = False, verdicts: bool = False
+) -> Audited:
     """Score all finished shards again, then flag with the rules that the run was last flagged with.
 
     Args:
         anew: whether a scoring that was interrupted is begun again, instead of gone on with.
+        verdicts: whether boxes that reviewers drew count as objects where none are listed.
     """
     with Run.open(path).locked():
         run = Run.open(path)
@@ -121,13 +125,19 @@ def rescore(path: Path, cluster: ClusterConfig, progress: Progress = silent, ane
             raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
         rules = Findings(run).rules()
         run.sweep()
-        if anew or not run.rescoring:
-            run = run.begin_scoring()
+        if anew or not run.rescoring or (verdicts and layout.DRAWN not in run.record["artefacts"]):
+            run = (_with_drawn(run, progress) if verdicts else leave_drawn(run)).begin_scoring()
         _score(run, cluster, progress)
         (run.path / layout.REPORT / layout.NULL).unlink(missing_ok=True)
         summary = flag(run, rules, progress=progress)
         run.sweep()
     return Audited(run, summary)
+
+
+def _with_drawn(run: Run, progress: Progress) -> Run:
+    run, count = take_drawn(run)
+    progress(Noted(f"boxes that reviewers drew and that count as objects, for the manifest lists none: {count:,}"))
+    return run
 
 
 def _score(run: Run, cluster: ClusterConfig, progress: Progress) -> None:

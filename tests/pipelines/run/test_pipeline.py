@@ -156,8 +156,8 @@ def test_a_collection_without_masks_or_labels_is_audited_and_has_no_scores(tmp_p
     summary = json.loads((plan.run.path / "summary.json").read_text())
     assert summary["samples"]["processed"] == 5
     assert summary["mean_iou"] is None
-    assert summary["scores"] == {"no_mask": 5}
-    assert set(table(plan.run, "targets")["role"]) == {"predicted"}
+    assert summary["scores"] == {"no_mask": 10}
+    assert table(plan.run, "targets")["role"].tolist() == 5 * ["predicted", "runner_up"]
 
 
 def test_taking_samples_one_by_one_gives_the_same_statuses_and_maps(plan: Plan) -> None:

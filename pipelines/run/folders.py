@@ -1,0 +1,37 @@
+"""Plain folders as a run is given them: what can be refused before torch is loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from audit.datasets import Manifest
+from audit.errors import ManifestError
+
+_OF_VOC = ("ImageSets", "JPEGImages")
+
+
+def check_folder(path: Path, out: Path) -> None:
+    """Refuse a folder that is no plain one, or that the run would lie in.
+
+    Raises:
+        ManifestError: so it is.
+    """
+    if Path(os.path.abspath(out)).is_relative_to(os.path.abspath(path)):
+        raise ManifestError(
+            f"Expected a run outside of the folder of images, got {out} in {path}; choose another --out"
+        )
+    if any(all((root / name).is_dir() for name in _OF_VOC) for root in (path, *path.glob("VOC*"))):
+        raise ManifestError(f"{path} is laid out as PASCAL VOC; index it with its masks: camaudit index voc {path}")
+
+
+def attributes_of(path: Path, out: Path) -> tuple[str, ...]:
+    """Names of the attributes of a manifest; a folder has none.
+
+    Raises:
+        ManifestError: the manifest cannot be read, or the folder is refused.
+    """
+    if not path.is_dir():
+        return Manifest.open(path, 0, 0).attributes
+    check_folder(path, out)
+    return ()
