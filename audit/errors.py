@@ -8,6 +8,7 @@ Every message is one line: what was expected, what came, where, what to do.
     ├── MaskError         one mask or box: its sample has maps and no scores
     ├── TransientError    one read or write: tried again
     ├── ModelError        a model, its layer, its mapping of classes
+    │   └── UnmappedError     none of the data set's classes is one of the model's
     └── RunError          a run directory, and what was asked of it
 """
 
@@ -34,6 +35,10 @@ class TransientError(AuditError):
 
 class ModelError(AuditError):
     """A model that cannot be built, loaded or audited as asked."""
+
+
+class UnmappedError(ModelError):
+    """A model that has no output for any class of the data set."""
 
 
 class RunError(AuditError):

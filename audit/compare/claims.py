@@ -128,7 +128,7 @@ def _read(run: Run) -> Evidence:
     flagged = [findings.of_shard(shard, [*_KEYS, "kind", "severity"]).to_pandas() for shard in shards]
     found = pd.concat([pd.DataFrame(columns=[*_KEYS, "kind", "severity"]), *flagged])
     judged = gathered.targets[_KEYS].merge(found, on=_KEYS, how="left")
-    return gathered.evidence(run, judged, findings.rules().confident)
+    return findings.disagreements.heeded(gathered.evidence(run, judged, findings.rules().confident))
 
 
 def _keys(evidence: Evidence, samples: pd.DataFrame) -> pd.DataFrame:

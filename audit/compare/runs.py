@@ -91,11 +91,18 @@ def _refuse_other_rules(a: Run, b: Run) -> None:
     names = [rule.name for rule in fields(Rules) if getattr(rules_a, rule.name) != getattr(rules_b, rule.name)]
     if names:
         of_a, of_b = (", ".join(f"{name} {getattr(rules, name)}" for name in names) for rules in (rules_a, rules_b))
-        options = " ".join(f"--{name} {getattr(rules_a, name) or 'image'}" for name in names)
+        options = " ".join(filter(None, (_option(name, getattr(rules_a, name)) for name in names)))
         raise RunError(
             f"Expected the same rules in both runs, got {of_a} in {a.path} and {of_b} in {b.path}; flag one again with "
-            f"`camaudit flag {b.path} {options}`"
+            f"`{' '.join(filter(None, ('camaudit flag', str(b.path), options)))}`"
         )
+
+
+def _option(name: str, value: Any) -> str:
+    """By which `camaudit flag` sets a rule."""
+    if isinstance(value, bool):
+        return f"--{name}" if value else ""
+    return f"--{name} {value or 'image'}"
 
 
 def _samples(run: Run) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from audit.export.labels import LABEL_FORMATS, Spread, export_labels, one_by_one
 from audit.export.place import check_place
 from audit.export.pseudo_masks import PseudoMasks
 from audit.export.tables import export_table
+from audit.export.verdicts import export_coco, export_fiftyone, export_verdicts
 from audit.progress import Progress, silent
 from audit.store import Run
 
@@ -56,5 +58,20 @@ def _table(suffix: str) -> Format:
     return write
 
 
-FORMATS: dict[str, Format] = {"csv": _table(".csv"), "parquet": _table(".parquet")}
+def _verdicts(write: Callable[[Run, Path], int], what: str, *suffixes: str) -> Format:
+    def write_to(run: Run, out: Path, progress: Progress) -> str:
+        if out.suffix not in suffixes:
+            raise RunError(f"Expected --out to end in {' or '.join(suffixes)}, got {out}")
+        return f"{out}: {write(run, out)} {what}"
+
+    return write_to
+
+
+FORMATS: dict[str, Format] = {
+    "csv": _table(".csv"),
+    "parquet": _table(".parquet"),
+    "verdicts": _verdicts(export_verdicts, "verdicts", ".csv", ".json"),
+    "verdicts-coco": _verdicts(export_coco, "annotations", ".json"),
+    "verdicts-fiftyone": _verdicts(export_fiftyone, "images with tags", ".json"),
+}
 """Name -> what writes it, of formats that hold no label images."""

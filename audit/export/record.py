@@ -6,16 +6,21 @@ The schema stands in `findings.schema.json` beside this file, written by `make d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import pyarrow as pa
+
+from audit.export.tables import reviewers_told, with_verdicts
 from audit.findings import Claim, ClassFinding, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.records import UNTESTED
 from audit.store import Run
+from audit.store.decided import decided
 from audit.store.records import Record, finite, json_schema
+from audit.store.verdicts import VerdictLog
 
-FORMAT = 4
+FORMAT = 5
 """Of the record; a change that breaks readers raises it."""
 
 _SAMPLES = {
@@ -44,6 +49,7 @@ _RULES = {
 _UNIT = (
     "Attribute of the manifest whose values are the units of evidence; null where each image is one, with its copies."
 )
+_VERDICTS = "Whether what reviewers disagree with is left out, of targets and of claims."
 _LISTS: dict[str, tuple[str, type[Record], str, str]] = {
     "classes": (
         "class",
@@ -58,6 +64,12 @@ _LISTS: dict[str, tuple[str, type[Record], str, str]] = {
         "Found ones first, then by q.",
     ),
     "targets": ("target", Finding, "A finding about one target.", "Most suspicious first."),
+    "set_aside": (
+        "target",
+        Finding,
+        "A finding about one target.",
+        "Those that reviewers disagree with, where `flag --verdicts` left them out; else empty.",
+    ),
     "causes": ("cause", Outcome, "What interventions say of a claim.", "Empty before `camaudit verify`."),
 }
 
@@ -68,15 +80,24 @@ def findings_record(run: Run) -> dict[str, Any]:
     Raises:
         RunError: the run was not flagged yet.
     """
-    findings = Findings(run)
-    effects = findings.effects()
+    findings, standing = Findings(run), VerdictLog.of(run).standing()
+    effects, said = findings.effects(), decided(standing)
+
+    def targets(table: pa.Table) -> list[dict[str, Any]]:
+        return [finite(row | _effect(effects, row)) for row in with_verdicts(table, standing).to_pylist()]
+
+    def reviewed(claim: Claim) -> Claim:
+        by = standing.get(claim.claim_id, {})
+        return replace(claim, verdict=said.get(claim.claim_id), reviewers=reviewers_told(by) if by else None)
+
     return {
         "format": FORMAT,
         "run": _run(run),
         "rules": asdict(findings.rules()),
         "classes": [row.plain() for row in findings.classes()],
-        "claims": [claim.plain() for claim in findings.claims()],
-        "targets": [finite(row | _effect(effects, row)) for row in findings.targets().to_pylist()],
+        "claims": [reviewed(claim).plain() for claim in findings.claims()],
+        "targets": targets(findings.targets()),
+        "set_aside": targets(findings.set_aside()),
         "causes": [outcome.plain() for outcome in findings.outcomes().values()],
     }
 
@@ -138,7 +159,10 @@ def _run_schema() -> dict[str, Any]:
 def _rules_schema() -> dict[str, Any]:
     share = {"type": "number", "minimum": 0, "maximum": 1}
     schema = _object(_RULES, "What counts as a finding.", share, more=True)
-    properties = schema["properties"] | {"unit": {"type": ["string", "null"], "description": _UNIT}}
+    properties = schema["properties"] | {
+        "unit": {"type": ["string", "null"], "description": _UNIT},
+        "verdicts": {"type": "boolean", "description": _VERDICTS},
+    }
     return schema | {"properties": properties, "required": list(properties)}
 
 

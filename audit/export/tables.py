@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pyarrow.csv as pacsv
 
 from audit.findings import Findings
 from audit.store import Run
+from audit.store.decided import Standing, decided
 from audit.store.files import write_atomically
 from audit.store.tables import write_parquet
+from audit.store.verdicts import VerdictLog, target_subject
 
 _FORMULA = r"^([=+\-@\t\r])"
 
@@ -26,14 +29,37 @@ def export_table(run: Run, out: Path) -> int:
     Raises:
         RunError: the run was not flagged yet.
     """
-    findings = Findings(run).targets()
+    findings = with_verdicts(Findings(run).targets(), VerdictLog.of(run).standing())
     if out.suffix == ".csv":
-        safe = _without_formulas(findings)
-        options = pacsv.WriteOptions(quoting_style="needed")
-        write_atomically(out, lambda unnamed: pacsv.write_csv(safe, unnamed, options))
+        write_csv(findings, out)
     else:
         write_atomically(out, partial(write_parquet, findings))
     return int(findings.num_rows)
+
+
+def with_verdicts(table: pa.Table, standing: Standing) -> pa.Table:
+    """Findings about targets with two more columns: `verdict`, what reviewers together say, and `reviewers`."""
+    keys = zip(table["sample"].to_pylist(), table["slot"].to_pylist(), strict=True)
+    subjects = [target_subject(*key) for key in keys]
+    said = decided(standing)
+    verdict = pa.array([said.get(subject) for subject in subjects], pa.string())
+    names = [reviewers_told(standing[subject]) if subject in said else None for subject in subjects]
+    return table.append_column("verdict", verdict).append_column("reviewers", pa.array(names, pa.string()))
+
+
+def reviewers_told(given: Iterable[str]) -> str:
+    """The names of those who decided, in one text.
+
+    >>> reviewers_told(["Ben", "Ana"])
+    'Ana; Ben'
+    """
+    return "; ".join(sorted(given))
+
+
+def write_csv(table: pa.Table, out: Path) -> None:
+    """Write a table as CSV, whole or not at all; texts that a spreadsheet would take for formulas as `export_table`."""
+    safe, options = _without_formulas(table), pacsv.WriteOptions(quoting_style="needed")
+    write_atomically(out, lambda unnamed: pacsv.write_csv(safe, unnamed, options))
 
 
 def _without_formulas(table: pa.Table) -> pa.Table:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from audit.store import Shard
 from audit.store.layout import CELLS
 
 Features = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating]]
@@ -133,3 +135,17 @@ class Evidence:
         """[n] whether the sample's attribute has the value."""
         codes, values = self.attributes[attribute]
         return codes == values.index(value) if value in values else np.zeros(len(self), bool)
+
+
+class ShardEvidence(NamedTuple):
+    """What was found out about the targets of a shard.
+
+    Attributes:
+        targets: a row each, as `audit.findings.gather.Gathered` has them, with the `suspicion` of their findings, NaN
+            of those without.
+        evidence: of the same targets; `off` and `severity` are those of their findings.
+    """
+
+    shard: Shard
+    targets: pd.DataFrame
+    evidence: Evidence

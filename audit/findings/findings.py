@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,40 +10,37 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit.errors import RunError
 from audit.findings.claims.clustering import Members
-from audit.findings.evidence import Evidence
+from audit.findings.disagreements import Disagreements
+from audit.findings.evidence import Evidence, ShardEvidence
+from audit.findings.examples import Shown
 from audit.findings.gather import gather
-from audit.findings.records import HEAT_ALONE, UNTESTED, Claim, ClassFinding, Effect, Finding, Member, Outcome
+from audit.findings.records import (
+    UNTESTED,
+    Claim,
+    ClassFinding,
+    Effect,
+    Finding,
+    Member,
+    Outcome,
+    standing,
+    surest_first,
+)
 from audit.findings.rules import Rules
 from audit.store import Damage, Run, Shard, layout
-from audit.store.files import check_digest, check_names, read_json, sha256, write_json
+from audit.store.files import check_digest, check_names, read_json, sha256, write_atomically, write_json
 from audit.store.records import Record, columns_of
-from audit.store.tables import made_by, read_table, write_table
+from audit.store.tables import made_by, read_table, write_groups, write_table
 
 _KEYS = ["sample", "slot"]
 _THREADS = 4
 
 Columns = Mapping[str, Any]
 _Kind = TypeVar("_Kind", bound=Record)
-
-
-class ShardEvidence(NamedTuple):
-    """What was found out about the targets of a shard.
-
-    Attributes:
-        targets: a row each, as `audit.findings.gather.Gathered` has them, with the `suspicion` of their findings, NaN
-            of those without.
-        evidence: of the same targets; `off` and `severity` are those of their findings.
-    """
-
-    shard: Shard
-    targets: pd.DataFrame
-    evidence: Evidence
 
 
 class Findings:
@@ -102,11 +98,37 @@ class Findings:
             replace(claim, outcome=outcomes[claim.claim_id].outcome if claim.claim_id in outcomes else UNTESTED)
             for claim in self._records(layout.CLAIMS, Claim)
         ]
-        return sorted(claims, key=lambda claim: (not claim.found, math.inf if claim.q is None else claim.q))
+        return surest_first(claims)
 
     def standing_claims(self) -> list[Claim]:
         """Those that stand, by q; behind them those that rest on heat alone, which cannot tell what it lies on."""
-        return sorted((claim for claim in self.claims() if claim.found), key=lambda claim: claim.rests_on == HEAT_ALONE)
+        return standing(self.claims())
+
+    def index(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All targets, found or not, the most telling first; columns of `audit.findings.index.SCHEMA`.
+
+        Raises:
+            RunError: the run was not flagged yet, or not since it has changed, or by an earlier camaudit.
+        """
+        self.check()
+        self.check_index()
+        return self._table(layout.INDEX, columns)
+
+    def check_index(self) -> Path:
+        """See that the index is what was written, and return its file.
+
+        Raises:
+            RunError: it is not, or there is none: an earlier camaudit flagged the run.
+        """
+        path = self._folder / layout.INDEX
+        if layout.INDEX not in self._record.artefacts:
+            raise RunError(f"{self.run.path} was flagged without a table of all targets; make it {self._again}")
+        check_digest(path, self._record.artefacts[layout.INDEX], made_by(path))
+        return path
+
+    def shown(self) -> dict[str, Shown]:
+        """What shows the claims that stand, by `claim_id`; nothing where an earlier camaudit flagged the run."""
+        return {row["claim_id"]: Shown(**row) for row in (self.summary() or {}).get("shown", [])}
 
     @property
     def has_claims(self) -> bool:
@@ -171,7 +193,7 @@ class Findings:
             flagged = self.of_shard(shard, [*_KEYS, "kind", "severity", "suspicion"]).to_pandas()
             judged = keys.merge(flagged, on=_KEYS, how="left")
             cluster = keys.merge(members, on=_KEYS, how="left")["cluster"].fillna(-1).to_numpy(np.int32)
-            evidence = gathered.evidence(self.run, judged, rules.confident, cluster)
+            evidence = self.disagreements.heeded(gathered.evidence(self.run, judged, rules.confident, cluster))
             targets = gathered.targets.assign(suspicion=judged["suspicion"].to_numpy())
             yield ShardEvidence(shard, targets, evidence)
 
@@ -184,6 +206,26 @@ class Findings:
         path = self.part(shard)
         if path is not None:
             check_digest(path, self._record.artefacts[path.name], made_by(path))
+
+    def set_aside(self) -> pa.Table:
+        """Findings that reviewers disagree with and that are left out for that, columns of `Finding`; mostly none.
+
+        Raises:
+            RunError: the run was not flagged yet, or not since it has changed.
+        """
+        self.check()
+        named = layout.SET_ASIDE in self._record.artefacts
+        return self._table(layout.SET_ASIDE) if named else Finding.schema().empty_table()
+
+    @cached_property
+    def disagreements(self) -> Disagreements:
+        """What reviewers disagreed with when the run was flagged, where that was heeded.
+
+        Raises:
+            RunError: summary.json, or the verdict log, cannot be read.
+        """
+        heeded = (self.summary() or {}).get("verdicts")
+        return Disagreements.of(self.run, heeded["as_of"]) if heeded else Disagreements.none()
 
     def members(self) -> pa.Table:
         """Which target is in which cluster, columns of `Member`; empty where there are no clusters."""
@@ -300,6 +342,10 @@ class Findings:
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(write, shards))
 
+    def write_set_aside(self, columns: Columns) -> None:
+        """Write the findings that are left out because reviewers disagree with them."""
+        self._write(layout.SET_ASIDE, columns, Finding.schema())
+
     def write_classes(self, classes: Iterable[ClassFinding]) -> None:
         """Write the findings about classes."""
         self._write_records(layout.CLASS_FINDINGS, ClassFinding, classes)
@@ -313,6 +359,12 @@ class Findings:
         keys = {name: getattr(evidence, name)[members.target] for name in ("sample", "slot", "class_id")}
         columns = {**keys, "cluster": members.cluster, "distance": members.distance}
         self._write(layout.CLUSTERS, columns, Member.schema())
+
+    def write_index(self, tables: Iterable[pa.Table]) -> None:
+        """Write all targets, in a row group a table."""
+        path = self._folder / layout.INDEX
+        write_atomically(path, lambda partial: write_groups(tables, partial), durable=False)
+        self._record.artefacts[layout.INDEX] = sha256(path)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, then the record that makes all that was written count."""

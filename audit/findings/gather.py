@@ -36,6 +36,7 @@ _TARGETS = ("sample", "slot", "class_id", "rank", "probability")
 _CONTEXT = ("class_id", "heat", "area")
 _ABSENT = ("sample", "slot", "class_id", "probability", "boxed", "look")
 _THREADS = 4
+_REST = ("sample", "slot", "class_id", "rank", "role", "probability", "quick")
 KEPT = ("scored", "no_mask")
 """Status of the scores that findings are made from."""
 
@@ -51,6 +52,7 @@ class Gathered:
         cells: `off_heat` and `off_area`, [n, 64] float16, and `clear`, [n] uint64, its cells as bits.
         context: `target` (place among them) and the columns of the table of that name.
         absent: columns of the targets of `audit.findings.evidence.Absences`, `look` and `unit`.
+        rest: columns of all other targets, such as those without a map: keys, answers, `quick` and `status`.
         confusion: pooled.
         target_status, score_status: rows of those tables by status.
     """
@@ -59,6 +61,7 @@ class Gathered:
     cells: dict[str, NDArray[Any]]
     context: dict[str, NDArray[Any]]
     absent: dict[str, NDArray[Any]]
+    rest: dict[str, NDArray[Any]]
     confusion: Confusion
     target_status: dict[str, int]
     score_status: dict[str, int]
@@ -117,6 +120,7 @@ class _Part(NamedTuple):
     cells: dict[str, NDArray[Any]]
     context: dict[str, NDArray[Any]]
     absent: dict[str, NDArray[Any]]
+    rest: dict[str, NDArray[Any]]
     confusion: Confusion
     target_status: NDArray[Any]
     score_status: NDArray[Any]
@@ -149,6 +153,7 @@ def gather(
         _joined([part.cells for part in parts] or [_cells(_EMPTY[0])]),
         _joined([part.context for part in parts] or [dict.fromkeys(("target", *_CONTEXT), np.zeros(0, np.int64))]),
         absent | {"unit": numbers[len(columns["sample"]) :]},
+        _joined([part.rest for part in parts] or [dict.fromkeys((*_REST, "status"), np.zeros(0, np.int64))]),
         Confusion.merge([part.confusion for part in parts]),
         _counts([part.target_status for part in parts]),
         _counts([part.score_status for part in parts]),
@@ -182,10 +187,17 @@ def _read(run: Run, shard: Shard) -> _Part:
         {name: values[kept] for name, values in _cells(scores).items()},
         _context(context, columns, kept),
         _absent(context, columns, status, scores["off_heat"]),
+        {name: columns[name][~kept] for name in _REST} | {"status": _status(targets, status)[~kept]},
         Confusion(*(_array(confusion[name]) for name in ("predicted", "true", "map_level", "count"))),
         _array(targets["status"]),
         status,
     )
+
+
+def _status(targets: pa.Table, scored: NDArray[Any]) -> NDArray[Any]:
+    """Of each target's score, and of the target itself where it has no map."""
+    status = _array(targets["status"])
+    return np.where(status == "ok", scored, status)
 
 
 def _cells(scores: pa.Table) -> dict[str, NDArray[Any]]:

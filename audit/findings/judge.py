@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -15,17 +15,21 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings.avoidance import q_of_avoidance
+from audit.findings.basis import basis_record
 from audit.findings.claims.kind import Material
 from audit.findings.claims.registry import CLAIM_KINDS, all_claims, all_detectable
 from audit.findings.claims.votes import one_vote
 from audit.findings.claims.whole_class import class_findings
 from audit.findings.dependence import why_dependent
 from audit.findings.detector import detect
+from audit.findings.disagreements import Disagreements
 from audit.findings.evidence import Evidence, Features
+from audit.findings.examples import show_claims
 from audit.findings.findings import Findings
 from audit.findings.gather import Gathered, gather
+from audit.findings.index import index_tables
 from audit.findings.power import silence
-from audit.findings.records import ROLES, Claim, ClassFinding
+from audit.findings.records import ROLES, Claim, ClassFinding, standing
 from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity, suspicion
 from audit.findings.sentences import explain_targets
 from audit.images import map_ahead
@@ -39,6 +43,8 @@ _AVERAGED = ("energy", "centre_energy", "area", "lift", "best_iou", "hit", "hit_
 _FRAME = layout.CELLS**2
 _MUCH_VOID = 0.05
 _AHEAD = 8
+_MOST_SHOWN = 200
+"""Claims that are shown by examples: a page draws fewer."""
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
 _NOT_KEPT = "No clusters: the run was begun without scores, so the relevance off the object was not kept"
 
@@ -54,26 +60,39 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     """
     findings, ledger = Findings(run), run.ledger.digest()
     _refuse_mixed(run)
+    heeded = Disagreements.of(run) if rules.verdicts else Disagreements.none()
     shards = [shard for shard in run.done() if run.has_scores(shard)]
     gathered = gather(run, shards, progress, rules.unit)
     curve = mean_iou_curve(gathered.confusion, len(run.classes))
     map_level = _map_level(threshold, curve)
-    judged = judge(gathered.scored, rules)
+    as_judged = judge(gathered.scored, rules)
+    judged, aside = heeded.split(as_judged)
     findings.begin(ledger)
-    detected, detector = detect(run, shards, gathered, judged, rules)
-    flagged = pd.concat([judged[judged["kind"].notna()], detected])
-    _write_targets(
-        findings, shards, _columns(run, gathered, flagged, int(judged["q_low"].notna().sum()), rules), map_level
-    )
+    # Fitted as without verdicts: else who is guessed would depend on who was looked at.
+    guesses, detector = detect(run, shards, gathered, as_judged, rules)
+    guesses, guesses_aside = heeded.split(guesses)
+    judged_or_guessed = pd.concat([judged, guesses[guesses["kind"].notna()]])
+    aside = pd.concat([aside, guesses_aside])
+    columns = _columns(run, gathered, judged_or_guessed, rules)
+    _write_targets(findings, shards, columns, map_level)
+    _write_set_aside(findings, _columns(run, gathered, aside, rules), map_level)
     classes = _class_findings(run, judged, rules)
     findings.write_classes(classes)
-    evidence = gathered.evidence(run, judged, rules.confident)
+    evidence = gathered.evidence(run, as_judged, rules.confident)
+    material = _material(run, shards, evidence, classes, rules, heeded)
+    claims, said, refused = _write_claims(findings, material, heeded)
+    # Targets that are left out are still among their claims', or all that is left would seem to be right.
+    clustered = _with_clusters(material, evidence)
+    del material  # votes and heat of all targets
+    findings.write_index(index_tables(run, gathered, judged, columns, standing(claims), clustered))
     summary = {
-        **_summary(run, gathered, pd.concat([judged, detected]), rules, classes),
+        **_summary(run, gathered, judged_or_guessed, rules, classes),
         **_segmentation(run, gathered.confusion, curve, map_level),
-        **_write_claims(findings, shards, evidence, classes, rules),
+        **said,
         "detector": detector,
     }
+    if rules.verdicts:
+        summary["verdicts"] = {"as_of": heeded.as_of, "findings": len(aside), "claims": refused}
     findings.write_summary(summary)
     return summary
 
@@ -114,8 +133,9 @@ def q_of_shifts(p: NDArray[np.floating]) -> NDArray[np.float64]:
     return q_of_counts(np.arange(SHIFTS + 1) / SHIFTS, counts)[shift]
 
 
-def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, named: int, rules: Rules) -> dict[str, NDArray[Any]]:
+def _columns(run: Run, gathered: Gathered, judged: pd.DataFrame, rules: Rules) -> dict[str, NDArray[Any]]:
     """Columns of findings, but for the IoU at the threshold, which a shard's own scores are asked for."""
+    tested, flagged = int(judged["q_low"].notna().sum()), judged[judged["kind"].notna()]
     columns = {str(name): flagged[name].to_numpy() for name in flagged}
     keys = zip(columns["sample"], columns["slot"], columns["kind"], strict=True)
     names = np.array(run.classes, object)[columns["class_id"]]
@@ -132,7 +152,7 @@ def _columns(run: Run, gathered: Gathered, flagged: pd.DataFrame, named: int, ru
         "suspicion": suspicion(columns["severity"], columns["quick"], columns["class_id"]),
         "says": np.array(said, object),
         "fdr": np.where(known, rules.fdr, np.nan),
-        "family": np.where(known, f"{named} confidently named targets", "detector").astype(object),
+        "family": np.where(known, f"{tested} confidently named targets", "detector").astype(object),
     }
 
 
@@ -140,16 +160,32 @@ def _write_targets(
     findings: Findings, shards: Sequence[Shard], columns: Mapping[str, NDArray[Any]], map_level: int
 ) -> None:
     """A part for each shard, most suspicious first and guesses last, and none of shards that are pending again."""
-    run = findings.run
+    findings.write_targets(shards, _parts(findings.run, columns, map_level))
+
+
+def _write_set_aside(findings: Findings, columns: Mapping[str, NDArray[Any]], map_level: int) -> None:
+    """In one file, for there are as many as people have looked at; none where there are none."""
+    if not len(columns["sample"]):
+        return
+    run, part = findings.run, _parts(findings.run, columns, map_level)
+    owners = np.unique(columns["sample"] // run.record["shard_size"])
+    parts = [part(run.shards[owner]) for owner in owners]
+    findings.write_set_aside({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def _parts(
+    run: Run, columns: Mapping[str, NDArray[Any]], map_level: int
+) -> Callable[[Shard], Mapping[str, NDArray[Any]]]:
+    """Gives the rows of a shard, with their IoU."""
     owner, guess = columns["sample"] // run.record["shard_size"], columns["kind"] == "detected"
     order = np.lexsort((columns["slot"], columns["sample"], -columns["suspicion"], guess, owner))
 
-    def part(shard: Shard) -> Mapping[str, Any]:
+    def part(shard: Shard) -> Mapping[str, NDArray[Any]]:
         start, stop = np.searchsorted(owner[order], (shard.index, shard.index + 1))
         rows = {name: values[order[start:stop]] for name, values in columns.items()}
         return rows | {"iou": _iou(run, shard, rows["row"], map_level)}
 
-    findings.write_targets(shards, part)
+    return part
 
 
 def _iou(run: Run, shard: Shard, rows: NDArray[np.integer], map_level: int) -> NDArray[np.float64]:
@@ -177,19 +213,53 @@ def _with_quick(rows: Sequence[ClassFinding], judged: pd.DataFrame) -> list[Clas
     ]
 
 
-def _write_claims(
-    findings: Findings, shards: Sequence[Shard], evidence: Evidence, classes: Sequence[ClassFinding], rules: Rules
-) -> dict[str, Any]:
-    """Make and write the claims and the clusters' members; returns what the summary says of them."""
-    run = findings.run
+def _material(
+    run: Run,
+    shards: Sequence[Shard],
+    evidence: Evidence,
+    classes: Sequence[ClassFinding],
+    rules: Rules,
+    heeded: Disagreements,
+) -> Material:
     why = "" if _has_features(run, shards) else _NO_LAYER if run.record["config"]["scored"] else _NOT_KEPT
-    material = Material(
-        evidence, rules, classes, lambda: read_features(run, shards), lambda rows: read_frames(run, evidence, rows), why
+    return Material(
+        heeded.heeded(evidence),
+        rules,
+        classes,
+        lambda: read_features(run, shards),
+        heeded.heeded_frames(lambda rows: read_frames(run, evidence, rows), evidence),
+        why,
     )
-    claims, untested = all_claims(material)
+
+
+def _write_claims(
+    findings: Findings, material: Material, heeded: Disagreements
+) -> tuple[list[Claim], dict[str, Any], int]:
+    """Make and write the claims and the clusters' members.
+
+    Returns:
+        The claims, what the summary says of them, and how many would stand were they not disagreed with.
+    """
+    tested, untested = all_claims(material)
+    claims = [replace(claim, found=claim.found and claim.claim_id not in heeded.claims) for claim in tested]
     findings.write_claims(claims)
-    findings.write_members(material.members, evidence)
-    return {"claims": _count(claims), "untested": untested, **silence(all_detectable(material), claims, classes, rules)}
+    findings.write_members(material.members, material.evidence)
+    shown = show_claims(standing(claims)[:_MOST_SHOWN], _with_clusters(material, material.evidence))
+    said = {
+        "claims": _count(claims),
+        "basis": basis_record(findings.run.manifest(), material),
+        "untested": untested,
+        "shown": [asdict(claim) for claim in shown],
+        **silence(all_detectable(material), claims, material.classes, material.rules),
+    }
+    return claims, said, sum(claim.found for claim in tested) - sum(claim.found for claim in claims)
+
+
+def _with_clusters(material: Material, evidence: Evidence) -> Evidence:
+    """The evidence, each target with its cluster."""
+    cluster = np.full(len(evidence), -1, np.int32)
+    cluster[material.members.target] = material.members.cluster
+    return replace(evidence, cluster=cluster)
 
 
 def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:

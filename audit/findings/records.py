@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from audit.findings.rules import KINDS
+from audit.store.decided import SAID
 from audit.store.records import Record, column
 
 OUTCOMES = ("confirmed", "needs context", "refuted", "inconclusive")
@@ -28,6 +30,8 @@ _TEXT, _FLAG, _WHOLE, _SMALL = pa.string(), pa.bool_(), pa.int64(), pa.int32()
 _SINGLE, _DOUBLE = pa.float32(), pa.float64()
 _SHARE: dict[str, Any] = {"least": 0, "most": 1}
 _COUNT: dict[str, Any] = {"least": 0}
+_VERDICT = "What reviewers together say; conflict where some agree and some disagree; null where nobody decided."
+_REVIEWERS = "Who decided, the names with `; ` between; null where nobody did."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,8 @@ class Finding(Record):
         stored=False,
         default=None,
     )
+    verdict: str | None = column(_TEXT, _VERDICT, choices=SAID, stored=False, default=None)
+    reviewers: str | None = column(_TEXT, _REVIEWERS, stored=False, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +187,8 @@ class Claim(Record):
         stored=False,
         default=UNTESTED,
     )
+    verdict: str | None = column(_TEXT, _VERDICT, choices=SAID, stored=False, default=None)
+    reviewers: str | None = column(_TEXT, _REVIEWERS, stored=False, default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,3 +253,14 @@ class Member(Record):
     class_id: int = column(_SMALL, "The class.", **_COUNT)
     cluster: int = column(_SMALL, "Number of the cluster, by class from 0, the largest first; -1 for none.")
     distance: float | None = column(_SINGLE, "To the cluster's middle.", least=0)
+
+
+def surest_first(claims: Iterable[Claim]) -> list[Claim]:
+    """Those that stand first, then by q."""
+    return sorted(claims, key=lambda claim: (not claim.found, math.inf if claim.q is None else claim.q))
+
+
+def standing(claims: Iterable[Claim]) -> list[Claim]:
+    """Those that stand, by q; behind them those that rest on heat alone, which cannot tell what it lies on."""
+    found = (claim for claim in surest_first(claims) if claim.found)
+    return sorted(found, key=lambda claim: claim.rests_on == HEAT_ALONE)

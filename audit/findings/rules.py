@@ -32,6 +32,7 @@ class Rules:
             beside classes that hardly ever do it is less, see `audit.findings.claims.whole_class`.
         unit: attribute of the manifest whose values are the units of evidence (patient, camera, video, burst); None
             where each image is one, with its near-copies.
+        verdicts: whether what reviewers disagree with is left out; see `audit.findings.disagreements`.
     """
 
     fdr: float = 0.05
@@ -39,6 +40,7 @@ class Rules:
     misplaced: float = 0.05
     tolerated: float = 0.5
     unit: str | None = None
+    verdicts: bool = False
 
     def __post_init__(self) -> None:
         for name in ("fdr", "confident", "misplaced", "tolerated"):

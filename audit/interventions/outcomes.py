@@ -174,7 +174,7 @@ def decide(claim_id: str, arms: Arms, name: str | None, seed: int = 0) -> Outcom
         low=means["low"],
         high=means["high"],
         control_effect=_mean(arms.controls),
-        object_effect=_mean(arms.object_share),
+        object_effect=_mean(arms.object_share) if arms.known.any() else np.nan,
         excess=excess["mean"],
         excess_low=excess["low"],
         excess_high=excess["high"],
@@ -269,7 +269,8 @@ def _says(decision: str, what: str, arms: Arms, means: Mapping[str, float]) -> s
     mean, low, high = (percent(means[key]) for key in ("mean", "low", "high"))
     count, controls = len(arms.reliance), len(arms.controls)
     beside = f", by {percent(_mean(arms.controls))} in {controls} controls" if controls else ""
-    alone = "" if decision == "confirmed" else f", and without the object by {percent(_mean(arms.object_share))}"
+    alone = f", and without the object by {percent(_mean(arms.object_share))}"
+    alone = alone if decision != "confirmed" and arms.known.any() else ""
     images = f"the {count} most severe flagged images" if count > 1 else "1 flagged image"
     falls = f"{what} falls by {mean} [{low}, {high}] on average in {images}"
     return f"Without its background {falls}{beside}{alone}: {_MEANING[decision]}."

@@ -12,32 +12,17 @@ from itertools import groupby
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from audit.drawing.palette import DARK, LIGHT, css_variables
+from audit.drawing.vectors import STYLE, heat_frame, interval_bar
 from audit.findings import Claim, Effect, Finding, Outcome
 from audit.findings.claims.kind import ClaimKind
 from audit.findings.claims.registry import kind_of
-from audit.store.layout import CELLS
+from audit.findings.words import OUTCOMES, RESTS_ON, SIGNS, sure
+from audit.report.reviewed import Reviewed
 from audit.wording import images, number, percent, shorten
 
 LONGEST_NAME = 60
 LONGEST_TEXT = 600
-_OUTCOMES = {
-    "confirmed": "Confirmed: with the background changed, the model's answer changes.",
-    "needs context": "Needs context: it changes so, but in images of the class that are not flagged as well.",
-    "refuted": "Refuted: with the background changed, the answer stays; without the object it does not.",
-    "inconclusive": "Inconclusive: changing the background had too small or too mixed an effect to tell.",
-    "not tested": "Not tested: nothing was changed in these images, so the heat is all there is to go by.",
-}
-_SIGNS = {"confirmed": "●", "needs context": "◑", "refuted": "○", "inconclusive": "◐", "not tested": "–"}  # noqa: RUF001
-_RESTS_ON = {
-    "mask": "the object's mask",
-    "masks": "object masks",
-    "boxes": "object boxes",
-    "masks and boxes": "object masks, and boxes where there is none",
-    "heat alone": "the heat alone; no object is known",
-    "activations": "which channels of the network the heat comes from",
-    "detector": "a detector fitted to the images with masks",
-    "labels": "labels",
-}
 
 
 @dataclass(frozen=True)
@@ -143,6 +128,8 @@ class Report:
         checks: of the method.
         limits: what was not tested, and what cannot be said.
         unjudged: why nothing was judged; empty where something was.
+        reviewed: what reviewers decided; None where nobody decided anything.
+        basis: what the findings rest on, what was not tested, and what it would take, in sentences.
     """
 
     name: str
@@ -159,6 +146,8 @@ class Report:
     checks: Sequence[Note]
     limits: Sequence[Note]
     unjudged: str = ""
+    reviewed: Reviewed | None = None
+    basis: Sequence[str] = ()
 
     @property
     def claim_count(self) -> int:
@@ -184,7 +173,7 @@ class Report:
     def outcomes(self) -> dict[str, int]:
         """Number of claims by what interventions made of them."""
         counts = Counter(claim.outcome for claim in self.all_claims)
-        return {name: counts[name] for name in _OUTCOMES if counts[name]}
+        return {name: counts[name] for name in OUTCOMES if counts[name]}
 
     @property
     def by_class(self) -> list[tuple[str | None, list[ShownClaim]]]:
@@ -218,73 +207,14 @@ def _environment() -> Environment:
         "images": images,
         "sure": sure,
     }
-    words = {"outcomes": _OUTCOMES, "signs": _SIGNS, "rests_on": _RESTS_ON}
-    environment.globals |= words | {"bar": interval_bar, "frame": heat_frame}
+    words = {"outcomes": OUTCOMES, "signs": SIGNS, "rests_on": RESTS_ON}
+    environment.globals |= words | {"bar": interval_bar, "frame": heat_frame, "drawing_style": Markup(STYLE)}
+    environment.globals |= {
+        name: Markup(css_variables(colours)) for name, colours in (("light", LIGHT), ("dark", DARK))
+    }
     return environment
 
 
 def _unbroken(text: str) -> str:
     """The text with no line break before a percent sign."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
-
-
-def sure(q: float | None, fdr: float) -> str:
-    """How sure a q value makes one, in words and as the number.
-
-    >>> sure(0.0004, 0.05), sure(0.03, 0.05), sure(None, 0.05)
-    ('almost certainly not chance (q under 0.001)', 'unlikely to be chance (q 0.03)', 'not tested against chance')
-    """
-    if q is None:
-        return "not tested against chance"
-    if q < 0.001:
-        return "almost certainly not chance (q under 0.001)"
-    words = "very unlikely to be chance" if q < 0.01 else "unlikely to be chance" if q <= fdr else "may be chance"
-    return f"{words} (q {q:.2g})"
-
-
-def interval_bar(share: float | None, low: float | None, high: float | None, expected: float | None) -> Markup:
-    """A share on the way from 0 to 100 %: its interval as a bar, itself as a dot, what it is compared with as a tick.
-
-    Nothing where the share is not known.
-    """
-    if share is None:
-        return Markup("")
-    spoken = percent(share)
-    parts = [Markup('<line class="track" x1="4" x2="204" y1="11" y2="11"/>')]
-    if low is not None and high is not None:
-        spoken += f", interval {percent(low)} to {percent(high)}"
-        parts.append(
-            Markup('<rect class="interval" x="{}" width="{}" y="7" height="8" rx="3"/>').format(
-                _across(low), round(max(_across(high) - _across(low), 2.0), 1)
-            )
-        )
-    if expected is not None:
-        spoken += f", compared with {percent(expected)}"
-        at = _across(expected)
-        parts.append(Markup('<line class="expected" x1="{0}" x2="{0}" y1="2" y2="20"/>').format(at))
-    parts.append(Markup('<circle class="share" cx="{}" cy="11" r="4.5"/>').format(_across(share)))
-    head = Markup('<svg class="bar" viewBox="0 0 208 22" role="img" aria-label="{}">').format(spoken)
-    return head + Markup("").join(parts) + Markup("</svg>")
-
-
-def _across(share: float) -> float:
-    return round(4 + 200 * min(max(share, 0.0), 1.0), 1)
-
-
-def heat_frame(heat: Sequence[float], box: Sequence[float] | None = None) -> Markup:
-    """The frame in 8 x 8 cells, the hotter the fuller, and a box (x0, y0, x1, y1 as shares of the frame) on it."""
-    most = max(heat) or 1.0
-    cells = [
-        Markup('<rect x="{}" y="{}" width="1" height="1" fill-opacity="{}"/>').format(
-            place % CELLS, place // CELLS, round(value / most, 3)
-        )
-        for place, value in enumerate(heat)
-    ]
-    label = f"Mean heat by part of the frame, at most {percent(most)} in one of {CELLS * CELLS} cells"
-    if box is not None:
-        x0, y0, x1, y1 = (CELLS * float(value) for value in box)
-        shape = '<rect class="box" x="{}" y="{}" width="{}" height="{}"/>'
-        cells.append(Markup(shape).format(x0, y0, x1 - x0, y1 - y0))
-        label += "; the spot is boxed"
-    head = Markup('<svg class="frame" viewBox="-0.1 -0.1 {0} {0}" role="img" aria-label="{1}">')
-    return head.format(CELLS + 0.2, label) + Markup("").join(cells) + Markup("</svg>")

@@ -19,15 +19,16 @@ from audit.drawing.targets import Picture as TargetPicture
 from audit.drawing.targets import jpeg_bytes, read_target
 from audit.errors import RunError
 from audit.findings import Claim, Effect, Finding, Findings, Outcome
+from audit.findings.basis import basis_of
 from audit.findings.claims.registry import kind_of
-from audit.findings.evidence import Evidence
-from audit.findings.findings import ShardEvidence
+from audit.findings.evidence import Evidence, ShardEvidence
+from audit.findings.examples import Shown
 from audit.findings.records import HEAT_ALONE
 from audit.findings.unjudged import why_unjudged
 from audit.progress import Progress, silent, tracked
-from audit.report.examples import Examples
 from audit.report.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
 from audit.report.limits import checks_of, limits_of
+from audit.report.reviewed import read_reviewed
 from audit.stats.intervals import wilson_interval
 from audit.store import Run, layout
 from audit.store.files import write_atomically
@@ -37,7 +38,6 @@ _EDGES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
 _SIDE = 288
 _MOST_UNPICTURED = 200
 _MOST_FAILURES = 10
-_FRAME = layout.CELLS * layout.CELLS
 
 ReadTarget = Callable[[int, int], tuple[TargetPicture, str]]
 """From a sample and a slot to what there is to see of the target, and its name."""
@@ -72,7 +72,7 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
     claims = sorted(findings.standing_claims(), key=_rank)
     pictured = [claim for claim in claims if not kind_of(claim).repeats(claim)][:most]
     unpictured = [claim for claim in claims if claim not in pictured]
-    survey = Survey(pictured, most)
+    survey = Survey(most)
     shards = [shard for shard in run.done() if run.has_scores(shard)]
     for part in tracked(progress, "reading", findings.evidence(shards), len(shards)):
         survey.add(part)
@@ -87,7 +87,9 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
         findings=summary["findings"],
         scored=summary["scores"].get("scored", 0),
         unjudged=why_unjudged(summary["scores"]),
-        claims=_shown_claims(findings, pictured, survey, read),
+        reviewed=read_reviewed(findings, summary),
+        basis=basis.lines() if (basis := basis_of(findings)) else [],
+        claims=_shown_claims(findings, pictured, read),
         unpictured=unpictured[:_MOST_UNPICTURED],
         targets=_shown_targets(findings, survey.worst(), read),
         sizes=survey.sizes(),
@@ -97,32 +99,17 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
 
 
 class Survey:
-    """One pass over a run's targets for what the report shows of claims, of suspicious targets, and of sizes."""
+    """One pass over a run's targets for what the report shows of suspicious ones, and of sizes."""
 
-    def __init__(self, claims: Sequence[Claim], most: int) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._examples = Examples(claims)
         self._named, self._flagged = np.zeros((2, len(_EDGES) - 1), np.int64)
-        self._heat = {claim.class_id: np.zeros(_FRAME) for claim in claims}
-        self._counts = dict.fromkeys(self._heat, 0)
         self._worst = pd.DataFrame()
 
     def add(self, part: ShardEvidence) -> None:
         """Look through a shard."""
         self._add_sizes(part.evidence, part.targets["area"].to_numpy())
-        self._add_heat(part.evidence)
         self._add_worst(part.evidence, part.targets["suspicion"].to_numpy())
-        self._examples.add(part.evidence)
-
-    def examples(self) -> dict[str, list[tuple[int, int]]]:
-        """Samples and slots that show each claim."""
-        return self._examples.result()
-
-    def mean_heat(self, claim: Claim) -> list[float] | None:
-        """[64] of the confidently named targets of the claim's class; None without any."""
-        count = self._counts[claim.class_id]
-        mean: list[float] = (self._heat[claim.class_id] / max(count, 1)).tolist()
-        return mean if count else None
 
     def worst(self) -> list[tuple[int, int]]:
         """Samples and slots of the most suspicious findings about targets, the worst of each class among them.
@@ -153,12 +140,6 @@ class Survey:
         self._named += np.histogram(area[counted], _EDGES)[0]
         self._flagged += np.histogram(area[counted & evidence.off], _EDGES)[0]
 
-    def _add_heat(self, evidence: Evidence) -> None:
-        for class_id in self._heat:
-            rows = evidence.named & (class_id is None or evidence.class_id == class_id)
-            self._heat[class_id] += np.nan_to_num(evidence.off_heat[rows]).sum(axis=0, dtype=np.float64)
-            self._counts[class_id] += int(rows.sum())
-
     def _add_worst(self, evidence: Evidence, suspicion: NDArray[np.floating]) -> None:
         names = ("class_id", "known", "sample", "slot")
         flagged = pd.DataFrame({name: getattr(evidence, name)[evidence.off] for name in names})
@@ -168,24 +149,25 @@ class Survey:
         self._worst = rows.groupby("class_id").head(self._most)
 
 
-def _shown_claims(findings: Findings, claims: Sequence[Claim], survey: Survey, read: ReadTarget) -> list[ShownClaim]:
+def _shown_claims(findings: Findings, claims: Sequence[Claim], read: ReadTarget) -> list[ShownClaim]:
     """The claims with their pictures."""
-    outcomes, examples = findings.outcomes(), survey.examples()
+    outcomes, shown = findings.outcomes(), findings.shown()
     return [
-        _shown_claim(claim, outcomes.get(claim.claim_id), examples[claim.claim_id], survey, read) for claim in claims
+        _shown_claim(
+            claim, outcomes.get(claim.claim_id), shown.get(claim.claim_id, Shown(claim.claim_id, (), ())), read
+        )
+        for claim in claims
     ]
 
 
-def _shown_claim(
-    claim: Claim, outcome: Outcome | None, examples: Sequence[tuple[int, int]], survey: Survey, read: ReadTarget
-) -> ShownClaim:
+def _shown_claim(claim: Claim, outcome: Outcome | None, shown: Shown, read: ReadTarget) -> ShownClaim:
     pictures, notices = [], []
-    for sample, slot in examples:
+    for sample, slot in shown.examples:
         picture, about = read(sample, slot)
         notices += picture.notices
         pictures += _heat_over(picture, about)
-    kind, mean = kind_of(claim), survey.mean_heat(claim)
-    heat = kind.frame_heat(claim, mean or ())
+    kind = kind_of(claim)
+    heat = kind.frame_heat(claim, shown.heat)
     return ShownClaim(claim, outcome, pictures, kind.chosen if pictures else "", heat or None, _in_short(notices))
 
 

@@ -129,11 +129,16 @@ def score_sample(sample: Explained) -> Scored:
     placed = Placed.of(maps, sample.view, mask, class_ids, sample.size)
     for name, cells in by_cell(placed).items():
         rows[name][usable] = cells
-    if mask is None:
+    known = sample.objects.cover(class_ids)
+    if mask is None or not known.any():
         return Scored(rows, placed=placed)
-    scene = Scene.of(maps, sample.view, mask, class_ids)
-    _fill(rows, usable, score(scene), _placement(placed), sample.objects.rests_on)
-    context = _context(sample.row, slots, on_other_classes(placed, sample.view, mask, class_ids))
+    scene = Scene.of(maps[known], sample.view, mask, class_ids[known])
+    placement = {name: values[known] for name, values in _placement(placed).items()}
+    judged = usable.copy()
+    judged[usable] = known
+    _fill(rows, judged, score(scene), placement, sample.objects.rests_on)
+    on_others = [row for row in on_other_classes(placed, sample.view, mask, class_ids) if known[row[0]]]
+    context = _context(sample.row, slots, on_others)
     return Scored(rows, context, _confusion(scene, sample), placed)
 
 
@@ -190,7 +195,7 @@ def score_samples(
 def _begin(row: int, targets: Targets, objects: Objects) -> dict[str, NDArray[Any]]:
     """Rows of the table `scores` for all targets of a sample, to be filled in where they can be scored."""
     count = len(targets.slots)
-    missing = "bad_mask" if objects.reason else "no_mask" if objects.mask is None else "scored"
+    missing = "bad_mask" if objects.reason else np.where(objects.cover(targets.class_ids), "scored", "no_mask")
     rows: dict[str, NDArray[Any]] = {
         "sample": np.full(count, row),
         "slot": targets.slots,

@@ -11,11 +11,16 @@ RUN/
   ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason;
                            it names the shard's files, which are named by their content and never changed
   findings/                part-00000.parquet ... about targets; classes, claims, clusters (who is in which),
-                           effects and causes (what interventions did) .parquet; ledger.json names them, written last
+                           effects and causes (what interventions did) .parquet; index.parquet, all targets in one table
+                           for pages; set_aside.parquet, findings that are left out because reviewers disagree with
+                           them; ledger.json names them, written last
   report/                  index.html; sanity, faithfulness .json and .png; null.json; contact sheets of clusters
   summary.json             counts, curve, threshold and findings in short
   labels/NAME/             a label set: record.json, ledger/, images/ and regions/, parts as above
+  embedding/               points.parquet: targets placed by what lies under their heat; record.json, written last
+  drawn.parquet            boxes that reviewers drew, where `score --verdicts` took them for objects
   verdicts.sqlite          what reviewers decided
+  views.json               views of the dashboard that were given a name, and about which run's targets
   lock, lock.json          held by the process that works on the run, and which one that is
 """
 
@@ -36,6 +41,8 @@ FINDINGS_LEDGER = "ledger.json"
 CLASS_FINDINGS = "classes.parquet"
 CLAIMS = "claims.parquet"
 CLUSTERS = "clusters.parquet"
+SET_ASIDE = "set_aside.parquet"
+INDEX = "index.parquet"
 EFFECTS = "effects.parquet"
 CAUSES = "causes.parquet"
 SUMMARY = "summary.json"
@@ -45,6 +52,10 @@ SHEETS = "sheets"
 NULL = "null.json"
 SANITY = "sanity.json"
 VERDICTS = "verdicts.sqlite"
+DRAWN = "drawn.parquet"
+VIEWS = "views.json"
+EMBEDDING = "embedding"
+POINTS = "points.parquet"
 LABELS = "labels"
 LABEL_RECORD = "record.json"
 LOCK = "lock"
@@ -146,6 +157,13 @@ CHECKS = pa.schema(  # a row for every target that was asked whether it needs it
         ("sample", pa.int64()),
         ("slot", pa.int16()),
         ("reliance", pa.float32()),  # share of p(c) that is lost without it; see `audit.interventions.quick`
+    ]
+)
+DRAWN_BOXES = pa.schema(  # what reviewers drew around objects of the class, where the manifest lists none
+    [
+        ("sample", pa.int64()),
+        ("class_id", pa.int32()),
+        *((corner, pa.float32()) for corner in ("x0", "y0", "x1", "y1")),  # upright pixels, x1 and y1 exclusive
     ]
 )
 PARTS: dict[str, pa.Schema] = {

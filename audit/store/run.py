@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import Manifest
+from audit.datasets.manifest import Box, Manifest
 from audit.errors import RunError
 from audit.store import layout
 from audit.store.account import Account, Damage, Shard
@@ -28,7 +28,7 @@ from audit.store.files import PARTIAL, check_digest, check_names, read_json, sha
 from audit.store.ledger import COUNTED, Entry, Ledger
 from audit.store.maps import ENCODINGS, Maps, create_maps, metadata_files, read_maps
 from audit.store.provenance import provenance
-from audit.store.tables import Column, made_by
+from audit.store.tables import Column, made_by, read_table
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,27 @@ class Run:
         ]
 
     def manifest(self, start: int = 0, stop: int | None = None) -> Manifest:
-        """The manifest, or only its rows `start:stop`.
+        """The manifest, or only its rows `start:stop`, with the boxes that the last scoring took from reviewers.
 
         Raises:
             RunError: it is not the one that the run began with.
         """
         path = self.path / layout.MANIFEST
         check_digest(path, self.record["artefacts"][layout.MANIFEST], _RESTORE)
-        return Manifest.open(path, start, stop)
+        manifest = Manifest.open(path, start, stop)
+        return replace(manifest, drawn=self._drawn(start, len(manifest)))
+
+    def _drawn(self, start: int, count: int) -> dict[int, tuple[Box, ...]]:
+        """Boxes that reviewers drew of some samples, by their place among these; see `audit.store.drawn`."""
+        digest = self.record["artefacts"].get(layout.DRAWN)
+        if digest is None or not count:
+            return {}
+        drawn: dict[int, tuple[Box, ...]] = {}
+        for row in read_table(self.path / layout.DRAWN, None, digest).to_pylist():
+            place = row.pop("sample") - start
+            if 0 <= place < count:
+                drawn[place] = (*drawn.get(place, ()), Box(**row))
+        return drawn
 
     def differences(self, record: Mapping[str, Any], manifest_fingerprint: str) -> list[str]:
         """What would change if the run went on with another configuration, model or manifest: `name: old -> new`."""

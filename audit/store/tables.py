@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -105,12 +105,23 @@ def write_part(path: Path, columns: Mapping[str, Column], schema: pa.Schema) -> 
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table as Parquet whose pages have checksums, which every reader of Parquet may check.
+    """Write a table as Parquet whose pages have checksums, which every reader of Parquet may check."""
+    pq.write_table(table, path, **_options(table.schema))
 
-    Floats hardly repeat: without dictionaries they take less room, and half the time to read.
-    """
-    repeating = [path for path, kind in _leaves(table.schema) if not pa.types.is_floating(kind)]
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True, use_dictionary=repeating)
+
+def write_groups(tables: Iterable[pa.Table], path: Path) -> None:
+    """The same of tables of one schema, at least one, each a row group; one at a time is held."""
+    coming = iter(tables)
+    first = next(coming)
+    with pq.ParquetWriter(path, first.schema, **_options(first.schema)) as writer:
+        for table in chain([first], coming):
+            writer.write_table(table, row_group_size=max(len(table), 1))
+
+
+def _options(schema: pa.Schema) -> dict[str, Any]:
+    """Floats hardly repeat: without dictionaries they take less room, and half the time to read."""
+    repeating = [path for path, kind in _leaves(schema) if not pa.types.is_floating(kind)]
+    return {"compression": "zstd", "write_page_checksum": True, "use_dictionary": repeating}
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None, digest: str | None = None) -> pa.Table:

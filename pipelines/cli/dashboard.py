@@ -15,9 +15,10 @@ from typing import Annotated
 
 import typer
 
+from audit.drawing.palette import DARK, LIGHT
 from audit.errors import AuditError
 from pipelines.cli.groups import ReachOptions, spread
-from pipelines.cli.options import RunPath
+from pipelines.cli.options import ModelAgain, RunPath
 from pipelines.interrupts import held
 
 _HOST = "127.0.0.1"
@@ -30,9 +31,16 @@ _SETTINGS = {
     "logger.level": "error",
     "client.showErrorDetails": "none",
     "client.toolbarMode": "minimal",
-    "theme.base": "light",
-    "theme.primaryColor": "#3b6ea5",
 }
+_THEME = {
+    "primaryColor": "accent",
+    "backgroundColor": "ground",
+    "secondaryBackgroundColor": "code",
+    "textColor": "ink",
+    "borderColor": "line",
+    "linkColor": "accent",
+}
+"""Settings of Streamlit's theme, and the colours of the palette; light or dark as the system is."""
 _LOOK_EVERY_S = 0.1
 _ANSWERS_WITHIN_S = 60.0
 _ENDS_WITHIN_S = 10.0
@@ -46,6 +54,7 @@ def dashboard(
     reviewer: Annotated[
         str | None, typer.Option(help="Name that verdicts are stored under. [default: the user's]")
     ] = None,
+    model: ModelAgain = None,
 ) -> None:
     """Browse a run's findings and give verdicts, in a browser.
 
@@ -59,7 +68,7 @@ def dashboard(
     Run.open(run_path)
     chosen = free_port(port)
     try:
-        with _server(_command(run_path, chosen, _arguments(images, reviewer))) as server:
+        with _server(_command(run_path, chosen, _arguments(images, reviewer, model))) as server:
             _wait_until_served(server, chosen)
             typer.echo(f"http://{_HOST}:{chosen}  (Ctrl-C to stop)")
             raise SystemExit(server.wait())
@@ -136,14 +145,21 @@ def _command(run_path: Path, port: int, arguments: list[str]) -> list[str]:
     assert package is not None
     assert package.origin is not None
     page = Path(package.origin).with_name("app.py")
-    settings = [f"--{name}={value}" for name, value in (_SETTINGS | {"server.port": port}).items()]
+    settings = [f"--{name}={value}" for name, value in (_SETTINGS | _themes() | {"server.port": port}).items()]
     return [sys.executable, "-m", "streamlit", "run", str(page), *settings, "--", os.path.abspath(run_path), *arguments]
 
 
-def _arguments(images: ReachOptions, reviewer: str | None) -> list[str]:
+def _themes() -> dict[str, str]:
+    themes = {"light": LIGHT, "dark": DARK}
+    return {
+        f"theme.{base}.{setting}": colours[name] for base, colours in themes.items() for setting, name in _THEME.items()
+    }
+
+
+def _arguments(images: ReachOptions, reviewer: str | None, model: str | None) -> list[str]:
     """What the pages are told beside the run, as `dashboards.app` takes it."""
     reach = images.reach()
-    named = {"reviewer": reviewer, "root": reach.root}
+    named = {"reviewer": reviewer, "model": model, "root": reach.root}
     switches = {"allow-outside": reach.outside, "remote": reach.remote}
     return [
         *(f"--{name}={value}" for name, value in named.items() if value is not None),

@@ -14,7 +14,8 @@ from pipelines.terminal import TerminalProgress
 
 _FORMATS = (
     "Pseudo-masks: voc-png, voc, coco, coco-components, coco-panoptic, mask-table, npz, zarr, cvat, fiftyone, yolo, "
-    "label-studio. Findings: csv, parquet."
+    "label-studio. Findings: csv, parquet. What reviewers decided: verdicts (csv or json), verdicts-coco, "
+    "verdicts-fiftyone."
 )
 
 
@@ -66,7 +67,7 @@ def export(
     run_path: RunPath,
     label_set: LabelSetOptions,
     kind: Annotated[str, typer.Option("--format", help=_FORMATS)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of masks, or file of findings.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of masks, or file of findings or verdicts.")],
     threshold: MaskThreshold = None,
     roles: Annotated[str, typer.Option(help="Targets that make pseudo-masks.")] = "label",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier export.")] = False,
@@ -74,18 +75,20 @@ def export(
         int | None, typer.Option(min=1, help="Processes. [default: one a core, or this one for a small run]")
     ] = None,
 ) -> None:
-    """Write pseudo-masks or findings for other tools.
+    """Write pseudo-masks, findings or verdicts for other tools.
 
     An export of masks that was interrupted is gone on with by the same command.
 
     Example: camaudit export runs/val --format voc-png -o masks
     """
-    from audit.export import export_run
+    from audit.export import LABEL_FORMATS, export_run
     from audit.store import Run
-    from pipelines.run.config import ClusterConfig, known_roles
+    from pipelines.run.config import ClusterConfig, known_roles, mapped_roles
     from pipelines.run.export import over_workers
 
     with right_use():
         chosen = known_roles(names(roles))
     run, masks = Run.open(run_path), label_set.masks(threshold, chosen)
+    if kind in LABEL_FORMATS and label_set.labels is None:
+        mapped_roles(run, chosen)
     line(export_run(run, kind, out, masks, TerminalProgress(), overwrite, over_workers(ClusterConfig(workers))))

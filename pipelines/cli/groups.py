@@ -53,6 +53,9 @@ class ModelOptions:
     arch: Arch = None
     layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a spatial output]")] = None
     mapping: Annotated[str | None, typer.Option(help="JSON or CSV from the data set's classes to the model's.")] = None
+    classes: Annotated[
+        str | None, typer.Option(help="File of names of the model's outputs, one a line or a JSON list.")
+    ] = None
     size: Size = None
     mode: Mode = None
     resize: Annotated[int | None, typer.Option(help="For crop: length of the shorter side before.")] = None
@@ -65,9 +68,11 @@ class ModelOptions:
     def spec(self) -> ModelSpec:
         """The model that they name."""
         from audit.models import ModelSpec
+        from audit.models.class_names import read_class_names
 
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ModelSpec(**values | {"mean": triple(self.mean), "std": triple(self.std, 0)})
+        classes = None if self.classes is None else read_class_names(self.classes)
+        return ModelSpec(**values | {"mean": triple(self.mean), "std": triple(self.std, 0), "classes": classes})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,10 +51,12 @@ def labels(
 
     Example: camaudit labels runs/val --refine superpixel,pamr
     """
-    from pipelines.run.config import known_roles
+    from audit.store import Run
+    from pipelines.run.config import known_roles, mapped_roles
 
     with right_use():
         asked = Labelling(refine, known_roles(names(roles)), least, evidence, _whole(learn_from), model)
+    mapped_roles(Run.open(run_path), asked.roles)
     record = _make(run_path, name, asked, cluster)
     if as_json:
         print_json(record)

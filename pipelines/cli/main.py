@@ -12,6 +12,7 @@ from pipelines.cli.checks import faithfulness, sanity, verify
 from pipelines.cli.compare import compare
 from pipelines.cli.dashboard import dashboard
 from pipelines.cli.doctor import doctor
+from pipelines.cli.embed import embed
 from pipelines.cli.findings import export, findings, report
 from pipelines.cli.groups import Verb
 from pipelines.cli.index import index_app
@@ -19,6 +20,7 @@ from pipelines.cli.labels import labels
 from pipelines.cli.methods import explain, methods
 from pipelines.cli.metrics import metrics
 from pipelines.cli.plant import demo, fetch, grade, plant, scenes
+from pipelines.cli.review import review_app
 from pipelines.cli.run import flag, repair, run, score, status
 from pipelines.cli.training import distill, segment, train
 from pipelines.interrupts import INTERRUPTED, listening
@@ -26,13 +28,13 @@ from pipelines.terminal import command_line
 
 VERBS = (
     *(fetch, run, status, repair, score, flag),
-    *(findings, report, metrics, dashboard),
+    *(findings, report, metrics, embed, dashboard),
     *(labels, export),
     *(explain, methods, verify, sanity, faithfulness, compare),
     *(train, distill, segment),
     *(plant, grade, scenes, demo, doctor),
 )
-"""In the order of work; `index` goes before them."""
+"""In the order of work; `index` goes before them, and `review` behind `dashboard`."""
 
 
 class InOrderOfWork(TyperGroup):
@@ -40,7 +42,9 @@ class InOrderOfWork(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of the verbs."""
-        return sorted(super().list_commands(ctx), key=lambda name: name != "index")
+        alone = [verb.__name__ for verb in VERBS]
+        behind = alone.index(dashboard.__name__) + 1
+        return ["index", *alone[:behind], "review", *alone[behind:]]
 
 
 app = typer.Typer(
@@ -52,6 +56,7 @@ app = typer.Typer(
     help="Does the classifier look at the object when it names it? Audits image collections.",
 )
 app.add_typer(index_app, name="index")
+app.add_typer(review_app, name="review")
 for verb in VERBS:
     app.command(cls=Verb)(verb)
 

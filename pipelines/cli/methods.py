@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.cli.options import Arch, Json, Mode, Size, Weights, right_use
 from pipelines.cli.printing import line, print_json, print_methods
+
+if TYPE_CHECKING:
+    from audit.store import Run
 
 
 def methods(as_json: Json = False) -> None:
@@ -46,7 +49,10 @@ def method_rows() -> list[dict[str, Any]]:
 
 def explain(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="File or URL.")],
-    model: Annotated[str, typer.Option(help="As for camaudit run.")],
+    model: Annotated[str | None, typer.Option(help="As for camaudit run.")] = None,
+    run_path: Annotated[
+        Path | None, typer.Option("--run", help="Run whose model is taken; with --model where that is code.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="PNG to write.")] = Path("explained.png"),
     class_name: Annotated[str | None, typer.Option("--class", help="What to explain. [default: predicted]")] = None,
     method: Annotated[list[str] | None, typer.Option(help="May be given several times. [default: all]")] = None,
@@ -61,13 +67,14 @@ def explain(
 
     Example: camaudit explain cat.jpg --model torchvision:resnet50 --weights IMAGENET1K_V2 --method gradcam -o cat.png
     """
-    from pipelines.experiments.source import check_class
-
-    check_class(class_name, model, weights)
+    if model is None and run_path is None:
+        raise typer.BadParameter("Expected --model, or --run with a run whose model is taken; got neither")
+    run = _checked(class_name, model, weights, run_path)
     from audit.attribution import AROUND, METHODS, check_method
     from audit.models import ModelSpec, load_classifier
     from audit.models.execution import use_threads
     from pipelines.experiments.explain import explain_image
+    from pipelines.experiments.model import model_of_run
     from pipelines.terminal import TerminalProgress
 
     chosen = method or [*METHODS, *(f"{name}:gradcam" for name in AROUND)]
@@ -75,9 +82,23 @@ def explain(
         for name in chosen:
             check_method(name)
     use_threads()
-    spec = ModelSpec(model, weights, arch, layer, size=size, mode=mode, activation=activation)
-    named, panels = explain_image(image, load_classifier(spec), chosen, class_name, out, TerminalProgress())
+    spec = ModelSpec(str(model), weights, arch, layer, size=size, mode=mode, activation=activation)
+    classifier = model_of_run(run, model) if run else load_classifier(spec)
+    named, panels = explain_image(image, classifier, chosen, class_name, out, TerminalProgress())
     for panel in panels:
         if panel.heat is None:
             typer.echo(f"{panel.method}: {panel.reason}", err=True)
     line(f"{out}: {named} under {sum(panel.heat is not None for panel in panels)} methods")
+
+
+def _checked(class_name: str | None, model: str | None, weights: str | None, run_path: Path | None) -> Run | None:
+    """The run, where one is named; what cannot be is refused before torch is loaded, which takes seconds."""
+    from audit.store import Run
+    from pipelines.experiments.source import check_class, source_of_run
+
+    if run_path is None:
+        check_class(class_name, str(model), weights)
+        return None
+    run = Run.open(run_path)
+    source_of_run(run, model)
+    return run

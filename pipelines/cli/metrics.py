@@ -32,17 +32,22 @@ def metrics(
     """
     from audit.scores.metrics import measure_run
     from audit.store import Run
-    from pipelines.run.config import known_roles
+    from pipelines.run.config import known_roles, mapped_roles
 
     with right_use():
         chosen = known_roles(names(roles))
-    source = label_set.masks(threshold, chosen).of(Run.open(run_path), TerminalProgress())
+    run = Run.open(run_path)
+    if label_set.labels is None:
+        mapped_roles(run, chosen)
+    source = label_set.masks(threshold, chosen).of(run, TerminalProgress())
     record = measure_run(source, TerminalProgress())
     print_json(record) if as_json else _print(record, wide)
 
 
 def _print(record: Mapping[str, Any], wide: bool) -> None:
     segmentation, at = record["segmentation"], record["labels"].get("threshold")
+    if not segmentation["images"]:
+        line("No image has a mask: only what boxes tell can be measured. Index the collection with masks for the rest.")
     rows = [row for row in segmentation["classes"] if row["iou"] is not None]
     if rows:
         columns = [_column(title, rows, key) for title, key in _SEGMENTATION.items()]

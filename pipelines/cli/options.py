@@ -50,6 +50,9 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run
 ManifestPath = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="Samples and classes, as camaudit index wrote them.")
 ]
+CollectionPath = Annotated[
+    Path, typer.Argument(metavar="MANIFEST", help="As camaudit index wrote it, or a folder of images.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Wide = Annotated[bool, typer.Option("--wide", help="Print every column, whatever the width.")]
 Weights = Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")]

@@ -10,8 +10,8 @@ import typer
 from audit.errors import RunError
 from audit.progress import Noted
 from pipelines.cli.groups import AttributionOptions, ClusterOptions, FindingsOptions, ModelOptions, spread
-from pipelines.cli.options import Json, ManifestPath, RunPath, Workers, share
-from pipelines.cli.printing import line, print_audited, print_json, print_status, print_summary
+from pipelines.cli.options import CollectionPath, Json, RunPath, Workers, share
+from pipelines.cli.printing import line, print_audited, print_basis, print_json, print_status, print_summary
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @spread
 def run(
-    manifest: ManifestPath,
+    collection: CollectionPath,
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run.")],
     model: ModelOptions,
     attribution: AttributionOptions,
@@ -34,21 +34,23 @@ def run(
 ) -> None:
     """Audit a collection: attribute, score, flag. The same command resumes it.
 
+    A folder is indexed on the way: class subfolders, or images beside one another. Masks and boxes take an index.
+
     Example: camaudit run val.parquet --model torchvision:resnet50 --weights IMAGENET1K_V2 -o runs/val
     """
-    from audit.datasets import Manifest
     from audit.findings.units import check_unit
+    from pipelines.run.folders import attributes_of
 
     progress, rules, where = TerminalProgress(), findings.rules(), cluster.config()
     # What can be refused is refused before torch is loaded.
-    check_unit(rules.unit, Manifest.open(manifest, 0, 0).attributes)
+    check_unit(rules.unit, attributes_of(collection, out))
     progress(Noted("loading torch"))
     spec, config = model.spec(), attribution.config()
 
     from pipelines.run.account import refuse_failed
     from pipelines.run.start import Request, start
 
-    request = Request(manifest, out, spec, config, where, rules, findings.threshold, set_aside)
+    request = Request(collection, out, spec, config, where, rules, findings.threshold, set_aside)
     audited = start(request, progress)
     print_audited(audited)
     refuse_failed(audited.run, max_failed)
@@ -106,23 +108,37 @@ def score(
     anew: Annotated[
         bool, typer.Option("--anew", help="All of it, also what an interrupted scoring did: the masks have changed.")
     ] = False,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Take boxes that reviewers drew for objects where none are listed.")
+    ] = False,
 ) -> None:
     """Score a run's maps against the masks again, then flag.
 
-    A scoring that was interrupted is gone on with.
+    A scoring that was interrupted is gone on with. With --verdicts an image without mask or box is scored against the
+    boxes that reviewers drew in it, for the classes that they drew; without, such boxes are left out again.
 
     Example: camaudit score runs/val
     """
     from pipelines.run.start import rescore
 
-    print_summary(rescore(run_path, ClusterConfig(workers), TerminalProgress(), anew).summary)
+    scored = rescore(run_path, ClusterConfig(workers), TerminalProgress(), anew, verdicts)
+    print_summary(scored.summary)
+    print_basis(scored.run)
 
 
 @spread
-def flag(run_path: RunPath, findings: FindingsOptions, as_json: Json = False) -> None:
+def flag(
+    run_path: RunPath,
+    findings: FindingsOptions,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Leave out findings and claims that reviewers disagree with.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Make findings again from the scores, with other rules.
 
-    The unit of evidence stays what it was unless --unit is given; --unit image makes it images again.
+    The unit of evidence stays what it was unless --unit is given; --unit image makes it images again. With --verdicts
+    targets that reviewers together disagree with count as looking at their objects, also in claims and in compare.
 
     Example: camaudit flag runs/val --fdr 0.01
     """
@@ -135,12 +151,16 @@ def flag(run_path: RunPath, findings: FindingsOptions, as_json: Json = False) ->
     opened = Run.open(run_path)
     with opened.locked():
         _check_scored(opened)
-        rules = findings.rules()
+        rules = replace(findings.rules(), verdicts=verdicts)
         if findings.unit is None:
             before = Findings(opened).summary() or {}
             rules = replace(rules, unit=before.get("rules", {}).get("unit"))
         summary = make_findings(opened, rules, findings.threshold, TerminalProgress())
-    print_json(summary) if as_json else print_summary(summary)
+    if as_json:
+        print_json(summary)
+    else:
+        print_summary(summary)
+        print_basis(opened)
 
 
 def _check_scored(run: Run) -> None:

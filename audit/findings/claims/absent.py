@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.claims.contrasts import Contrasts, Told, tested_together
-from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.kind import MASKS, ClaimKind, Material
 from audit.findings.claims.votes import object_basis, one_vote, testable
 from audit.findings.evidence import Evidence
 from audit.findings.frame import where_heat_lies
@@ -54,6 +54,7 @@ class Absent(ClaimKind):
 
     name = "absent"
     title = "a class without its object"
+    tests = "absent objects"
     family = "class without its object"
     question = "is the class named with confidence where neither mask nor label shows its object?"
     compared_with = "the other classes' images"
@@ -94,6 +95,10 @@ class Absent(ClaimKind):
         how, names = "if it has the class named without its object", material.names
         return [Detectable(names[i], self.name, "", how, share) for i, share in zip(class_id, shares, strict=True)]
 
+    def lacks(self, material: Material) -> str:
+        """Masks, where none shows a class."""
+        return "" if _outlined(material.evidence).any() else MASKS
+
     def untested(self, material: Material) -> list[str]:
         """Classes that no mask shows."""
         absences, outlined = material.evidence.absences, _outlined(material.evidence)
@@ -105,6 +110,12 @@ class Absent(ClaimKind):
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """None of the targets whose object is known."""
         return np.zeros(len(evidence), bool)
+
+    def targets(self, claim: Claim, evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        """Those that are named though their object is absent."""
+        absences = evidence.absences
+        rows = absences.named & (absences.class_id == claim.class_id)
+        return absences.sample[rows], absences.slot[rows]
 
     def examples(self, claim: Claim) -> list[tuple[int, int]] | None:
         """Images without the object."""

@@ -73,6 +73,7 @@ class Clusters(ClaimKind):
 
     name = "cluster"
     title = "heat off the object for alike reasons"
+    tests = "clusters"
     family = "class x cluster"
     question = "do images look off the object whose heat there comes from the same channels of the network?"
     compared_with = (
@@ -102,6 +103,10 @@ class Clusters(ClaimKind):
         """
         family = self.family_in(material)
         return cluster_claims(material.members, material.evidence, family.fdr, family.least)
+
+    def lacks(self, material: Material) -> str:
+        """A layer's activation, or objects: without them the cards have no test."""
+        return "a method whose maps come from one layer" if material.no_features else super().lacks(material)
 
     def untested(self, material: Material) -> list[str]:
         """Why there are no clusters, where there are none."""

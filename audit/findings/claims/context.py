@@ -102,6 +102,7 @@ class Contexts(ClaimKind):
 
     name = "context"
     title = "another object"
+    tests = "other objects"
     family = "class x other class"
     question = "does another labelled class hold more of the heat than the object does?"
     compared_with = "other classes' images that show it too, as large beside the object; its area where there are none"

@@ -114,6 +114,7 @@ class Fixed(ClaimKind):
 
     name = "fixed"
     title = "heat that keeps to one place of the frame"
+    tests = "places"
     family = "class, by its best place"
     question = "does much heat lie in one place, on the object or off it, wherever in the frame the object is?"
     compared_with = "the other classes' images, and where the object would have it"
@@ -129,6 +130,10 @@ class Fixed(ClaimKind):
     chosen = "The class's mean heat by part of the frame, and its images with most heat in the place."
     least = LEAST_IN_A_PLACE
     paired = False
+
+    def lacks(self, material: Material) -> str:
+        """Images, where no class has enough to be compared."""
+        return material.votes.lack
 
     def test(self, material: Material) -> list[Claim]:
         """One claim a class with images enough whose object is known."""

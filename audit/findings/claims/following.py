@@ -38,6 +38,7 @@ class Following(ClaimKind):
 
     name = "following"
     title = "heat that does not follow the object"
+    tests = "off-object shares"
     family = "class, by its other maps"
     question = "do the maps of other images of the class do as well on the object as the image's own?"
     compared_with = "the share tolerated, 0.3; half where heat follows nothing"

@@ -105,6 +105,7 @@ class Groups(ClaimKind):
 
     name = "group"
     title = "a group of images"
+    tests = "groups"
     family = "class x attribute value x measure"
     question = "is a group of images (camera, source ...) more often named wrongly, or looked at off the object?"
     compared_with = "images with another value of the attribute; over all classes, in the group's own mix of classes"
@@ -152,6 +153,12 @@ class Groups(ClaimKind):
             subjects = (f"{attribute}={values[i]}" for i in code)
             rows += [Detectable(None, self.name, *row) for row in zip(subjects, repeat(how), shares)]
         return rows
+
+    def lacks(self, material: Material) -> str:
+        """Attributes, or what would tell errors or heat off the object."""
+        if not material.evidence.attributes:
+            return "attributes of the images"
+        return "" if material.judged or material.evidence.labelled.any() else "labels, masks or boxes"
 
     def untested(self, material: Material) -> list[str]:
         """Attributes with too many values to compare, and values that go with the class."""

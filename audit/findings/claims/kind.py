@@ -26,6 +26,9 @@ from audit.findings.records import HEAT_ALONE, Claim, ClassFinding
 from audit.findings.rules import Rules
 
 _Made = TypeVar("_Made")
+OBJECTS = "masks or boxes"
+MASKS = "masks"
+"""What tests lack where no object, or no mask, is known."""
 Frames = Callable[[NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.floating]]]
 """Of targets, by their ascending positions [m]: all heat, and the object's share of each cell, each [m, 64]."""
 
@@ -60,6 +63,11 @@ class Material:
     def votes(self) -> Votes:
         """Who has a vote about places."""
         return count_votes(self.evidence)
+
+    @property
+    def judged(self) -> bool:
+        """Whether a confidently named target has a known object."""
+        return bool((self.evidence.known & self.evidence.named).any())
 
     @cached_property
     def heat(self) -> Heat:
@@ -99,6 +107,7 @@ class ClaimKind(ABC):
     Attributes:
         name: as the table of claims keeps it.
         title: what it is about, as a page heads it.
+        tests: what it tests, in a word or two; several kinds may share it. The title, unless told.
         family: what is tested together.
         question: what is asked.
         compared_with: what its share is compared with.
@@ -113,6 +122,7 @@ class ClaimKind(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
+    tests: ClassVar[str] = ""
     family: ClassVar[str]
     question: ClassVar[str]
     compared_with: ClassVar[str]
@@ -127,6 +137,10 @@ class ClaimKind(ABC):
     @abstractmethod
     def test(self, material: Material) -> list[Claim]:
         """The claims, standing ones first, and those that are none though their p alone is small."""
+
+    def lacks(self, material: Material) -> str:
+        """What it would take to test any of this kind, in a word or two; empty where some could be tested."""
+        return "" if material.judged else OBJECTS
 
     def untested(self, material: Material) -> list[str]:
         """Sentences on what was left out and why."""
@@ -148,6 +162,11 @@ class ClaimKind(ABC):
         has_heat = ~np.isnan(evidence.off_heat[:, 0])
         voters = evidence.named & has_heat & (evidence.known == (claim.rests_on != HEAT_ALONE))
         return np.where(voters & of_class(claim, evidence.class_id), self.shows(claim, evidence), np.nan)
+
+    def targets(self, claim: Claim, evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        """Samples and slots of the targets that count for the claim: what a person is asked to look at."""
+        rows = self.event(claim, evidence) == 1
+        return evidence.sample[rows], evidence.slot[rows]
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """[n] how well each target of the claim's class shows it, for choosing examples; -inf or NaN: not at all."""

@@ -75,6 +75,7 @@ class Spots(ClaimKind):
 
     name = "spot"
     title = "a fixed spot"
+    tests = "places"
     family = "class x cell"
     question = "is there much heat in the same small place of the frame, image after image?"
     compared_with = "the other classes' images"
@@ -89,6 +90,10 @@ class Spots(ClaimKind):
     )
     chosen = "The class's mean heat by part of the frame, and its images with most heat in the spot."
     least = LEAST_IN_A_PLACE
+
+    def lacks(self, material: Material) -> str:
+        """Images, where no class has enough to be compared."""
+        return material.votes.lack
 
     def test(self, material: Material) -> list[Claim]:
         """Connected cells of every class that can be compared."""

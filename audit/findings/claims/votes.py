@@ -62,6 +62,12 @@ class Votes:
         """What a sentence adds where no object is known: people's heads are in the same place too."""
         return "" if self.off else " No object is known here: it may be what lies there."
 
+    @property
+    def lack(self) -> str:
+        """What it takes to compare a class with the others; empty where one can be."""
+        enough = testable(self.images, int(self.images.sum())).any()
+        return "" if enough else f"{FEWEST} confidently named images of a class, and of others"
+
     def of_class(self, class_id: int) -> slice:
         """Where the class's targets are among `rows`."""
         return slice(int(self.starts[class_id]), int(self.starts[class_id + 1]))

@@ -26,6 +26,7 @@ from scipy.stats import binom
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import FEWEST, testable
+from audit.findings.evidence import Evidence
 from audit.findings.power import MARGINS, Detectable, least_counts, least_shares, most_beside
 from audit.findings.records import OTHER_CLASSES, TOLERATED, Claim, ClassFinding
 from audit.findings.rules import Rules
@@ -160,6 +161,7 @@ class WholeClasses(ClaimKind):
 
     name = "class"
     title = "the whole class"
+    tests = "off-object shares"
     family = "class"
     question = "do more of its confidently named images look off the object than may?"
     compared_with = (
@@ -184,6 +186,10 @@ class WholeClasses(ClaimKind):
         return [
             self._claim(row, material.rules, tested, rests_on) for row in material.classes if row.confident >= FEWEST
         ]
+
+    def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
+        """The target looks off the object."""
+        return evidence.off
 
     def detectable(self, material: Material) -> list[Detectable]:
         """By the count that its test asks for, were no other image off the object."""

@@ -57,6 +57,7 @@ class Zones(ClaimKind):
 
     name = "zone"
     title = "a part of the frame"
+    tests = "places"
     family = "class x zone"
     question = (
         "does most of the heat lie, off the object, in one part of the frame: a corner, the border, the centre, a half?"
@@ -70,6 +71,10 @@ class Zones(ClaimKind):
     )
     chosen = "The class's mean heat by part of the frame, and its images with most heat there."
     least = LEAST_IN_A_PLACE
+
+    def lacks(self, material: Material) -> str:
+        """Images, where no class has enough to be compared."""
+        return material.votes.lack
 
     def test(self, material: Material) -> list[Claim]:
         """Claims of every class that can be compared, in each zone."""

@@ -12,12 +12,21 @@ from pipelines.cli.printing.made import (
     print_truth,
 )
 from pipelines.cli.printing.measured import print_faithfulness, print_graded, print_labels, print_sanity
-from pipelines.cli.printing.runs import print_audited, print_methods, print_opening, print_status, print_summary
+from pipelines.cli.printing.reviewed import print_review
+from pipelines.cli.printing.runs import (
+    print_audited,
+    print_basis,
+    print_methods,
+    print_opening,
+    print_status,
+    print_summary,
+)
 
 __all__ = [
     "as_written",
     "line",
     "print_audited",
+    "print_basis",
     "print_comparison",
     "print_demonstration",
     "print_distilled",
@@ -30,6 +39,7 @@ __all__ = [
     "print_opening",
     "print_pairs",
     "print_planted",
+    "print_review",
     "print_sanity",
     "print_segmented",
     "print_status",

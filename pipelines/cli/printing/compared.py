@@ -19,8 +19,12 @@ def print_comparison(record: Mapping[str, Any], most: int, wide: bool = False) -
         changed = f" ({counts['changed']} of them with another file)" if counts.get("changed") else ""
         line(f"{name}: {counts['both']} in both{changed}, {counts['only_a']} in A only, {counts['only_b']} in B only")
     line(f"what differs: {'; '.join(map(shorten, record['differs'])) or 'nothing'}")
-    _print_changed_measures(record, wide)
-    if record["classes"]:
+    if any(measure["pairs"] for measure in record["measures"].values()):
+        _print_changed_measures(record, wide)
+    judged = any(row["measures"][name]["pairs"] for row in record["classes"] for name in ("off_object", "accuracy"))
+    if not judged:
+        line("no target was compared with an object in both runs: what is compared are claims and named classes")
+    if record["classes"] and judged:
         _print_changed_classes(record["classes"], wide)
     if record["changes"]:
         _print_changes(record, most, wide)

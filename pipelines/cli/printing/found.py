@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from audit.findings import Claim, ClassFinding, Findings
 
 _SENTENCE = 300
+_RIGHT = {True: "rightly", False: "wrongly", None: "-"}
 
 
 def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
@@ -24,6 +25,8 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
     """
     import pyarrow.compute as pc
 
+    from audit.findings.basis import basis_of
+    from audit.findings.disagreements import set_aside_said
     from audit.findings.power import explain_silence
     from audit.findings.unjudged import why_unjudged
 
@@ -32,8 +35,12 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
         _print_classes(classes, wide)
     else:
         line(f"{why_unjudged((findings.summary() or {}).get('scores', {}))}.")
+    basis = basis_of(findings)
+    for text in basis.lines() if basis else ():
+        line(text)
     _print_claims(findings.standing_claims(), most)
-    for text in explain_silence(findings.summary() or {}):
+    summary = findings.summary() or {}
+    for text in filter(None, (set_aside_said(summary), *explain_silence(summary))):
         line(f"  {text}")
     guessed = pc.equal(targets["kind"], "detected")
     evident, guesses = targets.filter(pc.invert(guessed)), targets.filter(guessed)
@@ -42,6 +49,7 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
         _print_targets(f"The {len(shown)} most suspicious of {evident.num_rows} findings", shown, wide)
     else:
         line("0 findings about single images")
+        _print_oddest(findings, most, wide)
     if guesses.num_rows:
         shown = guesses.slice(0, most).to_pylist()
         _print_targets(f"{len(shown)} of {guesses.num_rows} guesses of a detector, without a mask", shown, wide)
@@ -99,6 +107,29 @@ def _print_targets(title: str, rows: Sequence[Mapping[str, Any]], wide: bool) ->
         numbers("area", (decimal(row["area"]) for row in rows), rank=7),
         numbers("chance", (decimal(row["chance"]) for row in rows), rank=3),
         numbers("q_low", (decimal(row["q_low"]) for row in rows), rank=8),
+    ]
+    print_table(title, columns, wide)
+
+
+def _print_oddest(findings: Findings, most: int, wide: bool) -> None:
+    """The targets to look at first where no object is known; nothing where the objects of all are."""
+    import pyarrow.compute as pc
+
+    names = ["id", "class", "role", "probability", "right", "oddness", "border", "place"]
+    index = findings.index(names)
+    odd = index.filter(pc.is_valid(index["oddness"]))
+    if not odd.num_rows:
+        return
+    rows = odd.take(pc.sort_indices(odd, [("oddness", "descending")])[:most]).to_pylist()
+    title = f"The {len(rows)} oddest of {odd.num_rows} targets without a known object: where to look first, no finding"
+    columns = [
+        numbers("oddness", (decimal(row["oddness"]) for row in rows)),
+        named("sample", (row["id"] for row in rows)),
+        named("class", (row["class"] for row in rows)),
+        words("role", (row["role"] for row in rows), rank=2),
+        numbers("probability", (decimal(row["probability"]) for row in rows), rank=1),
+        words("named", (_RIGHT[row["right"]] for row in rows), rank=3),
+        *(numbers(name, (decimal(row[name]) for row in rows), rank=4) for name in ("border", "place")),
     ]
     print_table(title, columns, wide)
 

@@ -12,6 +12,7 @@ from pipelines.cli.tables import whole
 
 if TYPE_CHECKING:
     from audit.datasets import Opening
+    from audit.store import Run
     from pipelines.run.start import Audited
 
 
@@ -38,7 +39,18 @@ def print_audited(audited: Audited) -> None:
     print_status(path, audited.status)
     if audited.summary:
         print_summary(audited.summary)
+        print_basis(audited.run)
         line(f"next: camaudit findings {path}; camaudit dashboard {path}")
+
+
+def print_basis(run: Run) -> None:
+    """Print what the findings rest on, what was not tested, and what it would take."""
+    from audit.findings import Findings
+    from audit.findings.basis import basis_of
+
+    basis = basis_of(Findings(run))
+    for text in basis.lines() if basis else ():
+        line(text)
 
 
 def print_status(path: Path, record: Mapping[str, Any]) -> None:
@@ -64,6 +76,8 @@ def print_status(path: Path, record: Mapping[str, Any]) -> None:
     if record["outdated"]:
         of = f"{record['outdated']} of {record['shards_done']} shards"
         line(f"  scoring was interrupted: {of} have the scores of before; go on with: camaudit score {path}")
+    for text in record["rests_on"]:
+        line(f"  {text}")
     if "damaged" in record and not record["damaged"]:
         line("  every committed file is as it was written")
 
@@ -73,6 +87,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     from audit.findings import KINDS
     from audit.findings.claims.registry import CLAIM_KINDS
     from audit.findings.dependence import units_said
+    from audit.findings.disagreements import set_aside_said
 
     line(f"findings: {_counts(summary['findings'], KINDS)} of {summary['scores'].get('scored', 0)} scored targets")
     unscored = [
@@ -87,8 +102,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     claims = {kind: number for kind, number in summary.get("claims", {}).items() if number}
     line(f"claims found: {_counts(claims, CLAIM_KINDS) or 'none'}")
     line(f"classes off the object: {', '.join(map(whole, summary['classes_off_object'])) or 'none'}")
-    said = units_said(summary)
-    if said:
+    for said in filter(None, (set_aside_said(summary), units_said(summary))):
         line(f"note: {said}")
 
 

@@ -173,7 +173,11 @@ def test_a_flagged_run_without_findings_exports_an_empty_table_and_one_that_was_
     with pytest.raises(RunError, match="camaudit score"):
         export_table(run, tmp_path / "findings.parquet")
     assert export_table(with_findings(run), tmp_path / "findings.parquet") == 0
-    assert pq.read_table(tmp_path / "findings.parquet").schema.names == Finding.schema().names
+    assert pq.read_table(tmp_path / "findings.parquet").schema.names == [
+        *Finding.schema().names,
+        "verdict",
+        "reviewers",
+    ]
 
 
 @pytest.mark.parametrize("summary", [{}, {"mean_iou": 3, "threshold": "x"}])

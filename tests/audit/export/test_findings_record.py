@@ -52,8 +52,8 @@ def test_a_run_without_claims_is_as_the_schema_says(tmp_path: Path) -> None:
     ("name", "schema", "more"),
     [
         ("class", ClassFinding.schema(), set()),
-        ("claim", Claim.schema(), {"outcome"}),
-        ("target", Finding.schema(), {"outcome", "reliance"}),
+        ("claim", Claim.schema(), {"outcome", "verdict", "reviewers"}),
+        ("target", Finding.schema(), {"outcome", "reliance", "verdict", "reviewers"}),
         ("cause", Outcome.schema(), set()),
     ],
 )

@@ -13,15 +13,25 @@ from audit.errors import RunError
 from audit.export import FORMATS, LABEL_FORMATS, PseudoMasks, export_run
 from audit.store import Run, layout
 from audit.store.files import read_json, write_json
+from audit.store.verdicts import VerdictLog
 from pipelines.cli import app
 
 ALL = PseudoMasks(0.5)
-OUT = dict.fromkeys(LABEL_FORMATS, "masks") | {"csv": "findings.csv", "parquet": "findings.parquet"}
+OUT = dict.fromkeys(LABEL_FORMATS, "masks") | {
+    "csv": "findings.csv",
+    "parquet": "findings.parquet",
+    "verdicts": "verdicts.csv",
+    "verdicts-coco": "coco.json",
+    "verdicts-fiftyone": "tags.json",
+}
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.open(make_run(tmp_path / "here"))
+    """With a verdict to export."""
+    run = Run.open(make_run(tmp_path / "here"))
+    VerdictLog.of(run).add("0:0", "agree", "Ana")
+    return run
 
 
 def test_the_places_below_are_of_every_format() -> None:

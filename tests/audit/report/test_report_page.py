@@ -15,9 +15,9 @@ from small_run import FAILURE, HEIGHT, HOSTILE, WIDTH, make_run
 from typer.testing import CliRunner
 
 from audit.datasets.reach import Reach
+from audit.drawing.vectors import heat_frame, interval_bar
 from audit.errors import RunError
 from audit.findings import Findings
-from audit.report.html import heat_frame, interval_bar
 from audit.report.page import gather_report, write_report
 from audit.store import Run, layout
 from audit.store.files import write_json

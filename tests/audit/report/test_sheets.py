@@ -41,12 +41,12 @@ def sheet_size(pictures: int) -> tuple[int, int]:
 
 
 def test_thumbnails_lie_row_by_row_with_gaps_between() -> None:
-    pictures = [np.full((2, 3, 3), place, np.uint8) for place in range(5)]
+    pictures = [np.dstack([np.full((2, 3, 3), place, np.uint8), np.full((2, 3), 255, np.uint8)]) for place in range(5)]
     sheet = contact_sheet(pictures, columns=2, gap=1)
     assert sheet.shape == (3 * 3 + 1, 2 * 4 + 1, 3)
     for place, picture in enumerate(pictures):
         top, left = 1 + place // 2 * 3, 1 + place % 2 * 4
-        np.testing.assert_array_equal(sheet[top : top + 2, left : left + 3], picture)
+        np.testing.assert_array_equal(sheet[top : top + 2, left : left + 3], picture[..., :3])
     assert (sheet[[0, 3, 6, 9]] == sheet[0, 0]).all()
     assert (sheet[7:9, 5:8] == sheet[0, 0]).all()
 

@@ -24,6 +24,7 @@ VERB = {
     "check": ("status", "--check"),
     "findings": ("findings",),
     "record": ("findings", "--json"),
+    "review": ("review status",),
     "flag": ("flag",),
     "report": ("report",),
     "table": ("export", "--format", "csv", "-o", "OUT.csv"),
@@ -32,20 +33,24 @@ VERB = {
     "metrics": ("metrics", "--threshold", "0.5"),
     "verify": ("verify",),
     "grade": ("grade",),
+    "embed": ("embed",),
 }
 NO_MODEL = "."
 """A drawn run has no model to verify with."""
 TOO_SMALL = "no class with 5 images named with confidence: there is nothing to grade"
 """A drawn run has five images in all."""
+TOO_FEW = r"keeps what lies under the heat of \d targets, so there is nothing to place"
+"""There is no map of fewer than four."""
 REFUSED = {
-    "no shard yet": dict.fromkeys(("findings", "record", "flag", "report", "table", "grade"), UNFINISHED)
-    | {"masks": PENDING, "metrics": UNFINISHED},
-    "running": dict.fromkeys(("findings", "record", "report", "table", "grade"), UNFLAGGED) | {"masks": PENDING},
+    "no shard yet": dict.fromkeys(("findings", "record", "flag", "report", "review", "table", "grade"), UNFINISHED)
+    | {"masks": PENDING, "metrics": UNFINISHED, "embed": TOO_FEW},
+    "running": dict.fromkeys(("findings", "record", "report", "review", "table", "grade"), UNFLAGGED)
+    | {"masks": PENDING, "embed": TOO_FEW},
     "finished": {},
-    "no scores": dict.fromkeys(("findings", "record", "flag", "report", "table", "grade"), UNSCORED)
-    | {"masks": PENDING},
+    "no scores": dict.fromkeys(("findings", "record", "flag", "report", "review", "table", "grade"), UNSCORED)
+    | {"masks": PENDING, "embed": TOO_FEW},
     "no masks": {"masks": "has no masks to choose a threshold by; pass --threshold"},
-    "all failed": {"masks": "has no masks to choose a threshold by; pass --threshold"},
+    "all failed": {"masks": "has no masks to choose a threshold by; pass --threshold", "embed": TOO_FEW},
     "images moved": {},
     "damaged part": dict.fromkeys(("flag", "report", "grade", "metrics"), UNREADABLE),
     "older format": dict.fromkeys(VERB, OLD),
@@ -70,7 +75,7 @@ def test_a_verb_does_what_is_asked_or_says_in_one_line_why_not(
         path = built(state, tmp_path / name)
         expected = {"verify": NO_MODEL, "grade": TOO_SMALL, **REFUSED[state]}.get(name)
         arguments = [part.replace("OUT", str(tmp_path / name / "out")) for part in verb[1:]]
-        code = camaudit([verb[0], str(path), *arguments], monkeypatch)
+        code = camaudit([*verb[0].split(), str(path), *arguments], monkeypatch)
         printed = capsys.readouterr()
         if expected is None:
             assert (code, printed.err) == (1 if (state, name) == ("damaged part", "check") else 0, ""), name
@@ -92,7 +97,12 @@ def test_a_run_in_which_nothing_was_judged_says_why_before_it_lists_nothing(
 ) -> None:
     path = str(built(state, tmp_path))
     assert camaudit(["findings", path], monkeypatch) == 0
-    assert capsys.readouterr().out.splitlines() == [line, "0 claims found", "0 findings about single images"]
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == line
+    assert "images have masks; nothing was tested; not tested: off-object shares, " in printed[1]
+    assert printed[2].startswith("To test off-object shares, ")
+    assert printed[3:5] == ["0 claims found", "0 findings about single images"]
+    assert ("oddest of 5 targets" in "".join(printed[5:])) == (state == "no masks")
     assert camaudit(["report", path], monkeypatch) == 0
     page = Path(capsys.readouterr().out.strip()).read_text()
     assert line[:-1] in page

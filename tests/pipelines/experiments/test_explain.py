@@ -82,3 +82,13 @@ def test_the_verb_says_what_it_drew_and_what_it_could_not(
     assert f"{out}: " in said.out
     assert "under 1 methods" in said.out
     assert said.err.startswith("cam: CAM needs") or "\ncam: CAM needs" in said.err
+
+
+def test_the_verb_takes_a_model_or_a_run_that_names_one(
+    photograph: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["camaudit", "explain", photograph])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert "--run" in capsys.readouterr().err

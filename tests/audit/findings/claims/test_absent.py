@@ -72,6 +72,16 @@ def test_a_class_that_is_named_without_its_object_is_found_and_no_other() -> Non
     assert np.mean([ids == [0] for ids in found]) >= 0.95
 
 
+def test_the_targets_of_a_claim_are_those_named_without_their_object() -> None:
+    evidence = draw(0, [0.45, *[0.05] * 7])
+    (claim,) = standing(evidence)
+    named = np.arange(len(evidence.absences.sample)) % 3 > 0
+    evidence = replace(evidence, absences=replace(evidence.absences, named=named))
+    sample, slot = Absent().targets(claim, evidence)
+    assert sample.tolist() == evidence.absences.sample[(evidence.absences.class_id == 0) & named].tolist()
+    assert len(slot) == len(sample) > 0
+
+
 def test_copies_of_an_image_are_one_vote() -> None:
     for seed in range(20):
         once, often = (Absent().test(material(draw(seed, [0.1, *[0.05] * 7], copies=n), 0.9999)) for n in (1, 40))

@@ -133,16 +133,16 @@ def test_a_new_kind_says_which_targets_interventions_judge_it_by(run: Run) -> No
 
 
 def test_a_new_kind_is_on_the_dashboard(run: Run) -> None:
-    overview: AppTest = page("overview", run.path)
-    assert not overview.exception
-    assert any("images with an even row are suspicious" in str(text.value) for text in overview.text)
+    start: AppTest = page("start", run.path)
+    assert not start.exception
+    assert any("images with an even row are suspicious" in str(block.proto.body) for block in start.get("html"))
 
 
 def test_claims_of_a_kind_that_is_gone_are_still_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(CLAIM_KINDS, EvenRows.name)
     assert "images with an even row are suspicious" in " ".join(printed(run).split())
     assert "images with an even row are suspicious" in write_report(run).read_text()
-    assert not page("overview", run.path).exception
+    assert not page("start", run.path).exception
 
 
 @pytest.mark.parametrize("kind", list(CLAIM_KINDS))
