@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -14,12 +13,19 @@ import streamlit as st
 from audit.datasets.reach import Reach
 from audit.errors import AuditError
 from audit.wording import plain
-from dashboards.state import keep_choices, open_context, set_pages, why_not
-from dashboards.views import findings, overview, sample
+from dashboards.header import asked_reviewer, is_blind, show_header
+from dashboards.look import dress_page
+from dashboards.state import open_context, set_pages, why_not
+from dashboards.views import about, browse, compare, map, review, start
 
-VIEWS = {"overview": overview.show, "findings": findings.show, "sample": sample.show}
-
-_STYLE = "<style>.stMainBlockContainer { padding-top: 4.5rem; padding-bottom: 3rem; }</style>"
+VIEWS = {
+    "start": start.show,
+    "review": review.show,
+    "browse": browse.show,
+    "map": map.show,
+    "compare": compare.show,
+    "about": about.show,
+}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -29,8 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     if asked.run is None:
         st.error(plain("Expected a run: start this with `camaudit dashboard RUN`"))
         return
-    st.html(_STYLE)
-    keep_choices()
+    dress_page()
     try:
         _show(asked)
     except (AuditError, OSError) as error:
@@ -40,10 +45,12 @@ def main(arguments: Sequence[str]) -> None:
 def _show(asked: argparse.Namespace) -> None:
     """Draw the page that the address asks for."""
     reach = Reach(asked.root, asked.allow_outside, asked.remote)
-    context = open_context(asked.run, _user() if asked.reviewer is None else asked.reviewer, reach)
+    context = open_context(asked.run, asked_reviewer(asked.reviewer), reach, is_blind(), asked.model)
     pages = [st.Page(partial(show, context), title=name.title(), url_path=name) for name, show in VIEWS.items()]
     set_pages(dict(zip(VIEWS, pages, strict=True)))
-    st.navigation(pages, position="top").run()
+    page = st.navigation(pages, position="top")
+    show_header(context, asked.reviewer)
+    page.run()
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -51,17 +58,11 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", nargs="?", type=Path)
     parser.add_argument("--reviewer")
+    parser.add_argument("--model")
     parser.add_argument("--root")
     parser.add_argument("--allow-outside", action="store_true")
     parser.add_argument("--remote", action="store_true")
     return parser
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return ""
 
 
 if __name__ == "__main__":

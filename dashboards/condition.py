@@ -78,5 +78,6 @@ def _without_objects(tables: RunTables) -> list[str]:
     if not why:
         return []
     return [
-        f"{why}. Where there are masks or boxes, index the collection with them and audit it into another directory"
+        f"{why}. Targets are listed by what needs no mask. Where there are masks or boxes, index the collection with "
+        "them and audit it into another directory"
     ]

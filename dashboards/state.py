@@ -1,31 +1,35 @@
-"""What the pages share: the run that is open, its notices, links between pages, choices that outlive a page."""
+"""What the pages share: the run that is open, who reviews, links between pages, pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 import streamlit as st
 
 from audit.datasets.reach import BELOW_ROOT, Reach
-from audit.drawing.targets import Picture, blank_jpeg, read_picture, thumbnail_jpeg
+from audit.drawing.targets import Picture, blank_webp, read_picture, thumbnail_webp
+from audit.errors import AuditError
+from audit.findings import Claim
+from audit.review import ClaimPrecision, decided, in_turn, precision_of
 from audit.store import Run, layout
-from audit.store.verdicts import Verdict, VerdictLog
+from audit.store.decided import Standing
+from audit.store.verdicts import VerdictLog
 from audit.wording import plain
 from dashboards.condition import conditions
-from dashboards.tables import Filters, RunTables, stamp
+from dashboards.tables import RunTables, stamp
 
-DECIDED = {"agree": "red", "disagree": "green", "unsure": "orange"}
-"""Colours of decisions."""
-ALL = ""
-"""The choice that leaves a filter open."""
 SENTENCE = 600
 """Characters of a sentence that are shown."""
 _LONGEST_LINE = 2000
-_KEPT = "kept "
 _PAGES = "pages"
+_TRUSTED_S = 60
+_Given = ParamSpec("_Given")
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,11 @@ class Context:
     """What a page needs to know.
 
     Attributes:
-        reviewer: name offered for verdicts.
+        reviewer: under which verdicts are stored; empty while nobody has given a name.
         stamp: changes with the run; what was read before is then read again.
         reach: which images and masks may be read.
+        blind: whether others' verdicts are hidden until the reviewer has decided.
+        model: the run's model as the server was told it, which allows code to be run; None for no such leave.
     """
 
     tables: RunTables
@@ -43,14 +49,45 @@ class Context:
     reviewer: str
     stamp: tuple[int, ...]
     reach: Reach = BELOW_ROOT
+    blind: bool = False
+    model: str | None = None
 
     @property
     def run(self) -> Run:
         """The run that is open."""
         return self.tables.run
 
+    @property
+    def standing(self) -> Standing:
+        """The verdicts that stand, by subject and reviewer, as they are now."""
+        return _standing(self.log.path, self.log.last())
 
-def open_context(path: Path, reviewer: str, reach: Reach = BELOW_ROOT) -> Context:
+    def turn(self, claim_id: str) -> list[str]:
+        """A claim's targets in the order of chance that its precision is judged by."""
+        return _turn(str(self.run.path), self.stamp, claim_id, self.tables)
+
+    def precision(self, claim_id: str) -> ClaimPrecision:
+        """How precise a claim's flags are, by what reviewers decided so far."""
+        decisions = _decisions(self.log.path, self.log.last())
+        return precision_of(claim_id, [decisions.get(subject) for subject in self.turn(claim_id)])
+
+    def image_of(self, sample: int) -> str:
+        """Where the image of a sample is, as far as it may be read.
+
+        Raises:
+            AuditError: it lies where nothing may be read.
+        """
+        manifest = self.run.manifest(sample, sample + 1)
+        return self.reach.locate(next(iter(manifest)).image, manifest.root)
+
+    def claim(self, claim_id: str) -> Claim | None:
+        """The standing claim of this id."""
+        return next((claim for claim in self.tables.claims() if claim.claim_id == claim_id), None)
+
+
+def open_context(
+    path: Path, reviewer: str = "", reach: Reach = BELOW_ROOT, blind: bool = False, model: str | None = None
+) -> Context:
     """Open a run for the pages.
 
     Raises:
@@ -58,7 +95,7 @@ def open_context(path: Path, reviewer: str, reach: Reach = BELOW_ROOT) -> Contex
     """
     run = Run.open(path)
     now = stamp(run)
-    return Context(_tables(str(path), now), VerdictLog(run.path / layout.VERDICTS), reviewer, now, reach)
+    return Context(_tables(str(path), now), VerdictLog.of(run), reviewer, now, reach, blind, model)
 
 
 def why_not(path: Path, error: Exception) -> str:
@@ -66,6 +103,20 @@ def why_not(path: Path, error: Exception) -> str:
     if (path / layout.RUN_JSON).exists():
         return str(error)
     return f"No run at {path} any more: it was moved or deleted; start camaudit dashboard where it is now"
+
+
+def fragment(draw: Callable[Concatenate[Context, _Given], None]) -> Callable[Concatenate[Context, _Given], None]:
+    """A part of a page that is drawn anew by itself; what fails is said in a line, as for a whole page."""
+
+    def drawn(context: Context, /, *args: _Given.args, **kwargs: _Given.kwargs) -> None:
+        try:
+            draw(context, *args, **kwargs)
+        except (AuditError, OSError) as error:
+            st.error(plain(why_not(context.run.path, error)))
+
+    # Streamlit tells fragments apart by their names.
+    update_wrapper(drawn, draw)
+    return st.fragment(drawn)
 
 
 def show_notices(context: Context) -> None:
@@ -81,53 +132,10 @@ def set_pages(pages: Mapping[str, Any]) -> None:
     st.session_state[_PAGES] = pages
 
 
-def go(page: str, **query: str) -> None:
-    """Leave for another page."""
-    st.switch_page(st.session_state[_PAGES][page], query_params=query)
-
-
-def kept(name: str, default: Any, options: Sequence[Any] | None = None) -> str:
-    """Key of a widget whose value outlives a visit to another page; back to the default if it is no option any more."""
-    key = _KEPT + name
-    if key not in st.session_state or (options is not None and st.session_state[key] not in options):
-        st.session_state[key] = default
-    return key
-
-
-def choice(name: str, default: Any) -> Any:
-    """Value of a kept widget, whether or not it is on this page."""
-    return st.session_state.get(_KEPT + name, default)
-
-
-def choose(name: str, value: Any) -> None:
-    """Set a kept widget before it is drawn."""
-    st.session_state[_KEPT + name] = value
-
-
-def keep_choices() -> None:
-    """Streamlit forgets widgets that a page does not draw, unless their values are set again."""
-    for key in [str(key) for key in st.session_state if str(key).startswith(_KEPT)]:
-        st.session_state[key] = st.session_state[key]
-
-
-def chosen_filters(verdicts: Mapping[str, Verdict]) -> Filters:
-    """The filters as they stand on the page of findings."""
-    class_name, role, kind = (choice(name, ALL) or None for name in ("class", "role", "kind"))
-    filters = Filters(class_name, role, kind, choice("chance", 0.0), choice("q_low", 1.0), choice("probability", 0.0))
-    decision = choice("verdict", ALL)
-    if decision == ALL:
-        return filters
-    if decision == "none":
-        return replace(filters, without=tuple(verdicts))
-    return replace(filters, only=tuple(name for name, given in verdicts.items() if given.decision == decision))
-
-
-def decision_badge(verdict: Verdict | None) -> None:
-    """The decision as a badge, or that there is none."""
-    if verdict is None:
-        st.badge("no verdict", color="gray")
-    else:
-        st.badge(verdict.decision, color=DECIDED[verdict.decision])  # type: ignore[arg-type]
+def go(page: str, query: Mapping[str, str] | None = None) -> None:
+    """Leave for another page; who reviews goes along."""
+    carried = {name: st.query_params[name] for name in ("reviewer", "blind") if name in st.query_params}
+    st.switch_page(st.session_state[_PAGES][page], query_params={**carried, **(query or {})})
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the run …")
@@ -135,38 +143,90 @@ def _tables(path: str, stamp: tuple[int, ...]) -> RunTables:
     return RunTables(Run.open(path))
 
 
-def target_picture(context: Context, sample: Mapping[str, Any], slot: int, class_id: int) -> Picture:
+_STOOD: dict[Path, tuple[int, Standing]] = {}
+"""What stood in each log as of the last row that was read, so that a verdict does not cost what all before it do."""
+
+
+@lru_cache(maxsize=2)
+def _standing(path: Path, last: int) -> Standing:
+    log, (first, before) = VerdictLog(path), _STOOD.get(path, (0, {}))
+    # A log that was replaced may be shorter.
+    standing = log.standing_after(before, first, last) if 0 < first <= last else log.standing(last)
+    _STOOD[path] = last, standing
+    return standing
+
+
+@lru_cache(maxsize=2)
+def _decisions(path: Path, last: int) -> dict[str, str]:
+    return decided(_standing(path, last))
+
+
+@st.cache_resource(max_entries=200, show_spinner=False)
+def _turn(path: str, stamp: tuple[int, ...], claim_id: str, _tables: RunTables) -> list[str]:
+    return in_turn(_tables.claim_subjects(claim_id))
+
+
+# Pictures
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which picture: of a target, as the run and its files are now."""
+
+    path: str
+    stamp: tuple[int, ...]
+    sample: int
+    slot: int
+    class_id: int
+    reach: Reach
+    until: int
+
+
+def shown(context: Context, target: Mapping[str, Any]) -> Shown:
+    """The key of a target's picture. A file may change under the page, so what was read is not trusted for long."""
+    sample, slot, class_id = (int(target[name]) for name in ("sample", "slot", "class_id"))
+    until = int(time.time()) // _TRUSTED_S
+    return Shown(str(context.run.path), context.stamp, sample, slot, class_id, context.reach, until)
+
+
+def target_picture(context: Context, target: Mapping[str, Any]) -> Picture:
     """A target to look at."""
-    key = str(context.run.path), context.stamp, sample["sample"], slot, class_id, context.reach
-    return _picture(*key, context.run, sample)
+    return picture_of(shown(context, target))
 
 
-def small_picture(context: Context, finding: Mapping[str, Any]) -> tuple[bytes, list[str]]:
-    """A finding's thumbnail as JPEG, and what is amiss with it."""
-    key = str(context.run.path), context.stamp, finding["sample"], finding["slot"], finding["class_id"], context.reach
-    return _small_picture(*key, context.tables)
+def small_picture(context: Context, target: Mapping[str, Any]) -> tuple[bytes, list[str]]:
+    """A target's thumbnail as WebP, and what is amiss with it."""
+    return _small_picture(shown(context, target))
 
 
-# A file may change under the page, so what was read is not trusted for long.
-@st.cache_resource(max_entries=8, ttl=60, show_spinner=False)
-def _picture(
-    path: str,
-    stamp: tuple[int, ...],
-    sample: int,
-    slot: int,
-    class_id: int,
-    reach: Reach,
-    _run: Run,
-    _row: Mapping[str, Any],
-) -> Picture:
-    return read_picture(_run, _row, slot, class_id, reach=reach)
+def load_ahead(make: Any, keys: list[Any]) -> None:
+    """Begin what will be asked for next, in the background; what fails will fail again where it is shown."""
+    for key in keys:
+        _ahead().submit(make, key)
 
 
-@st.cache_data(max_entries=1000, ttl=600, show_spinner=False)
-def _small_picture(
-    path: str, stamp: tuple[int, ...], sample: int, slot: int, class_id: int, reach: Reach, _tables: RunTables
-) -> tuple[bytes, list[str]]:
-    row = _tables.sample(sample)
+@st.cache_resource
+def _ahead() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(2, thread_name_prefix="ahead")
+
+
+@lru_cache(maxsize=24)
+def picture_of(key: Shown) -> Picture:
+    """The picture of a key."""
+    tables = _tables(key.path, key.stamp)
+    row = tables.sample(key.sample)
     if row is None:
-        return blank_jpeg(), ["What the run knows of this sample cannot be read."]
-    return thumbnail_jpeg(_tables.run, row, slot, class_id, reach)
+        return Picture(None, None, None, None, [tables.why_unknown(key.sample)])  # type: ignore[arg-type]
+    return read_picture(tables.run, row, key.slot, key.class_id, reach=key.reach)
+
+
+@lru_cache(maxsize=2000)
+def _small_picture(key: Shown) -> tuple[bytes, list[str]]:
+    try:
+        tables = _tables(key.path, key.stamp)
+        row = tables.sample(key.sample)
+    except AuditError as error:
+        return blank_webp(), [str(error)]
+    if row is None:
+        return blank_webp(), ["What the run knows of this sample cannot be read."]
+    return thumbnail_webp(tables.run, row, key.slot, key.class_id, key.reach)

@@ -1,242 +1,355 @@
-"""Reading a run for the pages: DuckDB over the Parquet parts that the ledger vouches for. Nothing here writes."""
+"""Reading a run for the pages: DuckDB over its one table of all targets. Nothing here writes.
+
+`findings/index.parquet` is seen to be what was written once; parts of shards are read, and checked, where a sample is
+opened. So what a page costs does not follow the number of parts.
+"""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
-from audit.findings import Claim, ClassFinding, Finding, Findings
-from audit.store import Account, Run, Shard, layout
+from audit.findings.embedding import Embedding
+from audit.findings.index import SCHEMA, unjudged
+from audit.findings.records import Effect
+from audit.store import Run, Shard, layout
+from audit.store.decided import Standing
+from audit.store.verdicts import target_of, target_subject
+from dashboards.beside import effects_table, targets_table, verdicts_table
+from dashboards.filters import ANY, TELLING, Filters, order_by
+from dashboards.run_state import RunState, stamp
 
 _THREADS = 4
+_MEMORY = "300MB"
+__all__ = ["PAGE", "Filters", "RunTables", "stamp"]
 PAGE = 24
-"""Findings on a page."""
-
-TABLES = {
-    "samples": layout.SAMPLES,
-    "targets": layout.TARGETS,
-    "scores": layout.SCORES,
-    "findings": Finding.schema(),
-}
-_MOST_TELLING = {
-    "suspicion": "suspicion DESC",
-    "severity": "severity DESC",
-    "energy": "energy",
-    "probability": "probability DESC",
-    "chance": "chance DESC",
-    "q_low": "q_low",
-}
-SORTS = {name: f"kind = 'detected', {order}, finding_id" for name, order in _MOST_TELLING.items()}
-"""Orders of findings, most telling first; a detector's guesses come last."""
-
-_SHOWN = (
-    "finding_id, kind, suspicion, severity, quick_reliance, sample, slot, id, class_id, class, role, probability, "
-    "area, energy, chance, q_low"
-)
-_CHOSEN = """
-    ($class_name IS NULL OR class = $class_name) AND ($role IS NULL OR role = $role)
-    AND ($kind IS NULL OR kind = $kind) AND probability >= $probability
-    AND coalesce(chance, 1) >= $chance AND coalesce(q_low, 0) <= $q_low -- a detector's findings have neither
-    AND ($only IS NULL OR finding_id IN (SELECT unnest($only::VARCHAR[])))
-    AND finding_id NOT IN (SELECT unnest($without::VARCHAR[]))
-"""
-_AVERAGED = ("energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
+"""Targets on a page."""
+MOST_VALUES = 200
+"""Values of a column that a page offers to choose from."""
+Row = dict[str, Any]
+Columns = dict[str, Sequence[Any]]
+_OF_POINTS = ("class", "cluster", "claims", "severity")
+_ALL = Filters()
+_WITHOUT_MAP = ("no_evidence", "not_finite", "no_output")
+_UNJUDGED: dict[tuple[Path | None, Path | None], pa.Table] = {}
+"""Targets of shards that were read, by their files, which never change: while a run goes on only new ones are."""
+_LISTED = ("class", "role", "kind", "status", "cluster")
+_AVERAGED = ("energy", "area", "lift", "best_iou")
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """Which findings are shown; None leaves a column open.
-
-    Attributes:
-        chance: the least share of random places that do as well, which `indifferent` is judged by.
-        q_low: the greatest, which `avoids` is judged by.
-        probability: the least.
-        only: these findings alone.
-        without: all but these.
-    """
-
-    class_name: str | None = None
-    role: str | None = None
-    kind: str | None = None
-    chance: float = 0.0
-    q_low: float = 1.0
-    probability: float = 0.0
-    only: tuple[str, ...] | None = None
-    without: tuple[str, ...] = ()
-
-    def parameters(self) -> dict[str, Any]:
-        """Values to bind."""
-        lists = {"only": None if self.only is None else list(self.only), "without": list(self.without)}
-        return asdict(self) | lists
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a finding stands among the chosen ones, from 1, and its neighbours."""
-
-    number: int
-    total: int
-    previous: str | None
-    next: str | None
-
-
-class RunTables:
-    """The tables of a run as they were when this was made.
-
-    Attributes:
-        run: the run.
-        notices: what is missing or damaged, a line each.
-    """
+class RunTables(RunState):
+    """The targets of a run, to count, filter, sort and leaf through."""
 
     def __init__(self, run: Run) -> None:
-        self.run = run
-        self._findings = Findings(run, stale=True)
-        self.notices: list[str] = []
+        super().__init__(run)
         # Extensions would be fetched from a server.
-        self._database = duckdb.connect(config={"autoinstall_known_extensions": "false"})
-        self._done = {shard.index: shard for shard in self._entered()}
-        for name, schema in TABLES.items():
-            self._define(name, schema)
+        config: Any = {"autoinstall_known_extensions": "false", "memory_limit": _MEMORY}
+        self._database = duckdb.connect(config=config)
+        self._counts: dict[Filters, int] = {}
+        self._values: dict[tuple[str, Filters], list[Any]] = {}
+        self._open_targets()
 
-    def _entered(self) -> Iterator[Shard]:
-        """Finished shards whose entry can be read; the others with a notice."""
-        for shard in self.run.done():
-            try:
-                self.run.entry(shard)
-                yield shard
-            except RunError as error:
-                self._notice(str(error))
+    def _open_targets(self) -> None:
+        """Make the view `targets`: of the table that flagging wrote, else of what the finished shards hold."""
+        index = self._index() if self.flagged else None
+        if index is not None:
+            # A name is a pattern to DuckDB.
+            self._database.read_parquet(glob.escape(str(index))).create_view("targets")
+        else:
+            self._database.register("parts", self._from_parts())
+            # What is registered is seen by one connection alone.
+            self._database.execute("CREATE TABLE targets AS SELECT * FROM parts")
+            self._database.unregister("parts")
 
-    @cached_property
-    def flagged(self) -> bool:
-        """Whether findings were made, though they may be lost."""
-        return self._findings.flagged or (self.run.path / layout.SUMMARY).exists()
-
-    @cached_property
-    def scored(self) -> bool:
-        """Whether any shard has scores."""
-        return any(map(self.run.has_scores, self._done.values()))
-
-    @cached_property
-    def outdated(self) -> bool:
-        """Whether the run went on, or was scored again, since the findings were made."""
+    def _index(self) -> Path | None:
         try:
-            return self._findings.flagged and not self._findings.current
-        except RunError:
-            return False
-
-    def account(self) -> Account | None:
-        """Where the run stands; None, with a notice, if the ledger is damaged."""
-        return self._account
-
-    @cached_property
-    def _account(self) -> Account | None:
-        try:
-            return self.run.account()
-        except (RunError, KeyError, TypeError) as error:
-            damage = f"Damaged ledger of {self.run.path} ({error!r}); {self._repair()}"
-            self._notice(str(error) if isinstance(error, RunError) else damage)
+            return self.findings.check_index()
+        except RunError as error:
+            self._notice(f"{error}. Targets are shown without what was found about them.")
             return None
 
-    def summary(self) -> dict[str, Any] | None:
-        """summary.json; None before the run was flagged, and, with a notice, if there is none to read."""
+    def _from_parts(self) -> pa.Table:
+        """All targets that the finished shards hold, by probability; shards that cannot be read have a notice."""
+        with ThreadPoolExecutor(_THREADS) as pool:
+            tables = list(pool.map(self._from_part, self.run.done()))
+        read = [table for table in tables if table is not None]
+        if len(read) < len(tables):
+            lost = f"{len(tables) - len(read)} of {len(tables)} shards cannot be read in full"
+            self._notice(f"{lost}; {self._repair()}")
+        whole = pa.concat_tables([SCHEMA.empty_table(), *read]).sort_by([("probability", "descending")])
+        return whole.set_column(0, "rank", pa.array(range(len(whole)), pa.int32()))
+
+    def _from_part(self, shard: Shard) -> pa.Table | None:
         try:
-            summary = self._findings.summary()
+            key = self.run.part("targets", shard), self.run.part("scores", shard)
+            if key not in _UNJUDGED:
+                _UNJUDGED[key] = unjudged(self.run, shard)
+            return _UNJUDGED[key]
         except RunError:
-            summary = None
-        if summary is None and self.flagged:
-            self._notice(f"No readable {layout.SUMMARY}, so no threshold and curve; {self._flag_again()}")
-        return summary
-
-    def classes(self) -> list[ClassFinding]:
-        """Findings about classes, most suspicious first; empty before the run was flagged, and where none are read."""
-        try:
-            return self._findings.classes() if self.flagged else []
-        except RunError:
-            self._notice(f"No readable findings about classes; {self._flag_again()}")
-            return []
-
-    def claims(self) -> list[Claim]:
-        """Claims that were found, surest first, with what interventions made of them; empty where none can be read."""
-        try:
-            return self._findings.standing_claims() if self.flagged else []
-        except (RunError, ValueError, KeyError, TypeError):
-            self._notice(f"No readable claims; {self._flag_again()}")
-            return []
-
-    def threshold(self) -> float | None:
-        """The threshold of the run's pseudo-masks; None where none was chosen, as without masks to choose it by."""
-        summary = self.summary() or {}
-        threshold = summary.get("threshold")
-        chosen = isinstance(threshold, float) and (summary.get("mean_iou") is not None or threshold > 0)
-        return threshold if chosen else None
+            return None
 
     def statuses(self, table: str) -> dict[str, int]:
         """Rows of `samples`, `targets` or `scores` by status, most frequent first."""
         if table not in ("samples", "targets", "scores"):
             raise ValueError(f"Expected `table` to be one of samples, targets, scores, got {table!r}")
-        rows = self._rows(f"SELECT status, count(*) AS n FROM {table} GROUP BY status ORDER BY n DESC, status")
-        return {row["status"]: row["n"] for row in rows}
+        counts = self._statuses(table)
+        return dict(sorted(((name, count) for name, count in counts.items() if count), key=lambda pair: -pair[1]))
+
+    def _statuses(self, table: str) -> dict[str, int]:
+        if table == "samples":
+            account = self.account()
+            return {} if account is None else {name: getattr(account, name) for name in ("processed", "failed")}
+        told = (self.summary() or {}).get(table)
+        if isinstance(told, dict):
+            return told
+        rows = self._rows("SELECT status, count(*) AS n FROM targets GROUP BY status")
+        counts = {row["status"]: row["n"] for row in rows}
+        if table == "scores":
+            return {} if set(counts) <= {"not_scored"} else counts
+        lost = {name: count for name, count in counts.items() if name in _WITHOUT_MAP}
+        return lost | {"ok": sum(counts.values()) - sum(lost.values())}
 
     def means(self) -> dict[str, float | None]:
-        """Means over scored targets."""
+        """Means over scored targets; `hit`s are known of runs that were flagged."""
+        told = (self.summary() or {}).get("means")
+        if isinstance(told, dict):
+            return told
         columns = ", ".join(f"avg({name}::DOUBLE) AS {name}" for name in _AVERAGED)
-        return self._rows(f"SELECT {columns} FROM scores WHERE status = 'scored'")[0]
+        return self._rows(f"SELECT {columns} FROM targets WHERE status = 'scored'")[0]
 
-    def failures(self, most: int = 200) -> list[dict[str, Any]]:
+    def failures(self, most: int = 200) -> list[Row]:
         """Ids and reasons of the first failed samples."""
-        query = "SELECT sample, id, reason FROM samples WHERE status = 'failed' ORDER BY sample LIMIT $most"
-        return self._rows(query, {"most": most})
+        try:
+            return [{"id": name, "reason": reason} for name, reason in self.run.failures(most)]
+        except RunError as error:
+            self._notice(str(error))
+            return []
 
-    def values(self, column: str) -> list[str]:
-        """What occurs in the findings' `class`, `role` or `kind`."""
-        if column not in ("class", "role", "kind"):
-            raise ValueError(f"Expected `column` to be one of class, role, kind, got {column!r}")
-        return [row["value"] for row in self._rows(f"SELECT DISTINCT {column} AS value FROM findings ORDER BY value")]
+    # Targets
 
-    def count(self, filters: Filters) -> int:
-        """Number of chosen findings."""
-        query = f"SELECT count(*) AS n FROM findings WHERE {_CHOSEN}"
-        return int(self._rows(query, filters.parameters())[0]["n"])
+    def values(self, column: str, filters: Filters = _ALL) -> list[Any]:
+        """What occurs in `class`, `role`, `kind`, `status` or `cluster` of the chosen targets, the first of it."""
+        if column not in _LISTED:
+            raise ValueError(f"Expected `column` to be one of {', '.join(_LISTED)}, got {column!r}")
+        if (column, filters) not in self._values:
+            query = f"SELECT DISTINCT {column} AS value {self._chosen(filters)} AND {column} IS NOT NULL"
+            rows = self._rows(f"{query} ORDER BY value LIMIT {MOST_VALUES}", *self._bound(filters))
+            self._values[column, filters] = [row["value"] for row in rows]
+        return self._values[column, filters]
 
-    def findings(self, filters: Filters, sort: str = "suspicion", page: int = 0) -> list[dict[str, Any]]:
-        """One page of the chosen findings."""
-        query = f"SELECT {_SHOWN} FROM findings WHERE {_CHOSEN} ORDER BY {SORTS[sort]} LIMIT $most OFFSET $skip"
-        return self._rows(query, filters.parameters() | {"most": PAGE, "skip": page * PAGE})
+    @cached_property
+    def attributes(self) -> dict[str, list[str]]:
+        """Values of each attribute of the samples, the most frequent first."""
+        names = attribute_names(self.run.manifest(0, 1).table.column_names)
+        return {name: self._values_of(name) for name in names}
 
-    def place(self, filters: Filters, sort: str, finding_id: str) -> Place | None:
-        """Where a finding stands among the chosen ones; None if it is not one of them."""
-        order = f"OVER (ORDER BY {SORTS[sort]})"
-        query = f"""
-            SELECT number, total, previous, next FROM (
-                SELECT finding_id, row_number() {order} AS number, count(*) OVER () AS total,
-                    lag(finding_id) {order} AS previous, lead(finding_id) {order} AS next
-                FROM findings WHERE {_CHOSEN}
-            ) WHERE finding_id = $finding_id
+    def _values_of(self, attribute: str) -> list[str]:
+        column = '"' + attribute.replace('"', '""') + '"'
+        query = f"SELECT {column} AS value FROM {self._manifest} WHERE value IS NOT NULL GROUP BY value"
+        return self._column(f"{query} ORDER BY count(*) DESC, value LIMIT {MOST_VALUES}", {}, {})
+
+    def count(self, filters: Filters = _ALL, standing: Standing | None = None) -> int:
+        """Number of chosen targets.
+
+        Args:
+            standing: verdicts that a filter on them goes by.
         """
-        rows = self._rows(query, filters.parameters() | {"finding_id": finding_id})
-        return Place(**rows[0]) if rows else None
+        if filters.verdict is None and filters in self._counts:
+            return self._counts[filters]
+        rows = self._rows(f"SELECT count(*) AS n {self._chosen(filters)}", *self._bound(filters, standing))
+        count = int(rows[0]["n"])
+        if filters.verdict is None:
+            self._counts[filters] = count
+        return count
+
+    def findings_count(self) -> int:
+        """Number of targets that there is a finding about."""
+        return self.count(Filters(kind=ANY))
+
+    def page(
+        self,
+        filters: Filters = _ALL,
+        sort: str = TELLING,
+        page: int = 0,
+        size: int = PAGE,
+        standing: Standing | None = None,
+        ahead: int = 0,
+    ) -> list[Row]:
+        """One page of the chosen targets, from page 0; each with its `subject`, its `attributes` as a mapping.
+
+        Args:
+            ahead: so many of the next page as well.
+        """
+        place = f"ORDER BY {order_by(sort)} LIMIT {int(size + ahead)} OFFSET {int(size) * int(page)}"
+        ranks = self._rows(f"SELECT rank {self._chosen(filters)} {place}", *self._bound(filters, standing))
+        return self._of_ranks([row["rank"] for row in ranks])
+
+    def rows(self, subjects: Sequence[str]) -> list[Row]:
+        """Targets by SAMPLE:SLOT, in their order, as `page` gives them; without those that the run has not."""
+        targets = [target for target in map(target_of, subjects) if target is not None]
+        query = "SELECT rank, sample, slot FROM targets SEMI JOIN asked USING (sample, slot)"
+        found = {
+            (row["sample"], row["slot"]): row["rank"]
+            for row in self._rows(query, {}, {"asked": targets_table(targets)})
+        }
+        return self._of_ranks([found[target] for target in targets if target in found])
+
+    @cached_property
+    def embedding(self) -> Embedding:
+        """Of what lies under the heat."""
+        return Embedding(self.run)
+
+    @cached_property
+    def points(self) -> pa.Table | None:
+        """The map: `sample`, `slot`, `x`, `y`; None where there is none.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        return None if self.embedding.made is None else self.embedding.points()
+
+    @cached_property
+    def known_of_points(self) -> Columns:
+        """Of the targets on the map, in its order: `class`, `cluster`, `claims` and `severity`."""
+        columns = list(_OF_POINTS)
+        query = f"SELECT {', '.join(columns)} FROM points LEFT JOIN targets USING (sample, slot) ORDER BY points.place"
+        rows = self._execute(query, {}, {"points": self._placed}).fetchall()
+        return dict(zip(columns, zip(*rows, strict=True), strict=True))
+
+    def on_map(self, filters: Filters, standing: Standing | None = None) -> NDArray[np.bool_]:
+        """Which targets on the map the filters leave, in its order."""
+        if filters == _ALL:
+            return np.ones(len(self._placed), bool)
+        values, tables = self._bound(filters, standing)
+        chosen = f"SELECT sample, slot {self._chosen(filters)}"
+        query = f"SELECT points.place FROM points SEMI JOIN ({chosen}) USING (sample, slot)"
+        left = np.zeros(len(self._placed), bool)
+        left[self._column(query, values, {**tables, "points": self._placed})] = True
+        return left
+
+    @cached_property
+    def _placed(self) -> pa.Table:
+        assert self.points is not None
+        places = pa.array(range(len(self.points)), pa.int32())
+        return self.points.select(["sample", "slot"]).append_column("place", places)
+
+    def neighbours(self, subject: str, count: int) -> list[str]:
+        """The targets whose heat has most alike under it, nearest first; none where nothing of that was kept.
+
+        Raises:
+            RunError: the embedding is damaged.
+        """
+        target = target_of(subject)
+        if target is None or self.embedding.made is None:
+            return []
+        return [target_subject(*near) for near in self.embedding.nearest(*target, count)]
+
+    def subjects(self, filters: Filters = _ALL, sort: str = TELLING, standing: Standing | None = None) -> list[str]:
+        """All chosen targets as SAMPLE:SLOT, in order."""
+        query = f"SELECT concat(sample, ':', slot) AS subject {self._chosen(filters)} ORDER BY {order_by(sort)}"
+        return self._column(query, *self._bound(filters, standing))
+
+    def claim_subjects(self, claim_id: str) -> list[str]:
+        """The targets that count for a standing claim as SAMPLE:SLOT, most telling first."""
+        return self.subjects(Filters(claim=claim_id))
+
+    @cached_property
+    def shared_targets(self) -> dict[tuple[str, str], int]:
+        """How many targets count for both of two standing claims; of a claim with itself, for it at all."""
+        query = """
+            SELECT this, that, count(*) AS targets
+            FROM (SELECT claims, unnest(claims) AS this FROM targets), unnest(claims) AS those(that) GROUP BY ALL
+        """
+        names = [claim.claim_id for claim in self.claims()]
+        rows = (row for row in self._rows(query) if max(row["this"], row["that"]) < len(names))
+        return {(names[row["this"]], names[row["that"]]): row["targets"] for row in rows}
+
+    def target(self, sample: int, slot: int) -> Row | None:
+        """A target as `page` gives it, with its row of scores; None where there is no such target."""
+        return next((row for row in self.targets_of(sample) if row["slot"] == slot), None)
+
+    def targets_of(self, sample: int) -> list[Row]:
+        """All targets of a sample, each as `target`, by slot."""
+        samples, ranks = self._by_sample
+        first, behind = np.searchsorted(samples, (sample, sample + 1))
+        rows = self._of_ranks(ranks[first:behind].tolist())
+        scores = {row["slot"]: row for row in self._of_sample("scores", sample)}
+        nothing = dict.fromkeys(layout.SCORES.names)
+        return [{**scores.get(row["slot"], nothing), **row} for row in rows]
+
+    @cached_property
+    def _by_sample(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Samples of all targets, rising, and the targets' places in the table: 16 bytes a target."""
+        query = "SELECT sample, slot, rank FROM targets"
+        columns = self._execute(query, None, None).fetchnumpy()
+        order = np.lexsort((columns["slot"], columns["sample"]))
+        samples, ranks = (np.asarray(columns[name], np.int64)[order] for name in ("sample", "rank"))
+        return samples, ranks
+
+    def effect(self, sample: int, slot: int) -> Effect | None:
+        """What interventions did to a target."""
+        return self._effects.get((sample, slot))
+
+    @cached_property
+    def _effects(self) -> dict[tuple[int, int], Effect]:
+        try:
+            return self.findings.effects() if self.flagged else {}
+        except RunError as error:
+            self._notice(str(error))
+            return {}
+
+    def _of_ranks(self, ranks: list[int]) -> list[Row]:
+        """Rows of the table in the order of some places in it; only their row groups are read."""
+        if not ranks:
+            return []
+        chosen = ", ".join(map(str, map(int, ranks)))
+        rows = self._rows(f"SELECT *, concat(sample, ':', slot) AS subject FROM targets WHERE rank IN ({chosen})")
+        by_rank = {row["rank"]: row | {"attributes": json.loads(row["attributes"])} for row in rows}
+        return [by_rank[rank] for rank in ranks]
+
+    def _chosen(self, filters: Filters) -> str:
+        return " AND ".join(["FROM targets WHERE true", *(text for text, _ in filters.conditions(self._places))])
+
+    def _bound(
+        self, filters: Filters, standing: Standing | None = None
+    ) -> tuple[Mapping[str, Any], Mapping[str, pa.Table]]:
+        """Values and tables that a query over the chosen targets asks for."""
+        values: dict[str, Any] = {}
+        for _, bound in filters.conditions(self._places):
+            values |= bound
+        beside = {}
+        if filters.outcome is not None:
+            beside["effects"] = effects_table(self._effects)
+        if filters.verdict is not None:
+            beside["verdicts"] = verdicts_table(standing or {})
+        return values, beside
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {claim.claim_id: place for place, claim in enumerate(self.claims())}
+
+    # Samples
 
     def sample_number(self, sample_id: str) -> int | None:
-        """Row of the sample with this id among those that were reached."""
-        rows = self._rows("SELECT sample FROM samples WHERE id = $id LIMIT 1", {"id": sample_id})
+        """Row of the sample with this id."""
+        query = f"SELECT file_row_number AS sample FROM {self._manifest} WHERE id = $id LIMIT 1"
+        rows = self._rows(query, {"id": sample_id})
         return rows[0]["sample"] if rows else None
 
-    def first_sample(self) -> int | None:
-        """Row of the first sample that was reached."""
-        return next(iter(self._done.values())).start if self._done else None
-
-    def sample(self, number: int) -> dict[str, Any] | None:
+    def sample(self, number: int) -> Row | None:
         """A sample's row; None while it is pending, and where it cannot be read."""
         rows = self._of_sample("samples", number)
         return rows[0] if rows else None
@@ -245,130 +358,57 @@ class RunTables:
         """Why there is no row of a sample."""
         if number is None or not 0 <= number < self.run.samples:
             return f"No such sample: the run has {self.run.samples:,}, numbered from 0."
-        if self._shard_of(number) not in self._done:
+        if self._shard_of(number) is None:
             return "This sample is pending: the run has not reached it yet."
         return f"What the run knows of this sample cannot be read; {self._repair()}"
 
-    def is_lost(self, table: str, number: int) -> bool:
-        """Whether the part of a table that has a sample's rows is there and cannot be read."""
-        shard = self._done.get(self._shard_of(number))
-        return shard is not None and self._part(table, shard) is not None and not self._is_intact(table, shard)
-
-    def is_judged(self, number: int) -> bool:
-        """Whether findings about a sample's targets would be there."""
-        shard = self._done.get(self._shard_of(number))
-        return self.flagged and shard is not None and self._findings.part(shard) is not None
-
-    def targets(self, number: int) -> list[dict[str, Any]]:
-        """A sample's targets with their scores (`score` is the score's status) and the finding about each, if any."""
-        scores = {row["slot"]: row for row in self._of_sample("scores", number)}
-        findings = {row["slot"]: row for row in self._of_sample("findings", number)}
-        return [
-            {**_scored(scores.get(target["slot"])), **target, "finding": findings.get(target["slot"])}
-            for target in self._of_sample("targets", number)
-        ]
-
-    def _of_sample(self, table: str, number: int) -> list[dict[str, Any]]:
+    def _of_sample(self, table: str, number: int) -> list[Row]:
         """A sample's rows, from its shard's part alone; none where the part is missing or damaged."""
-        index = self._shard_of(number)
-        if number < 0 or index not in self._done:
+        shard = self._shard_of(number)
+        if shard is None or (table == "scores" and not self._is_scored(shard)):
             return []
         try:
-            shard = self._done[index]
-            part = self._findings.of_shard(shard) if table == layout.FINDINGS else self.run.read(table, shard)
-        except RunError:
+            part = self.run.read(table, shard)
+        except RunError as error:
+            self._notice(str(error))
             return []
-        rows: list[dict[str, Any]] = part.filter(pc.equal(part["sample"], number)).to_pylist()
+        rows: list[Row] = part.filter(pc.equal(part["sample"], number)).to_pylist()
         return rows
 
-    def _shard_of(self, number: int) -> int:
-        return number // int(self.run.record["shard_size"])
+    def _shard_of(self, number: int) -> Shard | None:
+        """The shard of a sample; None where there is no such sample or it is pending."""
+        if not 0 <= number < self.run.samples:
+            return None
+        shard = self.run.shards[number // int(self.run.record["shard_size"])]
+        return shard if self.run.ledger.path(shard.index).exists() else None
 
-    def _define(self, name: str, schema: pa.Schema) -> None:
-        """Make a view of a table's readable parts, or an empty table."""
-        files = self._intact(name)
-        if len(files) < (expected := len(self._expected(name))):
-            lost = f"{expected - len(files)} of {expected} parts of the table {name} are missing or damaged"
-            self._notice(f"{lost}; {self._flag_again() if name == layout.FINDINGS else self._repair()}")
-        if files:
-            self._parquet(files).create_view(name)
-        else:
-            empty = pa.schema([field.with_type(_single(field.type)) for field in schema]).empty_table()  # noqa: F841 (DuckDB finds it by its name)
-            self._database.execute(f"CREATE TABLE {name} AS SELECT * FROM empty")
+    @property
+    def _manifest(self) -> str:
+        path = glob.escape(str(self.run.path / layout.MANIFEST)).replace("'", "''")
+        return f"read_parquet('{path}', file_row_number = true)"
 
-    def _intact(self, name: str) -> list[Path]:
-        """Files of a table that are what was written: DuckDB checks no digest."""
-        shards = list(self._done.values())
-        with ThreadPoolExecutor(_THREADS) as pool:
-            intact = list(pool.map(partial(self._is_intact, name), shards))
-        parts = (self._part(name, shard) for shard, kept in zip(shards, intact, strict=True) if kept)
-        return [part for part in parts if part is not None]
+    # Queries
 
-    def _part(self, name: str, shard: Shard) -> Path | None:
-        return self._findings.part(shard) if name == layout.FINDINGS else self.run.part(name, shard)
+    def _rows(
+        self, query: str, parameters: Mapping[str, Any] | None = None, beside: Mapping[str, pa.Table] | None = None
+    ) -> list[Row]:
+        cursor = self._execute(query, parameters, beside)
+        names = [column[0] for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def _is_intact(self, name: str, shard: Shard) -> bool:
-        try:
-            if name == layout.FINDINGS:
-                self._findings.check_part(shard)
-            else:
-                self.run.check_part(name, shard)
-        except RunError:
-            return False
-        return True
+    def _column(self, query: str, parameters: Mapping[str, Any], beside: Mapping[str, pa.Table]) -> list[Any]:
+        return [value for (value,) in self._execute(query, parameters, beside).fetchall()]
 
-    def _expected(self, name: str) -> list[int]:
-        """Shards that ought to have a part."""
-        if name in ("samples", "targets"):
-            return list(self._done)
-        if name == "scores" and not self.run.record["config"]["scored"] and not self.scored:
-            return []
-        if name == "scores":
-            return list(self._done)
-        # Of a run that went on since, shards may be done and not flagged yet.
-        told_by = self._findings.part if self.outdated else self.run.has_scores
-        return [index for index, shard in self._done.items() if self.flagged and told_by(shard)]
-
-    def _parquet(self, files: list[Path]) -> duckdb.DuckDBPyRelation:
-        # Names are patterns to DuckDB.
-        names = [glob.escape(str(path)) for path in files]
-        return self._database.read_parquet(names, hive_partitioning=False)
-
-    def _rows(self, query: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    def _execute(
+        self, query: str, parameters: Mapping[str, Any] | None, beside: Mapping[str, pa.Table] | None
+    ) -> duckdb.DuckDBPyConnection:
+        """Ask, with tables that stand beside those of the run under their names."""
         try:
             # A cursor of its own: several browser sessions ask at once.
-            cursor = self._database.cursor().execute(query, dict(parameters or {}))
-            names = [column[0] for column in cursor.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            cursor = self._database.cursor()
+            for name, table in (beside or {}).items():
+                cursor.register(name, table)
+            return cursor.execute(query, dict(parameters or {}))
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
-            raise RunError(f"Cannot read the tables of {self.run.path}: {reason}; {self._repair()}") from None
-
-    def _notice(self, line: str) -> None:
-        if line not in self.notices:
-            self.notices.append(line)
-
-    def _flag_again(self) -> str:
-        verb = "score" if self._done and not self.scored else "flag"
-        return f"make them again with: camaudit {verb} {self.run.path}"
-
-    def _repair(self) -> str:
-        return f"recompute with: camaudit repair {self.run.path}"
-
-
-def stamp(run: Run) -> tuple[int, ...]:
-    """Changes when the run goes on, is scored or flagged again."""
-    names = (layout.LEDGER, layout.SUMMARY, layout.FINDINGS, *layout.PARTS)
-    return tuple(path.stat().st_mtime_ns if (path := run.path / name).exists() else 0 for name in names)
-
-
-def _scored(score: dict[str, Any] | None) -> dict[str, Any]:
-    row = dict(score) if score else dict.fromkeys(layout.SCORES.names)
-    return row | {"score": row["status"]}
-
-
-def _single(kind: pa.DataType) -> pa.DataType:
-    """The type in single precision where it is half: DuckDB reads halves from Parquet alone."""
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_single(kind.value_type), kind.list_size)
-    return pa.float32() if pa.types.is_float16(kind) else kind
+            raise RunError(f"Cannot read the tables of {self.run.path}: {reason}; {self._flag_again()}") from None

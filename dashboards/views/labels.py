@@ -10,20 +10,24 @@ from audit.errors import RunError
 from audit.store import Run
 from audit.store.label_store import LabelStore
 from audit.wording import plain
-from dashboards.state import Context, kept
+from dashboards.state import Context, fragment
 
 _ACROSS = 3
 _START = 0.3
 
 
-@st.fragment
+@fragment
 def show_labels(context: Context, sample: int, picture: Picture) -> None:
-    """Draw them, if the run has any and the image can be seen."""
+    """Draw them, or say why there are none."""
     names = LabelStore.names(context.run)
-    if not names or picture.image is None:
+    if picture.image is None:
         return
-    st.markdown("**Weak labels**, all classes of the sample")
-    threshold = st.slider("Threshold of the labels", 0.0, 1.0, key=kept("labels threshold", _START), step=0.01)
+    if not names:
+        st.caption(plain(f"No label set was made: camaudit labels {context.run.path}"))
+        return
+    threshold = st.slider(
+        "Threshold of the labels", 0.0, 1.0, _START, 0.01, key="labels threshold", persist_state="session"
+    )
     for first in range(0, len(names), _ACROSS):
         for panel, name in zip(st.columns(_ACROSS), names[first : first + _ACROSS], strict=False):
             with panel:

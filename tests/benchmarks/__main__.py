@@ -17,6 +17,7 @@ from tests.benchmarks import (
     bench_classes,
     bench_clusters,
     bench_copies,
+    bench_dashboard,
     bench_end_to_end,
     bench_findings,
     bench_memory,
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "clusters": bench_clusters,
     "copies": bench_copies,
     "million": bench_million,
+    "dashboard": bench_dashboard,
     "thresholds": bench_thresholds,
 }
 

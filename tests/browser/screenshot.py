@@ -1,6 +1,6 @@
 """Take a picture of a page of the dashboard: python tests/browser/screenshot.py RUN OUT.png [PAGE].
 
-PAGE is overview, findings, sample or any address below the dashboard's, as `sample?finding=27:0:indifferent`.
+PAGE is any address below the dashboard's, as `review?at=27:0`; left out, the first page.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -34,14 +35,23 @@ def dashboard(run: Path, *arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def browser_page(width: int = 1400, height: int = 900) -> Iterator[Page]:
-    """A page of a Chromium without a screen."""
+def pages(count: int, width: int = 1400, height: int = 900, dark: bool = False) -> Iterator[list[Page]]:
+    """Pages of a Chromium without a screen, each of a person of its own."""
     if CHROMIUM is None:
         raise FileNotFoundError("Expected a Chromium on the PATH; install the system's package chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser.new_page(viewport={"width": width, "height": height})
+        scheme: Literal["dark", "light"] = "dark" if dark else "light"
+        size: ViewportSize = {"width": width, "height": height}
+        yield [browser.new_context(viewport=size, color_scheme=scheme).new_page() for _ in range(count)]
         browser.close()
+
+
+@contextmanager
+def browser_page(width: int = 1400, height: int = 900, dark: bool = False) -> Iterator[Page]:
+    """One page."""
+    with pages(1, width, height, dark) as (page,):
+        yield page
 
 
 def settle(page: Page) -> None:
@@ -67,10 +77,10 @@ def _stop(server: subprocess.Popen[str]) -> None:
     server.wait(20)
 
 
-def main(run: str, out: str, where: str = "overview") -> None:
+def main(run: str, out: str, where: str = "") -> None:
     """Save one picture, 1400 x 900 pixels in 256 colours."""
     with dashboard(Path(run), "--reviewer", "Ana") as address, browser_page() as page:
-        page.goto(f"{address}/{'' if where == 'overview' else where}")
+        page.goto(f"{address}/{where}")
         settle(page)
         picture = Image.open(BytesIO(page.screenshot()))
     Path(out).parent.mkdir(parents=True, exist_ok=True)

@@ -9,20 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
-from claimed_run import claim, make_claimed_run
 from pages import page, said
-from rewritten import put_findings, put_manifest
+from rewritten import put_manifest
 from run_states import STATES
 from small_run import HEIGHT, WIDTH, make_run
 
 from audit.datasets.manifest import Manifest
 from audit.datasets.reach import Reach
-from audit.drawing.targets import GREY, ON_GREY, read_picture, thumbnail_jpeg
+from audit.drawing.targets import GREY, ON_GREY, read_picture, thumbnail_webp
 from audit.findings import Rules
 from audit.findings.judge import flag
-from audit.findings.records import Claim
 from audit.store import Run, layout
-from audit.store.records import columns_of
 from dashboards.condition import conditions
 from dashboards.tables import RunTables
 
@@ -39,8 +36,12 @@ def opened(path: Path) -> RunTables:
 
 
 def test_only_a_damaged_run_is_called_damaged(tmp_path: Path) -> None:
-    notices = {state: opened(build(tmp_path / state)).notices for state, build in STATES.items()}
-    assert {state for state, lines in notices.items() if lines} == {"damaged part"}
+    looked_at = {state: opened(build(tmp_path / state)) for state, build in STATES.items()}
+    for tables in looked_at.values():
+        for sample in range(tables.run.samples):
+            tables.sample(sample)
+            tables.targets_of(sample)
+    assert {state for state, tables in looked_at.items() if tables.notices} == {"damaged part"}
 
 
 def test_a_run_that_is_finished_and_judged_needs_no_line(tmp_path: Path) -> None:
@@ -88,25 +89,6 @@ def test_a_threshold_that_nothing_chose_is_none(tmp_path: Path) -> None:
         assert opened(STATES[state](tmp_path / state)).threshold() is None
 
 
-def test_a_class_claim_has_its_outcome_and_how_sure_it_is(tmp_path: Path) -> None:
-    path = make_claimed_run(tmp_path)
-    row = claim("class", "", claim_id="class:square:", says="square looks off the object.", q=0.03)
-    put_findings(Run.open(path), layout.CLAIMS, columns_of(Claim, [Claim.from_row(row)]), Claim.schema())
-    app = page("overview", path)
-    assert not app.exception
-    assert "square looks off the object." in said(app)
-    assert "class · q 0\\.03 · interventions\\: not tested · rests on masks" in said(app)
-
-
-def test_means_that_are_not_known_are_no_zeros(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    means = {"energy": 0.5, "area": 0.1, "lift": None, "hit": None, "hit_15px": 1.0, "centre_hit": None}
-    monkeypatch.setattr(RunTables, "means", lambda _self: means | {"centre_hit_15px": None})
-    app = page("overview", make_run(tmp_path))
-    shown = {metric.label: metric.value for metric in app.metric}
-    assert (shown["Pointing hit"], shown["Pointing hit within 15 px"]) == ("unknown", "100.0 %")
-    assert shown["Mean lift (energy / area)"] == "unknown"
-
-
 def test_of_a_lost_image_the_map_and_the_object_are_drawn_on_grey(tmp_path: Path) -> None:
     path = make_run(tmp_path)
     row = opened(path).sample(0) or {}
@@ -140,7 +122,7 @@ def test_a_strangers_run_shows_no_file_outside_its_root(root: str, tmp_path: Pat
     samples = [replace(sample, image=str(secret)) for sample in listed]
     named = root.replace("ROOT", listed.root)
     put_manifest(Run.open(path), Manifest.from_samples(samples, listed.classes, named))
-    app = page("sample", path, sample="0")
+    app = page("review", path, at="0:0")
     assert not app.exception
     assert "--allow-outside" in said(app).replace("\\", "")
     run, row = Run.open(path), opened(path).sample(0) or {}
@@ -148,7 +130,7 @@ def test_a_strangers_run_shows_no_file_outside_its_root(root: str, tmp_path: Pat
     assert hidden.on_grey
     assert shown.image is not None
     assert len(np.unique(shown.image)) > 9
-    assert all("--allow-outside" in notice for notice in thumbnail_jpeg(run, row, 0, 0)[1][:1])
+    assert all("--allow-outside" in notice for notice in thumbnail_webp(run, row, 0, 0)[1][:1])
 
 
 def test_no_url_is_called_for_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +140,7 @@ def test_no_url_is_called_for_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     listed = Manifest.open(path / layout.MANIFEST)
     samples = [replace(sample, image=f"https://elsewhere.example/{sample.id[:1]}.png") for sample in listed]
     put_manifest(Run.open(path), Manifest.from_samples(samples, listed.classes, listed.root))
-    app = page("sample", path, sample="0")
+    app = page("review", path, at="0:0")
     assert not app.exception
     assert "URLs are read with --remote alone" in said(app).replace("\\", "")
     assert called == []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from faults.collection import finished
 from pages import page, said
+from streamlit.testing.v1 import AppTest
 
 from audit.drawing.labels import read_label
 from audit.store import Run
@@ -26,8 +27,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
+def labels(path: Path, at: str) -> AppTest:
+    """The page of a target with its label sets."""
+    app = page("review", path, at=at)
+    return app.segmented_control[0].set_value("Weak labels").run()
+
+
 def test_each_label_set_says_how_it_was_made_and_the_slider_moves_them_all(run: Run) -> None:
-    app = page("sample", run.path, sample="0")
+    app = labels(run.path, "0:0")
     assert not app.exception
     assert "plain: not refined" in said(app)
     assert "half: superpixel" in said(app)
@@ -46,7 +53,7 @@ def shares(run: Run, name: str, threshold: float) -> float:
 
 
 def test_a_sample_that_a_label_set_has_not_reached_says_so(run: Run) -> None:
-    app = page("sample", run.path, sample="5")
+    app = labels(run.path, "5:0")
     assert not app.exception
     assert "not made yet; go on with" in said(app)
 
@@ -58,12 +65,11 @@ def test_a_damaged_label_set_costs_its_own_panel(tmp_path: Path) -> None:
         label_shard(Task(str(run.path), name, Labelling()), run.done()[0])
     (part,) = (run.path / "labels" / "broken" / "images").glob("*.parquet")
     part.write_bytes(part.read_bytes()[:-9])
-    app = page("sample", run.path, sample="0")
+    app = labels(run.path, "0:0")
     assert not app.exception
     assert "plain: not refined" in said(app)
     assert any("Damaged" in warning.value or "Cannot read" in warning.value for warning in app.warning)
 
 
-def test_without_label_sets_the_page_has_none(tmp_path: Path) -> None:
-    app = page("sample", finished(tmp_path, 4).run.path, sample="0")
-    assert "Weak labels" not in said(app)
+def test_without_label_sets_the_page_says_how_to_make_one(tmp_path: Path) -> None:
+    assert "camaudit labels" in said(labels(finished(tmp_path, 4).run.path, "0:0"))

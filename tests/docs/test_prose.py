@@ -15,6 +15,7 @@ PAGES = (
     "docs/index.md",
     "docs/first-audit.md",
     "docs/trust.md",
+    "docs/reviewing.md",
     "docs/findings.md",
     "docs/design.md",
     "docs/extend/method.md",

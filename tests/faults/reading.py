@@ -59,5 +59,6 @@ def _parts(run: Run) -> Iterator[Any]:
         yield [run.read(table, shard).to_pylist() for table in layout.PARTS]
     findings = Findings(run)
     yield findings_record(run)
+    yield [findings.index().to_pylist(), findings.set_aside().to_pylist()]
     yield [findings.summary(), findings.members().to_pylist(), list(map(asdict, findings.effects().values()))]
     yield list(map(asdict, checks_of(run)))

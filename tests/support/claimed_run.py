@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from rewritten import put_findings
 from small_run import CLASSES, HOSTILE, make_run
 
-from audit.findings import Claim, Effect, Outcome
+from audit.findings import Claim, Effect, Outcome, Rules
+from audit.findings.claims.registry import Claims
+from audit.findings.judge import flag
 from audit.store import Run, layout
 
 SPOT_CELLS = [55, 63]
@@ -47,7 +50,7 @@ CLAIMS = (
     claim("spot", "x 88-100 %", details={"box": [0.875, 0.75, 1, 1], "cells": SPOT_CELLS, "heat": 0.5}),
     claim("zone", "bottom-right corner", q=0.0001, details={"heat": 0.5, "area": 0.06}),
     claim("zone", "lower half", q=0.03, details={"narrower": ["bottom-right corner"]}),
-    claim("context", HOSTILE, says=f"The heat lies on {HOSTILE * 60}", q=0.02),
+    claim("context", HOSTILE, says=f"The heat lies on {HOSTILE * 60}", q=0.02, details={"compared_with": "area"}),
     claim("cluster", "0", p=None, q=None, low=None, high=None, expected=None, share=None, details={"sheet": [[0, 0]]}),
     claim("zone", "centre", found=False, q=0.4, says="The heat lies in the centre. That may be chance."),
 )
@@ -76,7 +79,8 @@ def make_claimed_run(folder: Path) -> Path:
     assert CLASSES[1] == HOSTILE
     path = make_run(folder)
     run = Run.open(path)
-    _write(run, layout.CLAIMS, CLAIMS, Claim.schema())
+    with patch("audit.findings.judge.all_claims", lambda material: Claims([Claim.from_row(row) for row in CLAIMS], [])):
+        flag(run, Rules())
     _write(run, layout.CAUSES, CAUSES, Outcome.schema())
     _write(run, layout.EFFECTS, EFFECTS, Effect.schema())
     return path

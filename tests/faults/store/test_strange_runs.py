@@ -41,7 +41,9 @@ def test_a_fifo_in_the_place_of_a_file_is_damage_and_nobody_waits_for_it(run: Ru
         path.unlink()
         os.mkfifo(path)
     assert [damage.file for damage in run.damaged()] == [str(part.relative_to(run.path))]
-    assert any("parts of the table samples" in line for line in RunTables(run).notices)
+    tables = RunTables(run)
+    assert tables.sample(run.shards[0].start) is None
+    assert any("samples" in line and "camaudit repair" in line for line in tables.notices)
     with pytest.raises(RunError, match="got a folder, FIFO or device"):
         Findings(run).summary()
 

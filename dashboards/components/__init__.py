@@ -1,0 +1,1 @@
+"""Parts of pages that answer the pointer in the browser, without asking the server."""

@@ -1,0 +1,135 @@
+"""Where a run stands and what was found about it as a whole; what cannot be read is a notice, not an error."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from audit.errors import RunError
+from audit.findings import Claim, ClassFinding, Findings
+from audit.findings.examples import Shown
+from audit.store import Account, Run, Shard, layout
+
+
+class RunState:
+    """A run as it was when this was made.
+
+    Attributes:
+        run: the run.
+        findings: of it, also such as were made from an earlier ledger.
+        notices: what is missing or damaged, a line each.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.findings = Findings(run, stale=True)
+        self.notices: list[str] = []
+
+    @cached_property
+    def flagged(self) -> bool:
+        """Whether findings were made, though they may be lost."""
+        return self.findings.flagged or (self.run.path / layout.SUMMARY).exists()
+
+    @cached_property
+    def scored(self) -> bool:
+        """Whether any shard has scores."""
+        return any(self._is_scored(shard) for shard in self.run.done())
+
+    def _is_scored(self, shard: Shard) -> bool:
+        try:
+            return self.run.has_scores(shard)
+        except RunError:
+            return False
+
+    @property
+    def judged(self) -> bool:
+        """Whether any map was compared with an object."""
+        return bool((self.summary() or {}).get("scores", {}).get("scored"))
+
+    @cached_property
+    def outdated(self) -> bool:
+        """Whether the run went on, or was scored again, since the findings were made."""
+        try:
+            return self.findings.flagged and not self.findings.current
+        except RunError:
+            return False
+
+    def account(self) -> Account | None:
+        """Where the run stands; None, with a notice, if the ledger is damaged."""
+        return self._account
+
+    @cached_property
+    def _account(self) -> Account | None:
+        try:
+            return self.run.account()
+        except (RunError, KeyError, TypeError) as error:
+            damage = f"Damaged ledger of {self.run.path} ({error!r}); {self._repair()}"
+            self._notice(str(error) if isinstance(error, RunError) else damage)
+            return None
+
+    def summary(self) -> dict[str, Any] | None:
+        """summary.json; None before the run was flagged, and, with a notice, if there is none to read."""
+        return self._summary
+
+    @cached_property
+    def _summary(self) -> dict[str, Any] | None:
+        try:
+            summary = self.findings.summary()
+        except RunError:
+            summary = None
+        if summary is None and self.flagged:
+            self._notice(f"No readable {layout.SUMMARY}, so no threshold and curve; {self._flag_again()}")
+        return summary
+
+    def classes(self) -> list[ClassFinding]:
+        """Findings about classes, most suspicious first; empty before the run was flagged, and where none are read."""
+        return self._classes
+
+    @cached_property
+    def _classes(self) -> list[ClassFinding]:
+        try:
+            return self.findings.classes() if self.flagged else []
+        except RunError:
+            self._notice(f"No readable findings about classes; {self._flag_again()}")
+            return []
+
+    def claims(self) -> list[Claim]:
+        """Claims that were found, surest first, with what interventions made of them; empty where none can be read."""
+        return self._claims
+
+    @cached_property
+    def _claims(self) -> list[Claim]:
+        try:
+            return self.findings.standing_claims() if self.flagged else []
+        except (RunError, ValueError, KeyError, TypeError):
+            self._notice(f"No readable claims; {self._flag_again()}")
+            return []
+
+    @cached_property
+    def shown(self) -> dict[str, Shown]:
+        """What shows the claims that stand, by `claim_id`; empty where it cannot be read."""
+        return self.findings.shown() if self.summary() else {}
+
+    def threshold(self) -> float | None:
+        """The threshold of the run's pseudo-masks; None where none was chosen, as without masks to choose it by."""
+        summary = self.summary() or {}
+        threshold = summary.get("threshold")
+        chosen = isinstance(threshold, float) and (summary.get("mean_iou") is not None or threshold > 0)
+        return threshold if chosen else None
+
+    def _notice(self, line: str) -> None:
+        if line not in self.notices:
+            self.notices.append(line)
+
+    def _flag_again(self) -> str:
+        verb = "flag" if self.scored else "score"
+        return f"make them again with: camaudit {verb} {self.run.path}"
+
+    def _repair(self) -> str:
+        return f"recompute with: camaudit repair {self.run.path}"
+
+
+def stamp(run: Run) -> tuple[int, ...]:
+    """Changes when the run goes on, is scored or flagged again."""
+    names = (layout.LEDGER, layout.SUMMARY, layout.FINDINGS, layout.EMBEDDING, *layout.PARTS)
+    return tuple(path.stat().st_mtime_ns if (path := run.path / name).exists() else 0 for name in names)

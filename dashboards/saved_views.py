@@ -1,0 +1,64 @@
+"""Views of Browse that were given a name: filters and order as an address has them, kept in `RUN/views.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from filelock import FileLock
+
+from audit.errors import RunError
+from audit.store import Run, layout
+from audit.store.files import read_json, write_json
+
+LONGEST = 80
+"""Characters of a name."""
+_VIEWS = "views"
+_WAIT_S = 10.0
+Query = Mapping[str, str]
+
+
+class SavedViews:
+    """The views of a run, which all who review it share."""
+
+    def __init__(self, run: Run) -> None:
+        self._path: Path = run.path / layout.VIEWS
+        self._advice = f"set {layout.VIEWS} aside"
+
+    def all(self) -> dict[str, Query]:
+        """Names and what they stand for, by name.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        if not self._path.exists():
+            return {}
+        record = read_json(self._path, self._advice).get(_VIEWS, {})
+        return {name: dict(query) for name, query in sorted(record.items())}
+
+    def save(self, name: str, query: Query) -> None:
+        """Give a view a name; one of that name is replaced.
+
+        Raises:
+            ValueError: the name is empty or too long.
+            RunError: it cannot be written.
+        """
+        if not 0 < len(name.strip()) <= LONGEST:
+            raise ValueError(f"Expected a name of 1 to {LONGEST} characters, got {len(name.strip())}")
+        self._change(lambda views: views | {name.strip(): dict(query)})
+
+    def forget(self, name: str) -> None:
+        """Take a view away.
+
+        Raises:
+            RunError: it cannot be written.
+        """
+        self._change(lambda views: {other: query for other, query in views.items() if other != name})
+
+    def _change(self, change: Callable[[dict[str, Query]], dict[str, Query]]) -> None:
+        """Several may change them at once: each waits for the others."""
+        try:
+            with FileLock(self._path.with_suffix(".lock"), timeout=_WAIT_S):
+                write_json(self._path, {_VIEWS: change(self.all())})
+        except OSError as error:
+            raise RunError(f"Cannot write {self._path}: {error}; check that the run's folder is writable") from None
