@@ -70,9 +70,31 @@ def asked_queue(query: Mapping[str, str], last: int, found: bool = True) -> Queu
     return Queue("", "", filters, query.get("sort", ""), as_of)
 
 
-def subjects_of(context: Context, queue: Queue) -> Sequence[str]:
-    """The targets of a queue, in their order; made once for all sessions."""
-    return _subjects(str(context.run.path), context.stamp, queue, context)
+class Targets:
+    """The targets of a queue in their order, and the place of each."""
+
+    def __init__(self, subjects: Sequence[str]) -> None:
+        self.subjects = subjects
+        self._places = {subject: place for place, subject in enumerate(subjects)}
+
+    def __len__(self) -> int:
+        return len(self.subjects)
+
+    def place_of(self, asked: str | None, standing: Standing, reviewer: str) -> int:
+        """Where a reviewer stands: at what the address asks for, else before the first without their verdict."""
+        if asked in self._places:
+            return self._places[asked]
+        undecided = (place for place, name in enumerate(self.subjects) if reviewer not in standing.get(name, {}))
+        return next(undecided, 0)
+
+    def decided_by(self, reviewer: str, standing: Standing) -> int:
+        """How many of them a reviewer has decided."""
+        return sum(reviewer in given for subject, given in standing.items() if subject in self._places)
+
+
+def targets_of(context: Context, queue: Queue) -> Targets:
+    """The targets of a queue; made once for all sessions."""
+    return _targets(str(context.run.path), context.stamp, queue, context)
 
 
 def title_of(context: Context, queue: Queue) -> str:
@@ -87,22 +109,18 @@ def title_of(context: Context, queue: Queue) -> str:
     return f"Targets, {queue.filters.says() or 'all'}"
 
 
-def place_of(subjects: Sequence[str], asked: str | None, standing: Standing, who: str) -> int:
-    """Where a reviewer stands in a queue: at what the address asks for, else before the first without their verdict."""
-    if asked is not None and asked in subjects:
-        return subjects.index(asked)
-    undecided = (place for place, subject in enumerate(subjects) if who not in standing.get(subject, {}))
-    return next(undecided, 0)
+@st.cache_resource(max_entries=8, show_spinner="Making the queue …")
+def _targets(path: str, stamp: tuple[int, ...], queue: Queue, _context: Context) -> Targets:
+    return Targets(_subjects(queue, _context))
 
 
-@st.cache_data(max_entries=16, show_spinner="Making the queue …")
-def _subjects(path: str, stamp: tuple[int, ...], queue: Queue, _context: Context) -> list[str]:
+def _subjects(queue: Queue, context: Context) -> Sequence[str]:
     if queue.kind == ONE:
         return [queue.of]
     if queue.kind == CLAIM:
-        return _context.turn(queue.of)
-    standing = _context.log.standing(queue.as_of)
+        return context.turn(queue.of)
+    standing = context.log.standing(queue.as_of)
     if queue.kind == NEXT:
-        turns = {claim.claim_id: _context.turn(claim.claim_id) for claim in _context.tables.claims()}
+        turns = {claim.claim_id: context.turn(claim.claim_id) for claim in context.tables.claims()}
         return most_informative(turns, decided(standing))
-    return _context.tables.subjects(queue.filters, queue.sort or TELLING, standing)
+    return context.tables.subjects(queue.filters, queue.sort or TELLING, standing)

@@ -1,9 +1,11 @@
-"""Where a run stands and what was found about it as a whole; what cannot be read is a notice, not an error."""
+"""Where a run stands, what was found about it as a whole, and its samples; what cannot be read is a notice."""
 
 from __future__ import annotations
 
 from functools import cached_property
 from typing import Any
+
+import pyarrow.compute as pc
 
 from audit.errors import RunError
 from audit.findings import Claim, ClassFinding, Findings
@@ -116,6 +118,39 @@ class RunState:
         threshold = summary.get("threshold")
         chosen = isinstance(threshold, float) and (summary.get("mean_iou") is not None or threshold > 0)
         return threshold if chosen else None
+
+    def sample(self, number: int) -> dict[str, Any] | None:
+        """A sample's row; None while it is pending, and where it cannot be read."""
+        rows = self._of_sample("samples", number)
+        return rows[0] if rows else None
+
+    def why_unknown(self, number: int | None) -> str:
+        """Why there is no row of a sample."""
+        if number is None or not 0 <= number < self.run.samples:
+            return f"No such sample: the run has {self.run.samples:,}, numbered from 0."
+        if self._shard_of(number) is None:
+            return "This sample is pending: the run has not reached it yet."
+        return f"What the run knows of this sample cannot be read; {self._repair()}"
+
+    def _of_sample(self, table: str, number: int) -> list[dict[str, Any]]:
+        """A sample's rows, from its shard's part alone; none where the part is missing or damaged."""
+        shard = self._shard_of(number)
+        if shard is None or (table == "scores" and not self._is_scored(shard)):
+            return []
+        try:
+            part = self.run.read(table, shard)
+        except RunError as error:
+            self._notice(str(error))
+            return []
+        rows: list[dict[str, Any]] = part.filter(pc.equal(part["sample"], number)).to_pylist()
+        return rows
+
+    def _shard_of(self, number: int) -> Shard | None:
+        """The shard of a sample; None where there is no such sample or it is pending."""
+        if not 0 <= number < self.run.samples:
+            return None
+        shard = self.run.shards[number // int(self.run.record["shard_size"])]
+        return shard if self.run.ledger.path(shard.index).exists() else None
 
     def _notice(self, line: str) -> None:
         if line not in self.notices:

@@ -17,7 +17,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import attribute_names
@@ -348,39 +347,6 @@ class RunTables(RunState):
         query = f"SELECT file_row_number AS sample FROM {self._manifest} WHERE id = $id LIMIT 1"
         rows = self._rows(query, {"id": sample_id})
         return rows[0]["sample"] if rows else None
-
-    def sample(self, number: int) -> Row | None:
-        """A sample's row; None while it is pending, and where it cannot be read."""
-        rows = self._of_sample("samples", number)
-        return rows[0] if rows else None
-
-    def why_unknown(self, number: int | None) -> str:
-        """Why there is no row of a sample."""
-        if number is None or not 0 <= number < self.run.samples:
-            return f"No such sample: the run has {self.run.samples:,}, numbered from 0."
-        if self._shard_of(number) is None:
-            return "This sample is pending: the run has not reached it yet."
-        return f"What the run knows of this sample cannot be read; {self._repair()}"
-
-    def _of_sample(self, table: str, number: int) -> list[Row]:
-        """A sample's rows, from its shard's part alone; none where the part is missing or damaged."""
-        shard = self._shard_of(number)
-        if shard is None or (table == "scores" and not self._is_scored(shard)):
-            return []
-        try:
-            part = self.run.read(table, shard)
-        except RunError as error:
-            self._notice(str(error))
-            return []
-        rows: list[Row] = part.filter(pc.equal(part["sample"], number)).to_pylist()
-        return rows
-
-    def _shard_of(self, number: int) -> Shard | None:
-        """The shard of a sample; None where there is no such sample or it is pending."""
-        if not 0 <= number < self.run.samples:
-            return None
-        shard = self.run.shards[number // int(self.run.record["shard_size"])]
-        return shard if self.run.ledger.path(shard.index).exists() else None
 
     @property
     def _manifest(self) -> str:

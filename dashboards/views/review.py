@@ -12,11 +12,12 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.scores import iou_curve
+from audit.store.decided import Standing
 from audit.store.verdicts import DECISIONS, Verdict, target_of, target_subject
 from audit.wording import number, percent, plain, shorten
 from dashboards.components.viewer import NOTE, picture_data, show_viewer
 from dashboards.header import ask_name, others
-from dashboards.queues import AT, CLAIM, Queue, asked_queue, place_of, subjects_of, title_of
+from dashboards.queues import AT, CLAIM, Queue, Targets, asked_queue, targets_of, title_of
 from dashboards.state import SENTENCE, Context, Shown, fragment, go, load_ahead, picture_of, show_notices, shown
 from dashboards.views.details import show_details
 from dashboards.words import LABELS, decision_badge, html_facts, show_verdict, why_none
@@ -32,12 +33,12 @@ def show(context: Context) -> None:
     """Draw the page."""
     show_notices(context)
     queue = asked_queue(st.query_params, context.log.last(), context.tables.findings_count() > 0)
-    subjects = subjects_of(context, queue)
-    if not subjects:
+    targets = targets_of(context, queue)
+    if not targets:
         _show_empty(context, queue)
         return
     _pin(queue)
-    _show_place(context, queue, subjects)
+    _show_place(context, queue, targets)
 
 
 def _pin(queue: Queue) -> None:
@@ -55,11 +56,11 @@ def _show_empty(context: Context, queue: Queue) -> None:
 
 
 @fragment
-def _show_place(context: Context, queue: Queue, subjects: Sequence[str]) -> None:
+def _show_place(context: Context, queue: Queue, targets: Targets) -> None:
     """Draw the place that the address names, and whatever moves from it."""
-    standing = context.standing
-    place = place_of(subjects, st.query_params.get(AT), standing, context.reviewer)
-    _show_way(context, queue, subjects, place, standing)
+    standing, subjects = context.standing, targets.subjects
+    place = targets.place_of(st.query_params.get(AT), standing, context.reviewer)
+    _show_way(context, queue, targets, place, standing)
     subject = subjects[place]
     if st.query_params.get(AT) != subject:
         st.query_params[AT] = subject
@@ -94,11 +95,9 @@ def _target(context: Context, subject: str) -> dict[str, Any] | None:
     return context.tables.target(*found) if found else None
 
 
-def _show_way(
-    context: Context, queue: Queue, subjects: Sequence[str], place: int, standing: Mapping[str, Mapping[str, Verdict]]
-) -> None:
+def _show_way(context: Context, queue: Queue, targets: Targets, place: int, standing: Standing) -> None:
     """The queue, where one is in it, and the ways back and on."""
-    done = sum(context.reviewer in standing.get(subject, {}) for subject in subjects) if context.reviewer else 0
+    subjects, done = targets.subjects, targets.decided_by(context.reviewer, standing)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{plain(title_of(context, queue), 200)}**", width="stretch")
         st.text(f"{number(place + 1)} of {number(len(subjects))}, {number(done)} by you", width="content")

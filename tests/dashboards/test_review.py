@@ -15,7 +15,7 @@ from audit.findings import Findings
 from audit.review import in_turn
 from audit.store import Run, layout
 from audit.store.verdicts import VerdictLog
-from dashboards.queues import Queue, asked_queue, subjects_of
+from dashboards.queues import Queue, asked_queue, targets_of
 from dashboards.state import open_context
 from dashboards.tables import RunTables
 from dashboards.views import review
@@ -93,7 +93,7 @@ def test_the_images_of_a_claim_come_in_the_order_of_chance(path: Path) -> None:
     context = open_context(path, "Ana")
     queue = asked_queue({"queue": f"claim:{SPOT}"}, 7)
     assert queue == Queue("claim", SPOT, as_of=7)
-    assert subjects_of(context, queue) == in_turn(context.tables.claim_subjects(SPOT))
+    assert targets_of(context, queue).subjects == in_turn(context.tables.claim_subjects(SPOT))
     assert asked_queue(queue.query(), 0) == queue
 
 
