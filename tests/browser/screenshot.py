@@ -57,10 +57,10 @@ def browser_page(width: int = 1400, height: int = 900, dark: bool = False) -> It
 def settle(page: Page) -> None:
     """Wait until the page was drawn and nothing runs any more."""
     page.locator("[data-testid=stAppViewContainer]").wait_for()
-    page.wait_for_timeout(300)
+    page.wait_for_timeout(150)
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=20_000)
     page.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length == 0")
-    page.wait_for_timeout(500)
+    page.wait_for_timeout(200)
 
 
 def _printed_address(server: subprocess.Popen[str]) -> str:

@@ -23,9 +23,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["light", "dark"])
-def page(request: pytest.FixtureRequest) -> Iterator[Page]:
-    with browser_page(dark=request.param) as opened:
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with browser_page() as opened:
         yield opened
 
 
@@ -66,10 +66,11 @@ def test_the_first_claims_can_be_reviewed_without_scrolling(address: str, page: 
         assert box["y"] + box["height"] <= 768
 
 
-def test_colours_follow_the_system(address: str, page: Page) -> None:
+@pytest.mark.parametrize("dark", [False, True])
+def test_colours_follow_the_system(dark: bool, address: str, page: Page) -> None:
+    page.emulate_media(color_scheme="dark" if dark else "light")
     page.goto(address)
     settle(page)
-    dark = page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     ground = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
     red = int(ground.removeprefix("rgb(").partition(",")[0])
     assert (red < 60) == dark
