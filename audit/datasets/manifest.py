@@ -134,8 +134,13 @@ class Manifest:
             raise ValueError(f"Expected `mask_kind` to be one of {', '.join(MASK_KINDS)}, got {mask_kind!r}")
         if len(set(names)) != len(names):
             raise ManifestError(f"Expected distinct class names, got {_first_duplicate(names)!r} twice; rename one")
+        base = _base(str(root))
         table = _tabulate(samples, names)
-        return cls(table, names, _base(str(root)), mask_kind, _fingerprint(table, names, mask_kind))
+        if not len(table):
+            where = f" in {base}" if base else ""
+            advice = "check the folder, the split and the file types"
+            raise ManifestError(f"Expected at least one sample{where}, found none; {advice}")
+        return cls(table, names, base, mask_kind, _fingerprint(table, names, mask_kind))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Manifest:
@@ -254,8 +259,6 @@ def _tabulate(samples: Iterable[Sample], classes: tuple[str, ...]) -> pa.Table:
             attributes[name].append(value)
         for name in attributes.keys() - sample.attributes.keys():
             attributes[name].append(None)
-    if not ids:
-        raise ManifestError("Expected at least one sample, found none; check the folder, the split and the file types")
     columns = {name: pa.array(rows[name], kind) for name, kind in _COLUMNS.items()}
     return pa.table(columns | {name: pa.array(values, pa.string()) for name, values in sorted(attributes.items())})
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import streamlit as st
+from dashboards.components import component
 
-_HTML, _CSS, _JS = (
-    Path(__file__).with_suffix(f".{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
-)
-_grid = st.components.v2.component("camaudit.grid", html=_HTML, css=_CSS, js=_JS)
+_grid = component(__file__)
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import streamlit as st
 from numpy.typing import NDArray
 
+from dashboards.components import component
+
 MOST_COLOURS = 255
-_HTML, _CSS, _JS = (
-    Path(__file__).with_suffix(f".{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
-)
-_scatter = st.components.v2.component("camaudit.scatter", html=_HTML, css=_CSS, js=_JS)
+_scatter = component(__file__)
 
 
 @dataclass(frozen=True)

@@ -5,26 +5,19 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from audit.drawing.pixels import colour_table
 from audit.drawing.targets import Picture, jpeg_bytes
+from dashboards.components import component
 
 NOTE = "N: a note, kept with the verdict"
 """Placeholder of the field that the key N leads to."""
-
-
-def _part(kind: str) -> str:
-    return Path(__file__).with_suffix(f".{kind}").read_text(encoding="utf-8")
-
-
-_viewer = st.components.v2.component("camaudit.viewer", html=_part("html"), css=_part("css"), js=_part("js"))
+_viewer = component(__file__)
 
 
 def picture_data(picture: Picture) -> dict[str, Any]:

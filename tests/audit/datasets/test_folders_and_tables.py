@@ -114,7 +114,7 @@ def test_folder_names_that_are_not_utf8_are_stored_as_urls(tmp_path: Path) -> No
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match="Expected at least one sample"):
+    with pytest.raises(ManifestError, match=f"Expected at least one sample in {tmp_path}, found none"):
         read_folder(tmp_path)
     with pytest.raises(ManifestError, match=r"Expected a folder to read at .*none, got: No such file"):
         read_folder(tmp_path / "none")
