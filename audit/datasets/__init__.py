@@ -1,21 +1,25 @@
 """Image collections as manifests: readers, what a sample's image and objects are, and the names of classes."""
 
 from audit.datasets.classes import VOC_CLASSES, ClassMapping, map_classes
-from audit.datasets.coco import read_coco
+from audit.datasets.coco import list_coco, read_coco
 from audit.datasets.decoding import Readable, Unreadable, decode_sample
-from audit.datasets.folder import read_folder
+from audit.datasets.folder import list_folder, read_folder
+from audit.datasets.listing import Listing
 from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, coordinate, manifest_length, storable_path
+from audit.datasets.manifest_file import ManifestFile
 from audit.datasets.objects import Objects, has_objects, read_objects
 from audit.datasets.opening import Opening, Tally, try_opening
-from audit.datasets.table import read_table
-from audit.datasets.voc import is_segmentation, read_voc
+from audit.datasets.table import list_table, read_table
+from audit.datasets.voc import is_segmentation, list_voc, read_voc
 
 __all__ = [
     "MASK_KINDS",
     "VOC_CLASSES",
     "Box",
     "ClassMapping",
+    "Listing",
     "Manifest",
+    "ManifestFile",
     "Objects",
     "Opening",
     "Readable",
@@ -26,6 +30,10 @@ __all__ = [
     "decode_sample",
     "has_objects",
     "is_segmentation",
+    "list_coco",
+    "list_folder",
+    "list_table",
+    "list_voc",
     "manifest_length",
     "map_classes",
     "read_coco",

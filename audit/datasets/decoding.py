@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
 from audit.errors import ImageError, TransientError
-from audit.images import MAX_PIXELS, Fit, View, decode_image, difference_hash, read_bytes
+from audit.images import MAX_PIXELS, View, decode_image, difference_hash, read_bytes
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,11 @@ class Unreadable:
     transient: bool = False
 
 
-def decode_sample(row: int, sample: Sample, fit: Fit, max_pixels: int = MAX_PIXELS) -> Readable | Unreadable:
+Fitting = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint8], View]]
+"""From an upright image to the network's pixels, and the view of it that these are."""
+
+
+def decode_sample(row: int, sample: Sample, fit: Fitting, max_pixels: int = MAX_PIXELS) -> Readable | Unreadable:
     """Read, decode and fit one image; what goes wrong with it becomes its reason.
 
     Args:

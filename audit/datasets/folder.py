@@ -6,7 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from audit.datasets.classes import preview
+from audit.datasets.listing import Listing
 from audit.datasets.manifest import Manifest, Sample, storable_path
 from audit.datasets.reach import holding_folder
 from audit.errors import ManifestError
@@ -25,7 +28,18 @@ def read_folder(
     mask_kind: str = "binary",
     progress: Progress = silent,
 ) -> Manifest:
-    """Index the images below a folder: `root/CLASS/.../NAME.jpg`, or `root/NAME.jpg` without labels.
+    """Index a folder of images; see `list_folder`."""
+    return list_folder(root, masks, classes, mask_kind, progress).manifest()
+
+
+def list_folder(
+    root: str | os.PathLike[str],
+    masks: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    mask_kind: str = "binary",
+    progress: Progress = silent,
+) -> Listing:
+    """List the images below a folder: `root/CLASS/.../NAME.jpg`, or `root/NAME.jpg` without labels.
 
     Every subfolder is a class, in sorted order or that of `classes`. `classes=()` reads any tree without labels. An id
     is the path below `root` without its suffix, kept where two would clash. Names that begin with a dot are left out,
@@ -58,7 +72,7 @@ def read_folder(
         )
         for name, path in zip(ids, tracked(progress, "indexing", images), strict=True)
     )
-    return Manifest.from_samples(samples, names, root=top, mask_kind=mask_kind)
+    return Listing(samples, names, top, mask_kind)
 
 
 def list_files(root: str, skip: str | None = None) -> list[str]:
@@ -100,10 +114,19 @@ def unique_ids(short: Sequence[str], full: Sequence[str]) -> list[str]:
     >>> unique_ids(["a", "b", "b"], ["a.jpg", "b.jpg", "b.png"])
     ['a', 'b.jpg', 'b.png']
     """
-    times = Counter(short)
-    mixed = [brief if times[brief] == 1 else whole for brief, whole in zip(short, full, strict=True)]
-    chosen = mixed if len(set(mixed)) == len(mixed) else full
+    several = _repeated(short)
+    mixed = [whole if brief in several else brief for brief, whole in zip(short, full, strict=True)]
+    chosen = full if _repeated(mixed) else mixed
     return [name if is_utf8(name) else _escaped(name) for name in chosen]
+
+
+def _repeated(names: Sequence[str]) -> set[str]:
+    """Names that occur more than once; of millions the hashes are held, and those of equal hash looked into."""
+    hashes = np.fromiter(map(hash, names), np.int64, len(names))
+    ordered = np.sort(hashes)
+    clashing = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
+    times = Counter(names[row] for row in np.flatnonzero(clashing).tolist())
+    return {name for name, count in times.items() if count > 1}
 
 
 def _escaped(name: str) -> str:

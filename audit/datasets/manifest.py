@@ -17,39 +17,26 @@ The schema's metadata holds one JSON object under `camaudit`: classes, root, mas
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
 import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from audit.datasets.manifest_file import BATCH, COLUMNS, Head, ManifestFile, fingerprint, write_manifest
 from audit.errors import ManifestError
 from audit.images.locations import is_url, location_fault
 
 MASK_KINDS = ("index", "binary")
 """`index`: pixel value 0 is background, 255 void, i + 1 class i (PASCAL VOC). `binary`: non-zero is the one label."""
-
-_ROW_GROUP = 4096
-_KEY = b"camaudit"
-_BOX = pa.struct([("class_id", pa.int32()), *[(name, pa.float32()) for name in ("x0", "y0", "x1", "y1")]])
-_COLUMNS: dict[str, pa.DataType] = {
-    "id": pa.string(),
-    "image": pa.string(),
-    "labels": pa.list_(pa.int32()),
-    "mask": pa.string(),
-    "boxes": pa.list_(_BOX),
-    "regions": pa.string(),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +116,14 @@ class Manifest:
             ManifestError: a duplicate or empty id, a label or box outside the classes, a reserved attribute name, a
                 root that is never read, no sample.
         """
-        names = tuple(classes)
-        if mask_kind not in MASK_KINDS:
-            raise ValueError(f"Expected `mask_kind` to be one of {', '.join(MASK_KINDS)}, got {mask_kind!r}")
-        if len(set(names)) != len(names):
-            raise ManifestError(f"Expected distinct class names, got {_first_duplicate(names)!r} twice; rename one")
-        base = _base(str(root))
-        table = _tabulate(samples, names)
-        if not len(table):
-            where = f" in {base}" if base else ""
-            advice = "check the folder, the split and the file types"
-            raise ManifestError(f"Expected at least one sample{where}, found none; {advice}")
-        return cls(table, names, base, mask_kind, _fingerprint(table, names, mask_kind))
+        names, base = checked_names(classes, mask_kind), checked_root(str(root))
+        tables = list(sample_tables(samples, len(names)))
+        if not tables:
+            raise no_sample(base)
+        table = pa.concat_tables(tables, promote_options="default").combine_chunks()
+        table = table.select([*COLUMNS, *sorted(attribute_names(table.column_names))])
+        head = Head(names, base, mask_kind)
+        return cls(table, names, base, mask_kind, fingerprint([table], head, attribute_names(table.column_names)))
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Manifest:
@@ -149,16 +132,9 @@ class Manifest:
         Raises:
             ManifestError: the file is missing or is not a camaudit manifest.
         """
-        file = _open_parquet(path)
-        meta = _metadata(file, path)
-        total = file.metadata.num_rows
-        stop = total if stop is None else min(stop, total)
-        groups, first = _row_groups(file, start, stop)
-        try:
-            table = file.read_row_groups(groups).slice(start - first, stop - start)
-        except (OSError, pa.ArrowException) as error:
-            raise ManifestError(f"Damaged manifest {path}: {str(error).splitlines()[0]}; index it again") from None
-        return cls(table, tuple(meta["classes"]), meta["root"], meta["mask_kind"], meta["fingerprint"])
+        file = ManifestFile.open(path)
+        table = file.rows(start, len(file) if stop is None else stop)
+        return cls(table, file.head.classes, file.head.root, file.head.mask_kind, file.head.fingerprint)
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -171,7 +147,7 @@ class Manifest:
     def __iter__(self) -> Iterator[Sample]:
         """Samples in order, their paths joined to the root."""
         extra, place = self.attributes, itertools.count()
-        for batch in self.table.to_batches(max_chunksize=_ROW_GROUP):
+        for batch in self.table.to_batches(max_chunksize=BATCH):
             for row in batch.to_pylist():
                 yield Sample(
                     id=row["id"],
@@ -186,27 +162,25 @@ class Manifest:
 
     def named(self, classes: Iterable[str]) -> Manifest:
         """The same samples, none with a label or box, of other classes."""
-        names = tuple(classes)
-        return replace(self, classes=names, fingerprint=_fingerprint(self.table, names, self.mask_kind))
+        head = replace(self._head, classes=tuple(classes))
+        return replace(self, classes=head.classes, fingerprint=fingerprint([self.table], head, self.attributes))
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the manifest as Parquet, whole or not at all, and return its path."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        meta = {
-            "classes": self.classes,
-            "root": self.root,
-            "mask_kind": self.mask_kind,
-            "fingerprint": self.fingerprint,
-        }
-        table = self.table.replace_schema_metadata({_KEY: json.dumps(meta).encode()})
-        partial = target.with_name(f"{target.name}.{secrets.token_hex(8)}.partial")
-        try:
-            pq.write_table(table, partial, row_group_size=_ROW_GROUP, compression="zstd", write_page_checksum=True)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-        return target
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """All rows, as those of a manifest on the disk come in several tables."""
+        yield self.table.select(list(columns)) if columns else self.table
+
+    def save(self, path: str | os.PathLike[str], rows: int = BATCH) -> Path:
+        """Write the manifest as Parquet, whole or not at all, and return its path.
+
+        Args:
+            rows: of a row group.
+        """
+        write_manifest(Path(path), [self.table], self._head, self.attributes, rows)
+        return Path(path)
+
+    @property
+    def _head(self) -> Head:
+        return Head(self.classes, self.root, self.mask_kind, self.fingerprint)
 
     def _resolve(self, path: str) -> str:
         if not self.root or is_url(path) or os.path.isabs(path):
@@ -216,12 +190,21 @@ class Manifest:
 
 def attribute_names(columns: Iterable[str]) -> tuple[str, ...]:
     """The attributes among a manifest's columns."""
-    return tuple(name for name in columns if name not in _COLUMNS)
+    return tuple(name for name in columns if name not in COLUMNS)
+
+
+def taken(manifest: Manifest | ManifestFile, rows: NDArray[np.integer]) -> Manifest:
+    """A manifest of some samples, ascending rows [m], of one in memory or on the disk."""
+    if isinstance(manifest, Manifest):
+        return replace(manifest, table=manifest.table.take(pa.array(rows)), drawn={})
+    table = pa.concat_tables([manifest.rows(row, row + 1) for row in map(int, rows)])
+    head = manifest.head
+    return Manifest(table, head.classes, head.root, head.mask_kind, head.fingerprint)
 
 
 def manifest_length(path: str | os.PathLike[str]) -> int:
     """Number of samples, from the Parquet footer alone."""
-    return int(_open_parquet(path).metadata.num_rows)
+    return len(ManifestFile.open(path))
 
 
 def storable_path(path: str) -> str:
@@ -237,43 +220,89 @@ def storable_path(path: str) -> str:
     return path
 
 
-def _base(root: str) -> str:
+def checked_names(classes: Iterable[str], mask_kind: str) -> tuple[str, ...]:
+    """Class names, if they are distinct and the kind of masks is known.
+
+    Raises:
+        ManifestError: a class twice.
+    """
+    names = tuple(classes)
+    if mask_kind not in MASK_KINDS:
+        raise ValueError(f"Expected `mask_kind` to be one of {', '.join(MASK_KINDS)}, got {mask_kind!r}")
+    if len(set(names)) != len(names):
+        raise ManifestError(f"Expected distinct class names, got {_first_duplicate(names)!r} twice; rename one")
+    return names
+
+
+def checked_root(root: str) -> str:
+    """A folder as an absolute path, or a URL prefix.
+
+    Raises:
+        ManifestError: it is a URL that is never read.
+    """
     if fault := location_fault(root):
         raise ManifestError(f"Expected as root {fault}")
     return root if is_url(root) or not root else os.path.abspath(root)
 
 
-def _tabulate(samples: Iterable[Sample], classes: tuple[str, ...]) -> pa.Table:
-    rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-    attributes: dict[str, list[str | None]] = {}
-    ids: set[str] = set()
-    for count, sample in enumerate(samples):
-        _check(sample, ids, len(classes))
-        ids.add(sample.id)
-        for name in _COLUMNS:
-            rows[name].append(getattr(sample, name))
-        rows["boxes"][-1] = [_box_row(box) for box in sample.boxes] or None
-        for name, value in sample.attributes.items():
-            if name not in attributes:
-                attributes[name] = [None] * count
-            attributes[name].append(value)
-        for name in attributes.keys() - sample.attributes.keys():
-            attributes[name].append(None)
-    columns = {name: pa.array(rows[name], kind) for name, kind in _COLUMNS.items()}
-    return pa.table(columns | {name: pa.array(values, pa.string()) for name, values in sorted(attributes.items())})
+def no_sample(root: str) -> ManifestError:
+    """What to say of a collection that holds nothing."""
+    where = f" in {root}" if root else ""
+    advice = "check the folder, the split and the file types"
+    return ManifestError(f"Expected at least one sample{where}, found none; {advice}")
 
 
-def _check(sample: Sample, ids: set[str], class_count: int) -> None:
+def sample_tables(samples: Iterable[Sample], class_count: int, attributes: Iterable[str] = ()) -> Iterator[pa.Table]:
+    """Samples as rows, `BATCH` at a time, with a column for each attribute that is named or that one of them has.
+
+    Raises:
+        ManifestError: a duplicate or empty id, a label or box outside the classes, a reserved attribute name.
+    """
+    ids: list[pa.ChunkedArray] = []
+    coming = iter(samples)
+    while batch := list(itertools.islice(coming, BATCH)):
+        for sample in batch:
+            _check(sample, class_count)
+        table = _tabulate(batch, attributes)
+        ids.append(table["id"])
+        yield table
+    _refuse_duplicates(ids)
+
+
+def _tabulate(samples: Sequence[Sample], attributes: Iterable[str]) -> pa.Table:
+    columns = {name: pa.array([_cell(sample, name) for sample in samples], kind) for name, kind in COLUMNS.items()}
+    for name in sorted({*attributes, *itertools.chain.from_iterable(sample.attributes for sample in samples)}):
+        columns[name] = pa.array([sample.attributes.get(name) for sample in samples], pa.string())
+    return pa.table(columns)
+
+
+def _cell(sample: Sample, name: str) -> Any:
+    if name == "boxes":
+        return [_box_row(box) for box in sample.boxes] or None
+    return getattr(sample, name)
+
+
+def _refuse_duplicates(columns: Sequence[pa.ChunkedArray]) -> None:
+    """Ids are held as Arrow holds them, in a few bytes beside their text; a clash of hashes alone is looked into."""
+    hashes = np.fromiter((hash(name) for column in columns for name in column.to_pylist()), np.int64)
+    if len(np.unique(hashes)) == len(hashes):
+        return
+    rows: dict[str, int] = {}
+    for row, name in enumerate(name for column in columns for name in column.to_pylist()):
+        if name in rows:
+            raise ManifestError(f"Expected unique ids, got {name!r} twice (rows {rows[name]} and {row}); rename one")
+        rows[name] = row
+
+
+def _check(sample: Sample, class_count: int) -> None:
     if not sample.id:
         raise ManifestError(f"Expected every sample to have an id, got none for image {sample.image!r}")
-    if sample.id in ids:
-        raise ManifestError(f"Expected unique ids, got {sample.id!r} twice (again at {sample.image!r}); rename one")
     for label in (*sample.labels, *(box.class_id for box in sample.boxes)):
         if not (isinstance(label, Integral) and 0 <= label < class_count):
             raise ManifestError(f"Expected labels of {sample.id!r} below {class_count}, got {label}")
     for name in sample.attributes:
-        if name in _COLUMNS:
-            raise ManifestError(f"Expected an attribute name other than {', '.join(_COLUMNS)}, got {name!r}; rename it")
+        if name in COLUMNS:
+            raise ManifestError(f"Expected an attribute name other than {', '.join(COLUMNS)}, got {name!r}; rename it")
 
 
 def _box_row(box: Box) -> dict[str, float]:
@@ -283,59 +312,3 @@ def _box_row(box: Box) -> dict[str, float]:
 
 def _first_duplicate(names: tuple[str, ...]) -> str:
     return next(name for place, name in enumerate(names) if name in names[:place])
-
-
-def _fingerprint(table: pa.Table, classes: tuple[str, ...], mask_kind: str) -> str:
-    digest = hashlib.sha256(json.dumps([classes, mask_kind, table.column_names]).encode())
-    sink = _HashSink(digest)
-    with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), table.schema) as writer:
-        writer.write_table(table.combine_chunks(), max_chunksize=_ROW_GROUP)
-    return digest.hexdigest()[:16]
-
-
-class _HashSink:
-    """A file object that feeds what is written to a digest."""
-
-    closed = False
-
-    def __init__(self, digest: Any) -> None:
-        self._digest = digest
-
-    def write(self, data: Any) -> int:
-        self._digest.update(data)
-        return len(data)
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def _open_parquet(path: str | os.PathLike[str]) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise ManifestError(f"No manifest at {path}; make one with `camaudit index`") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"Expected a manifest in Parquet at {path}, got: {error}") from None
-
-
-def _metadata(file: pq.ParquetFile, path: str | os.PathLike[str]) -> dict[str, Any]:
-    raw = (file.schema_arrow.metadata or {}).get(_KEY)
-    if raw is None:
-        raise ManifestError(f"{path} is Parquet but not a manifest; index it with `camaudit index table {path}`")
-    meta: dict[str, Any] = json.loads(raw)
-    return meta
-
-
-def _row_groups(file: pq.ParquetFile, start: int, stop: int) -> tuple[list[int], int]:
-    """Row groups that overlap rows `start:stop`, and the row the first of them begins at."""
-    groups: list[int] = []
-    first = begin = 0
-    for group in range(file.metadata.num_row_groups):
-        end = begin + file.metadata.row_group(group).num_rows
-        if begin < stop and end > start:
-            if not groups:
-                first = begin
-            groups.append(group)
-        begin = end
-    return groups, first

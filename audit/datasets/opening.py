@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import Box, Manifest, Sample
+from audit.datasets.manifest import Box, Manifest, Sample, taken
+from audit.datasets.manifest_file import BATCH, ManifestFile
 from audit.datasets.objects import read_objects
 from audit.errors import ImageError, TransientError
 from audit.images import decode_image, read_bytes
@@ -61,7 +62,7 @@ class _Trial:
     mask: str | None = None
 
 
-def try_opening(manifest: Manifest, seed: int = 0, progress: Progress = silent) -> Opening:
+def try_opening(manifest: Manifest | ManifestFile, seed: int = 0, progress: Progress = silent) -> Opening:
     """Decode the first and `RANDOM` random images with their masks; where few of them have one, other samples' too.
 
     A mask is tried where its image opens: it has to have that image's size.
@@ -72,7 +73,7 @@ def try_opening(manifest: Manifest, seed: int = 0, progress: Progress = silent) 
     """
     masked = _masked(manifest)
     rows, masked_rows = _draw_rows(masked, np.random.default_rng(seed))
-    chosen = replace(manifest, table=manifest.table.take(np.union1d(rows, masked_rows)))
+    chosen = taken(manifest, np.union1d(rows, masked_rows))
     trials = dict(zip(np.union1d(rows, masked_rows).tolist(), _try_all(chosen, progress), strict=True))
     images = [trials[row].image for row in rows.tolist()]
     masks = [trials[row].mask for row in masked_rows.tolist() if trials[row].image is None]
@@ -80,9 +81,10 @@ def try_opening(manifest: Manifest, seed: int = 0, progress: Progress = silent) 
     return Opening(_tally(len(manifest), images), _tally(int(masked.sum()), masks), _tally(len(drawings), drawings))
 
 
-def _faults(manifest: Manifest) -> list[str | None]:
+def _faults(manifest: Manifest | ManifestFile) -> list[str | None]:
     """Of each sample with boxes or outlines: what keeps them from being drawn, None where nothing is seen."""
-    batches = manifest.table.select(["id", "boxes", "regions"]).to_batches(max_chunksize=4096)
+    tables = manifest.tables(["id", "boxes", "regions"])
+    batches = (batch for table in tables for batch in table.to_batches(max_chunksize=BATCH))
     rows = (row.values() for batch in batches for row in batch.to_pylist())
     return [
         _fault(name, boxes or [], regions or "", len(manifest.classes))
@@ -100,11 +102,11 @@ def _fault(name: str, boxes: list[dict[str, float]], regions: str, classes: int)
     return None
 
 
-def _masked(manifest: Manifest) -> NDArray[np.bool_]:
+def _masked(manifest: Manifest | ManifestFile) -> NDArray[np.bool_]:
     """[N] samples with a mask file or regions."""
-    table = manifest.table
-    known = pc.or_(pc.is_valid(table["mask"]), pc.is_valid(table["regions"]))
-    return np.asarray(known.to_numpy(), bool)
+    tables = manifest.tables(["mask", "regions"])
+    known = (pc.or_(pc.is_valid(table["mask"]), pc.is_valid(table["regions"])) for table in tables)
+    return np.concatenate([np.asarray(part.to_numpy(), bool) for part in known])
 
 
 def _draw_rows(masked: NDArray[np.bool_], rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

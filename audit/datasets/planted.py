@@ -382,5 +382,5 @@ def _write_truth(root: Path, rows: list[tuple[str | int | None, ...]]) -> None:
     corners = dict.fromkeys(("x0", "y0", "x1", "y1"), "Int64")
     table = pd.DataFrame(rows, columns=["id", "twin", "class", "cue", *corners])
     partial = root / "truth.parquet.partial"
-    table.astype(dict.fromkeys(("id", "twin", "class", "cue"), "str") | corners).to_parquet(partial)
+    table.astype(dict.fromkeys(("id", "twin", "class", "cue"), "string") | corners).to_parquet(partial)
     os.replace(partial, root / "truth.parquet")

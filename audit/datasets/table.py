@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from audit.datasets.classes import preview
 from audit.datasets.folder import unique_ids
+from audit.datasets.listing import Listing
 from audit.datasets.manifest import Manifest, Sample
 from audit.datasets.reach import holding_folder
 from audit.errors import ManifestError
@@ -35,7 +36,18 @@ def read_table(
     mask_kind: str = "index",
     progress: Progress = silent,
 ) -> Manifest:
-    """Index the rows of a CSV or Parquet file. Cells are text and pass unchanged, whatever they hold.
+    """Index the rows of a CSV or Parquet file; see `list_table`."""
+    return list_table(path, root, classes, mask_kind, progress).manifest()
+
+
+def list_table(
+    path: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    mask_kind: str = "index",
+    progress: Progress = silent,
+) -> Listing:
+    """List the rows of a CSV or Parquet file. Cells are text and pass unchanged, whatever they hold.
 
     Columns: `path` or `image`; optionally `id` (else the path's stem, or the path where stems clash), `labels` or
     `label` (names separated by ';' or '|', or a list; class ids when `classes` is given and every label is a number),
@@ -74,7 +86,7 @@ def read_table(
         for row in tracked(progress, "indexing", range(count))
     )
     base = root if root is not None else _common_root([*images, *filter(None, masks)]) or Path(path).parent
-    return Manifest.from_samples(samples, names, root=base, mask_kind=mask_kind)
+    return Listing(samples, names, str(base), mask_kind, tuple(columns))
 
 
 def _common_root(paths: Sequence[str]) -> str | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
 
 from audit.datasets.classes import VOC_CLASSES, preview
 from audit.datasets.folder import stored_path, unique_ids
+from audit.datasets.listing import Listing
 from audit.datasets.manifest import Box, Manifest, Sample, coordinate
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
@@ -22,6 +24,7 @@ LABELS = ("auto", "annotations", "masks", "none")
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _THREADS = min(8, os.cpu_count() or 1)
+_BATCH = 64
 
 
 def read_voc(
@@ -31,7 +34,18 @@ def read_voc(
     task: str = "auto",
     progress: Progress = silent,
 ) -> Manifest:
-    """Index a split of a VOC data set, masks in VOC's palette indices (0 background, 255 void).
+    """Index a split of a VOC data set; see `list_voc`."""
+    return list_voc(root, split, labels, task, progress).manifest()
+
+
+def list_voc(
+    root: str | os.PathLike[str],
+    split: str = "trainval",
+    labels: str = "auto",
+    task: str = "auto",
+    progress: Progress = silent,
+) -> Listing:
+    """List a split of a VOC data set, masks in VOC's palette indices (0 background, 255 void).
 
     Classes are the names in `classes.txt` at the data set's root, one a line, or else `VOC_CLASSES`. An image or mask
     that is listed but damaged or missing is kept: the run records it.
@@ -53,10 +67,17 @@ def read_voc(
     classes = _read_classes(folder)
     names = _read_split(folder, split, TASKS if task == "auto" else (task,), classes)
     layout = _Layout.scan(folder, classes, labels)
+    return Listing(
+        _described(layout, tracked(progress, "indexing", names), unique_ids(names, names)), classes, str(folder)
+    )
+
+
+def _described(layout: _Layout, names: Iterable[str], ids: Sequence[str]) -> Iterator[Sample]:
+    """Samples in order, a batch of files read at once."""
+    coming = zip(names, ids, strict=True)
     with ThreadPoolExecutor(_THREADS) as pool:
-        described = pool.map(layout.describe, names, unique_ids(names, names))
-        samples = (sample for _, sample in zip(tracked(progress, "indexing", names), described, strict=True))
-        return Manifest.from_samples(samples, classes, root=folder)
+        while batch := list(islice(coming, _BATCH)):
+            yield from pool.map(layout.describe, *zip(*batch, strict=True))
 
 
 def is_segmentation(root: str | os.PathLike[str], split: str) -> bool:

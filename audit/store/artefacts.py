@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -17,6 +16,7 @@ from audit.store import layout
 from audit.store.files import sweep_partials
 from audit.store.ledger import Entry, Ledger
 from audit.store.maps import Maps, map_files, publish_maps, write_maps
+from audit.store.objects import Location, below
 from audit.store.tables import Column, read_table, write_part
 
 
@@ -36,7 +36,7 @@ def of_table(entry: Entry | None, table: str) -> list[str]:
     return [name for name in named(entry) if table_of(name) == table]
 
 
-def read_part(root: Path, entry: Entry | None, table: str, columns: Sequence[str] | None) -> pa.Table | None:
+def read_part(root: Location, entry: Entry | None, table: str, columns: Sequence[str] | None) -> pa.Table | None:
     """A shard's part of a table below `root`, seen to be what its entry says; None where that names none.
 
     Raises:
@@ -48,9 +48,9 @@ def read_part(root: Path, entry: Entry | None, table: str, columns: Sequence[str
 
 
 class Artefacts:
-    """The artefacts of the run at a path."""
+    """The artefacts of the run at a place."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Location) -> None:
         self._run = run
         self._maps = run / layout.MAPS
 
@@ -87,11 +87,11 @@ class Artefacts:
                 count += len(unnamed)
         return count
 
-    def _files(self) -> Iterator[tuple[int, Path]]:
+    def _files(self) -> Iterator[tuple[int, Location]]:
         for table in layout.PARTS:
             for file in (self._run / table).glob("part-*.*.parquet"):
                 yield layout.shard_of_part(file.name), file
         yield from map_files(self._maps)
 
-    def _below(self, file: Path, digest: str) -> tuple[str, str]:
-        return file.relative_to(self._run).as_posix(), digest
+    def _below(self, file: Location, digest: str) -> tuple[str, str]:
+        return below(file, self._run), digest

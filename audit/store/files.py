@@ -1,4 +1,9 @@
-"""Files written whole or not at all."""
+"""Files and objects written whole or not at all, and what they are known by: digests and versions.
+
+A directory and a bucket differ in how they do so, and only here. Of a file, a name is given in one step to what lies
+beside it complete; of an object, the store does that. Both know two conditions: the name is new, or what bears it has
+not changed since it was read.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,16 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from filelock import FileLock
+
 from audit.errors import RunError
+from audit.store.objects import Location, ObjectPath
 
 PARTIAL = ".partial"
 _LONGEST = 200
@@ -22,18 +32,24 @@ ABSENT = "absent"
 """Stands for the digest of a file that does not exist."""
 DIGEST = "sha256"
 """Key of a JSON record under which the digest of all its other keys stands."""
-Version = tuple[int, int, int]
-"""Of a file: its inode, time of change in ns, and size."""
+Version = tuple[int, int, int] | str
+"""Of a file: its inode, time of change in ns, and size. Of an object: its entity tag."""
+_REPLACING = "replacing.lock"
+_WAIT_S = 60.0
 
 
 def write_atomically(
-    path: Path, write: Callable[[Path], object], durable: bool = True, exclusive: bool = False
+    path: Location, write: Callable[[Path], object], durable: bool = True, exclusive: bool = False
 ) -> None:
-    """Let `write` make a file beside `path`, flush it to disk if `durable`, and give it its name in one step.
+    """Let `write` make a file, flush it to disk if `durable`, and give it its name in one step.
 
     Raises:
         FileExistsError: `exclusive`, and the name is taken. Of several writers at once one alone gets it.
     """
+    if isinstance(path, ObjectPath):
+        with _made(write) as made:
+            path.put_new(made) if exclusive else path.put(made)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
@@ -45,37 +61,56 @@ def write_atomically(
         partial.unlink(missing_ok=True)
 
 
-def write_by_content(path: Path, write: Callable[[Path], object]) -> tuple[Path, str]:
+def write_by_content(path: Location, write: Callable[[Path], object]) -> tuple[Location, str]:
     """Let `write` make a file that is named by its content, and return where it lies and its sha256.
 
     It is not changed after that: other content has another name, and equal content may be written any number of times.
     `part-00003.parquet` becomes `part-00003.DIGEST.parquet`, with the first 12 hex digits.
     """
+    if isinstance(path, ObjectPath):
+        with _made(write) as made:
+            digest = sha256(made)
+            target = path.with_name(_by_content(path, digest))
+            target.put(made)
+        return target, digest
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
         write(partial)
         _flush(partial)
         digest = sha256(partial)
-        final = path.with_name(f"{path.stem}.{digest[:12]}{path.suffix}")
+        final = path.with_name(_by_content(path, digest))
         os.replace(partial, final)
     finally:
         partial.unlink(missing_ok=True)
     return final, digest
 
 
-def write_json(path: Path, record: dict[str, Any], exclusive: bool = False) -> None:
+def write_json(path: Location, record: dict[str, Any], exclusive: bool = False) -> None:
     """Write a record as JSON with its digest, whole or not at all.
 
     Raises:
         FileExistsError: `exclusive`, and there is one.
     """
-    record = {name: value for name, value in record.items() if name != DIGEST}
-    text = json.dumps(record | {DIGEST: _digest(record)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text), exclusive=exclusive)
+    text = _signed(record)
+    write_atomically(path, lambda partial: partial.write_bytes(text), exclusive=exclusive)
 
 
-def read_json(path: Path, advice: str, signed: bool = True) -> dict[str, Any]:
+def replace_json(path: Location, record: dict[str, Any], version: Version) -> bool:
+    """Write a record over one that is still of a version, and say whether it was. Of several writers one alone may."""
+    if isinstance(path, ObjectPath):
+        return path.put_if(_signed(record), str(version))
+    with FileLock(path.with_name(_REPLACING), timeout=_WAIT_S):
+        try:
+            unchanged = version_of(path) == version
+        except FileNotFoundError:
+            return False
+        if unchanged:
+            write_json(path, record)
+    return unchanged
+
+
+def read_json(path: Location, advice: str, signed: bool = True) -> dict[str, Any]:
     """Read a record, without its digest.
 
     Args:
@@ -85,7 +120,7 @@ def read_json(path: Path, advice: str, signed: bool = True) -> dict[str, Any]:
     Raises:
         RunError: it cannot be read, is no record, or is not what was written.
     """
-    if path.exists() and not path.is_file():
+    if isinstance(path, Path) and path.exists() and not path.is_file():
         raise RunError(f"Expected {path} to be a file, got a folder, FIFO or device; {advice}")
     try:
         record = json.loads(path.read_bytes())
@@ -99,7 +134,7 @@ def read_json(path: Path, advice: str, signed: bool = True) -> dict[str, Any]:
     return record
 
 
-def check_digest(path: Path, digest: str, advice: str) -> None:
+def check_digest(path: Location, digest: str, advice: str) -> None:
     """See that a file is what was written. A process reads each file once for it, until the file changes.
 
     Args:
@@ -120,25 +155,74 @@ def check_digest(path: Path, digest: str, advice: str) -> None:
     _checked[str(path), digest] = version
 
 
-def version_of(path: Path) -> Version:
-    """Inode, time and size of a file: another one where it was replaced or written to.
+def read_checked(path: ObjectPath, digest: str | None, advice: str) -> bytes:
+    """The content of an object, seen to be what was written where its digest is known.
+
+    Raises:
+        RunError: it is damaged or gone.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"Cannot read {path}: {error.strerror}; {advice}") from None
+    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise RunError(f"Damaged: {path} is not what was written; {advice}")
+    return content
+
+
+def version_of(path: Location) -> Version:
+    """Another one where a file or object was replaced or written to.
 
     Raises:
         OSError: there is none.
     """
+    if isinstance(path, ObjectPath):
+        return path.version()
     state = path.stat()
     return state.st_ino, state.st_mtime_ns, state.st_size
 
 
-def sha256(path: Path) -> str:
+def stamp_of(path: Location) -> str:
+    """Another one when a file is written to, or something in a folder comes, goes or is replaced; empty of nothing."""
+    if isinstance(path, ObjectPath):
+        try:
+            return path.version()
+        except FileNotFoundError:
+            return hashlib.sha256(repr(sorted(path.below().items())).encode()).hexdigest()
+    return str(path.stat().st_mtime_ns) if path.exists() else ""
+
+
+def size_of(path: Location) -> int:
+    """Bytes of a file or object.
+
+    Raises:
+        OSError: there is none.
+    """
+    return path.size() if isinstance(path, ObjectPath) else path.stat().st_size
+
+
+def sizes_below(folder: Location) -> dict[str, int]:
+    """Bytes of every file or object below a folder, links left out, by its path below the folder."""
+    if isinstance(folder, ObjectPath):
+        return {place.relative_to(folder).as_posix(): size for place, (_, size) in folder.below().items()}
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+
+def sha256(path: Location) -> str:
     """sha256 of a file's bytes, in hex; `ABSENT` where there is no file."""
+    if isinstance(path, ObjectPath):
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            return ABSENT
     if not path.is_file():  # of a FIFO nobody would ever see the end
         return ABSENT
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_names(artefacts: Iterable[str], record: Path) -> None:
+def check_names(artefacts: Iterable[str], record: Location) -> None:
     """See that what a record names lies beside or below it: a run may be a stranger's.
 
     Raises:
@@ -150,9 +234,13 @@ def check_names(artefacts: Iterable[str], record: Path) -> None:
             raise RunError(f"Expected {record} to name files of its run, got {name!r}; do not trust this run")
 
 
-def sweep_partials(root: Path) -> int:
-    """Delete what killed writers left behind, and say how many files that were."""
-    orphans = [path for path in root.rglob(f"*{PARTIAL}") if path.is_file() or path.is_symlink()]
+def sweep_partials(root: Location) -> int:
+    """Delete what killed writers left behind, and say how many that were. No object is ever half written."""
+    orphans: list[Location]
+    if isinstance(root, ObjectPath):
+        orphans = list(root.glob(f"*{PARTIAL}"))
+    else:
+        orphans = [path for path in root.rglob(f"*{PARTIAL}") if path.is_file() or path.is_symlink()]
     for path in orphans:
         path.unlink(missing_ok=True)
     return len(orphans)
@@ -172,6 +260,25 @@ def file_stem(sample_id: str) -> str:
     if len(name.encode()) <= _LONGEST:
         return name
     return name.encode()[:_LONGEST].decode(errors="ignore") + "-" + hashlib.sha256(sample_id.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _made(write: Callable[[Path], object]) -> Iterator[Path]:
+    """A file on this machine that `write` made, for as long as it is needed."""
+    with tempfile.TemporaryDirectory(prefix="camaudit-") as folder:
+        path = Path(folder) / f"object{PARTIAL}"
+        write(path)
+        yield path
+
+
+def _by_content(path: Location, digest: str) -> str:
+    return f"{path.stem}.{digest[:12]}{path.suffix}"
+
+
+def _signed(record: dict[str, Any]) -> bytes:
+    record = {name: value for name, value in record.items() if name != DIGEST}
+    text = json.dumps(record | {DIGEST: _digest(record)}, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return text.encode()
 
 
 def _partial(path: Path) -> Path:

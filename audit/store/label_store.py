@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from audit.store.account import Shard
 from audit.store.artefacts import named, of_table, read_part
 from audit.store.files import read_json, sweep_partials, write_json
 from audit.store.ledger import Entry, Ledger
+from audit.store.objects import Location, below
 from audit.store.run import Run
 from audit.store.tables import Column, write_part
 
@@ -85,7 +85,7 @@ class LabelStore:
         return store
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Location:
         """Where it lies."""
         return self.run.path / layout.LABELS / self.name
 
@@ -121,7 +121,7 @@ class LabelStore:
             write_part(self.path / table / layout.part_name(shard.index), columns, layout.LABEL_PARTS[table])
             for table, columns in tables.items()
         )
-        artefacts = {path.relative_to(self.path).as_posix(): digest for path, digest in written.items()}
+        artefacts = {below(path, self.path): digest for path, digest in written.items()}
         entry = {**counts, "of": self._made_of(shard), "shard": asdict(shard), "artefacts": artefacts}
         standing = self.ledger.enter(shard.index, entry, before)
         for name in artefacts.keys() - named(standing).keys():
@@ -143,6 +143,16 @@ class LabelStore:
     def sweep(self) -> int:
         """Delete what killed writers left half written, and say how many files that were."""
         return sweep_partials(self.path)
+
+
+def run_and_name(text: str) -> tuple[str, str | None]:
+    """RUN:NAME as the run and the name of its label set, None where only a run is named.
+
+    >>> run_and_name("runs/val:by-class"), run_and_name("s3://audits/val")
+    (('runs/val', 'by-class'), ('s3://audits/val', None))
+    """
+    run, colon, name = text.rpartition(":")
+    return (run, name) if colon and "/" not in name else (text, None)
 
 
 def check_name(name: str) -> str:

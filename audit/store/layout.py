@@ -1,10 +1,11 @@
-"""The run directory: names, table schemas and provenance.
+"""The run directory, or the folder of a bucket: names, table schemas and provenance.
 
 RUN/
   run.json                 provenance: configuration, fingerprints, layer, grid, versions, digests of files of no shard
-  manifest.parquet         the samples
+  manifest.parquet         the samples, a row group a shard
   maps.zarr/map            [N, K, h, w] float16, divided by the peak; NaN where there is no map
-                           at the input's resolution int8: steps of it, the value is step times scale
+                           at the input's resolution int8: steps of it, the value is step times scale;
+                           part-00000.DIGEST ..., one a shard; c.0.0.0.0 is the same for other readers of Zarr
   maps.zarr/scale          [N, K] float32, only beside int8: what a step is worth; NaN where there is no map
   samples/  targets/  scores/  context/  features/  confusion/  checks/
                            part-00000.DIGEST.parquet ..., one a shard
@@ -19,7 +20,7 @@ RUN/
   labels/NAME/             a label set: record.json, ledger/, images/ and regions/, parts as above
   embedding/               points.parquet: targets placed by what lies under their heat; record.json, written last
   drawn.parquet            boxes that reviewers drew, where `score --verdicts` took them for objects
-  verdicts.sqlite          what reviewers decided
+  verdicts.sqlite          what reviewers decided; of a run in a bucket it lies on their machine
   views.json               views of the dashboard that were given a name, and about which run's targets
   lock, lock.json          held by the process that works on the run, and which one that is
 """
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 6
+FORMAT = 7
 LEVELS = 256
 """Map values 0..1 are counted at levels floor(256 value); threshold t keeps the levels from 256 t on."""
 

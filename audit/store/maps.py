@@ -1,7 +1,8 @@
 """The map arrays of a run: Zarr v3, one Zarr shard for each of the run's shards, every chunk checksummed.
 
-A shard's file is named by its content, `c/3/0/0/0.DIGEST`, and counts once a ledger entry names it. The name that
-readers of Zarr look for, `c/3/0/0/0`, links to it.
+A shard's file is named by its content, `part-00003.DIGEST`, and counts once a ledger entry names it. The name that
+readers of Zarr look for, `c.3.0.0.0`, links to it, and in a bucket is a copy. So an array is one folder, however many
+shards it has.
 
 Maps at a layer's resolution are `float16`. Maps at the input's resolution are `int8`: steps in the array `map`, one
 sample a chunk, and what a step is worth in the array `scale` beside it.
@@ -19,13 +20,15 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.store import ByteRequest
+from zarr.abc.store import ByteRequest, Store
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import LocalStore, MemoryStore, ObjectStore, WrapperStore
 
 from audit.errors import RunError
-from audit.store.files import write_atomically, write_by_content
+from audit.store import layout
+from audit.store.files import PARTIAL, size_of, sizes_below, write_atomically, write_by_content
+from audit.store.objects import Location, ObjectPath
 from audit.store.quantised import Quantised
 
 ENCODINGS = {"float16": 16, "int8": 8}
@@ -37,13 +40,16 @@ Maps = NDArray[np.float16] | Quantised
 _MAP = "map"
 _SCALE = "scale"
 _CHUNK = 64
+_FLAT: dict[str, Any] = {"name": "default", "separator": "."}
+_KEYS = {_MAP: "c.{}.0.0.0", _SCALE: "c.{}.0"}
+"""The chunk of a shard in each array."""
 
 
 def create_maps(
-    path: Path, samples: int, slots: int, grid: tuple[int, int], shard_size: int, encoding: str = "float16"
+    path: Location, samples: int, slots: int, grid: tuple[int, int], shard_size: int, encoding: str = "float16"
 ) -> None:
     """Create the array [samples, slots, h, w], empty (NaN), and for the encoding `int8` its scale [samples, slots]."""
-    group = zarr.open_group(path, mode="w")
+    group = zarr.open_group(_store(path), mode="w", zarr_format=3)
     eight_bits = encoding == "int8"
     group.create_array(
         _MAP,
@@ -54,6 +60,7 @@ def create_maps(
         fill_value=0 if eight_bits else np.nan,
         serializer=BytesCodec(),
         compressors=_compressors(ENCODINGS[encoding] // 8),
+        chunk_key_encoding=_FLAT,
         dimension_names=("sample", "slot", "y", "x"),
     )
     if eight_bits:
@@ -65,6 +72,7 @@ def create_maps(
             fill_value=np.nan,
             serializer=BytesCodec(),
             compressors=_compressors(4),
+            chunk_key_encoding=_FLAT,
             dimension_names=("sample", "slot"),
         )
 
@@ -74,7 +82,7 @@ def empty_maps(shape: tuple[int, ...], encoding: str) -> Maps:
     return Quantised.empty(shape) if encoding == "int8" else np.full(shape, np.nan, np.float16)
 
 
-def write_maps(path: Path, start: int, maps: Maps) -> dict[Path, str]:
+def write_maps(path: Location, start: int, maps: Maps) -> dict[Location, str]:
     """Write a whole shard [n, K, h, w] that begins at sample `start`, to files named by their content.
 
     Returns:
@@ -83,15 +91,16 @@ def write_maps(path: Path, start: int, maps: Maps) -> dict[Path, str]:
     values: dict[str, NDArray[Any]] = (
         {_SCALE: maps.scale, _MAP: maps.steps} if isinstance(maps, Quantised) else {_MAP: maps}
     )
-    written: dict[Path, str] = {}
+    written: dict[Location, str] = {}
     for name, array in values.items():
         for key, content in _encoded(path / name, start, array).items():
-            file, digest = write_by_content(path / name / key, partial(_write_bytes, content))
+            part = path / name / f"part-{int(key.split('.')[1]):05d}"
+            file, digest = write_by_content(part, partial(_write_bytes, content))
             written[file] = digest
     return written
 
 
-def read_maps(path: Path, start: int, stop: int, files: Iterable[Path]) -> NDArray[np.floating]:
+def read_maps(path: Location, start: int, stop: int, files: Iterable[Location]) -> NDArray[np.floating]:
     """Maps [stop - start, K, h, w]: float16, or float32 where they are kept at 8 bits; NaN where there is none.
 
     Args:
@@ -101,14 +110,14 @@ def read_maps(path: Path, start: int, stop: int, files: Iterable[Path]) -> NDArr
         RunError: a chunk is damaged, or a file is gone.
     """
     try:
-        named = {_key(path, file): file for file in files}
-        for file in named.values():
+        named = list(files)
+        for file in named:
             _refuse_empty(file)
-        array = zarr.open_array(_Named(path / _MAP, named), mode="r", zarr_format=3)
+        array = zarr.open_array(_named(path, _MAP, named), mode="r", zarr_format=3)
         values = np.asarray(array[start:stop])
         if array.dtype != np.int8:
             return values
-        scale = zarr.open_array(_Named(path / _SCALE, named), mode="r", zarr_format=3)
+        scale = zarr.open_array(_named(path, _SCALE, named), mode="r", zarr_format=3)
         return Quantised(values, np.asarray(scale[start:stop]))[:]
     except (ValueError, OSError, RuntimeError) as error:
         run = path.parent
@@ -117,59 +126,73 @@ def read_maps(path: Path, start: int, stop: int, files: Iterable[Path]) -> NDArr
         ) from None
 
 
-def publish_maps(path: Path, shard: int, files: Iterable[Path]) -> None:
+def publish_maps(path: Location, shard: int, files: Iterable[Location]) -> None:
     """Give a shard's files the names that readers of Zarr look for: links, or copies where there are no links."""
-    named = {file.with_suffix(""): file for file in files}
-    for name in (path / _MAP / "c" / str(shard) / "0" / "0" / "0", path / _SCALE / "c" / str(shard) / "0"):
-        file = named.get(name)
-        if file is None:
-            name.unlink(missing_ok=True)
-        elif not (name.is_symlink() and os.readlink(name) == file.name):
-            write_atomically(name, partial(_link_or_copy, file), durable=False)
+    named = {file.parent.name: file for file in files}
+    for array, key in _KEYS.items():
+        _publish(path / array / key.format(shard), named.get(array))
 
 
-def map_files(path: Path) -> Iterator[tuple[int, Path]]:
+def map_files(path: Location) -> Iterator[tuple[int, Location]]:
     """Every shard's files, whether or not an entry names them, each with the number of its shard."""
-    for array in (_MAP, _SCALE):
-        for file in (path / array / "c").rglob("0.*"):
-            yield int(file.relative_to(path / array / "c").parts[0]), file
+    for array in _KEYS:
+        for file in (path / array).glob("part-*.*"):
+            if file.suffix != PARTIAL:
+                yield layout.shard_of_part(file.name), file
 
 
-def metadata_files(path: Path) -> list[Path]:
+def metadata_files(path: Location) -> list[Location]:
     """What says how the arrays are to be read."""
     return sorted(path.rglob("zarr.json"))
 
 
-def maps_size(path: Path) -> int:
-    """Bytes of a run's maps on disk."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+def maps_size(path: Location) -> int:
+    """Bytes of a run's maps, those that other readers see a second time left out."""
+    return sum(size for name, size in sizes_below(path).items() if "/c." not in name)
 
 
-class _Named(LocalStore):
+class _Named(WrapperStore[Store]):
     """An array of which each chunk lies in the file that a ledger entry names, and nowhere else."""
 
-    def __init__(self, root: Path, files: Mapping[str, Path]) -> None:
-        super().__init__(root, read_only=True)
-        self._files = {key: file.name for key, file in files.items()}
+    def __init__(self, store: Store, files: Mapping[str, str]) -> None:
+        super().__init__(store)
+        self._files = files
 
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """The content of a key; None where no entry names a file."""
-        if key.startswith("c/"):
-            name = self._files.get(f"{self.root.name}/{key}")
-            if name is None:
-                return None
-            key = f"{key.rpartition('/')[0]}/{name}"
-        return await super().get(key, prototype, byte_range)
+        name = self._files.get(key) if key.startswith("c.") else key
+        prototype = prototype or default_buffer_prototype()
+        return None if name is None else await self._store.get(name, prototype, byte_range)
 
 
-def _key(path: Path, file: Path) -> str:
-    """Array and key of the chunk that a file holds."""
-    return file.relative_to(path).with_suffix("").as_posix()
+def _named(path: Location, array: str, files: Iterable[Location]) -> _Named:
+    own = (file.name for file in files if file.parent.name == array)
+    names = {_KEYS[array].format(layout.shard_of_part(name)): name for name in own}
+    return _Named(_store(path / array, read_only=True), names)
 
 
-def _encoded(array: Path, start: int, values: NDArray[Any]) -> dict[str, bytes]:
+def _store(path: Location, read_only: bool = False) -> Store:
+    if isinstance(path, ObjectPath):
+        return ObjectStore(path.store(), read_only=read_only)
+    return LocalStore(path, read_only=read_only)
+
+
+def _publish(name: Location, file: Location | None) -> None:
+    if file is None:
+        name.unlink(missing_ok=True)
+    elif isinstance(name, ObjectPath) and isinstance(file, ObjectPath):
+        file.copy_to(name)
+    elif isinstance(name, Path) and isinstance(file, Path) and not _is_link_to(name, file):
+        write_atomically(name, partial(_link_or_copy, file), durable=False)
+
+
+def _is_link_to(name: Path, file: Path) -> bool:
+    return name.is_symlink() and os.readlink(name) == file.name
+
+
+def _encoded(array: Location, start: int, values: NDArray[Any]) -> dict[str, bytes]:
     """Key and content of the shard's chunk, none if it is all fill, as Zarr writes it."""
     as_buffer = default_buffer_prototype().buffer.from_bytes
     chunks = {"zarr.json": as_buffer((array / "zarr.json").read_bytes())}
@@ -190,9 +213,9 @@ def _link_or_copy(file: Path, name: Path) -> None:
         shutil.copyfile(file, name)
 
 
-def _refuse_empty(file: Path) -> None:
+def _refuse_empty(file: Location) -> None:
     """An emptied or lost file would read as if it held no maps."""
-    if not file.stat().st_size:
+    if not size_of(file):
         raise OSError(f"{file} is empty")
 
 

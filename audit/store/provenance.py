@@ -9,12 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from audit.datasets.manifest import Manifest
+from audit.datasets.manifest_file import ManifestFile
 from audit.store import layout
 
 _VERSIONS = ("camaudit", "torch", "torchvision", "numpy", "zarr", "pyarrow", "pillow")
 
 
-def provenance(manifest: Manifest, record: Mapping[str, Any]) -> dict[str, Any]:
+def provenance(manifest: Manifest | ManifestFile, record: Mapping[str, Any]) -> dict[str, Any]:
     """What run.json says of a new run: `record`, and what holds of every run."""
     return {
         **record,

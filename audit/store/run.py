@@ -4,55 +4,55 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Box, Manifest
+from audit.datasets.manifest_file import ManifestFile
 from audit.errors import RunError
 from audit.store import layout
 from audit.store.account import Account, Damage, Shard
 from audit.store.artefacts import Artefacts, named, of_table, read_part, table_of
-from audit.store.files import PARTIAL, check_digest, check_names, read_json, sha256, write_json
+from audit.store.files import PARTIAL, check_digest, check_names, read_json, sha256, write_atomically, write_json
 from audit.store.ledger import COUNTED, Entry, Ledger
+from audit.store.local_copies import local_copy
+from audit.store.lock import held
 from audit.store.maps import ENCODINGS, Maps, create_maps, metadata_files, read_maps
+from audit.store.objects import Location, Place, address, below, location
 from audit.store.provenance import provenance
 from audit.store.tables import Column, made_by, read_table
 
 
 @dataclass(frozen=True)
 class Run:
-    """One audit: a directory laid out as `audit.store.layout` says.
+    """One audit: a directory, or a folder of a bucket, laid out as `audit.store.layout` says.
 
     Attributes:
-        path: the directory.
+        path: where it lies.
         record: what run.json holds: `config` and `model` as given and found, `manifest`, `grid`, `slots`, `encoding`
             of the maps, `shard_size`, `cost` of a sample, `classes`, `versions`, `created`, `scoring` (how often the
             run was scored again), `artefacts` (files that no shard owns, with their sha256).
     """
 
-    path: Path
+    path: Location
     record: Mapping[str, Any]
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], manifest: Manifest, record: Mapping[str, Any]) -> Run:
+    def create(cls, path: Place, manifest: Manifest | ManifestFile, record: Mapping[str, Any]) -> Run:
         """Lay out a new run, run.json last.
 
         Raises:
             RunError: the place is taken: by a file, by other files, or by a run that began meanwhile.
         """
-        run = cls(Path(path), provenance(manifest, record))
+        run = cls(location(path), provenance(manifest, record))
         _claim(run.path)
         with run.locked():
             if (run.path / layout.RUN_JSON).exists():
@@ -61,13 +61,13 @@ class Run:
         return cls.open(path)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Run:
+    def open(cls, path: Place) -> Run:
         """Open a run.
 
         Raises:
             RunError: there is no run here, or a later camaudit wrote it.
         """
-        root = Path(path)
+        root = location(path)
         if not (root / layout.RUN_JSON).exists():
             raise RunError(f"No run at {root} ({layout.RUN_JSON} is missing); make one with `camaudit run`")
         record = read_json(root / layout.RUN_JSON, _RESTORE, signed=False)
@@ -79,6 +79,11 @@ class Run:
         record = read_json(root / layout.RUN_JSON, _RESTORE)
         check_names(record["artefacts"], root / layout.RUN_JSON)
         return cls(root, record)
+
+    @property
+    def address(self) -> str:
+        """What opens the run from anywhere: a URL, or an absolute path."""
+        return address(self.path)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -116,10 +121,26 @@ class Run:
         Raises:
             RunError: it is not the one that the run began with.
         """
-        path = self.path / layout.MANIFEST
-        check_digest(path, self.record["artefacts"][layout.MANIFEST], _RESTORE)
+        path = self.manifest_path()
         manifest = Manifest.open(path, start, stop)
         return replace(manifest, drawn=self._drawn(start, len(manifest)))
+
+    def manifest_path(self) -> Path:
+        """The manifest as a file of this machine, seen to be the one that the run began with.
+
+        Raises:
+            RunError: it is not.
+        """
+        return local_copy(self.path / layout.MANIFEST, self.record["artefacts"][layout.MANIFEST], _RESTORE)
+
+    @property
+    def manifest_file(self) -> ManifestFile:
+        """The manifest on the disk, for columns of it or rows in batches: of millions not all would be held.
+
+        Raises:
+            RunError: it is not the one that the run began with.
+        """
+        return ManifestFile.open(self.manifest_path())
 
     def _drawn(self, start: int, count: int) -> dict[int, tuple[Box, ...]]:
         """Boxes that reviewers drew of some samples, by their place among these; see `audit.store.drawn`."""
@@ -229,8 +250,7 @@ class Run:
 
     def account(self) -> Account:
         """Count samples by what became of them."""
-        # The ledger is listed once: it may grow meanwhile.
-        entered = {shard: entry for shard in self.done() if (entry := self.entry(shard)) is not None}
+        entered = {self.shards[shard]: entry for shard, entry in self.ledger.entries().items()}
         processed, failed, transient = (sum(entry[name] for entry in entered.values()) for name in COUNTED)
         pending = self.samples - sum(map(len, entered))
         outdated = sum(bool(of_table(entry, "scores")) and not self._is_scored(entry) for entry in entered.values())
@@ -255,13 +275,13 @@ class Run:
             try:
                 artefacts = named(self.entry(shard))
             except RunError:
-                yield Damage(str(self.ledger.path(shard.index).relative_to(self.path)), again, shard)
+                yield Damage(below(self.ledger.path(shard.index), self.path), again, shard)
                 continue
             wrong = [name for name, digest in artefacts.items() if sha256(self.path / name) != digest]
             if wrong:
                 yield Damage(wrong[0], again, shard)
 
-    def part(self, table: str, shard: Shard) -> Path | None:
+    def part(self, table: str, shard: Shard) -> Location | None:
         """The file of a shard's part of a table; None where its entry names none."""
         return next((self.path / name for name in of_table(self.entry(shard), table)), None)
 
@@ -317,36 +337,22 @@ class Run:
             artefacts.publish(shard.index, self.entry(shard))
         return artefacts.sweep(self.ledger)
 
-    @contextmanager
-    def locked(self) -> Iterator[str | None]:
-        """Hold the run for this process; yields who held it last if that one ended without letting go.
+    def locked(self) -> AbstractContextManager[str | None]:
+        """Hold the run for this process; gives who held it last if that one ended without letting go.
 
         Raises:
             RunError: another process holds it.
         """
-        lock = FileLock(self.path / layout.LOCK)
-        holder = self.path / layout.LOCK_HOLDER
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = holder.read_text().strip() if holder.exists() else "another process"
-            raise RunError(f"{self.path} is in use by {who}; wait for it, or stop it, then try again") from None
-        try:
-            stale = holder.read_text().strip() if holder.exists() else None
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
-            yield stale
-        finally:  # one that is killed leaves its name
-            holder.unlink(missing_ok=True)
-            lock.release()
+        return held(self.path)
 
-    def _lay_out(self, manifest: Manifest) -> None:
+    def _lay_out(self, manifest: Manifest | ManifestFile) -> None:
         slots, grid, shard_size = (self.record[name] for name in ("slots", "grid", "shard_size"))
-        manifest.save(self.path / layout.MANIFEST)
+        # Who works on a shard reads its rows alone.
+        write_atomically(self.path / layout.MANIFEST, lambda partial: manifest.save(partial, shard_size))
         create_maps(self.path / layout.MAPS, len(manifest), slots, tuple(grid), shard_size, self.encoding)
         (self.path / layout.LEDGER).mkdir(exist_ok=True)
         fixed = [self.path / layout.MANIFEST, *metadata_files(self.path / layout.MAPS)]
-        artefacts = {str(path.relative_to(self.path)): sha256(path) for path in fixed}
+        artefacts = {below(path, self.path): sha256(path) for path in fixed}
         write_json(self.path / layout.RUN_JSON, {**self.record, "artefacts": artefacts})
 
     def _is_scored(self, entry: Entry) -> bool:
@@ -358,7 +364,7 @@ _RESTORE = "restore it from a copy, or audit again into another directory"
 _LAID_OUT = (layout.RUN_JSON, layout.MANIFEST, layout.MAPS, layout.LEDGER, layout.LOCK, layout.LOCK_HOLDER)
 
 
-def _claim(root: Path) -> None:
+def _claim(root: Location) -> None:
     """Make the directory of a new run; one that another run was killed in while it was laid out will do."""
     if root.exists() and not root.is_dir():
         raise RunError(f"Expected a directory for the run, got the file {root}; choose another")

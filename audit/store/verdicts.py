@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from audit.errors import RunError
 from audit.store import layout
 from audit.store.run import Run
+from audit.store.verdict_file import verdict_file
 from audit.store.verdict_schema import prepare
 
 DECISIONS = ("agree", "disagree", "unsure")
@@ -114,7 +115,7 @@ class VerdictLog:
     @classmethod
     def of(cls, run: Run) -> VerdictLog:
         """The log of a run."""
-        return cls(run.path / layout.VERDICTS, origin_of(run))
+        return cls(verdict_file(run.path), origin_of(run))
 
     def add(self, subject: str, decision: str, reviewer: str, note: str = "", box: BoxCorners | None = None) -> Verdict:
         """Add a verdict.

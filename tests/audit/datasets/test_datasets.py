@@ -334,9 +334,9 @@ def test_inconsistent_coco_is_refused_in_one_line(tmp_path: Path, changes: dict[
     ("text", "reason"),
     [
         ("{", "Expecting property name"),
-        ("[]", "list indices"),
+        ("[]", "Expecting an object"),
         ("{}", "no 'images'"),
-        ("[" * 100_000, "brackets nested too deeply"),
+        ('{"images": ' + "[" * 100_000, "brackets nested too deeply"),
     ],
 )
 def test_a_file_that_is_not_coco_is_refused(tmp_path: Path, text: str, reason: str) -> None:

@@ -22,6 +22,7 @@ from audit.datasets.manifest import Manifest, Sample
 from audit.errors import RunError
 from audit.store import Run, Shard, layout
 from audit.store.files import ABSENT, read_json, sha256, sweep_partials, write_atomically, write_json
+from audit.store.ledger import Ledger
 from audit.store.maps import create_maps, maps_size, read_maps, write_maps
 from audit.store.quantised import Quantised
 from audit.store.tables import read_table, write_table
@@ -274,15 +275,15 @@ def test_the_account_adds_up_while_shards_come_and_go(tmp_path: Path, monkeypatc
     run = new_run(tmp_path)
     commit(run, run.shards[0])
     commit(run, run.shards[1])
-    read = Run.entry
+    read = Ledger.entry
 
-    def meanwhile(self: Run, shard: Shard) -> dict[str, Any] | None:
+    def meanwhile(self: Ledger, shard: int) -> dict[str, Any] | None:
         if not run.ledger.path(2).exists():
             commit(run, run.shards[2])
             run.withdraw(run.shards[1])
         return read(self, shard)
 
-    monkeypatch.setattr(Run, "entry", meanwhile)
+    monkeypatch.setattr(Ledger, "entry", meanwhile)
     account = run.account()
     assert account.processed + account.failed + account.pending == account.samples
     assert account.processed == 4
@@ -323,7 +324,7 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"No run at .*make one with `camaudit run`"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 99}')
-    with pytest.raises(RunError, match="format 99, expected 6; update camaudit"):
+    with pytest.raises(RunError, match="format 99, expected 7; update camaudit"):
         Run.open(tmp_path)
 
 

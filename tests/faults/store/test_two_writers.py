@@ -15,10 +15,11 @@ import xarray
 
 from audit.datasets import Manifest, Sample
 from audit.errors import RunError
-from audit.store import Run, Shard, layout
+from audit.store import Run, layout
 from audit.store.files import write_atomically
 from audit.store.ledger import Entry, Ledger
 from faults.collection import audit_here, contents, finished, planned, resumed
+from faults.writers import write, writer_of
 from pipelines.run.shard import Finished, audit_shard
 
 SHARDS, EACH, WRITERS = 20, 3, 4
@@ -29,22 +30,6 @@ def run(tmp_path: Path) -> Run:
     listed = Manifest.from_samples((Sample(f"{row}", f"{row}.png") for row in range(SHARDS * EACH)), ("a",))
     maps = {"grid": [2, 2], "slots": 1, "encoding": "float16", "shard_size": EACH}
     return Run.create(tmp_path / "run", listed, {"config": {}, "model": {}, **maps})
-
-
-def write(run: Run, shard: Shard, writer: int, before: Entry | None = None) -> Entry:
-    """Commit a shard whose maps and targets both say who wrote them."""
-    maps = np.full((len(shard), 1, 2, 2), writer + 1, np.float16)
-    targets: dict[str, Any] = {name: [None] * len(shard) for name in layout.TARGETS.names}
-    targets |= {"sample": list(range(shard.start, shard.stop)), "slot": [0] * len(shard), "rank": [writer] * len(shard)}
-    counts = {"processed": len(shard), "failed": 0, "transient": 0}
-    return run.commit(shard, maps, {"targets": targets}, counts, before)
-
-
-def writer_of(run: Run, shard: Shard) -> int:
-    """Who wrote the shard, after seeing that all of it says the same."""
-    (rank,) = set(run.read("targets", shard, ["rank"])["rank"].to_pylist())
-    assert (run.maps(shard.start, shard.stop) == rank + 1).all()
-    return int(rank)
 
 
 def test_shards_that_several_write_at_once_are_each_of_one_writer(run: Run) -> None:
