@@ -105,7 +105,7 @@ class SmoothGrad(Around):
         generator = torch.Generator().manual_seed(self.seed)
         total = torch.zeros(())
         for _ in range(self.samples):
-            pattern = torch.randn(images.shape[1:], generator=generator)
+            pattern = torch.randn(images.shape[1:], generator=generator).to(images.device)
             total = total + self._maps(images + deviation.view(-1, 1, 1, 1) * pattern, class_ids)
         return self._finish(total / self.samples, class_ids, outputs)
 
@@ -153,7 +153,9 @@ class MultiScale(Around):
             class_ids, total = attribution.class_ids, attribution.maps
         else:
             class_ids, outputs = self._choose(images, choose)
-            attribution = self._finish(torch.zeros(*class_ids.shape, *self.grid), class_ids, outputs)
+            attribution = self._finish(
+                torch.zeros(*class_ids.shape, *self.grid, device=outputs.device), class_ids, outputs
+            )
             total = attribution.maps
         for scale in self.scales:
             if scale != 1:

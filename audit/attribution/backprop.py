@@ -183,9 +183,9 @@ class IntegratedGradients(InputGradient):
     def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         outputs = self.outputs(images)
         class_ids = choose(self.classifier.class_logits(outputs))
-        start = self.start()
+        start = self.start().to(images.device)
         way = images - start
-        middles = (torch.arange(self.steps) + 0.5) / self.steps
+        middles = (torch.arange(self.steps, device=images.device) + 0.5) / self.steps
         total = torch.zeros(())
         for part in torch.split(middles, max(1, _ROWS_AT_ONCE // len(images))):
             total = total + self._along(start + part.view(-1, 1, 1, 1, 1) * way, class_ids)

@@ -77,7 +77,7 @@ class WeightedActivations(Method):
     def outputs(self, images: Tensor) -> Tensor:
         with ONE_AT_A_TIME:
             self.progress(len(images))
-            return self._forward(images)[1]
+            return self._forward(images.to(self.classifier.device))[1]
 
     def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         """Explain the classes that `choose` picks from the logits; the forward pass runs once."""
@@ -115,7 +115,7 @@ class WeightedActivations(Method):
     def _forward_only(self, images: Tensor, choose: Choose) -> _Evidence:
         activation, outputs = self._forward(images)
         ids = choose(self.classifier.class_logits(outputs))
-        slopes = torch.zeros(()).expand(*ids.shape, activation.shape[1], 1, 1)
+        slopes = torch.zeros((), device=outputs.device).expand(*ids.shape, activation.shape[1], 1, 1)
         return _Evidence(slopes, activation, ids, outputs)
 
     def _forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,6 +132,7 @@ class WeightedActivations(Method):
 
     def _class_weights(self, outputs: Tensor, ids: Tensor) -> Tensor:
         """[B, K, channels] dy^c/dm of a linear head for the classes of each image."""
+        self.certificate = self.certificate.to(outputs.device)
         weights = self.certificate.weights
         assert weights is not None
         members = self.classifier.members[ids]
@@ -139,7 +140,7 @@ class WeightedActivations(Method):
             return weights[members[:, :, 0]]
         share = torch.softmax(gather(outputs, members) + self.classifier.membership[ids], dim=2).nan_to_num()
         # Laid out over all outputs, for one matrix product: gathering weights would copy them for every target.
-        return torch.zeros(*ids.shape, len(weights)).scatter_add_(2, members, share) @ weights
+        return torch.zeros(*ids.shape, len(weights), device=outputs.device).scatter_add_(2, members, share) @ weights
 
     def _at_mean(self, images: Tensor, choose: Choose) -> _Evidence:
         activations: list[Tensor] = []
@@ -185,9 +186,11 @@ class WeightedActivations(Method):
 
     def _gradients_of(self, values: Tensor, leaf: Tensor) -> Tensor:
         """[K, *leaf] gradients of values [K]: together, which reads the weights of the head once, where that works."""
-        one_each = torch.eye(len(values))
+        one_each = torch.eye(len(values), device=values.device)
         try:
             return gradient(values, leaf, self.classifier, grad_outputs=one_each, is_grads_batched=True)
+        except torch.cuda.OutOfMemoryError:
+            raise
         except RuntimeError:  # a step of the network that has no batched gradient
             return torch.stack([gradient(value, leaf, self.classifier) for value in values])
 

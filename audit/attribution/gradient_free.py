@@ -90,7 +90,7 @@ class ScoreCAM(WeightedByPasses):
         constant = (activation.amax(dim=(2, 3)) == activation.amin(dim=(2, 3)))[:, :, None]
         scores = [
             read_scores(self._through(images, activation[:, which]), ids, self.classifier.class_logits)
-            for which in parts_of(activation.shape[1], len(images))
+            for which in (part.to(activation.device) for part in parts_of(activation.shape[1], len(images)))
         ]
         shares = torch.cat(scores, dim=1).masked_fill(constant, -torch.inf).softmax(dim=1)
         return torch.where(constant, 0, shares)
@@ -133,6 +133,7 @@ class AblationCAM(WeightedByPasses):
 
     def _closed_form(self, activation: Tensor, outputs: Tensor, ids: Tensor) -> Tensor:
         """[B, channels, K] class logits without each channel, from the weights of a linear head."""
+        self.certificate = self.certificate.to(outputs.device)
         weights = self.certificate.weights
         assert weights is not None
         rows, mean = [], activation.mean(dim=(2, 3))[:, :, None]
@@ -145,7 +146,7 @@ class AblationCAM(WeightedByPasses):
     def _ablated(self, image: Tensor, ids: Tensor) -> Tensor:
         """[1, channels, K] class logits of one image [1, 3, H, W] without each channel."""
         rows = []
-        for channels in torch.split(torch.arange(self.certificate.channels), self._at_once):
+        for channels in torch.split(torch.arange(self.certificate.channels, device=image.device), self._at_once):
             copies = image if self._trunk_runs_alone else image.expand(len(channels), -1, -1, -1)
             outputs = _without(self.classifier, self.certificate, copies, channels)
             rows.append(read_scores(outputs[None], ids, self.classifier.class_logits))
@@ -163,7 +164,8 @@ class AblationCAM(WeightedByPasses):
     def _trunk_runs_alone(self) -> bool:
         """Whether ablated activations of any number fit beside a trunk of one image, and give what they should."""
         noise = torch.randn(self.classifier.example().shape, generator=torch.Generator().manual_seed(0))
-        channels = torch.arange(self.certificate.channels)[:3]
+        noise = noise.to(self.classifier.device)
+        channels = torch.arange(self.certificate.channels, device=noise.device)[:3]
         expected = _without(self.classifier, self.certificate, noise.expand(len(channels), -1, -1, -1), channels)
         try:
             outputs = _without(self.classifier, self.certificate, noise, channels)
@@ -179,7 +181,8 @@ def _without(classifier: Classifier, head: Head, images: Tensor, channels: Tenso
         if head.kind == "pooled":
             output = head.layout.from_grid(head.layout.to_grid(output).mean(dim=(2, 3), keepdim=True))
         copies = output.expand(len(channels), *output.shape[1:]).clone(memory_format=torch.contiguous_format)
-        head.layout.to_grid(copies)[torch.arange(len(channels)), channels] = 0  # a view of the copies
+        rows = torch.arange(len(channels), device=copies.device)
+        head.layout.to_grid(copies)[rows, channels] = 0  # a view of the copies
         return copies
 
     with torch.inference_mode(), tapped(classifier.target_layer, ablate):

@@ -47,6 +47,12 @@ class Head:
     layout: Layout
     weights: Tensor | None = None
 
+    def to(self, device: torch.device) -> Head:
+        """The same with its weights on a device; itself where they are there."""
+        if self.weights is None or self.weights.device == device:
+            return self
+        return replace(self, weights=self.weights.to(device))
+
 
 def certify(classifier: Classifier) -> Head:
     """Probe the head of a classifier in eval mode with random activations of both signs.
@@ -59,7 +65,7 @@ def certify(classifier: Classifier) -> Head:
     general = Head("general", grid, channels, layout)
     if layout.prefix:  # the tokens ahead of the grid have a part in the outputs
         return general
-    probes = _draw_probes(shape)
+    probes = _draw_probes(shape).to(classifier.device)
     means = probes.mean(dim=(2, 3), keepdim=True)
     if not _depends_on_mean_only(classifier, layout, probes, means):
         return general
@@ -119,7 +125,7 @@ def _slopes(classifier: Classifier, layout: Layout, means: Tensor) -> Tensor:
     leaf = means.clone().requires_grad_()
     output = _run_head(classifier, layout, leaf)
     generator = torch.Generator().manual_seed(1)
-    mixtures = torch.randn(_DIRECTIONS, output.shape[1], generator=generator)
+    mixtures = torch.randn(_DIRECTIONS, output.shape[1], generator=generator).to(output.device)
     return torch.stack([gradient((output @ mix).sum(), leaf, classifier) for mix in mixtures]).flatten(2)
 
 
@@ -141,11 +147,11 @@ def gradient(value: Tensor, leaf: Tensor, classifier: Classifier, **options: Any
 
 def _jacobian(classifier: Classifier, layout: Layout, channels: int) -> Tensor:
     """[outputs, channels] dy/dm of a linear head: one row of the batch for each output."""
-    count = _run_head(classifier, layout, torch.zeros(1, channels, 1, 1)).shape[1]
+    count = _run_head(classifier, layout, torch.zeros(1, channels, 1, 1, device=classifier.device)).shape[1]
     rows = []
     for start in range(0, count, _ROWS_AT_ONCE):
         stop = min(start + _ROWS_AT_ONCE, count)
-        leaf = torch.zeros(stop - start, channels, 1, 1, requires_grad=True)
+        leaf = torch.zeros(stop - start, channels, 1, 1, device=classifier.device, requires_grad=True)
         output = _run_head(classifier, layout, leaf)
         rows.append(torch.autograd.grad(output[:, start:stop].diagonal().sum(), leaf)[0])
     return torch.cat(rows).flatten(1)

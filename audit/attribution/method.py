@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, NamedTuple, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from audit.attribution.taps import ONE_AT_A_TIME, evaluating
@@ -40,10 +38,6 @@ class Weighted(NamedTuple):
 
     activation: Tensor
     weights: Tensor
-
-    def at(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weights [K, channels, ...] and activation [channels, h, w] of the image at a place of the batch."""
-        return self.weights[place].numpy(), self.activation[place].numpy()
 
 
 @dataclass(frozen=True)
@@ -114,9 +108,14 @@ class Method(ABC):
         return attribution.maps, attribution.logits
 
     def attribute(self, images: Tensor, choose: Choose) -> Attribution:
-        """Explain the classes that `choose` picks from the logits, when no other thread runs a network."""
+        """Explain the classes that `choose` picks from the logits, when no other thread runs a network.
+
+        Images and class ids may lie anywhere; what is returned lies on the classifier's device.
+        """
+        device = self.classifier.device
         with ONE_AT_A_TIME:
-            return self.explain_batch(images, choose)
+            images = images.to(device)
+            return self.explain_batch(images, lambda logits: choose(logits).to(device, non_blocking=True))
 
     @abstractmethod
     def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
@@ -144,7 +143,7 @@ class Method(ABC):
     def outputs(self, images: Tensor) -> Tensor:
         """Outputs [B, outputs] float32 of the network, without a graph; counted as progress."""
         with ONE_AT_A_TIME, torch.inference_mode():
-            outputs: Tensor = self._network(images)
+            outputs: Tensor = self._network(images.to(self.classifier.device))
         self.progress(len(images))
         return outputs
 
@@ -178,7 +177,7 @@ class Method(ABC):
 
     def _explained(self, class_ids: Tensor) -> Tensor:
         """[B, K] slots that name a class for which the model has an output."""
-        return (class_ids >= 0) & torch.from_numpy(self.classifier.named)[class_ids]
+        return (class_ids >= 0) & self.classifier.known[class_ids]
 
 
 def predicted(logits: Tensor) -> Tensor:

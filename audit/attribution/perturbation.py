@@ -122,7 +122,7 @@ class Occlusion(Masked):
     def heat(self, probabilities: Tensor, whole: Tensor, height: int, width: int) -> Tensor:
         drops = (whole[:, None] - probabilities).view(len(whole), self._places, self._places, -1)
         covers = self._bands(torch.arange(self._cells + 1), self._cells)
-        mean = covers / covers.sum(dim=0)
+        mean = (covers / covers.sum(dim=0)).to(drops.device)
         return torch.einsum("bpqk,ph,qw->bkhw", drops, mean, mean)
 
     @property
@@ -205,9 +205,10 @@ class RISE(Masked):
         )
 
     def heat(self, probabilities: Tensor, whole: Tensor, height: int, width: int) -> Tensor:
-        maps = torch.zeros(*whole.shape, height, width)
+        maps = torch.zeros(*whole.shape, height, width, device=whole.device)
         for which in torch.split(torch.arange(self.mask_count), LEAST_BATCH):
-            maps += torch.einsum("bnk,nhw->bkhw", probabilities[:, which], self.masks(which, height, width))
+            masks = self.masks(which, height, width).to(whole.device)
+            maps += torch.einsum("bnk,nhw->bkhw", probabilities[:, which.to(whole.device)], masks)
         return maps / (self._keep * self.mask_count)
 
     @property
@@ -217,7 +218,7 @@ class RISE(Masked):
 
 def outputs_through(method: Method, images: Tensor, masks: Tensor) -> Tensor:
     """Outputs [B, n, outputs] of images [B, 3, H, W] times masks [B or 1, n, H, W]."""
-    masked = (images[:, None] * masks[:, :, None]).flatten(0, 1)
+    masked = (images[:, None] * masks.to(images.device)[:, :, None]).flatten(0, 1)
     outputs = method.outputs(masked.contiguous(memory_format=torch.channels_last))
     return outputs.view(len(images), -1, outputs.shape[1])
 

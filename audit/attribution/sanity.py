@@ -86,7 +86,7 @@ def randomise(layer: nn.Module) -> None:
             return
         for values in _own_values(layer):
             spread = values.std(correction=0) if values.numel() > 1 else values.abs().max()
-            values.copy_(torch.randn_like(values) * spread + values.mean())
+            values.copy_(torch.randn_like(values, device="cpu").to(values.device) * spread + values.mean())
 
 
 def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:

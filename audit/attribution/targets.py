@@ -22,15 +22,23 @@ def choose_targets(roles: Sequence[str], labels: Sequence[Sequence[int]], logits
     >>> choose_targets(("label", "predicted"), [[0], [1]], torch.tensor([[0.0, 2.0], [0.0, 2.0]]), 2).tolist()
     [[0, 1], [1, -1]]
     """
-    ranked = logits.topk(min(2, logits.shape[1]), dim=1).indices.tolist()
-    ids = torch.full((len(ranked), slots), -1)
-    for row, (top, sample_labels) in enumerate(zip(ranked, labels, strict=True)):
-        wanted = list(sample_labels) if "label" in roles else []
-        wanted += top[:1] if "predicted" in roles else []
-        wanted += top[1:2] if "runner_up" in roles else []
-        distinct = list(dict.fromkeys(wanted))[:slots]
-        ids[row, : len(distinct)] = torch.tensor(distinct, dtype=torch.long)
-    return ids
+    wanted = _named(roles, labels).to(logits.device, non_blocking=True)
+    ranked = logits.topk(min(2, logits.shape[1]), dim=1).indices
+    ranks = [place for place, role in enumerate(("predicted", "runner_up")) if role in roles]
+    wanted = torch.cat([wanted, *(ranked[:, rank : rank + 1] for rank in ranks)], dim=1)
+    again = (wanted[:, :, None] == wanted[:, None, :]).tril(-1).any(dim=2)
+    kept = (wanted >= 0) & ~again
+    # What is kept comes first, in its order; all without reading a number back from the logits' device.
+    order = (~kept).int().argsort(dim=1, stable=True)
+    ids = wanted.masked_fill(~kept, -1).gather(1, order)[:, :slots]
+    return torch.nn.functional.pad(ids, (0, slots - ids.shape[1]), value=-1)
+
+
+def _named(roles: Sequence[str], labels: Sequence[Sequence[int]]) -> Tensor:
+    """Labels [B, most labels of any], filled up with -1; [B, 0] where labels are not explained."""
+    rows = [list(own) if "label" in roles else [] for own in labels]
+    longest = max(map(len, rows), default=0)
+    return torch.tensor([row + [-1] * (longest - len(row)) for row in rows], dtype=torch.long).view(len(rows), longest)
 
 
 def role_of(class_id: int, labels: Sequence[int], rank: int, roles: Sequence[str]) -> str:

@@ -141,7 +141,8 @@ class EigenCAM(WeightedActivations):
     backward_passes = "none"
 
     def weights(self, slopes: Tensor, activation: Tensor) -> Tensor:
-        return torch.ones(()).expand(slopes.shape[:3])[:, :, :, None, None]  # of no class: all channels count alike
+        alike = torch.ones((), device=slopes.device)  # of no class: all channels count alike
+        return alike.expand(slopes.shape[:3])[:, :, :, None, None]
 
     def combine(self, weights: Tensor, activation: Tensor) -> Tensor:
         return first_component(activation)[:, None].expand(-1, weights.shape[1], -1, -1)

@@ -3,7 +3,15 @@
 from audit.images.ahead import map_ahead
 from audit.images.copies import near_copies
 from audit.images.locations import is_remote, is_url, location_fault
-from audit.images.masks import draw_boxes, object_mask, read_index_mask, read_mask, write_index_png
+from audit.images.masks import (
+    class_ids,
+    draw_boxes,
+    object_mask,
+    read_index_mask,
+    read_mask,
+    values_in,
+    write_index_png,
+)
 from audit.images.reading import MAX_PIXELS, MAX_SIDE, decode_image, difference_hash, local_path, read_bytes
 from audit.images.views import Fit, View, cut_to_image, upsample
 
@@ -12,6 +20,7 @@ __all__ = [
     "MAX_SIDE",
     "Fit",
     "View",
+    "class_ids",
     "cut_to_image",
     "decode_image",
     "difference_hash",
@@ -27,5 +36,6 @@ __all__ = [
     "read_index_mask",
     "read_mask",
     "upsample",
+    "values_in",
     "write_index_png",
 ]

@@ -11,7 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from audit.images.resizing import INTERPOLATIONS, scale_and_cut
 
 FITS = ("squash", "crop", "letterbox")
 """`squash`: the whole image, its shape not kept. `crop`: the centre, the shorter side first scaled to `resize`.
@@ -44,7 +45,7 @@ class Fit:
         size: side of the input, pixels.
         mode: one of `FITS`.
         resize: for `crop`, the length the shorter side is scaled to before the centre is cut out.
-        interpolation: `bilinear` or `bicubic`, both antialiased (Pillow's).
+        interpolation: `bilinear` or `bicubic`, both antialiased.
     """
 
     size: int
@@ -55,7 +56,7 @@ class Fit:
     def __post_init__(self) -> None:
         if self.mode not in FITS:
             raise ValueError(f"Expected `mode` to be one of {', '.join(FITS)}, got {self.mode!r}")
-        if self.interpolation not in _RESAMPLING:
+        if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"Expected `interpolation` to be bilinear or bicubic, got {self.interpolation!r}")
         if self.size < 1:
             raise ValueError(f"Expected `size` of at least 1 pixel, got {self.size}")
@@ -125,7 +126,7 @@ def _pixels(low: float, high: float, length: int) -> slice:
 
 def _squash(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View]:
     height, width = image.shape[:2]
-    return _resize(image, fit.size, fit.size, fit), View(0.0, 0.0, float(width), float(height))
+    return scale_and_cut(image, fit.size, fit.size, fit.interpolation), View(0.0, 0.0, float(width), float(height))
 
 
 def _crop(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View]:
@@ -136,7 +137,8 @@ def _crop(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View]:
     top, left = round((tall - fit.size) / 2), round((wide - fit.size) / 2)
     x, y = width / wide, height / tall
     view = View(left * x, top * y, (left + fit.size) * x, (top + fit.size) * y)
-    return _resize(image, tall, wide, fit, (left, top, left + fit.size, top + fit.size)), view
+    window = (left, top, left + fit.size, top + fit.size)
+    return scale_and_cut(image, tall, wide, fit.interpolation, window), view
 
 
 def _letterbox(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View]:
@@ -145,27 +147,11 @@ def _letterbox(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], V
     tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)
     top, left = (fit.size - tall) // 2, (fit.size - wide) // 2
     canvas = np.full((fit.size, fit.size, 3), PADDING, np.uint8)
-    canvas[top : top + tall, left : left + wide] = _resize(image, tall, wide, fit)
+    canvas[top : top + tall, left : left + wide] = scale_and_cut(image, tall, wide, fit.interpolation)
     x, y = width / wide, height / tall
     return canvas, View(-left * x, -top * y, (fit.size - left) * x, (fit.size - top) * y)
 
 
-def _resize(
-    image: NDArray[np.uint8], tall: int, wide: int, fit: Fit, cut: tuple[int, int, int, int] | None = None
-) -> NDArray[np.uint8]:
-    """Scale the image to tall x wide; a long, thin image is cut before it is scaled, so that no huge canvas is made."""
-    picture = Image.fromarray(image)
-    if cut is not None and tall * wide > _LARGE_CANVAS:
-        x, y = picture.width / wide, picture.height / tall
-        box = (cut[0] * x, cut[1] * y, cut[2] * x, cut[3] * y)
-        return np.asarray(picture.resize((fit.size, fit.size), _RESAMPLING[fit.interpolation], box=box))
-    if picture.size != (wide, tall):
-        picture = picture.resize((wide, tall), _RESAMPLING[fit.interpolation])
-    return np.asarray(picture.crop(cut) if cut is not None else picture)
-
-
 PADDING = 124
 """Grey near the ImageNet mean: zero after normalisation, near enough."""
-_LARGE_CANVAS = 25_000_000
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _FITTING = {"squash": _squash, "crop": _crop, "letterbox": _letterbox}

@@ -1,7 +1,7 @@
 """Interventions: what is taken away from an image, which targets are tried, and what the answers say."""
 
 from audit.interventions.outcomes import Drops, claim_outcomes, target_outcomes
-from audit.interventions.removals import FILLS, Region, at_input, change, object_with_rim, widened
+from audit.interventions.removals import FILLS, Region, at_input, change, heat_at_input, kept_region, widened
 from audit.interventions.suspects import draw_suspects, with_files
 from audit.interventions.tried import Tried
 
@@ -14,7 +14,8 @@ __all__ = [
     "change",
     "claim_outcomes",
     "draw_suspects",
-    "object_with_rim",
+    "heat_at_input",
+    "kept_region",
     "target_outcomes",
     "widened",
     "with_files",

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
-from audit.images import View
+from audit.images import View, upsample
 from audit.images.masks import VOID
 from audit.interventions.outcomes import Drops
 from audit.scores.faithfulness import Image, impute
@@ -89,6 +89,17 @@ def widened(region: Region) -> Region:
     """The region and what is within 2 pixels of it, for an input of 96."""
     steps = max(round(_RIM * len(region)), 1)
     return np.asarray(binary_dilation(region, iterations=steps)) if region.any() else region
+
+
+def kept_region(mask: NDArray[np.int16], class_id: int, view: View, size: int) -> Region | None:
+    """A class's object in a mask [H, W], with its rim, at the network's input; None where it is not seen."""
+    region = at_input(object_with_rim(mask, class_id), view, size)
+    return widened(region) if region.any() else None
+
+
+def heat_at_input(stored: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+    """A stored map [h, w] as heat [size, size] at the network's input: what speaks against the class is none."""
+    return np.asarray(upsample(np.maximum(stored, 0), View(0, 0, size, size), size, size), np.float32)
 
 
 def hot_region(heat: NDArray[np.floating], kept: Region) -> Region:

@@ -30,10 +30,25 @@ class Preprocessing:
 
     def normalise(self, batch: NDArray[np.uint8] | Tensor) -> Tensor:
         """Fitted images [B, size, size, 3] uint8 -> input [B, 3, size, size] float32."""
-        pixels = torch.as_tensor(batch).permute(0, 3, 1, 2).to(torch.float32)
-        mean = torch.tensor(self.mean).view(3, 1, 1) * 255
-        std = torch.tensor(self.std).view(3, 1, 1) * 255
-        return pixels.sub_(mean).div_(std)
+        pixels = torch.as_tensor(batch)
+        # Whole rows beside rows of repeated means: with three channels innermost nothing is vectorised.
+        rows = pixels.flatten(2).to(torch.float32)
+        mean, std = (
+            (torch.tensor(values, device=rows.device) * 255).repeat(pixels.shape[2]) for values in (self.mean, self.std)
+        )
+        return rows.sub_(mean).div_(std).view(pixels.shape).permute(0, 3, 1, 2)
+
+
+class _Tables:
+    """Tensors that follow a module from device to device, copied when it has moved and no oftener."""
+
+    def __init__(self, tensors: tuple[Tensor, ...]) -> None:
+        self._tensors = tensors
+
+    def on(self, device: torch.device) -> tuple[Tensor, ...]:
+        if self._tensors[0].device != device:
+            self._tensors = tuple(tensor.to(device) for tensor in self._tensors)
+        return self._tensors
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,12 @@ class Classifier:
         """The data set's class names; a class id is a position here."""
         return self.mapping.classes
 
+    @property
+    def device(self) -> torch.device:
+        """Where the module's weights lie; the CPU for a module without any."""
+        weights = next(self.module.parameters(), None)
+        return torch.device("cpu") if weights is None else weights.device
+
     @cached_property
     def target_layer(self) -> nn.Module:
         """The module named by `layer`."""
@@ -73,19 +94,28 @@ class Classifier:
         """[C] whether the model has an output for the class."""
         return np.array([bool(outputs) for outputs in self.mapping.outputs])
 
-    @cached_property
+    @property
+    def known(self) -> Tensor:
+        """[C] `named`, on the device."""
+        return self._tables.on(self.device)[0]
+
+    @property
     def members(self) -> Tensor:
-        """[C, G] the outputs of each class, the first repeated where a class has fewer than G."""
-        longest = max(len(outputs) for outputs in self.mapping.outputs)
-        rows = [list(o) + [o[0] if o else 0] * (longest - len(o)) for o in self.mapping.outputs]
-        return torch.tensor(rows)
+        """[C, G] the outputs of each class, the first repeated where a class has fewer than G; on the device."""
+        return self._tables.on(self.device)[1]
+
+    @property
+    def membership(self) -> Tensor:
+        """[C, G] 0 where `members` holds an output of the class, -inf where it is filled up; on the device."""
+        return self._tables.on(self.device)[2]
 
     @cached_property
-    def membership(self) -> Tensor:
-        """[C, G] 0 where `members` holds an output of the class, -inf where it is filled up."""
-        longest = self.members.shape[1]
-        rows = [[0.0] * len(o) + [-torch.inf] * (longest - len(o)) for o in self.mapping.outputs]
-        return torch.tensor(rows)
+    def _tables(self) -> _Tables:
+        outputs = self.mapping.outputs
+        longest = max(map(len, outputs))
+        members = [list(o) + [o[0] if o else 0] * (longest - len(o)) for o in outputs]
+        membership = [[0.0] * len(o) + [-torch.inf] * (longest - len(o)) for o in outputs]
+        return _Tables((torch.tensor(self.named), torch.tensor(members), torch.tensor(membership)))
 
     def class_logits(self, outputs: Tensor) -> Tensor:
         """Outputs [B, outputs] -> logits of the data set's classes [B, C]; -inf for a class without output.
@@ -107,7 +137,7 @@ class Classifier:
 
     def example(self) -> Tensor:
         """A grey input [1, 3, size, size]."""
-        return torch.zeros(1, 3, self.preprocessing.fit.size, self.preprocessing.fit.size)
+        return torch.zeros(1, 3, self.preprocessing.fit.size, self.preprocessing.fit.size, device=self.device)
 
 
 def weights_fingerprint(module: nn.Module) -> str:

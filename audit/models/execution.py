@@ -87,6 +87,9 @@ class Compiled:
             if self._compiled is None:
                 self._compiled = torch.compile(self._plain, dynamic=False, options={"freezing": True})
             outputs = self._compiled(full.contiguous(memory_format=torch.channels_last))
+        except torch.cuda.OutOfMemoryError:  # a smaller batch may fit, and then sets the size anew
+            self._size = 0
+            raise
         except Exception as error:  # the compiler's errors have no common ancestor; a model's own appear again
             self._failed = True
             outputs = self._plain(images)

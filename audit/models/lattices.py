@@ -40,7 +40,9 @@ class Lattice:
 
         Bilinear between the centres, constant beyond the outermost.
         """
-        down, across = (self._weights(cells, side) for cells, side in zip(values.shape[-2:], pixels, strict=True))
+        down, across = (
+            self._weights(cells, side).to(values.device) for cells, side in zip(values.shape[-2:], pixels, strict=True)
+        )
         return down @ values @ across.T
 
     def _weights(self, cells: int, side: int) -> Tensor:

@@ -152,7 +152,7 @@ def _reads_grid(module: nn.Module, example: Tensor, name: str, layout: Layout) -
     """Whether the outputs change with the grid's part of a layer's output."""
 
     def disturb(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output.device)
         return torch.cat([output[:, : layout.prefix], noise[:, layout.prefix :]], dim=1)
 
     with torch.inference_mode():

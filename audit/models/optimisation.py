@@ -132,20 +132,6 @@ def device_of(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of this name.
-
-    Raises:
-        ModelError: torch does not know it, or this machine has none.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"Expected --device to be there, as cpu or cuda, got {name!r}: {reason}") from None
-    return torch.device(name)
-
-
 @contextmanager
 def _forked(module: nn.Module) -> Iterator[None]:
     device = device_of(module)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from audit.images import values_in
 from audit.store.layout import LEVELS
 
 
@@ -19,28 +20,67 @@ def quantise(maps: NDArray[np.float32]) -> NDArray[np.uint8]:
     )  # in place: fresh memory costs more than the sums
 
 
+_FEW = 64
+"""Values of a mask that are counted whether they occur or not, which is quicker."""
+
+
+class TrueClasses(NamedTuple):
+    """The mask of an image, its values numbered: an image has few of a collection's classes.
+
+    Attributes:
+        values: [n] ascending: 0 background, i + 1 class i; at least those that occur.
+        places: [H, W] 0 void, i + 1 the i-th of the values.
+    """
+
+    values: NDArray[np.int64]
+    places: NDArray[np.uint16]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.integer]) -> TrueClasses:
+        """Those of a mask [H, W]: 0 background, i + 1 class i, -1 void."""
+        highest = int(mask.max(initial=0))
+        if highest < _FEW:
+            return cls(np.arange(highest + 1), (mask + 1).astype(np.uint16))
+        occurring = values_in(mask)
+        values = occurring[occurring >= 0]
+        places = np.zeros(mask.shape, np.uint16)
+        for place, value in enumerate(values, 1):
+            np.copyto(places, place, where=mask == value)
+        return cls(values.astype(np.int64), places)
+
+
+def level_counts(levels: NDArray[np.uint8], true: TrueClasses) -> NDArray[np.int64]:
+    """Count the pixels of each true class at each level of each map: levels [K, H, W] -> [K, n, 256]."""
+    count = len(true.values)
+    codes = true.places.astype(_code_type(count)) * LEVELS
+    return np.array([_tally(codes + level, count) for level in levels], np.int64).reshape(len(levels), count, LEVELS)
+
+
 def inside_outside(
-    levels: NDArray[np.uint8], objects: NDArray[np.bool_], valid: NDArray[np.bool_]
+    counts: NDArray[np.int64], true: TrueClasses, class_ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count the pixels of each level inside and outside the object.
+    """The pixels of each level inside and outside each target's object.
 
     Args:
-        levels: [K, H, W].
-        objects: [K, H, W] pixels of each target's class.
-        valid: [H, W] pixels that count (seen, not void).
+        counts: [K, n, 256] of `level_counts`.
+        class_ids: [K] class of each map.
 
     Returns:
         Two arrays [K, 256].
     """
-    inside = [_histogram(level, on_object) for level, on_object in zip(levels, objects & valid, strict=True)]
-    total = [_histogram(level, valid) for level in levels]
-    counts = np.array(inside, np.int64).reshape(-1, LEVELS)
-    return counts, np.array(total, np.int64).reshape(-1, LEVELS) - counts
+    own = true.values == (class_ids + 1)[:, None]
+    inside = np.where(own[..., None], counts, 0).sum(axis=1)
+    return inside, counts.sum(axis=1) - inside
 
 
-def _histogram(levels: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> list[int]:
-    """Pixels [H, W] of each level among those chosen. Pillow counts bytes ten times as fast as NumPy."""
-    return Image.fromarray(levels).histogram(Image.fromarray(chosen.view(np.uint8)))
+def _code_type(count: int) -> type[np.unsignedinteger[Any]]:
+    """The narrowest type for so many places behind void's, times the levels: narrow passes are the fast ones."""
+    return np.uint16 if (count + 1) * LEVELS <= 1 << 16 else np.uint32
+
+
+def _tally(codes: NDArray[np.unsignedinteger[Any]], count: int) -> NDArray[np.int64]:
+    """Codes place * 256 + level -> pixels [count, 256]; place 0 is void and left out."""
+    return np.bincount(codes.ravel(), minlength=(count + 1) * LEVELS).reshape(-1, LEVELS)[1:]
 
 
 @dataclass(frozen=True)
@@ -58,6 +98,12 @@ class Confusion:
     true: NDArray[np.int64]
     map_level: NDArray[np.int64]
     count: NDArray[np.int64]
+
+    @classmethod
+    def counted(cls, counts: NDArray[np.int64], class_ids: NDArray[np.int64], true: TrueClasses) -> Confusion:
+        """From pixels [K, n, 256] that each of K classes wins, by true class and level."""
+        winner, place, level = np.nonzero(counts)
+        return cls(class_ids[winner], true.values[place], level, counts[winner, place, level])
 
     @classmethod
     def merge(cls, parts: list[Confusion]) -> Confusion:
@@ -97,7 +143,7 @@ class ConfusionPool:
 def confusion(
     maps: NDArray[np.float32],
     class_ids: NDArray[np.int64],
-    mask: NDArray[np.int16],
+    true: TrueClasses,
     levels: NDArray[np.uint8] | None = None,
 ) -> Confusion:
     """Count (winning class, true class, level of the winning map) over the pixels of one image that are not void.
@@ -105,24 +151,17 @@ def confusion(
     Args:
         maps: [K, H, W] values, each map 1 at its peak. Ties go to the earlier map.
         class_ids: [K] class of each map.
-        mask: [H, W] 0 background, i + 1 class i, -1 void: of pixels that do not count.
         levels: [K, H, W] of the maps, where they are known.
     """
     levels = quantise(maps) if levels is None else levels
-    highest, level_of_highest, codes = maps[0], levels[0], np.zeros(mask.shape, np.intp)
+    count = len(true.values)
+    codes = true.places.astype(_code_type(len(maps) * count))
+    highest, level_of_highest, won = maps[0], levels[0], np.zeros_like(codes)
     for place in range(1, len(maps)):  # for a few maps faster than argmax over the first axis
-        np.copyto(codes, place, where=maps[place] > highest)
+        np.copyto(won, place * count, where=maps[place] > highest)
         highest = np.maximum(highest, maps[place])
         level_of_highest = np.maximum(level_of_highest, levels[place])
-    width = int(mask.max(initial=0)) + 2
-    codes *= width  # in place: fresh memory costs more than the sums
-    codes += mask
-    codes += 1  # 0 collects what is void
+    codes += won * (true.places > 0)
     codes *= LEVELS
-    codes += level_of_highest
-    tally = np.bincount(codes.ravel())
-    occurring = np.flatnonzero(tally)
-    rest, level = np.divmod(occurring, LEVELS)
-    slot, true_class = np.divmod(rest, width)
-    counts = true_class > 0
-    return Confusion(class_ids[slot[counts]], true_class[counts] - 1, level[counts], tally[occurring[counts]])
+    counts = _tally(codes + level_of_highest, len(maps) * count)
+    return Confusion.counted(counts.reshape(len(maps), count, LEVELS), class_ids, true)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from scipy import sparse
 from scipy.ndimage import maximum_filter
 
 from audit.images.views import View, interpolation_matrix
@@ -23,6 +27,7 @@ class Placed:
         valid: [G, G] share of each cell that counts: within the image and not void.
         frame: y0, x0, y1, x1 of the image within the view, in cells.
         spread: how far down and across a value of the maps reaches, in cells: the distance to the next value.
+        regions: share of each cell [G, G] that each class in the view covers, by class id, ascending.
     """
 
     heat: NDArray[np.float32]
@@ -30,6 +35,7 @@ class Placed:
     valid: NDArray[np.float32]
     frame: tuple[float, float, float, float]
     spread: tuple[float, float]
+    regions: Mapping[int, NDArray[np.float32]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -50,9 +56,11 @@ class Placed:
             size: (H, W).
         """
         mask = np.zeros(size, np.int16) if mask is None else mask
-        objects, valid = coverage(view, mask, class_ids)
+        regions, valid = coverage(view, mask)
+        objects = np.array([regions.get(class_id, np.zeros_like(valid)) for class_id in class_ids.tolist()])
         spread = GRID / maps.shape[1], GRID / maps.shape[2]
-        return cls(heat_on_grid(maps), objects, valid, _frame(view, size), spread)
+        heat, frame = heat_on_grid(maps), _frame(view, size)
+        return cls(heat, objects.reshape(-1, GRID, GRID), valid, frame, spread, regions)
 
     @property
     def off(self) -> NDArray[np.float32]:
@@ -81,19 +89,32 @@ class Placed:
         return np.asarray(down @ ((self.heat > 0) * self.off) @ across.T, np.float32)
 
 
-def coverage(
-    view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Share of each cell of the view's grid that each class covers [K, G, G], and that counts at all [G, G].
+def coverage(view: View, mask: NDArray[np.int16]) -> tuple[dict[int, NDArray[np.float32]], NDArray[np.float32]]:
+    """Share of each cell of the view's grid [G, G] that each class in the view covers, by class id, and that counts.
 
     What the view holds beyond the image (padding) does not count.
     """
     rows, columns = view.inside(*mask.shape)
     visible = mask[rows, columns]
-    down = cell_shares(view.y0, view.y1, rows.start, rows.stop)
+    present = _present(visible)
+    height, width = visible.shape
+    chosen = np.empty((height, len(present) + 1, width), np.float32)
+    for place, class_id in enumerate(present):
+        chosen[:, place] = visible == class_id + 1
+    chosen[:, -1] = visible >= 0
+    # A pixel lies in one cell or two a side, so the taller product, with all its zeros, is left to a sparse matrix.
+    strips = _sparse_shares(view.y0, view.y1, rows.start, rows.stop) @ chosen.reshape(height, -1)
     across = cell_shares(view.x0, view.x1, columns.start, columns.stop)
-    objects = (visible == (class_ids + 1)[:, None, None]).astype(np.float32)
-    return down @ objects @ across.T, down @ (visible >= 0).astype(np.float32) @ across.T
+    shares = (strips.reshape(GRID, -1, width) @ across.T).transpose(1, 0, 2)
+    return dict(zip(present, shares, strict=False)), np.ascontiguousarray(shares[-1])
+
+
+def _present(visible: NDArray[np.int16]) -> list[int]:
+    """Classes in a mask, ascending."""
+    if int(visible.max(initial=0)) < 255:  # void, -1, becomes 255
+        levels = Image.fromarray(visible.astype(np.uint8)).histogram()
+        return [value - 1 for value in range(1, 255) if levels[value]]
+    return np.flatnonzero(np.bincount((visible + 1).ravel())[2:]).tolist()
 
 
 def heat_on_grid(maps: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -109,13 +130,20 @@ def heat_on_grid(maps: NDArray[np.floating]) -> NDArray[np.float32]:
     return np.maximum(on_grid, 0)
 
 
+@lru_cache(maxsize=64)
 def cell_shares(low: float, high: float, start: int, stop: int, cells: int = GRID) -> NDArray[np.float32]:
     """[cells, stop - start] share of each of so many cells over low..high that each pixel covers."""
     edges = low + (high - low) / cells * np.arange(cells + 1)
     pixels = np.arange(start, stop)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
     shares: NDArray[np.float32] = (np.maximum(overlap, 0) * cells / (high - low)).astype(np.float32)
+    shares.setflags(write=False)
     return shares
+
+
+@lru_cache(maxsize=64)
+def _sparse_shares(low: float, high: float, start: int, stop: int) -> sparse.csr_array:
+    return sparse.csr_array(cell_shares(low, high, start, stop))
 
 
 def _frame(view: View, size: tuple[int, int]) -> tuple[float, float, float, float]:

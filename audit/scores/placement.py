@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.images import View
 from audit.scores.faithfulness import centre_map
-from audit.scores.placed import GRID, Placed, cell_shares, coverage
+from audit.scores.placed import GRID, Placed, cell_shares
 from audit.store.layout import CELLS
 
 _DIAGONAL = GRID * np.sqrt(2)
@@ -59,20 +58,16 @@ def by_cell(placed: Placed) -> dict[str, NDArray[Any]]:
     }
 
 
-def on_other_classes(
-    placed: Placed, view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]
-) -> list[tuple[int, int, float, float]]:
+def on_other_classes(placed: Placed, class_ids: NDArray[np.int64]) -> list[tuple[int, int, float, float]]:
     """(place of the target, other class, share of its heat, share of the area) for each other class in the mask."""
-    present = np.flatnonzero(np.bincount((mask[view.inside(*mask.shape)] + 1).ravel())[2:])
-    present = np.array([other for other in present if (class_ids != other).any()], np.int64)
-    if not len(present):
+    if not placed.regions:
         return []
-    regions, _ = coverage(view, mask, present)
+    regions = np.array(list(placed.regions.values()))
     heat = np.tensordot(placed.heat, regions, ((1, 2), (1, 2))) / np.maximum(placed.total, 1e-12)[:, None]
     area = regions.sum(axis=(1, 2)) / max(float(placed.valid.sum()), 1e-12)
     return [
-        (place, int(other), float(heat[place, column]), float(area[column]))
+        (place, other, float(heat[place, column]), float(area[column]))
         for place, class_id in enumerate(class_ids)
-        for column, other in enumerate(present)
+        for column, other in enumerate(placed.regions)
         if other != class_id
     ]

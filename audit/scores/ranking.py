@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 
 def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
@@ -13,7 +13,7 @@ def auroc(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     negatives = len(positive) - positives
     if not positives or not negatives:
         return float("nan")
-    ranks = rankdata(scores)
+    ranks = scipy.stats.rankdata(scores)
     return float((ranks[positive].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.images import View, upsample
-from audit.scores.histograms import Confusion, confusion, inside_outside, quantise
+from audit.scores.histograms import Confusion, TrueClasses, confusion, inside_outside, level_counts, quantise
 from audit.scores.localization import TOLERANCE_PX, energy_inside, peak_pixel, pointing_hit
 from audit.scores.overlap import iou_curve
 
@@ -50,7 +50,9 @@ class Scene:
     def of(cls, maps: NDArray[np.floating], view: View, mask: NDArray[np.int16], class_ids: NDArray[np.int64]) -> Scene:
         """Maps [K, h, w] and mask [H, W] of the upright image, both cut to the view."""
         heat = upsample(maps, view, *mask.shape)
-        return cls(np.maximum(heat, 0, out=heat), mask[view.inside(*mask.shape)], class_ids)
+        if (maps < 0).any():  # between values that are not negative none is
+            np.maximum(heat, 0, out=heat)
+        return cls(heat, mask[view.inside(*mask.shape)], class_ids)
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -60,23 +62,35 @@ class Scene:
     @property
     def objects(self) -> NDArray[np.bool_]:
         """[K, h', w'] pixels of each target's class."""
-        return np.equal(self.mask, (self.class_ids + 1)[:, None, None])
+        return np.equal(self.mask, (self.class_ids + 1).astype(self.mask.dtype)[:, None, None])
 
     @cached_property
     def levels(self) -> NDArray[np.uint8]:
         """[K, h', w'] levels of the maps."""
         return quantise(self.heat)
 
+    @cached_property
+    def true(self) -> TrueClasses:
+        """The mask, its values numbered."""
+        return TrueClasses.of(self.mask)
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """[K, n, 256] pixels of each true class at each level of each map."""
+        return level_counts(self.levels, self.true)
+
     def confusion(self, slots: NDArray[np.bool_]) -> Confusion:
         """Pixels by winning class among the chosen slots, true class and level."""
+        if slots.sum() == 1:  # it wins everywhere
+            return Confusion.counted(self.counts[slots], self.class_ids[slots], self.true)
         chosen: Any = slice(None) if slots.all() else slots  # of all of them no copy is made
-        return confusion(self.heat[chosen], self.class_ids[chosen], self.mask, self.levels[chosen])
+        return confusion(self.heat[chosen], self.class_ids[chosen], self.true, self.levels[chosen])
 
 
 def score(scene: Scene) -> Scores:
     """Score every target of a scene."""
     valid, objects = scene.valid, scene.objects
-    inside, outside = inside_outside(scene.levels, objects, valid)
+    inside, outside = inside_outside(scene.counts, scene.true, scene.class_ids)
     area = inside.sum(axis=1) / max(int(valid.sum()), 1)
     energy = energy_inside(scene.heat, objects, valid)
     curve = np.nan_to_num(iou_curve(inside, outside))

@@ -137,7 +137,7 @@ def score_sample(sample: Explained) -> Scored:
     judged = usable.copy()
     judged[usable] = known
     _fill(rows, judged, score(scene), placement, sample.objects.rests_on)
-    on_others = [row for row in on_other_classes(placed, sample.view, mask, class_ids) if known[row[0]]]
+    on_others = [row for row in on_other_classes(placed, class_ids) if known[row[0]]]
     context = _context(sample.row, slots, on_others)
     return Scored(rows, context, _confusion(scene, sample), placed)
 

@@ -22,6 +22,7 @@ from audit.errors import ModelError
 from audit.segmentation.refine.resolution import enlarge_heat, on_grid, reduce_heat, working_size
 from audit.segmentation.refine.step import Features, Heat, Pixels, Step
 from audit.store.files import write_atomically
+from audit.store.objects import Location
 
 _FORMAT = "camaudit-figure-head-1"
 _POSITIONS = 1024
@@ -157,7 +158,7 @@ def train_head(seeds: Seeds) -> FigureHead:
     return head.eval()
 
 
-def save_head(head: FigureHead, path: Path) -> None:
+def save_head(head: FigureHead, path: Location) -> None:
     """Write a head whole or not at all: tensors and plain values only."""
     record = {"format": _FORMAT, "channels": list(head.channels), "state": head.state_dict()}
     write_atomically(path, lambda partial: torch.save(record, partial))

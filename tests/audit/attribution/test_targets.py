@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,3 +46,27 @@ def test_slots_hold_all_targets_of_any_sample() -> None:
 )
 def test_a_target_is_named_by_its_first_role(class_id: int, rank: int, roles: tuple[str, ...], expected: str) -> None:
     assert role_of(class_id, [1], rank, roles) == expected
+
+
+def targets_by_loops(
+    roles: tuple[str, ...], labels: list[list[int]], logits: torch.Tensor, slots: int
+) -> list[list[int]]:
+    rows = []
+    for row, own in zip(logits.tolist(), labels, strict=True):
+        ranked = sorted(range(len(row)), key=lambda class_id: -row[class_id])
+        wanted = own if "label" in roles else []
+        wanted = wanted + (ranked[:1] if "predicted" in roles else []) + (ranked[1:2] if "runner_up" in roles else [])
+        distinct = list(dict.fromkeys(wanted))[:slots]
+        rows.append(distinct + [-1] * (slots - len(distinct)))
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_targets_of_a_batch_are_those_of_a_loop_over_its_images(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    classes, slots = int(rng.integers(1, 5)), int(rng.integers(1, 6))
+    roles = tuple(rng.choice(["label", "predicted", "runner_up"], int(rng.integers(1, 4)), replace=False))
+    labels = [rng.integers(0, classes, int(rng.integers(0, 4))).tolist() for _ in range(6)]
+    logits = torch.from_numpy(rng.permutation(6 * classes).reshape(6, classes).astype(np.float32))
+    found = choose_targets(roles, labels, logits, slots)
+    assert found.tolist() == targets_by_loops(roles, labels, logits, slots)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from audit.datasets.manifest import Sample
 from audit.errors import MaskError, TransientError
-from audit.images.masks import VOID, class_ids, object_mask, read_mask, voc_palette, write_index_png
+from audit.images.masks import VOID, class_ids, object_mask, read_mask, values_in, voc_palette, write_index_png
 
 VOC = Path(__file__).resolve().parents[4] / "shared/voc2012/VOCdevkit/VOC2012"
 
@@ -352,10 +352,17 @@ def test_regions_that_are_no_json_name_the_sample() -> None:
         read_mask(Sample("s1", "s1.jpg", regions="[{"), "index", SIZE, 20)
 
 
+def test_values_of_a_mask_are_those_of_a_sort(rng: np.random.Generator) -> None:
+    for height, width, highest in ((1, 1, 1), (1, 40, 5), (30, 1, 3), (25, 37, 300)):
+        mask = rng.integers(-1, highest + 1, (height, width)).repeat(2, axis=1).astype(np.int16)
+        assert values_in(mask[:, 1:]).tolist() == np.unique(mask[:, 1:]).tolist()
+
+
 def test_classes_and_their_pixels_come_from_the_mask(path: Path) -> None:
     write_index_png(path, INDEX)
     mask = read(path)
     assert class_ids(mask) == (0, 1, 2, 19)
+    assert class_ids(mask[:0]) == ()
     np.testing.assert_array_equal(object_mask(mask, 2), INDEX == 3)
     assert object_mask(mask, 2).dtype == bool
 

@@ -11,7 +11,7 @@ from scipy.stats import mannwhitneyu
 
 from audit.images.views import View
 from audit.scores import Confusion, Scene, auroc, class_iou_curves, iou_curve, mean_iou_curve, score
-from audit.scores.histograms import confusion, inside_outside, quantise
+from audit.scores.histograms import TrueClasses, confusion, inside_outside, quantise
 from audit.scores.localization import energy_inside, peak_pixel, pointing_hit
 
 LEVELS_TRIED = (0, 1, 17, 64, 128, 200, 254, 255)
@@ -34,16 +34,32 @@ def test_levels_are_those_that_a_threshold_search_finds() -> None:
 
 def test_counts_inside_and_outside_are_those_of_a_loop(rng: np.random.Generator) -> None:
     seen = scene(rng)
-    inside, outside = inside_outside(quantise(seen.heat), seen.objects, seen.valid)
+    inside, outside = inside_outside(seen.counts, seen.true, seen.class_ids)
     for slot in range(len(seen.heat)):
         own = seen.mask == seen.class_ids[slot] + 1
         np.testing.assert_array_equal(inside[slot], oracles.level_counts(seen.heat[slot], own))
         np.testing.assert_array_equal(outside[slot], oracles.level_counts(seen.heat[slot], ~own & (seen.mask >= 0)))
 
 
+def test_counts_are_the_same_where_codes_take_more_than_16_bits(rng: np.random.Generator) -> None:
+    mask = rng.permutation(np.repeat(np.arange(-1, 299), 2)).reshape(20, 30).astype(np.int16)
+    heat = (rng.integers(0, 17, (2, 20, 30)) / 16).astype(np.float32)
+    seen = Scene(heat, mask, np.array([297, 4000]))
+    inside, outside = inside_outside(seen.counts, seen.true, seen.class_ids)
+    np.testing.assert_array_equal(inside[0], oracles.level_counts(heat[0], mask == 298))
+    np.testing.assert_array_equal(outside[0], oracles.level_counts(heat[0], (mask >= 0) & (mask != 298)))
+    assert inside[1].sum() == 0  # of a class that the mask has not
+    both = seen.confusion(np.ones(2, bool))
+    for slot, wins in enumerate((heat[0] >= heat[1], heat[1] > heat[0])):
+        for true in (0, 17, 298):
+            chosen = (both.predicted == seen.class_ids[slot]) & (both.true == true)
+            found = np.bincount(both.map_level[chosen], weights=both.count[chosen], minlength=256)
+            np.testing.assert_array_equal(found, oracles.level_counts(heat.max(axis=0), wins & (mask == true)))
+
+
 def test_an_iou_curve_holds_the_iou_at_each_threshold(rng: np.random.Generator) -> None:
     seen = scene(rng)
-    curve = iou_curve(*inside_outside(quantise(seen.heat), seen.objects, seen.valid))
+    curve = iou_curve(*inside_outside(seen.counts, seen.true, seen.class_ids))
     for slot in range(len(seen.heat)):
         for level in LEVELS_TRIED:
             expected = oracles.iou(seen.heat[slot] >= level / 256, seen.objects[slot], seen.valid)
@@ -94,7 +110,7 @@ def test_merging_confusions_pools_their_counts_in_any_grouping(seeds: list[int])
     parts = []
     for seed in seeds:
         s = scene(np.random.default_rng(seed), 4, 5, slots=2)
-        parts.append(confusion(s.heat, s.class_ids, s.mask))
+        parts.append(confusion(s.heat, s.class_ids, TrueClasses.of(s.mask)))
     tally: dict[tuple[int, ...], int] = {}
     for part in parts:
         for *key, count in zip(part.predicted, part.true, part.map_level, part.count, strict=True):

@@ -113,7 +113,7 @@ def test_the_centres_energy_is_the_energy_of_a_map_of_the_centre() -> None:
 
 def test_heat_on_other_classes_is_counted_beside_their_area() -> None:
     maps, mask = a_scene(2)
-    ((target, other, heat, area),) = on_other_classes(place(maps, mask), WHOLE, mask, np.array([0]))
+    ((target, other, heat, area),) = on_other_classes(place(maps, mask), np.array([0]))
     pixels = np.kron(maps[0], np.ones((2, 2)))
     assert (target, other) == (0, 2)
     assert heat == pytest.approx(pixels[mask == 3].sum() / pixels[mask >= 0].sum(), abs=1e-5)
@@ -123,16 +123,13 @@ def test_heat_on_other_classes_is_counted_beside_their_area() -> None:
 def test_classes_of_one_image_are_context_to_one_another_and_never_to_themselves() -> None:
     maps, mask = a_scene(2)
     placed = place(np.concatenate([maps, maps]), mask, ids=(0, 2))
-    assert [row[:2] for row in on_other_classes(placed, WHOLE, mask, np.array([0, 2]))] == [(0, 2), (1, 0)]
-    assert (
-        on_other_classes(place(maps, np.ones((64, 64), np.int16)), WHOLE, np.ones((64, 64), np.int16), np.array([0]))
-        == []
-    )
+    assert [row[:2] for row in on_other_classes(placed, np.array([0, 2]))] == [(0, 2), (1, 0)]
+    assert on_other_classes(place(maps, np.ones((64, 64), np.int16)), np.array([0])) == []
 
 
 def test_a_map_without_heat_has_none_on_other_classes() -> None:
     maps, mask = a_scene(2)
-    ((_, _, heat, area),) = on_other_classes(place(0 * maps, mask), WHOLE, mask, np.array([0]))
+    ((_, _, heat, area),) = on_other_classes(place(0 * maps, mask), np.array([0]))
     assert (heat, area > 0) == (0, True)
 
 
