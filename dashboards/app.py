@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from importlib import import_module
 
 import streamlit as st
 
@@ -15,17 +15,11 @@ from audit.errors import AuditError
 from audit.wording import plain
 from dashboards.header import asked_reviewer, is_blind, show_header
 from dashboards.look import dress_page
-from dashboards.state import open_context, set_pages, why_not
-from dashboards.views import about, browse, compare, map, review, start
+from dashboards.state import Context, open_context, set_pages, why_not
 
-VIEWS = {
-    "start": start.show,
-    "review": review.show,
-    "browse": browse.show,
-    "map": map.show,
-    "compare": compare.show,
-    "about": about.show,
-}
+# Modules of `dashboards.views`, each with a `show`; imported when first shown, for some need much. A string below this
+# would be shown: Streamlit writes out what stands alone in the script that it runs.
+VIEWS = ("start", "review", "browse", "map", "compare", "about")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,17 +40,21 @@ def _show(asked: argparse.Namespace) -> None:
     """Draw the page that the address asks for."""
     reach = Reach(asked.root, asked.allow_outside, asked.remote)
     context = open_context(asked.run, asked_reviewer(asked.reviewer), reach, is_blind(), asked.model)
-    pages = [st.Page(partial(show, context), title=name.title(), url_path=name) for name, show in VIEWS.items()]
+    pages = [st.Page(partial(_show_view, name, context), title=name.title(), url_path=name) for name in VIEWS]
     set_pages(dict(zip(VIEWS, pages, strict=True)))
     page = st.navigation(pages, position="top")
     show_header(context, asked.reviewer)
     page.run()
 
 
+def _show_view(name: str, context: Context) -> None:
+    import_module(f"dashboards.views.{name}").show(context)
+
+
 def argument_parser() -> argparse.ArgumentParser:
     """What `camaudit dashboard` tells the pages."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument("run", nargs="?")
     parser.add_argument("--reviewer")
     parser.add_argument("--model")
     parser.add_argument("--root")

@@ -44,7 +44,7 @@ def cards_of(context: Context) -> list[Card]:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the claims …")
-def _cards(path: str, stamp: tuple[int, ...], _context: Context) -> list[Card]:
+def _cards(path: str, stamp: tuple[str, ...], _context: Context) -> list[Card]:
     tables = _context.tables
     claims = sorted(tables.claims(), key=_rank)[:_MOST]
     shared = tables.shared_targets

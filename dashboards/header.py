@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping
+from pathlib import Path
 
 import streamlit as st
+from streamlit.errors import StreamlitAuthError
 
 from audit.store.verdicts import Verdict, target_of
 from audit.wording import number, plain, shorten
@@ -22,7 +24,8 @@ def asked_reviewer(given: str | None) -> str:
     Where a login is configured, nobody else gives verdicts.
     """
     if st.user.get("is_logged_in"):
-        return str(st.user.get("email") or st.user.get("name") or "")
+        # Of the three a provider has to state the last alone.
+        return str(st.user.get("email") or st.user.get("name") or st.user["sub"])
     if _has_login():
         return ""
     return str(st.session_state.get(REVIEWER, st.query_params.get(REVIEWER, given or ""))).strip()
@@ -49,7 +52,7 @@ def ask_name() -> None:
     """Ask for a name, without which no verdict is stored."""
     if _has_login():
         st.write("Verdicts are stored under the name of who is logged in.")
-        st.button("Log in", key="log in to decide", on_click=st.login, type="primary")
+        st.button("Log in", key="log in to decide", on_click=_log_in, type="primary")
         return
     st.write("Verdicts are stored under a name. It stands in the page's address from now on.")
     with st.form("name", border=False):
@@ -64,17 +67,31 @@ def _ask_reviewer(given: str | None) -> None:
     if st.user.get("is_logged_in"):
         st.button("Log out", on_click=st.logout)
     elif _has_login():
-        st.button("Log in", on_click=st.login)
+        st.button("Log in", on_click=_log_in)
     else:
         st.text_input("Reviewer", value=given or "", key=REVIEWER, bind="query-params", max_chars=80)
     st.toggle("Blind", key=BLIND, bind="query-params", help=_BLIND)
 
 
+def _log_in() -> None:
+    """Leave for the provider, or say what its configuration lacks."""
+    try:
+        st.login()
+    except StreamlitAuthError as error:
+        st.error(plain(error))
+
+
 def _has_login() -> bool:
-    """Whether `[auth]` stands in Streamlit's secrets."""
+    """Whether `[auth]` stands in Streamlit's secrets.
+
+    Raises:
+        FileNotFoundError: there are secrets that cannot be read, so that a login may have been meant.
+    """
     try:
         return "auth" in st.secrets
-    except FileNotFoundError:  # nobody wrote secrets
+    except FileNotFoundError:  # as Streamlit says of secrets that it cannot parse, too
+        if any(Path(file).exists() for file in st.get_option("secrets.files")):
+            raise
         return False
 
 

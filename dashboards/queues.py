@@ -110,7 +110,7 @@ def title_of(context: Context, queue: Queue) -> str:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Making the queue …")
-def _targets(path: str, stamp: tuple[int, ...], queue: Queue, _context: Context) -> Targets:
+def _targets(path: str, stamp: tuple[str, ...], queue: Queue, _context: Context) -> Targets:
     return Targets(_subjects(queue, _context))
 
 

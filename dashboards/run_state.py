@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow.compute as pc
@@ -11,6 +13,11 @@ from audit.errors import RunError
 from audit.findings import Claim, ClassFinding, Findings
 from audit.findings.examples import Shown
 from audit.store import Account, Run, Shard, layout
+from audit.store.files import stamp_of
+from audit.store.objects import ObjectPath
+
+_CHANGING = (layout.LEDGER, layout.SUMMARY, f"{layout.FINDINGS}/{layout.FINDINGS_LEDGER}", layout.EMBEDDING)
+_BUCKET_ASKED_EVERY_S = 2.0
 
 
 class RunState:
@@ -164,7 +171,14 @@ class RunState:
         return f"recompute with: camaudit repair {self.run.path}"
 
 
-def stamp(run: Run) -> tuple[int, ...]:
-    """Changes when the run goes on, is scored or flagged again."""
-    names = (layout.LEDGER, layout.SUMMARY, layout.FINDINGS, layout.EMBEDDING, *layout.PARTS)
-    return tuple(path.stat().st_mtime_ns if (path := run.path / name).exists() else 0 for name in names)
+def stamp(run: Run) -> tuple[str, ...]:
+    """Changes when the run goes on, is scored or flagged again. A bucket is asked no more than every few seconds."""
+    if isinstance(run.path, ObjectPath):
+        return _stamp_of_bucket(run.path, int(time.monotonic() / _BUCKET_ASKED_EVERY_S))
+    return tuple(stamp_of(run.path / name) for name in (*_CHANGING, layout.FINDINGS, *layout.PARTS))
+
+
+@lru_cache(maxsize=64)
+def _stamp_of_bucket(path: ObjectPath, _moment: int) -> tuple[str, ...]:
+    with ThreadPoolExecutor(len(_CHANGING)) as pool:
+        return tuple(pool.map(stamp_of, [path / name for name in _CHANGING]))

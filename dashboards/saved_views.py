@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-
-from filelock import FileLock
+from contextlib import suppress
 
 from audit.errors import RunError
 from audit.store import Run, layout
-from audit.store.files import read_json, write_json
+from audit.store.files import read_json, replace_json, version_of, write_json
+from audit.store.objects import Location
 
 LONGEST = 80
 """Characters of a name."""
 _VIEWS = "views"
-_WAIT_S = 10.0
+_TRIES = 20
 Query = Mapping[str, str]
 
 
@@ -22,7 +21,7 @@ class SavedViews:
     """The views of a run, which all who review it share."""
 
     def __init__(self, run: Run) -> None:
-        self._path: Path = run.path / layout.VIEWS
+        self._path: Location = run.path / layout.VIEWS
         self._advice = f"set {layout.VIEWS} aside"
 
     def all(self) -> dict[str, Query]:
@@ -56,9 +55,21 @@ class SavedViews:
         self._change(lambda views: {other: query for other, query in views.items() if other != name})
 
     def _change(self, change: Callable[[dict[str, Query]], dict[str, Query]]) -> None:
-        """Several may change them at once: each waits for the others."""
+        """Several may change them at once: who comes second changes what the first has written."""
         try:
-            with FileLock(self._path.with_suffix(".lock"), timeout=_WAIT_S):
-                write_json(self._path, {_VIEWS: change(self.all())})
+            for _ in range(_TRIES):
+                if self._changed(change):
+                    return
         except OSError as error:
             raise RunError(f"Cannot write {self._path}: {error}; check that the run's folder is writable") from None
+        raise RunError(f"Cannot write {self._path}: others change it all the time; try again")
+
+    def _changed(self, change: Callable[[dict[str, Query]], dict[str, Query]]) -> bool:
+        try:
+            version = version_of(self._path)
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                write_json(self._path, {_VIEWS: change({})}, exclusive=True)
+                return True
+            return False
+        return replace_json(self._path, {_VIEWS: change(self.all())}, version)

@@ -19,6 +19,7 @@ from audit.findings import Claim
 from audit.review import ClaimPrecision, decided, in_turn, precision_of
 from audit.store import Run, layout
 from audit.store.decided import Standing
+from audit.store.objects import Place, location
 from audit.store.verdicts import VerdictLog
 from audit.wording import plain
 from dashboards.condition import conditions
@@ -47,7 +48,7 @@ class Context:
     tables: RunTables
     log: VerdictLog
     reviewer: str
-    stamp: tuple[int, ...]
+    stamp: tuple[str, ...]
     reach: Reach = BELOW_ROOT
     blind: bool = False
     model: str | None = None
@@ -86,7 +87,7 @@ class Context:
 
 
 def open_context(
-    path: Path, reviewer: str = "", reach: Reach = BELOW_ROOT, blind: bool = False, model: str | None = None
+    path: Place, reviewer: str = "", reach: Reach = BELOW_ROOT, blind: bool = False, model: str | None = None
 ) -> Context:
     """Open a run for the pages.
 
@@ -98,9 +99,9 @@ def open_context(
     return Context(_tables(str(path), now), VerdictLog.of(run), reviewer, now, reach, blind, model)
 
 
-def why_not(path: Path, error: Exception) -> str:
+def why_not(path: Place, error: Exception) -> str:
     """Why a page cannot be drawn, in a line: a run that is gone explains every other failure."""
-    if (path / layout.RUN_JSON).exists():
+    if (location(path) / layout.RUN_JSON).exists():
         return str(error)
     return f"No run at {path} any more: it was moved or deleted; start camaudit dashboard where it is now"
 
@@ -139,7 +140,7 @@ def go(page: str, query: Mapping[str, str] | None = None) -> None:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the run …")
-def _tables(path: str, stamp: tuple[int, ...]) -> RunTables:
+def _tables(path: str, stamp: tuple[str, ...]) -> RunTables:
     return RunTables(Run.open(path))
 
 
@@ -162,7 +163,7 @@ def _decisions(path: Path, last: int) -> dict[str, str]:
 
 
 @st.cache_resource(max_entries=200, show_spinner=False)
-def _turn(path: str, stamp: tuple[int, ...], claim_id: str, _tables: RunTables) -> list[str]:
+def _turn(path: str, stamp: tuple[str, ...], claim_id: str, _tables: RunTables) -> list[str]:
     return in_turn(_tables.claim_subjects(claim_id))
 
 
@@ -174,7 +175,7 @@ class Shown:
     """Which picture: of a target, as the run and its files are now."""
 
     path: str
-    stamp: tuple[int, ...]
+    stamp: tuple[str, ...]
     sample: int
     slot: int
     class_id: int

@@ -26,6 +26,7 @@ from audit.findings.index import SCHEMA, unjudged
 from audit.findings.records import Effect
 from audit.store import Run, Shard, layout
 from audit.store.decided import Standing
+from audit.store.objects import Location
 from audit.store.verdicts import target_of, target_subject
 from dashboards.beside import effects_table, targets_table, verdicts_table
 from dashboards.filters import ANY, TELLING, Filters, order_by
@@ -43,7 +44,7 @@ Columns = dict[str, Sequence[Any]]
 _OF_POINTS = ("class", "cluster", "claims", "severity")
 _ALL = Filters()
 _WITHOUT_MAP = ("no_evidence", "not_finite", "no_output")
-_UNJUDGED: dict[tuple[Path | None, Path | None], pa.Table] = {}
+_UNJUDGED: dict[tuple[Location | None, Location | None], pa.Table] = {}
 """Targets of shards that were read, by their files, which never change: while a run goes on only new ones are."""
 _LISTED = ("class", "role", "kind", "status", "cluster")
 _AVERAGED = ("energy", "area", "lift", "best_iou")
@@ -75,7 +76,7 @@ class RunTables(RunState):
 
     def _index(self) -> Path | None:
         try:
-            return self.findings.check_index()
+            return self.findings.index_file()
         except RunError as error:
             self._notice(f"{error}. Targets are shown without what was found about them.")
             return None
@@ -177,6 +178,12 @@ class RunTables(RunState):
     def findings_count(self) -> int:
         """Number of targets that there is a finding about."""
         return self.count(Filters(kind=ANY))
+
+    @cached_property
+    def images_ranked(self) -> int:
+        """Number of images with a target that is ranked by what needs no mask."""
+        rows = self._rows("SELECT count(DISTINCT sample) AS n FROM targets WHERE oddness IS NOT NULL")
+        return int(rows[0]["n"])
 
     def page(
         self,
@@ -350,7 +357,7 @@ class RunTables(RunState):
 
     @property
     def _manifest(self) -> str:
-        path = glob.escape(str(self.run.path / layout.MANIFEST)).replace("'", "''")
+        path = glob.escape(str(self.run.manifest_path())).replace("'", "''")
         return f"read_parquet('{path}', file_row_number = true)"
 
     # Queries

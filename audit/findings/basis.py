@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.datasets import Manifest
-from audit.findings.claims.kind import Material
-from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.findings import Findings
 from audit.wording import number
+
+if TYPE_CHECKING:
+    from audit.datasets import Manifest, ManifestFile
+    from audit.findings.claims.kind import Material
 
 INTERVENTIONS = "interventions"
 _VERIFY = "camaudit verify"
@@ -74,13 +76,16 @@ def _all(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def basis_record(manifest: Manifest, material: Material) -> dict[str, Any]:
+def basis_record(manifest: Manifest | ManifestFile, material: Material) -> dict[str, Any]:
     """As summary.json keeps it, from all samples and what claims are made from."""
-    table = manifest.table
-    outlined = pc.or_(pc.is_valid(table["mask"]), pc.is_valid(table["regions"]))
-    boxed = pc.and_not(pc.greater(pc.fill_null(pc.list_value_length(table["boxes"]), 0), 0), outlined)
-    labelled = pc.greater(pc.fill_null(pc.list_value_length(table["labels"]), 0), 0)
-    counts = {"masks": outlined, "boxes": boxed, "labels": labelled}
+    from audit.findings.claims.registry import CLAIM_KINDS
+
+    counts = dict.fromkeys(("masks", "boxes", "labels"), 0)
+    for table in manifest.tables(["mask", "regions", "boxes", "labels"]):
+        outlined = pc.or_(pc.is_valid(table["mask"]), pc.is_valid(table["regions"]))
+        counts["masks"] += pc.sum(outlined).as_py() or 0
+        counts["boxes"] += pc.sum(pc.and_not(_has_some(table["boxes"]), outlined)).as_py() or 0
+        counts["labels"] += pc.sum(_has_some(table["labels"])).as_py() or 0
     lacking: dict[str, str] = {}
     for kind in CLAIM_KINDS.values():
         # What one kind of a family could test was tested.
@@ -88,10 +93,14 @@ def basis_record(manifest: Manifest, material: Material) -> dict[str, Any]:
         lacking[test] = lacking.get(test, " ") and kind.lacks(material)
     return {
         "images": len(manifest),
-        **{name: pc.sum(column).as_py() or 0 for name, column in counts.items()},
+        **counts,
         "tested": [test for test, lack in lacking.items() if not lack],
         "lacking": [[test, lack] for test, lack in lacking.items() if lack],
     }
+
+
+def _has_some(lists: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.greater(pc.fill_null(pc.list_value_length(lists), 0), 0)
 
 
 def basis_of(findings: Findings) -> Basis | None:

@@ -41,7 +41,7 @@ def why_dependent(run: Run, sample: NDArray[np.integer], look: NDArray[np.intege
         sample: [n] rows of the manifest, ascending.
         look: [n] difference hashes of their images.
     """
-    table = run.manifest().table.select(["id", "labels"]).take(pa.array(sample))
+    table = run.manifest_file.rows(columns=["id", "labels"]).take(pa.array(sample))
     seen = _numbered(table) or _in_sequence(look)
     if not seen:
         return ""

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from audit.findings.claims.kind import Frames
-from audit.findings.evidence import Evidence
 from audit.store import Run
 from audit.store.decided import DISAGREE, decided
 from audit.store.verdicts import VerdictLog, target_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from audit.findings.claims.kind import Frames
+    from audit.findings.evidence import Evidence
 
 _SLOTS = 1 << 16
 
@@ -94,10 +97,14 @@ def set_aside_said(summary: Mapping[str, Any]) -> str:
 
     >>> set_aside_said({"verdicts": {"as_of": 91, "findings": 12, "claims": 1}})
     '12 findings and 1 claim are left out, for reviewers disagree with them (row 91 of the verdict log)'
+    >>> set_aside_said({"verdicts": {"as_of": 0, "findings": 0, "claims": 0}})
+    'Nothing is left out, for the verdict log holds no verdict yet'
     """
     verdicts = summary.get("verdicts")
     if not verdicts:
         return ""
+    if not verdicts["as_of"]:
+        return "Nothing is left out, for the verdict log holds no verdict yet"
     findings, claims = (
         f"{verdicts[name]:,} {name if verdicts[name] != 1 else name[:-1]}" for name in ("findings", "claims")
     )

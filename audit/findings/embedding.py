@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.errors import AuditError, RunError
-from audit.findings.judge import read_features
+from audit.findings.features import read_features
 from audit.progress import Progress, silent, tracked
 from audit.store import Run, layout
 from audit.store.files import check_digest, read_json, sha256, write_json

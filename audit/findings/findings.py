@@ -1,4 +1,7 @@
-"""What was found in a run: the one reader and writer of `findings/`, `summary.json` and what interventions said."""
+"""What was found in a run: the one reader and writer of `findings/`, `summary.json` and what interventions said.
+
+What tests claims is imported where it is asked for: verbs that print what was found start in a third of the time.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit.errors import RunError
-from audit.findings.claims.clustering import Members
-from audit.findings.disagreements import Disagreements
-from audit.findings.evidence import Evidence, ShardEvidence
-from audit.findings.examples import Shown
-from audit.findings.gather import gather
 from audit.findings.records import (
     UNTESTED,
     Claim,
@@ -33,8 +31,16 @@ from audit.findings.records import (
 from audit.findings.rules import Rules
 from audit.store import Damage, Run, Shard, layout
 from audit.store.files import check_digest, check_names, read_json, sha256, write_atomically, write_json
+from audit.store.local_copies import local_copy
+from audit.store.objects import Location
 from audit.store.records import Record, columns_of
-from audit.store.tables import made_by, read_table, write_groups, write_table
+from audit.store.tables import made_by, read_rows, read_table, write_groups, write_table
+
+if TYPE_CHECKING:
+    from audit.findings.claims.clustering import Members
+    from audit.findings.disagreements import Disagreements
+    from audit.findings.evidence import Evidence, ShardEvidence
+    from audit.findings.examples import Shown
 
 _KEYS = ["sample", "slot"]
 _THREADS = 4
@@ -111,11 +117,26 @@ class Findings:
             RunError: the run was not flagged yet, or not since it has changed, or by an earlier camaudit.
         """
         self.check()
-        self.check_index()
-        return self._table(layout.INDEX, columns)
+        path = self.index_file()
+        return read_table(path, columns)
 
-    def check_index(self) -> Path:
-        """See that the index is what was written, and return its file.
+    def leading(self, start: int, stop: int, columns: Sequence[str]) -> pa.Table:
+        """Targets of ranks `start` to `stop - 1`, for which the row groups that hold them are read.
+
+        Raises:
+            RunError: see `index`.
+        """
+        self.check()
+        return read_rows(self.index_file(), start, stop, columns)
+
+    def counted(self) -> tuple[int, int]:
+        """How many targets have a finding by evidence, and how many by a detector's guess: the first of the index."""
+        counts = (self.summary() or {}).get("findings", {})
+        guesses = counts.get("detected", 0)
+        return sum(counts.values()) - guesses, guesses
+
+    def index_file(self) -> Path:
+        """The index as a file of this machine, seen to be what was written.
 
         Raises:
             RunError: it is not, or there is none: an earlier camaudit flagged the run.
@@ -123,11 +144,12 @@ class Findings:
         path = self._folder / layout.INDEX
         if layout.INDEX not in self._record.artefacts:
             raise RunError(f"{self.run.path} was flagged without a table of all targets; make it {self._again}")
-        check_digest(path, self._record.artefacts[layout.INDEX], made_by(path))
-        return path
+        return local_copy(path, self._record.artefacts[layout.INDEX], made_by(path))
 
     def shown(self) -> dict[str, Shown]:
         """What shows the claims that stand, by `claim_id`; nothing where an earlier camaudit flagged the run."""
+        from audit.findings.examples import Shown
+
         return {row["claim_id"]: Shown(**row) for row in (self.summary() or {}).get("shown", [])}
 
     @property
@@ -162,7 +184,7 @@ class Findings:
             raise RunError(f"Expected findings about {where}, found none; make them {self._again}")
         return self._table(name, columns)
 
-    def part(self, shard: Shard) -> Path | None:
+    def part(self, shard: Shard) -> Location | None:
         """The file of a shard's findings about targets; None where it was not flagged."""
         name = layout.part_name(shard.index)
         return self._folder / name if name in self._record.artefacts else None
@@ -185,6 +207,9 @@ class Findings:
         Raises:
             RunError: a shard was not flagged yet, or its tables are damaged.
         """
+        from audit.findings.evidence import ShardEvidence
+        from audit.findings.gather import gather
+
         rules = self.rules()
         members = self.members().select([*_KEYS, "cluster"]).to_pandas()
         for shard in shards:
@@ -224,6 +249,8 @@ class Findings:
         Raises:
             RunError: summary.json, or the verdict log, cannot be read.
         """
+        from audit.findings.disagreements import Disagreements
+
         heeded = (self.summary() or {}).get("verdicts")
         return Disagreements.of(self.run, heeded["as_of"]) if heeded else Disagreements.none()
 

@@ -6,8 +6,8 @@ a join. A million targets take about 0.4 GB.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
 from audit.findings.evidence import Absences, Evidence
 from audit.findings.frame import cells_as_bits
 from audit.findings.records import ROLES
 from audit.findings.units import units_of
+from audit.images import map_ahead
 from audit.progress import Progress, silent, tracked
 from audit.scores import Confusion
 from audit.store import Run, Shard, layout
@@ -35,7 +35,7 @@ _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _TARGETS = ("sample", "slot", "class_id", "rank", "probability")
 _CONTEXT = ("class_id", "heat", "area")
 _ABSENT = ("sample", "slot", "class_id", "probability", "boxed", "look")
-_THREADS = 4
+_AHEAD = 8
 _REST = ("sample", "slot", "class_id", "rank", "role", "probability", "quick")
 KEPT = ("scored", "no_mask")
 """Status of the scores that findings are made from."""
@@ -69,7 +69,8 @@ class Gathered:
     @property
     def scored(self) -> pd.DataFrame:
         """The targets whose object is known."""
-        return self.targets[self.targets["known"]]
+        known = self.targets["known"]
+        return self.targets if known.all() else self.targets[known]
 
     def evidence(
         self, run: Run, judged: pd.DataFrame, confident: float, cluster: NDArray[np.int32] | None = None
@@ -80,7 +81,7 @@ class Gathered:
             judged: `kind` (null where there is no finding) and `severity` of the targets, those that could be judged.
             cluster: [n] of the targets.
         """
-        targets = self.targets.join(judged[["kind", "severity"]])
+        targets, judged = self.targets, judged[["kind", "severity"]].reindex(self.targets.index)
 
         def column(name: str, kind: type) -> NDArray[Any]:
             return targets[name].to_numpy(kind)
@@ -92,10 +93,10 @@ class Gathered:
             class_id=column("class_id", np.int32),
             probability=column("probability", np.float32),
             named=column("probability", np.float32) >= confident,
-            off=targets["kind"].notna().to_numpy(),
+            off=judged["kind"].notna().to_numpy(),
             known=column("known", bool),
             boxed=column("boxed", bool),
-            severity=column("severity", np.float32),
+            severity=judged["severity"].to_numpy(np.float32),
             wrong=column("wrong", bool),
             labelled=column("label", bool),
             unit=column("unit", np.int64),
@@ -122,8 +123,8 @@ class _Part(NamedTuple):
     absent: dict[str, NDArray[Any]]
     rest: dict[str, NDArray[Any]]
     confusion: Confusion
-    target_status: NDArray[Any]
-    score_status: NDArray[Any]
+    target_status: Counter[str]
+    score_status: Counter[str]
 
 
 def gather(
@@ -139,8 +140,10 @@ def gather(
         ManifestError: the manifest has no such attribute.
         RunError: a part is missing or damaged.
     """
-    with ThreadPoolExecutor(_THREADS) as pool:
-        parts = list(tracked(progress, "gathering", pool.map(partial(_read, run), shards), len(shards)))
+    # Arrays are made by this thread alone: what others free, it could not use again.
+    read = tracked(progress, "gathering", map_ahead(partial(_read, run), shards, _AHEAD), len(shards))
+    parts = [_part(run, shard, tables) for shard, tables in zip(shards, read, strict=True)]
+    pa.default_memory_pool().release_unused()
     offsets = np.cumsum([0, *(len(part.columns["sample"]) for part in parts)])
     for part, offset in zip(parts, offsets, strict=False):
         part.context["target"] += offset
@@ -155,8 +158,8 @@ def gather(
         absent | {"unit": numbers[len(columns["sample"]) :]},
         _joined([part.rest for part in parts] or [dict.fromkeys((*_REST, "status"), np.zeros(0, np.int64))]),
         Confusion.merge([part.confusion for part in parts]),
-        _counts([part.target_status for part in parts]),
-        _counts([part.score_status for part in parts]),
+        dict(sum((part.target_status for part in parts), Counter[str]()).most_common()),
+        dict(sum((part.score_status for part in parts), Counter[str]()).most_common()),
     )
 
 
@@ -168,20 +171,36 @@ def _units(
     return units_of(run, sample, look, unit)
 
 
-def _read(run: Run, shard: Shard) -> _Part:
+class _Tables(NamedTuple):
+    """A shard's, as far as findings need them."""
+
+    scores: pa.Table
+    targets: pa.Table
+    samples: pa.Table
+    checks: pa.Table
+    confusion: pa.Table
+    context: pa.Table
+
+
+def _read(run: Run, shard: Shard) -> _Tables:
     scores = run.read("scores", shard, ["sample", "slot", "status", "rests_on", *_SCORES, *_FLAGS, *_SHARES, "clear"])
     targets = run.read("targets", shard, [*_TARGETS, "role", "status"])
+    rest = (run.read(name, shard) for name in ("checks", "confusion", "context"))
+    return _Tables(scores, targets, run.read("samples", shard, ["look"]), *rest)
+
+
+def _part(run: Run, shard: Shard, tables: _Tables) -> _Part:
+    scores, targets, samples, checks, confusion, context = tables
     # A failed sample has none, and no target; a null would make numbers of 64 bits floats of 53.
-    looks = _array(run.read("samples", shard, ["look"])["look"].fill_null(0))
+    looks = _array(samples["look"].fill_null(0))
     for name in ("sample", "slot"):
         if not scores[name].equals(targets[name]):
             raise RunError(
                 f"{run.part('scores', shard)} does not fit its targets; score again: camaudit score {run.path}"
             )
-    columns = _columns(scores, targets, run.read("checks", shard), looks, shard.start)
+    columns = _columns(scores, targets, checks, looks, shard.start)
     status = _array(scores["status"])
     kept = np.isin(status, KEPT)
-    confusion, context = run.read("confusion", shard), run.read("context", shard)
     return _Part(
         {name: values[kept] for name, values in columns.items()},
         {name: values[kept] for name, values in _cells(scores).items()},
@@ -189,8 +208,8 @@ def _read(run: Run, shard: Shard) -> _Part:
         _absent(context, columns, status, scores["off_heat"]),
         {name: columns[name][~kept] for name in _REST} | {"status": _status(targets, status)[~kept]},
         Confusion(*(_array(confusion[name]) for name in ("predicted", "true", "map_level", "count"))),
-        _array(targets["status"]),
-        status,
+        _counts(targets["status"]),
+        _counts(scores["status"]),
     )
 
 
@@ -282,19 +301,20 @@ def _array(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def _joined(parts: Sequence[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    """Parts end to end; a column at a time is held twice, for it is taken out of the parts."""
+    return {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
 
 
-def _counts(parts: Sequence[NDArray[Any]]) -> dict[str, int]:
-    counts = pd.Series(np.concatenate([np.empty(0, object), *parts])).value_counts()
-    return {str(status): int(number) for status, number in counts.items()}
+def _counts(column: pa.ChunkedArray) -> Counter[str]:
+    """Rows by value."""
+    return Counter({row["values"]: row["counts"] for row in pc.value_counts(column).to_pylist()})
 
 
 def _attributes(run: Run, samples: NDArray[np.int64]) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
     """Codes and values of each attribute of the manifest, for the samples named."""
     first, last = (int(samples.min()), int(samples.max()) + 1) if len(samples) else (0, 0)
-    table = run.manifest(first, last).table
-    coded = ((name, pd.factorize(table[name].to_pandas())) for name in attribute_names(table.column_names))
+    file = run.manifest_file
+    coded = ((name, pd.factorize(file.rows(first, last, [name])[name].to_pandas())) for name in file.attributes)
     return {name: (codes[samples - first].astype(np.int32), tuple(map(str, values))) for name, (codes, values) in coded}
 
 

@@ -223,8 +223,7 @@ class _Texts(NamedTuple):
 
 def _texts(run: Run, sample: NDArray[np.integer]) -> _Texts:
     first, stop = (int(sample.min()), int(sample.max()) + 1) if len(sample) else (0, 0)
-    manifest = run.manifest(first, stop).table
-    return _Texts(first, manifest.select(["id", *attribute_names(manifest.column_names)]))
+    return _Texts(first, run.manifest_file.rows(first, stop, ["id", *run.manifest_file.attributes]))
 
 
 def _table(run: Run, texts: _Texts, start: int, columns: Mapping[str, Any]) -> pa.Table:

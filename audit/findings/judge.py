@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.errors import RunError
@@ -23,8 +21,9 @@ from audit.findings.claims.whole_class import class_findings
 from audit.findings.dependence import why_dependent
 from audit.findings.detector import detect
 from audit.findings.disagreements import Disagreements
-from audit.findings.evidence import Evidence, Features
+from audit.findings.evidence import Evidence
 from audit.findings.examples import show_claims
+from audit.findings.features import read_features
 from audit.findings.findings import Findings
 from audit.findings.gather import Gathered, gather
 from audit.findings.index import index_tables
@@ -32,7 +31,6 @@ from audit.findings.power import silence
 from audit.findings.records import ROLES, Claim, ClassFinding, standing
 from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity, suspicion
 from audit.findings.sentences import explain_targets
-from audit.images import map_ahead
 from audit.progress import Progress, silent
 from audit.scores import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.scores.shift_null import SHIFTS
@@ -42,7 +40,6 @@ from audit.store import Run, Shard, layout
 _AVERAGED = ("energy", "centre_energy", "area", "lift", "best_iou", "hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _FRAME = layout.CELLS**2
 _MUCH_VOID = 0.05
-_AHEAD = 8
 _MOST_SHOWN = 200
 """Claims that are shown by examples: a page draws fewer."""
 _NO_LAYER = "No clusters: this method's maps do not come from the activation of one layer"
@@ -71,7 +68,8 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     # Fitted as without verdicts: else who is guessed would depend on who was looked at.
     guesses, detector = detect(run, shards, gathered, as_judged, rules)
     guesses, guesses_aside = heeded.split(guesses)
-    judged_or_guessed = pd.concat([judged, guesses[guesses["kind"].notna()]])
+    guesses = guesses[guesses["kind"].notna()]
+    judged_or_guessed = pd.concat([judged, guesses]) if len(guesses) else judged
     aside = pd.concat([aside, guesses_aside])
     columns = _columns(run, gathered, judged_or_guessed, rules)
     _write_targets(findings, shards, columns, map_level)
@@ -141,18 +139,19 @@ def _columns(run: Run, gathered: Gathered, judged: pd.DataFrame, rules: Rules) -
     names = np.array(run.classes, object)[columns["class_id"]]
     energy, chance, attainable, probability = (columns[n] for n in ("energy", "p_high", "attainable", "probability"))
     kind, off_heat, known = columns["kind"].tolist(), gathered.cells["off_heat"][flagged.index], columns["known"]
+    ids = run.manifest_file.rows(columns=["id"])["id"]
     said = explain_targets(off_heat, energy, chance, attainable, probability, names.tolist(), kind, columns["quick"])
     return columns | {
         "finding_id": np.array([f"{sample}:{slot}:{kind}" for sample, slot, kind in keys], object),
-        "id": np.asarray(run.manifest().table["id"].take(pa.array(columns["sample"])).to_numpy(), object),
+        "id": np.asarray(ids.take(pa.array(columns["sample"])).to_numpy(), object),
         "role": np.array(ROLES, object)[columns["role"]],
         "class": names,
-        "rests_on": np.select([~known, columns["boxed"]], ["detector", "boxes"], "mask").astype(object),
+        "rests_on": np.array(["mask", "boxes", "detector"], object)[np.where(known, columns["boxed"], 2).astype(int)],
         "quick_reliance": columns["quick"],
         "suspicion": suspicion(columns["severity"], columns["quick"], columns["class_id"]),
         "says": np.array(said, object),
         "fdr": np.where(known, rules.fdr, np.nan),
-        "family": np.where(known, f"{tested} confidently named targets", "detector").astype(object),
+        "family": np.array(["detector", f"{tested} confidently named targets"], object)[known.astype(int)],
     }
 
 
@@ -247,7 +246,7 @@ def _write_claims(
     shown = show_claims(standing(claims)[:_MOST_SHOWN], _with_clusters(material, material.evidence))
     said = {
         "claims": _count(claims),
-        "basis": basis_record(findings.run.manifest(), material),
+        "basis": basis_record(findings.run.manifest_file, material),
         "untested": untested,
         "shown": [asdict(claim) for claim in shown],
         **silence(all_detectable(material), claims, material.classes, material.rules),
@@ -260,17 +259,6 @@ def _with_clusters(material: Material, evidence: Evidence) -> Evidence:
     cluster = np.full(len(evidence), -1, np.int32)
     cluster[material.members.target] = material.members.cluster
     return replace(evidence, cluster=cluster)
-
-
-def read_features(run: Run, shards: Sequence[Shard]) -> Iterator[Features]:
-    """Samples, slots and the relevance off the object, of those targets of each shard that have it."""
-    for table in map_ahead(partial(run.read, "features"), shards, _AHEAD):
-        table = table.filter(pc.is_valid(table["relevance"]))
-        if table.num_rows:
-            relevance = table["relevance"].combine_chunks()
-            assert isinstance(relevance, pa.ListArray)
-            vectors = np.asarray(relevance.flatten()).reshape(table.num_rows, -1)
-            yield table["sample"].to_numpy(), table["slot"].to_numpy(), vectors
 
 
 def read_frames(

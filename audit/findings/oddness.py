@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from audit.findings.claims.votes import class_sums
 from audit.findings.frame import BLOCK, PARTS
@@ -119,7 +119,7 @@ def beside_others(values: NDArray[np.floating], class_id: NDArray[np.integer]) -
     own, count = of_class.rank().to_numpy(), of_class.transform("size").to_numpy()
     others = len(values) - count
     below: NDArray[np.float64] = np.full(len(values), 0.5)
-    np.divide(rankdata(values) - own, others, out=below, where=others > 0)
+    np.divide(scipy.stats.rankdata(values) - own, others, out=below, where=others > 0)
     return below
 
 

@@ -8,19 +8,18 @@ discovery, so where more is found less is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import beta, binom
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE
 from audit.findings.claims.votes import FEWEST
 from audit.findings.records import TOLERATED, Claim, ClassFinding
 from audit.findings.rules import Rules
-from audit.wording import number, percent, shorten
 
 MARGINS = ({"least": LEAST_IN_A_PLACE, "times": 1.0}, {"least": 0.0, "times": 2.0})
 """Both of which the share of a class must exceed, beside that of the other classes."""
@@ -89,7 +88,7 @@ def least_shares(of: NDArray[np.integer], count: NDArray[np.integer]) -> list[fl
     [0.86, None]
     """
     reached = np.asarray(count) <= of
-    shares = np.asarray(beta.ppf(SURE, np.where(reached, count, 1), np.where(reached, of - count, 0) + 1))
+    shares = np.asarray(scipy.stats.beta.ppf(SURE, np.where(reached, count, 1), np.where(reached, of - count, 0) + 1))
     return [share if enough else None for share, enough in zip(shares.tolist(), reached, strict=True)]
 
 
@@ -129,7 +128,7 @@ def _more(row: ClassFinding, level: float, most: float) -> int | None:
     """As if the other classes' share were known for certain."""
     images = np.arange(max(row.confident, FEWEST), _FARTHEST)
     off = np.floor(images * row.off_object / row.confident + 1e-9)
-    enough: NDArray[np.intp] = np.flatnonzero(binom.sf(off - 1, images, most) <= level)
+    enough: NDArray[np.intp] = np.flatnonzero(scipy.stats.binom.sf(off - 1, images, most) <= level)
     return max(int(images[enough[0]]) - row.confident, 1) if len(enough) else None
 
 
@@ -147,53 +146,3 @@ def silence(
 def _about(row: Claim | Detectable) -> str:
     """The class; of all classes the group."""
     return row.class_name if row.class_name is not None else f"={row.subject}"
-
-
-_NEARLY_ALL = 0.99
-_RARER = "rarer ones may be there"
-
-
-def explain_silence(summary: Mapping[str, Any], most: int = 5) -> list[str]:
-    """Sentences on what would have been found, what is known least about first, and on what stands out."""
-    rows = summary.get("detectable", [])
-    of_classes = _grouped((row["class_name"], row) for row in rows if row["class_name"] is not None)
-    of_groups = _grouped((row["subject"], row) for row in rows if row["class_name"] is None)
-    said = [_explain(name, ways) for name, ways in of_classes[:most]]
-    if len(of_classes) > most:
-        said.append(f"{number(len(of_classes) - most)} more classes without a claim: in summary.json")
-    said += [_explain_group(name, ways) for name, ways in of_groups[:most]]
-    return said + [_stands_out(row) for row in summary.get("stands_out", [])[:most]]
-
-
-def _grouped(rows: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Rows by name, those first of which the commonest shortcut must be the commonest."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for name, row in rows:
-        groups.setdefault(name, []).append(row)
-    return sorted(groups.items(), key=lambda group: -min((row["share"] or 2.0 for row in group[1]), default=2.0))
-
-
-def _explain(name: str, rows: Sequence[dict[str, Any]]) -> str:
-    ways = [(_at_least(row["share"]), row["how"]) for row in rows if row["share"]]
-    if not ways:
-        return f"{shorten(name)}: too few images to find any shortcut"
-    (share, how), *more = ways
-    others = "".join(f", in {share} {how}" for share, how in more)
-    return f"{shorten(name)}: a shortcut in {share} of the images would have been found {how}{others}; {_RARER}"
-
-
-def _explain_group(name: str, rows: Sequence[dict[str, Any]]) -> str:
-    ways = [f"{_at_least(row['share'])} {row['how']}" for row in rows if row["share"]]
-    if not ways:
-        return f"Images with {shorten(name)}: too few to find that they are worse"
-    return f"Images with {shorten(name)}: it would have been found if {', or '.join(ways)}; {_RARER}"
-
-
-def _at_least(share: float) -> str:
-    return "nearly all" if share > _NEARLY_ALL else f"{percent(share)} or more"
-
-
-def _stands_out(row: dict[str, Any]) -> str:
-    more = "very many more images like these" if row["more"] is None else f"{row['more']} more images like these"
-    looks_off = f"{row['off_object']} of {row['confident']} images look off the object"
-    return f"{shorten(row['class_name'])} stands out: {looks_off}, too few to be sure; {more} would settle it"

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from audit.datasets.manifest import attribute_names
 from audit.errors import ManifestError
 from audit.images import near_copies
 from audit.store import Run
@@ -52,6 +51,6 @@ def check_unit(attribute: str | None, attributes: Sequence[str]) -> None:
 def _values(run: Run, sample: NDArray[np.integer], attribute: str) -> NDArray[np.int64]:
     """A number for each value of the attribute [n], -1 for none."""
     first, stop = (int(sample.min()), int(sample.max()) + 1) if len(sample) else (0, 0)
-    table = run.manifest(first, stop).table
-    check_unit(attribute, attribute_names(table.column_names))
+    check_unit(attribute, run.manifest_file.attributes)
+    table = run.manifest_file.rows(first, stop, [attribute])
     return np.asarray(pd.factorize(table[attribute].to_pandas())[0][sample - first], np.int64)

@@ -32,6 +32,7 @@ from audit.report.reviewed import read_reviewed
 from audit.stats.intervals import wilson_interval
 from audit.store import Run, layout
 from audit.store.files import write_atomically
+from audit.store.objects import Location
 from audit.wording import percent
 
 _EDGES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -45,7 +46,7 @@ ReadTarget = Callable[[int, int], tuple[TargetPicture, str]]
 
 def write_report(
     run: Run, out: Path | None = None, most: int = 12, progress: Progress = silent, reach: Reach = BELOW_ROOT
-) -> Path:
+) -> Location:
     """Write a run's report, by default RUN/report/index.html, and return its path.
 
     Args:

@@ -18,12 +18,13 @@ from audit.findings.claims.registry import kind_of
 from audit.progress import Progress, silent, tracked
 from audit.store import Run, layout
 from audit.store.files import file_stem, write_atomically
+from audit.store.objects import Location
 
 THUMBNAIL = (120, 160)
 """Height and width, pixels."""
 
 
-def draw_sheets(run: Run, progress: Progress = silent, reach: Reach = BELOW_ROOT) -> list[Path]:
+def draw_sheets(run: Run, progress: Progress = silent, reach: Reach = BELOW_ROOT) -> list[Location]:
     """Draw a contact sheet for each claim that stands and names its targets, as clusters do; earlier ones are deleted.
 
     They lie under RUN/report/sheets. Of images that cannot be read the map is drawn on grey. Images that have changed
@@ -46,7 +47,7 @@ def draw_sheets(run: Run, progress: Progress = silent, reach: Reach = BELOW_ROOT
     return [sheet for sheet in sheets if sheet is not None]
 
 
-def _draw(run: Run, claim: Claim, folder: Path, reach: Reach) -> Path | None:
+def _draw(run: Run, claim: Claim, folder: Location, reach: Reach) -> Location | None:
     targets = (kind_of(claim).examples(claim) or [])[:SHEET]
     pictures = [picture for target in targets if (picture := _picture(run, *target, reach)) is not None]
     if not pictures:

@@ -31,9 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from math import log
-
-from scipy.special import betaln, gammaln
+from math import lgamma, log
 
 from audit.store.decided import AGREE, DISAGREE
 
@@ -148,9 +146,8 @@ def more_needed(targets: int, decided: int, agreed: int, undecided: int = 0) -> 
 def _least(targets: int, decided: int, agreed: int, alpha: float) -> int:
     """The least K whose ratio is below 2 / alpha: it falls up to the likeliest K, so it is found by halving."""
     bound = log(2 / alpha)
-    evidence = _log_choose(decided, agreed) + float(
-        betaln(_PRIOR + agreed, _PRIOR + decided - agreed) - betaln(_PRIOR, _PRIOR)
-    )
+    evidence = _log_choose(decided, agreed) + _log_beta(_PRIOR + agreed, _PRIOR + decided - agreed)
+    evidence -= _log_beta(_PRIOR, _PRIOR)
     low, high = agreed, _likeliest(targets, decided, agreed)
     while low < high:
         middle = (low + high) // 2
@@ -173,7 +170,11 @@ def _log_hypergeometric(targets: int, right: int, decided: int, agreed: int) -> 
 
 
 def _log_choose(n: int, k: int) -> float:
-    return float(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+    return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)
 
 
 def _says(targets: int, decided: int, agreed: int, undecided: int, low: float, high: float) -> str:

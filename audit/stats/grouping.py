@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
 
 COUNTS = (2, 3, 4, 5, 6)
 """Numbers of groups that are tried."""
@@ -61,8 +61,8 @@ def stability(points: NDArray[np.floating], counts: Sequence[int], seed: int = 0
 
 def k_means(points: NDArray[np.floating], counts: Sequence[int]) -> list[Middles]:
     """Middles [k, d] of points [n, d], for each number of groups k: fewer where there are fewer different points."""
-    tree = linkage(points, "ward")
-    starts = (fcluster(tree, count, "maxclust") - 1 for count in counts)
+    tree = scipy.cluster.hierarchy.linkage(points, "ward")
+    starts = (scipy.cluster.hierarchy.fcluster(tree, count, "maxclust") - 1 for count in counts)
     return [_lloyd(points, _means(points, start)) for start in starts]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 
 def wilson_interval(count: NDArray[np.integer], total: NDArray[np.integer]) -> tuple[NDArray[np.float64], ...]:
     """95 % score interval of a share (Wilson 1927, eq. 1): two arrays, NaN where the total is 0."""
-    z = norm.ppf(0.975)
+    z = scipy.stats.norm.ppf(0.975)
     n = np.where(total > 0, total, np.nan)
     share = count / n
     middle = share + z**2 / (2 * n)

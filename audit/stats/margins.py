@@ -15,8 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 _HALVINGS = 50
 _TIE = 1e-9
@@ -75,4 +75,4 @@ def _tail(x: int, n: int, y: int, m: int, other: float, share: float) -> float:
     last = max(first, n * share) + 12 * np.sqrt(n * share * (1 - share)) + 40
     counts = np.arange(first, min(n, int(last)) + 1)
     most = np.floor(m * (counts / n - difference + _TIE))
-    return min(float(binom.pmf(counts, n, share) @ binom.cdf(most, m, other)), 1.0)
+    return min(float(scipy.stats.binom.pmf(counts, n, share) @ scipy.stats.binom.cdf(most, m, other)), 1.0)

@@ -11,8 +11,8 @@ makes its count vary less than under free permutation if they agree: the test th
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
 
 
 def label_permutation(
@@ -30,4 +30,4 @@ def label_permutation(
         >>> round(float(label_permutation(2, 2, 2, 4)), 4)
         0.1667
     """
-    return np.asarray(hypergeom.sf(np.asarray(shows) - 1, all_of, all_shows, of), np.float64)
+    return np.asarray(scipy.stats.hypergeom.sf(np.asarray(shows) - 1, all_of, all_shows, of), np.float64)

@@ -18,8 +18,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import pearson3
 
 from audit.stats.intervals import wilson_interval
 from audit.stats.margins import constrained_share
@@ -112,7 +112,9 @@ def _tail(
     third = (each**3 * n * spread * (1 - 2 * share) - other_each**3 * m * other_spread * (1 - 2 * other)).sum(axis=1)
     deviation = np.sqrt(variance)
     skewness = np.maximum(_ratio(third, deviation**3), 0)
-    return np.asarray(np.where(deviation > 0, pearson3.sf(_ratio(beyond, deviation), skewness), 1), np.float64)
+    return np.asarray(
+        np.where(deviation > 0, scipy.stats.pearson3.sf(_ratio(beyond, deviation), skewness), 1), np.float64
+    )
 
 
 def _interval(

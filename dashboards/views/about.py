@@ -19,6 +19,7 @@ from audit.findings import ClassFinding
 from audit.findings.basis import basis_of
 from audit.findings.dependence import units_said
 from audit.store import layout
+from audit.store.objects import Location
 from audit.wording import number, percent, plain, shorten
 from dashboards.state import Context, show_notices
 from dashboards.words import html_facts, html_figures
@@ -74,7 +75,7 @@ def _show_checks(context: Context) -> None:
     pictures = {name: says for name, says in _PICTURES.items() if (_report(context) / name).is_file()}
     if pictures:
         for column, (name, says) in zip(st.columns(len(pictures), gap="large"), pictures.items(), strict=True):
-            column.image(str(_report(context) / name), caption=says, alt=says)
+            column.image((_report(context) / name).read_bytes(), caption=says, alt=says)
 
 
 def _show_provenance(context: Context) -> None:
@@ -267,5 +268,5 @@ def _as_json(context: Context) -> bytes:
     return json.dumps(findings_record(context.run), indent=1).encode()
 
 
-def _report(context: Context) -> Path:
+def _report(context: Context) -> Location:
     return context.run.path / layout.REPORT

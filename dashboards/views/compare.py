@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from markupsafe import Markup
 from audit.compare import CHANGES, compare_runs, most_moved, moved_targets
 from audit.errors import AuditError, RunError
 from audit.store import Run, layout
+from audit.store.objects import Location
 from audit.wording import number, percent, plain, shorten
 from dashboards.state import SENTENCE, Context, go, open_context, show_notices, small_picture
 from dashboards.words import html_facts, html_figures
@@ -62,7 +62,7 @@ def show(context: Context) -> None:
     _show_moved(context, beside, found.moved, other)
 
 
-def sibling_runs(path: Path) -> dict[str, Path]:
+def sibling_runs(path: Location) -> dict[str, Location]:
     """Other runs in the folder of a run, by the names of their directories. No address reaches any other folder."""
     own = path.resolve()
     places = sorted(place for place in own.parent.iterdir() if (place / layout.RUN_JSON).is_file())
@@ -79,7 +79,7 @@ def compared(context: Context, beside: Context) -> Comparison:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Comparing the runs …")
-def _compared(own: tuple[str, tuple[int, ...]], beside: tuple[str, tuple[int, ...]]) -> Comparison:
+def _compared(own: tuple[str, tuple[str, ...]], beside: tuple[str, tuple[str, ...]]) -> Comparison:
     run, other = (Run.open(path) for path, _ in (own, beside))
     record = compare_runs(other, run)
     samples = record["samples"]
@@ -88,7 +88,7 @@ def _compared(own: tuple[str, tuple[int, ...]], beside: tuple[str, tuple[int, ..
     return Comparison(record, moved_targets(other, run))
 
 
-def _choose(siblings: Mapping[str, Path]) -> str | None:
+def _choose(siblings: Mapping[str, Location]) -> str | None:
     """The other run: the one in the address, or chosen."""
     asked = st.query_params.get(OTHER)
     if asked is not None and asked not in siblings:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from audit.drawing.targets import Picture
 from audit.errors import AuditError
-from audit.interventions.quick import without_background
 from audit.store.verdicts import target_subject
 from audit.wording import plain, shorten
 from dashboards.header import BLIND, REVIEWER
 from dashboards.methods import METHODS, can_draw, draw
 from dashboards.queues import AT
 from dashboards.state import Context, fragment, picture_of, shown, small_picture
+from dashboards.views.before_after import show_before_and_after
 from dashboards.views.labels import show_labels
 from dashboards.words import show_verdict
 
@@ -58,57 +56,6 @@ def _open(subject: str) -> None:
     for name in set(st.query_params) - {REVIEWER, BLIND}:
         del st.query_params[name]
     st.query_params[AT] = subject
-
-
-def _before_and_after(context: Context, target: Target) -> None:
-    """What the quick check laid over the background, and what interventions did to the answer."""
-    picture, effect = picture_of(shown(context, target)), context.tables.effect(target["sample"], target["slot"])
-    left, right = st.columns(2, gap="medium")
-    with left:
-        changed = _without_background(picture, target)
-        if changed is None:
-            st.caption("The quick check cannot be drawn: it needs the image and its object.")
-        else:
-            st.image(changed, alt="The object alone, its background scattered", width=320)
-            st.caption(plain(_quick(target)))
-    with right:
-        if effect is None:
-            st.caption(plain(f"Nothing was changed in this image yet: camaudit verify {context.run.path}"))
-            return
-        rows = [(_CHANGES[name], getattr(effect, name)) for name in _CHANGES]
-        told = [{"without": what, "p falls by": fall} for what, fall in rows if fall is not None]
-        st.dataframe(
-            pd.DataFrame(told),
-            hide_index=True,
-            column_config={"p falls by": st.column_config.NumberColumn(format="%.2f")},
-        )
-        st.caption(plain(f"From p {effect.probability:.2f}; {effect.outcome}."))
-
-
-_CHANGES = {
-    "hot": "the hot region off the object",
-    "random": "a region elsewhere",
-    "object": "the object",
-    "background": "the background",
-    "colour": "the background's colour",
-}
-
-
-def _without_background(picture: Picture, target: Target) -> Any:
-    """The picture as the quick check draws it, at this size and with other chances."""
-    if picture.image is None or picture.target is None or picture.on_grey:
-        return None
-    mask = np.where(picture.target, target["class_id"] + 1, 0).astype(np.int16)
-    image = (picture.image.transpose(2, 0, 1) / 255).astype(np.float32)
-    changed = without_background(image, mask, target["class_id"], np.random.default_rng(0))
-    return None if changed is None else np.rint(np.clip(changed, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
-
-
-def _quick(target: Target) -> str:
-    reliance = target["quick_reliance"]
-    if reliance is None:
-        return "So the quick check sees it; this target was not asked."
-    return f"Quick check: p {target['probability']:.2f} falls to {target['probability'] * (1 - reliance):.2f} so."
 
 
 def _alike(context: Context, target: Target) -> None:
@@ -196,7 +143,7 @@ def _verdicts(context: Context, target: Target) -> None:
 
 _PARTS: dict[str, Callable[[Context, Target], None]] = {
     _TARGETS: _targets,
-    "Before and after": _before_and_after,
+    "Before and after": show_before_and_after,
     "More like this": _alike,
     "Other methods": _methods,
     "Weak labels": _labels,

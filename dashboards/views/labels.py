@@ -54,5 +54,5 @@ def _show_one(context: Context, name: str, sample: int, picture: Picture, thresh
 
 
 @st.cache_data(max_entries=32, ttl=60, show_spinner=False)
-def _label(path: str, name: str, sample: int, stamp: tuple[int, ...], _run: Run) -> Drawable:
+def _label(path: str, name: str, sample: int, stamp: tuple[str, ...], _run: Run) -> Drawable:
     return read_label(_run, name, sample)

@@ -13,7 +13,7 @@ from audit.drawing.vectors import as_image, heat_frame, interval_bar
 from audit.findings.basis import basis_of
 from audit.findings.claims.registry import kind_of
 from audit.findings.dependence import units_said
-from audit.findings.power import explain_silence
+from audit.findings.unfound import explain_silence
 from audit.findings.words import OUTCOMES, RESTS_ON, SIGNS, sure
 from audit.store.verdicts import target_of
 from audit.wording import number, plain, shorten
@@ -25,6 +25,7 @@ from dashboards.words import html_figures
 MOST_CARDS = 6
 _EXAMPLES = 4
 _SILENT = 20
+_ODDNESS = "oddness"
 _MOST_CLAIMS = 40
 
 
@@ -75,12 +76,19 @@ def _figures(context: Context, cards: Sequence[Card]) -> dict[str, tuple[str, st
     of = "" if account is None else f"of {number(account.samples)} images"
     outcomes = [card.claim.outcome for card in cards]
     told = ", ".join(f"{outcomes.count(name)} {name}" for name in OUTCOMES if name in outcomes)
-    return {
-        "claims": (number(len(cards)), told),
-        "images to look at": (number(findings), of),
-        "reviewed": (number(reviewed), f"of {number(findings)}"),
-        "failed": (failed, of),
-    }
+    if _only_ranked(context):
+        look = {"images ranked, none flagged": (number(context.tables.images_ranked), "by what needs no mask")}
+        done = (number(reviewed), "")
+    else:
+        look = {"images to look at": (number(findings), of)}
+        done = (number(reviewed), f"of {number(findings)}")
+    return {"claims": (number(len(cards)), told), **look, "reviewed": done, "failed": (failed, of)}
+
+
+def _only_ranked(context: Context) -> bool:
+    """Whether no image could be flagged, for no object is known, and all that there is is their order."""
+    tables = context.tables
+    return tables.flagged and not tables.judged and not tables.findings_count() and tables.images_ranked > 0
 
 
 def _show_card(context: Context, card: Card) -> None:
@@ -141,8 +149,11 @@ def _show_ways(context: Context) -> None:
     with st.container(horizontal=True, gap="small"):
         if context.tables.claims() and st.button("Review whatever teaches most"):
             go("review", Queue(NEXT, as_of=context.log.last()).query())
+        ranked = _only_ranked(context)
+        if ranked and st.button("Review the oddest first", type="primary"):
+            go("review", Queue(sort=_ODDNESS, as_of=context.log.last()).query())
         if st.button("Browse all targets"):
-            go("browse")
+            go("browse", {"sort": _ODDNESS} if ranked else None)
 
 
 def _show_others(context: Context, cards: Sequence[Card]) -> None:

@@ -10,6 +10,7 @@ import pytest
 import streamlit as st
 from pages import said
 from small_run import make_run
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from audit.store import Run
@@ -56,3 +57,17 @@ def test_where_a_login_is_configured_a_name_is_not_enough(tmp_path: Path, monkey
     assert "Ana" not in said(app)
     assert any(button.label == "Log in" for button in app.button)
     assert not any(field.label == "Reviewer" for field in app.text_input)
+
+
+def test_secrets_that_cannot_be_read_open_the_verdicts_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "secrets.toml"
+    broken.write_text("[auth\n")
+    kept = config.get_option
+    for module in (config, st):
+        monkeypatch.setattr(module, "get_option", lambda name: [str(broken)] if name == "secrets.files" else kept(name))
+    monkeypatch.setattr(st.secrets, "_secrets", None)
+    app = app_of(make_run(tmp_path), monkeypatch, "--reviewer", "Ana").run()
+    assert "Error parsing secrets file" in said(app)
+    assert not app.button

@@ -15,6 +15,7 @@ from audit.findings import Findings
 from audit.review import in_turn
 from audit.store import Run, layout
 from audit.store.verdicts import VerdictLog
+from audit.wording import plain
 from dashboards.queues import Queue, asked_queue, targets_of
 from dashboards.state import open_context
 from dashboards.tables import RunTables
@@ -157,6 +158,31 @@ def test_every_part_of_the_details_can_be_drawn(path: Path, part: str) -> None:
     app = page("review", path)
     app.segmented_control[0].set_value(part).run()
     assert not app.exception
+
+
+def test_what_verify_tried_stands_as_pictures_with_the_answer_before_and_after(path: Path) -> None:
+    app = page("review", path, at="0:0")
+    app = app.segmented_control[0].set_value("Before and after").run()
+    captions = [block.value for block in app.caption]
+    for told in (
+        "The image as the network sees it: p 0.90",
+        "Without the hot region off the object: p 0.90 → 0.40",
+        "Without the object: p 0.90 → 0.80",
+        "Without the background: p 0.90 → 0.30",
+        "The quick check, the background scattered: p 0.90 → 0.22",
+    ):
+        assert plain(told) in captions
+    assert len(app.get("image")) == 5
+
+
+def test_where_nothing_was_tried_or_the_image_is_gone_the_details_say_so(path: Path) -> None:
+    for at, told in (("2:0", "Nothing was changed in this image yet"), ("0:0", "cannot be drawn")):
+        if at == "0:0":
+            (path.parent / "images" / "0.png").unlink()
+        app = page("review", path, at=at)
+        app = app.segmented_control[0].set_value("Before and after").run()
+        assert not app.exception
+        assert told in said(app)
 
 
 def test_hostile_names_are_escaped_wherever_markdown_would_read_them(path: Path) -> None:

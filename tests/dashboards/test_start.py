@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,14 +13,19 @@ from typing import Any
 import pytest
 import streamlit as st
 from claimed_run import make_claimed_run
-from pages import page, press, said
+from pages import address, page, press, said
 from small_run import make_run
 from streamlit.testing.v1 import AppTest
 
+import dashboards
 from audit.findings import Findings
 from audit.store import Run, layout
+from dashboards.app import VIEWS
 from dashboards.cards import cards_of
 from dashboards.state import open_context
+from dashboards.tables import RunTables
+
+_ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +36,26 @@ def nothing_cached() -> Iterator[None]:
 
 
 def test_the_dashboard_imports_neither_torch_nor_dask() -> None:
-    code = (
-        "import sys, dashboards.app; "
-        "print(sorted({'torch', 'torchvision', 'dask', 'distributed', 'pipelines'} & set(sys.modules)))"
-    )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    views = ", ".join(f"dashboards.views.{name}" for name in VIEWS)
+    assert imported(f"import {views}", "torch", "torchvision", "dask", "distributed", "pipelines") == []
+
+
+def test_start_is_drawn_without_what_only_judging_and_other_pages_need(tmp_path: Path) -> None:
+    run = str(make_claimed_run(tmp_path))
+    draw = f"import dashboards.app; from pages import page; assert not page('start', {run!r}).exception"
+    assert imported(draw, "sklearn", "scipy.stats", "altair", "matplotlib", "torch") == []
+
+
+def test_nothing_stands_alone_in_the_script_that_streamlit_would_write_onto_every_page() -> None:
+    body = ast.parse(Path(dashboards.__file__).with_name("app.py").read_text()).body
+    assert [type(part.value) for part in body if isinstance(part, ast.Expr)] == [ast.Constant]  # its docstring
+
+
+def imported(code: str, *modules: str) -> list[str]:
+    """Which of some modules an interpreter of its own has imported after some code."""
+    told = f"{code}; import sys; print(*(set({modules}) & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, env=_ENVIRONMENT)
+    return found.stdout.split()
 
 
 def test_claims_of_one_class_over_the_same_images_stand_as_one_card(tmp_path: Path) -> None:
@@ -72,6 +93,34 @@ def test_the_images_of_a_claim_are_a_press_away(tmp_path: Path, monkeypatch: pyt
     ((where, query),) = asked
     assert where == "review"
     assert query["queue"].startswith("claim:")
+
+
+def test_without_masks_the_first_page_counts_what_is_ranked_and_leads_to_the_oddest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_run(tmp_path, masks=False)
+    asked: list[tuple[str, dict[str, str]]] = []
+    monkeypatch.setattr("dashboards.views.start.go", lambda where, query=None: asked.append((where, query)))
+    start = page("start", path)
+    figures = "".join(str(html.proto.body) for html in start.get("html"))
+    assert "<dt>images ranked, none flagged</dt><dd>5 <small>by what needs no mask</small>" in figures
+    assert "images to look at" not in figures
+    press(start, "Review the oddest first")
+    press(start, "Browse all targets")
+    (where, query), (browse, sorted_so) = asked
+    assert (where, query["sort"]) == ("review", "oddness")
+    assert (browse, sorted_so) == ("browse", {"sort": "oddness"})
+    rows = RunTables(Run.open(path)).page(sort="oddness")
+    assert [row["oddness"] for row in rows] == sorted((row["oddness"] for row in rows), reverse=True)
+    review = page("review", path, **query)
+    assert not review.exception
+    assert address(review)["at"] == rows[0]["subject"]
+
+
+def test_where_objects_are_known_the_first_page_counts_findings(tmp_path: Path) -> None:
+    text = said(page("start", make_run(tmp_path)))
+    assert "images to look at" in text
+    assert "images ranked" not in text
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,14 @@ MARKED = 3
 """The class with a spot in the bottom right corner, in half of its images."""
 
 
-def draw_run(path: Path, samples: int, masked: float = 1.0, seed: int = 0, marked: tuple[int, ...] = (MARKED,)) -> Run:
+def draw_run(
+    path: Path,
+    samples: int,
+    masked: float = 1.0,
+    seed: int = 0,
+    marked: tuple[int, ...] = (MARKED,),
+    shard_size: int = SHARD,
+) -> Run:
     """Lay out a run of so many samples with one target each, of which the first share has masks.
 
     Args:
@@ -37,7 +44,7 @@ def draw_run(path: Path, samples: int, masked: float = 1.0, seed: int = 0, marke
         "grid": [7, 7],
         "slots": 1,
         "encoding": "float16",
-        "shard_size": SHARD,
+        "shard_size": shard_size,
     }
     run = Run.create(path, Manifest.from_samples(listed, CLASSES), record)
     for shard in run.shards:

@@ -12,8 +12,10 @@ from distributed import KilledWorker
 class MadeFuture:
     """A future whose end the test decides."""
 
-    def __init__(self, key: str, work: Any, shard: Any, react: Callable[[MadeFuture], None]) -> None:
-        self.key, self.work, self.shard = key, work, shard
+    def __init__(
+        self, key: str, work: Any, shard: Any, react: Callable[[MadeFuture], None], workers: list[str] | None = None
+    ) -> None:
+        self.key, self.work, self.shard, self.workers = key, work, shard, workers
         self._react = react
         self.status = "pending"
         self._value: Any = None
@@ -59,8 +61,8 @@ class MadeClient:
     def sync(self, question: Callable[..., Any], callback_timeout: float, **about: Any) -> Any:
         return question(**about)
 
-    def submit(self, work: Any, shard: Any, pure: bool, key: str) -> MadeFuture:
-        self.submitted.append(MadeFuture(key, work, shard, self.react))
+    def submit(self, work: Any, shard: Any, pure: bool, key: str, workers: list[str] | None = None) -> MadeFuture:
+        self.submitted.append(MadeFuture(key, work, shard, self.react, workers))
         return self.submitted[-1]
 
     def cancel(self, futures: list[MadeFuture], force: bool) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from audit.datasets import Manifest
 from audit.findings import Findings
@@ -14,6 +15,12 @@ from audit.store import Run, layout
 from audit.store.artefacts import of_table
 from audit.store.files import read_json, sha256, write_json
 from audit.store.tables import write_table
+
+
+def read_listed(path: Path) -> pa.Table:
+    """The table of a manifest with what its footer says of it: written anew it is a manifest."""
+    told = {key: value for key, value in pq.read_metadata(path).metadata.items() if key == b"camaudit"}
+    return pq.read_table(path).replace_schema_metadata(told)
 
 
 def map_files_of(run: Run, shard: int) -> list[Path]:

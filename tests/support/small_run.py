@@ -13,6 +13,7 @@ from PIL import Image
 from audit.datasets.manifest import Manifest, Sample
 from audit.findings import Rules
 from audit.findings.judge import flag
+from audit.images import MAX_PIXELS
 from audit.images.masks import write_index_png
 from audit.scores.scorer import score_samples
 from audit.store import Run, Shard, layout
@@ -46,8 +47,8 @@ def make_run(
     """
     manifest = _draw(folder / "images", masks)
     record = {
-        "config": {"scored": scored, "roles": ["label"], "method": "gradcam"},
-        "model": {"fingerprint": "0", "layer": "drawn"},
+        "config": {"scored": scored, "roles": ["label"], "method": "gradcam", "max_pixels": MAX_PIXELS},
+        "model": {"fingerprint": "0", "layer": "drawn", "fit": {"size": WIDTH}, "mean": [0.5] * 3, "std": [0.25] * 3},
         "source": {"model": "by hand"},
         "grid": [HEIGHT // CELL, WIDTH // CELL],
         "slots": 1,

@@ -18,7 +18,7 @@ from audit.export.labels.kind import Collection, LabelFormat, Part
 from audit.export.labels.runs import coco_rle
 from audit.images.masks import voc_palette
 from audit.segmentation import LabelImage
-from audit.store.files import file_stem, write_atomically
+from audit.store.files import write_atomically
 
 _NEIGHBOURS = np.ones((3, 3), int)
 
@@ -86,7 +86,7 @@ class CocoPanoptic(LabelFormat):
         """Write panoptic/ID.png of each, and a line with its segments."""
         lines = []
         for image in images:
-            name = f"{file_stem(image.sample.id)}.png"
+            name = f"{collection.stem(image)}.png"
             ids = np.where(image.mask == 0, len(collection.classes) + 1, np.maximum(image.mask, 0)).astype(np.uint32)
             part.write(f"panoptic/{name}", partial(_save_ids, ids))
             segments = {"image_id": image.row + 1, "file_name": name, "segments_info": _segments(ids)}

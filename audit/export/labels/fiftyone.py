@@ -22,7 +22,7 @@ from audit.export.labels.kind import (
 )
 from audit.images.masks import DEEP_VOID_INDEX
 from audit.segmentation import UNKNOWN, LabelImage
-from audit.store.files import file_stem, write_atomically
+from audit.store.files import write_atomically
 
 
 class FiftyOne(LabelFormat):
@@ -40,7 +40,7 @@ class FiftyOne(LabelFormat):
         """Write the masks, and links to the images."""
         deep = _is_deep(collection.classes)
         for image in images:
-            stem = file_stem(image.sample.id)
+            stem = collection.stem(image)
             if part.link(f"data/{stem}{image_suffix(image.sample)}", image.sample):
                 part.write(f"labels/{stem}.png", partial(_save_grey, image.mask, deep))
 

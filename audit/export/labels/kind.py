@@ -33,10 +33,26 @@ class Collection:
     Attributes:
         classes: names; a class id is a position.
         root: folder or URL prefix of the manifest.
+        samples: how many there are.
+        a_folder: samples from which on files go into numbered folders, so many in each.
     """
+
+    a_folder: ClassVar[int] = 4096
 
     classes: tuple[str, ...]
     root: str
+    samples: int = 0
+
+    def stem(self, image: LabelImage) -> str:
+        """Of a sample's files, without their suffix: its id, in a numbered folder where there are many samples."""
+        stem = file_stem(image.sample.id)
+        return f"{image.row // self.a_folder:05d}/{stem}" if self.folders else stem
+
+    @property
+    def folders(self) -> list[str]:
+        """The numbered folders; none where there are few samples."""
+        count = -(-self.samples // self.a_folder) if self.samples > self.a_folder else 0
+        return [f"{number:05d}" for number in range(count)]
 
     def image_name(self, sample: Sample) -> str:
         """The image's path below the root, with `/`; as it is where it lies elsewhere."""

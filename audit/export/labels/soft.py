@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from audit.export.labels.kind import Collection, LabelFormat, Part
 from audit.segmentation import LabelImage
-from audit.store.files import PARTIAL, file_stem, write_atomically
+from audit.store.files import PARTIAL, write_atomically
 
 _STORE = "labels.zarr"
 _ROOT = "zarr.json"
+_GROUP = '{"zarr_format": 3, "node_type": "group", "attributes": {}}'
 _KILLED = re.compile(rf"\.[0-9a-f]{{16}}{re.escape(PARTIAL)}$")
 
 
@@ -33,7 +34,7 @@ class Npz(LabelFormat):
     def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
         """Write them."""
         for image in images:
-            part.write(f"{file_stem(image.sample.id)}.npz", partial(_save_npz, _arrays(image)))
+            part.write(f"{collection.stem(image)}.npz", partial(_save_npz, _arrays(image)))
 
 
 class Zarr(LabelFormat):
@@ -46,24 +47,27 @@ class Zarr(LabelFormat):
     def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
         """Write a group of each beside its name, then give it its name."""
         for image in images:
-            name = f"{_STORE}/{group_name(image.sample.id)}"
+            name = f"{_STORE}/{group_name(image, collection)}"
             _write_group(part.out / name, image, collection)
             part.files[name] = None
 
     def join(self, payloads: Sequence[Path], out: Path, collection: Collection) -> None:
         """Sweep what killed writers left; write the root, which every reader begins from."""
-        for killed in filter(_KILLED.search, map(str, (out / _STORE).glob(f"*{PARTIAL}"))):
+        store = out / _STORE
+        for killed in filter(_KILLED.search, map(str, (*store.glob(f"*{PARTIAL}"), *store.glob(f"*/*{PARTIAL}")))):
             shutil.rmtree(killed)
+        for folder in collection.folders:
+            write_atomically(store / folder / _ROOT, lambda path: path.write_text(_GROUP))
         beside = out / f"{_STORE}.{secrets.token_hex(8)}{PARTIAL}"
         zarr.create_group(beside, attributes={"classes": list(collection.classes)})
         write_atomically(out / _STORE / _ROOT, lambda path: shutil.copyfile(beside / _ROOT, path))
         shutil.rmtree(beside)
 
 
-def group_name(sample_id: str) -> str:
-    """Of a sample's group: its file name, but for that of the root's metadata."""
-    stem = file_stem(sample_id)
-    return stem if stem != _ROOT else _ROOT.replace(".", "%2E")
+def group_name(image: LabelImage, collection: Collection) -> str:
+    """Of a sample's group: its file name, but for that of a group's metadata."""
+    folder, slash, stem = collection.stem(image).rpartition("/")
+    return folder + slash + (stem if stem != _ROOT else _ROOT.replace(".", "%2E"))
 
 
 def _arrays(image: LabelImage) -> dict[str, NDArray[Any]]:

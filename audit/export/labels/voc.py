@@ -10,7 +10,7 @@ from pathlib import Path
 from audit.export.labels.kind import PALETTE_CLASSES, Collection, LabelFormat, Part, index_image, without_image
 from audit.images import write_index_png
 from audit.segmentation import LabelImage
-from audit.store.files import file_stem, write_atomically
+from audit.store.files import write_atomically
 
 _KIT = "VOCdevkit/VOC2012"
 _LISTS = tuple(f"{_KIT}/ImageSets/Segmentation/{split}.txt" for split in ("train", "trainval"))
@@ -30,7 +30,7 @@ class VocPng(LabelFormat):
         rows = []
         for image in images:
             write = partial(write_index_png, index=index_image(image.mask))
-            part.write(f"{file_stem(image.sample.id)}.png", write)
+            part.write(f"{collection.stem(image)}.png", write)
             rows.append((image.sample.id, f"{min(image.confidence.values(), default=0.0):.6f}"))
         part.write(part.payload(self.suffix), partial(_write_rows, rows))
 
@@ -56,7 +56,7 @@ class VocTree(LabelFormat):
         """Write SegmentationClass/ID.png of each, a link to its image, and the shard's part of the list."""
         names = []
         for image in images:
-            stem = file_stem(image.sample.id)
+            stem = collection.stem(image)
             write = partial(write_index_png, index=index_image(image.mask))
             part.write(f"{_KIT}/SegmentationClass/{stem}.png", write)
             part.link(f"{_KIT}/JPEGImages/{stem}.jpg", image.sample)

@@ -6,6 +6,7 @@ are all there, is not written again. Files of another format or of other labels 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -69,6 +70,7 @@ def export_labels(
     kind, run = LABEL_FORMATS[name], source.run
     kind.check(source.classes)
     of = {"format": name, "labels": source.about(), "classes": list(source.classes), "shards": len(run.shards)}
+    of |= {"a_folder": Collection.a_folder}
     check_place(run, out, overwrite, of)
     with _held(out):
         if export_record(out).get("of", of) != of:
@@ -95,7 +97,7 @@ def _held(out: Path) -> Iterator[None]:
 
 
 def _write_missing(source: LabelSource, name: str, out: Path, progress: Progress, spread: Spread) -> None:
-    shards, work = list(source.shards), partial(write_shard, source, name, out)
+    shards, work = list(source.shards), partial(write_shard, source, name, Path(os.path.abspath(out)))
     todo = [shard for shard in shards if not _is_written(out, shard, source.digest(shard))]
     total = sum(map(len, shards))
     with stretch(progress, "exporting", total, total - sum(map(len, todo))):
@@ -119,7 +121,7 @@ def _counted(images: Iterator[LabelImage], part: Part) -> Iterator[LabelImage]:
 
 
 def _collection(source: LabelSource) -> Collection:
-    return Collection(source.classes, source.run.manifest(0, 0).root)
+    return Collection(source.classes, source.run.manifest(0, 0).root, source.run.samples)
 
 
 def _join(source: LabelSource, kind: LabelFormat, out: Path) -> Counter[str]:

@@ -15,7 +15,7 @@ from skimage.measure import find_contours
 
 from audit.export.labels.kind import Collection, LabelFormat, Part, as_background, image_suffix, without_image
 from audit.segmentation import UNKNOWN, LabelImage
-from audit.store.files import file_stem, write_atomically
+from audit.store.files import write_atomically
 
 _NEAR_INSIDE = 0.99
 _LEAST_POINTS = 3
@@ -35,7 +35,7 @@ class Yolo(LabelFormat):
     def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
         """Write them, and count what polygons add."""
         for image in images:
-            stem = file_stem(image.sample.id)
+            stem = collection.stem(image)
             lines = []
             for class_id in image.class_ids:
                 filled = binary_fill_holes(image.mask == class_id + 1)

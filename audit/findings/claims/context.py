@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, tested_together
 from audit.findings.claims.kind import ClaimKind, Material
@@ -254,7 +254,7 @@ def _contrasts(pairs: Pairs, least: float) -> Contrasts:
 
 
 def _p_by_area(shows: NDArray[np.integer], pairs: Pairs, least: float) -> NDArray[np.float64]:
-    return np.asarray(binom.sf(shows - 1, pairs.of, np.minimum(pairs.by_area + least, 1)), np.float64)
+    return np.asarray(scipy.stats.binom.sf(shows - 1, pairs.of, np.minimum(pairs.by_area + least, 1)), np.float64)
 
 
 def _together(pairs: Pairs, votes: Votes) -> dict[str, NDArray[Any]]:

@@ -30,8 +30,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binom, t
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told
 from audit.findings.claims.following import mean_of_pairs
@@ -258,7 +258,7 @@ def account_of(looks: Looks, place: NDArray[np.bool_]) -> Account:
     beside, rooms = int(goes_on.sum()), int(room.sum())
     nearer, kept = keeps_to_the_frame(looks, place)
     # Whether there is room is known from the masks alone, so choosing by it costs nothing.
-    p = float(binom.sf(beside - 1, rooms, TOLERATED)) if rooms >= FEWEST_ROOMS else kept
+    p = float(scipy.stats.binom.sf(beside - 1, rooms, TOLERATED)) if rooms >= FEWEST_ROOMS else kept
     covered = float(1 - PLACES.shape[1] * looks.off_area[:, place].mean())
     return Account(p, max(covered, 0.0), beside, rooms, nearer)
 
@@ -291,7 +291,7 @@ def keeps_to_the_frame(looks: Looks, place: NDArray[np.bool_]) -> tuple[float, f
         moved = still - FOLLOWS * (point[:, None] - point)
         mean, error = mean_of_pairs(_nearer(np.hypot(*still.T).T, np.hypot(*moved.T).T))
         error = max(error, _LEAST_SPREAD / np.sqrt(len(heat)))
-        tried.append((mean, float(t.sf((mean - CHANCE) / error, len(heat) - 1))))
+        tried.append((mean, float(scipy.stats.t.sf((mean - CHANCE) / error, len(heat) - 1))))
     return max(tried, key=lambda one: one[1])
 
 

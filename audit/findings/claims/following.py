@@ -12,8 +12,8 @@ the comparisons, so the error of that mean is the jackknife's: images are left o
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from audit.findings.claims.contrasts import Contrasts, Told
 from audit.findings.claims.kind import ClaimKind, Frames, Material
@@ -106,8 +106,8 @@ def _contrasts(class_ids: NDArray[np.integer], as_well: list[NDArray[np.float64]
     images = np.array([len(pairs) for pairs in as_well], np.int64)
     mean, error = np.array([mean_of_pairs(pairs) for pairs in as_well]).reshape(-1, 2).T
     error = np.maximum(error, _LEAST_SPREAD / np.sqrt(images))
-    p = np.asarray(t.sf((mean - TOLERATED) / error, images - 1), np.float64)
-    half = t.ppf(0.975, images - 1) * error
+    p = np.asarray(scipy.stats.t.sf((mean - TOLERATED) / error, images - 1), np.float64)
+    half = scipy.stats.t.ppf(0.975, images - 1) * error
     low, high = np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
     q = benjamini_hochberg(p) if len(p) else p
     return Contrasts(class_ids, mean * images, images, np.full(len(images), TOLERATED), p, q, low, high)

@@ -23,8 +23,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, label
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told
 from audit.findings.claims.hot_cells import TIMES, Heat, hot_cells, ratio
@@ -66,7 +66,7 @@ class Spot:
     @property
     def box(self) -> Box:
         """Around the region."""
-        (rows, columns) = find_objects(self.region.reshape(CELLS, CELLS).astype(int))[0]
+        (rows, columns) = scipy.ndimage.find_objects(self.region.reshape(CELLS, CELLS).astype(int))[0]
         return columns.start / CELLS, rows.start / CELLS, columns.stop / CELLS, rows.stop / CELLS
 
 
@@ -184,7 +184,7 @@ def _spots(p: NDArray[np.float64], of_classes: NDArray[np.float64], heat: Heat, 
 def _regions(standing: NDArray[np.bool_], excess: NDArray[np.float64]) -> list[NDArray[np.bool_]]:
     """Parts of the frame [64] that hold cells that stand, with those that stand out beside them."""
     out = standing | (excess >= excess[standing].max() / 2)
-    parts, count = label(out.reshape(CELLS, CELLS), _TOUCHING)
+    parts, count = scipy.ndimage.label(out.reshape(CELLS, CELLS), _TOUCHING)
     regions: list[NDArray[np.bool_]] = [parts.ravel() == part for part in range(1, count + 1)]
     for bar in _OPPOSITE:
         within = [region for region in regions if not np.any(region & ~bar)]

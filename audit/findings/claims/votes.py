@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from audit.findings.evidence import Evidence
 from audit.findings.records import HEAT_ALONE
@@ -160,5 +160,7 @@ def _alone(classes: tuple[str, ...], images: NDArray[np.int64]) -> list[str]:
 def class_sums(class_id: NDArray[np.integer], values: NDArray[Any], classes: int) -> NDArray[np.float64]:
     """Sums [C, m] of values [n, m] by class [n]."""
     places = np.arange(len(class_id))
-    members = csr_array((np.ones(len(class_id), np.float64), (class_id, places)), shape=(classes, len(class_id)))
+    members = scipy.sparse.csr_array(
+        (np.ones(len(class_id), np.float64), (class_id, places)), shape=(classes, len(class_id))
+    )
     return np.asarray(members @ values, np.float64)

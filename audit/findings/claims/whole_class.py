@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
@@ -131,7 +131,7 @@ class _Bar:
         return least_counts(self.confident, self._p_of, self.rules.fdr / max(int(self.tested.sum()), 1))
 
     def _p(self, off_object: NDArray[np.integer], beside_others: NDArray[np.float64]) -> NDArray[np.float64]:
-        against_tolerated = binom.sf(off_object - 1, self.confident, self.rules.tolerated)
+        against_tolerated = scipy.stats.binom.sf(off_object - 1, self.confident, self.rules.tolerated)
         return np.where(self.beside, beside_others, against_tolerated)
 
     def _p_of(self, off_object: NDArray[np.integer]) -> NDArray[np.float64]:

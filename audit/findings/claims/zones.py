@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, against_others
 from audit.findings.claims.kind import ClaimKind, Material
@@ -181,7 +181,7 @@ def _mean_exceeds(area: NDArray[np.float64], of: NDArray[np.integer]) -> NDArray
 
     By Wilson's formula, with the interval's 1.96 deviations and those that are not exceeded with probability `SURE`.
     """
-    z = norm.ppf(0.975) + norm.ppf(SURE)
+    z = scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(SURE)
     spread = z * np.sqrt(area * (1 - area) / of + (z / (2 * of)) ** 2)
     return np.asarray((area + z**2 / (2 * of) + spread) / (1 + z**2 / of), np.float64)
 

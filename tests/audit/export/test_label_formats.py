@@ -25,8 +25,10 @@ from torchvision.datasets import VOCSegmentation
 
 from audit.errors import RunError
 from audit.export import LABEL_FORMATS, export_labels
+from audit.export.labels import Collection
 from audit.segmentation import LabelImage
 from audit.store.files import file_stem
+from pipelines.training.labels import find_labels
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,36 @@ def test_torchvision_reads_the_voc_tree_with_its_images(source: DrawnLabels, tmp
             np.testing.assert_array_equal(np.asarray(mask), index(image))
             assert picture.size == image.mask.shape[::-1]
             assert np.asarray(picture).flat[0] == image.row
+
+
+def test_of_many_samples_files_lie_in_numbered_folders_and_are_found_there(
+    source: DrawnLabels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Collection, "a_folder", 2)
+    whole = DrawnLabels(source.run, failed=(FAILED, GONE))
+    images = whole.all()
+    for name in ("voc", "voc-png", "npz", "zarr", "yolo", "fiftyone", "coco-panoptic"):
+        export_labels(whole, name, tmp_path / name)
+    numbered = [f"{image.row // 2:05d}/{file_stem(image.sample.id)}" for image in images]
+    for name, suffix in (
+        ("voc-png", ".png"),
+        ("npz", ".npz"),
+        ("fiftyone/labels", ".png"),
+        ("yolo/labels/train", ".txt"),
+    ):
+        assert {str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).glob(f"*/*{suffix}")} == {
+            f"{place}{suffix}" for place in numbered
+        }
+    for (picture, mask), image in zip(VOCSegmentation(str(tmp_path / "voc"), "2012", "train"), images, strict=True):
+        np.testing.assert_array_equal(np.asarray(mask), index(image))
+        assert np.asarray(picture).flat[0] == image.row
+    groups = zarr.open_group(tmp_path / "zarr/labels.zarr", mode="r")
+    for place, image in zip(numbered, images, strict=True):
+        np.testing.assert_array_equal(groups[f"{place}/mask"][:], image.mask)
+    panoptic = json.loads((tmp_path / "coco-panoptic/panoptic.json").read_text())["annotations"]
+    assert [annotation["file_name"] for annotation in panoptic] == [f"{place}.png" for place in numbered]
+    labelled = find_labels(source.run.manifest(), tmp_path / "voc-png")
+    assert [label.label for label in labelled] == [str(tmp_path / f"voc-png/{place}.png") for place in numbered]
 
 
 def test_a_voc_mask_without_its_image_is_written_and_told(source: DrawnLabels, tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def test_the_record_says_what_the_export_is_of(source: DrawnLabels, tmp_path: Pa
         "labels": {"labels": "drawn"},
         "classes": list(source.classes),
         "shards": 3,
+        "a_folder": 4096,
     }
 
 

@@ -13,7 +13,7 @@ from small_run import make_run
 from audit.errors import AuditError, RunError
 from audit.findings import embedding as embedding_module
 from audit.findings.embedding import COMPONENTS, Embedding, embed, nearest
-from audit.findings.judge import read_features
+from audit.findings.features import read_features
 from audit.store import Run, layout
 
 

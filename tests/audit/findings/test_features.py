@@ -15,7 +15,7 @@ from audit.findings.claims.clustering import NONE
 from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.kind import Material
 from audit.findings.evidence import Evidence
-from audit.findings.judge import read_features
+from audit.findings.features import read_features
 from audit.store import Run, Shard
 from audit.store.tables import read_table
 

@@ -64,19 +64,30 @@ def test_p_values_are_those_of_rolling_the_heat_by_all_1024_shifts(rng: np.rando
         assert (low[slot], high[slot]) == pytest.approx(expected, abs=2.5 / SHIFTS)
 
 
+def test_classes_beyond_254_are_covered_as_others_are() -> None:
+    mask = np.full((32, 32), -1, np.int16)
+    mask[:16], mask[16:] = 255, 300
+    regions, valid = coverage(View(0, 0, 32, 32), mask)
+    assert list(regions) == [254, 299]
+    np.testing.assert_array_equal(regions[254], mask == 255)
+    np.testing.assert_array_equal(valid, np.ones((32, 32)))
+
+
 @pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
 def test_cells_are_covered_by_the_share_of_pixels_that_lies_in_them(rng: np.random.Generator, mode: str) -> None:
     mask, view = blobs(rng, 37, 52), view_of(mode, 37, 52)
-    objects, valid = coverage(view, mask, np.array([1, 0]))
+    regions, valid = coverage(view, mask)
     rows, columns = view.inside(37, 52)
     box, start = (view.x0, view.y0, view.x1, view.y1), (rows.start, columns.start)
     seen = mask[rows, columns]
     np.testing.assert_allclose(valid, oracles.cell_shares(seen >= 0, box, GRID, start), atol=1e-5)
-    np.testing.assert_allclose(objects[0], oracles.cell_shares(seen == 2, box, GRID, start), atol=1e-5)
+    assert list(regions) == [int(value) - 1 for value in np.unique(seen) if value > 0]
+    for class_id, shares in regions.items():
+        np.testing.assert_allclose(shares, oracles.cell_shares(seen == class_id + 1, box, GRID, start), atol=1e-5)
 
 
 def test_what_a_letterbox_pads_does_not_count() -> None:
-    _, valid = coverage(view_of("letterbox", 32, 64), np.zeros((32, 64), np.int16), np.array([0]))
+    _, valid = coverage(view_of("letterbox", 32, 64), np.zeros((32, 64), np.int16))
     assert not valid[:8].any()
     assert not valid[-8:].any()
     np.testing.assert_allclose(valid[8:-8], 1, atol=1e-6)

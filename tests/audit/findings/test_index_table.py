@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +167,7 @@ def test_a_shard_that_is_not_judged_has_the_same_columns_without_what_was_found(
 def test_the_index_is_named_with_its_digest_and_refused_where_it_was_changed(tmp_path: Path) -> None:
     run = draw_run(tmp_path / "run", 300)
     flag(run, Rules())
-    path = Findings(run).check_index()
+    path = Findings(run).index_file()
     assert pq.ParquetFile(path).metadata.num_rows == 300
     path.write_bytes(path.read_bytes()[:-9] + b"flipped!!")
     with pytest.raises(RunError, match=r"index\.parquet is not what was written; again: `camaudit flag"):
@@ -179,7 +181,7 @@ def test_findings_of_an_earlier_camaudit_have_no_index_and_say_what_to_do(tmp_pa
     findings = Findings(run)
     findings._record.artefacts.pop(layout.INDEX)
     with pytest.raises(RunError, match="flagged without a table of all targets; make it again: `camaudit flag"):
-        findings.check_index()
+        findings.index_file()
 
 
 def test_attributes_with_quotes_stay_one_member_of_one_object() -> None:
@@ -192,3 +194,24 @@ def test_attributes_with_quotes_stay_one_member_of_one_object() -> None:
     ]
     assert [member("b", "1") in text for text in texts.to_pylist()] == [False, False, False]
     assert [member("b", "2") in text for text in texts.to_pylist()] == [True, False, False]
+
+
+def test_the_first_rows_of_the_index_are_the_most_suspicious_findings(drawn: Run) -> None:
+    findings = Findings(drawn)
+    told = findings.targets().select(["suspicion", "kind", "q_low"])
+    evident, guesses = findings.counted()
+    guessed = [kind == "detected" for kind in told["kind"].to_pylist()]
+    assert (evident, guesses) == (guessed.count(False), guessed.count(True))
+    assert min(evident, guesses) > 0
+    leading = findings.leading(0, evident + guesses, ["suspicion", "kind", "q_low"])
+    assert leading["suspicion"].equals(told["suspicion"])
+    assert leading["kind"].to_pylist().index("detected") == evident
+    some = findings.leading(3, 9, ["id"])["id"].to_pylist()
+    assert some == findings.index(["id"])["id"].to_pylist()[3:9]
+
+
+def test_findings_are_read_without_what_makes_them() -> None:
+    heavy = "{'scipy', 'pandas', 'sklearn', 'torch'}"
+    rooms = "audit.findings, audit.findings.unfound, audit.findings.basis"
+    code = f"import sys, {rooms}; print({heavy} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from audit.compare import compare_runs
 from audit.compare.pairs import MEASURES, Pairs, compare_all
+from audit.datasets import ManifestFile
 from audit.errors import ManifestError, RunError
 from audit.findings import Findings, Rules
 from audit.findings.claims.groups import Groups
@@ -104,7 +105,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_images_of_one_value_are_a_unit_and_those_without_one_are_their_own(
-    drawn: Run, monkeypatch: pytest.MonkeyPatch
+    drawn: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     sample, look = np.array([0, 0, 7, 1, 2, 3]), np.array([11, 11, 12, 13, 14, 15]) << 40
     camera = [CAMERAS.index(CAMERAS[row % 7 % 3]) for row in sample.tolist()]
@@ -114,9 +115,8 @@ def test_images_of_one_value_are_a_unit_and_those_without_one_are_their_own(
     values = manifest.table["camera"].to_pylist()
     values[:4] = [None, None, None, None]
     without = manifest.table.set_column(manifest.table.column_names.index("camera"), "camera", [values])
-    monkeypatch.setattr(
-        Run, "manifest", lambda _, start, stop: replace(manifest, table=without.slice(start, stop - start))
-    )
+    file = ManifestFile.open(replace(manifest, table=without).save(tmp_path / "manifest.parquet"))
+    monkeypatch.setattr(Run, "manifest_file", file)
     alike = np.array([1 << 40, 1 << 40, 9, 1 << 40, -1, -2])
     assert units_of(drawn, sample, alike, "camera").tolist() == [0, 0, 1, 0, 2, 2]
 
