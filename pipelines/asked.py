@@ -78,6 +78,7 @@ class SanityCheck:
         stages: in which the network is randomised, at most.
         seed: of the random weights.
         batch_size: images a forward pass.
+        device: `auto`, `cpu` or `cuda`.
     """
 
     methods: tuple[str, ...] = ()
@@ -86,6 +87,7 @@ class SanityCheck:
     stages: int = 10
     seed: int = 0
     batch_size: int = 8
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         from audit.attribution import check_method

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,8 +12,8 @@ from pipelines.terminal import TerminalProgress
 
 
 def compare(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Directory of the run before.")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Directory of the run after.")],
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help="Directory or URL of the run before.")],
+    run_b: Annotated[str, typer.Argument(metavar="RUN_B", help="Directory or URL of the run after.")],
     fail_on: Annotated[
         Literal["worse"] | None,
         typer.Option(help="worse: exit 1 if a share rose by more than chance: off the object, or of a claim's images."),

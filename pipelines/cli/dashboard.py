@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import socket
 import subprocess
 import sys
@@ -65,10 +64,10 @@ def dashboard(
     """
     from audit.store import Run
 
-    Run.open(run_path)
+    place = Run.open(run_path).address
     chosen = free_port(port)
     try:
-        with _server(_command(run_path, chosen, _arguments(images, reviewer, model))) as server:
+        with _server(_command(place, chosen, _arguments(images, reviewer, model))) as server:
             _wait_until_served(server, chosen)
             typer.echo(f"http://{_HOST}:{chosen}  (Ctrl-C to stop)")
             raise SystemExit(server.wait())
@@ -139,14 +138,14 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
             server.wait()
 
 
-def _command(run_path: Path, port: int, arguments: list[str]) -> list[str]:
+def _command(run: str, port: int, arguments: list[str]) -> list[str]:
     """The command that serves the pages."""
     package = importlib.util.find_spec("dashboards")
     assert package is not None
     assert package.origin is not None
     page = Path(package.origin).with_name("app.py")
     settings = [f"--{name}={value}" for name, value in (_SETTINGS | _themes() | {"server.port": port}).items()]
-    return [sys.executable, "-m", "streamlit", "run", str(page), *settings, "--", os.path.abspath(run_path), *arguments]
+    return [sys.executable, "-m", "streamlit", "run", str(page), *settings, "--", run, *arguments]
 
 
 def _themes() -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.groups import LabelSetOptions, ReachOptions, spread
+from pipelines.cli.groups import ClusterOptions, LabelSetOptions, ReachOptions, spread
 from pipelines.cli.options import Json, MaskThreshold, RunPath, Wide, names, right_use
 from pipelines.cli.printing import line, print_findings, print_json
 from pipelines.terminal import TerminalProgress
@@ -29,12 +29,16 @@ def findings(
 
     Example: camaudit findings runs/val --most 50
     """
-    from audit.export import findings_record
     from audit.findings import Findings
     from audit.store import Run
 
     opened = Run.open(run_path)
-    print_json(findings_record(opened)) if as_json else print_findings(Findings(opened), most, wide)
+    if as_json:
+        from audit.export import findings_record
+
+        print_json(findings_record(opened))
+    else:
+        print_findings(Findings(opened), most, wide)
 
 
 @spread
@@ -66,29 +70,31 @@ def report(
 def export(
     run_path: RunPath,
     label_set: LabelSetOptions,
+    cluster: ClusterOptions,
     kind: Annotated[str, typer.Option("--format", help=_FORMATS)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of masks, or file of findings or verdicts.")],
     threshold: MaskThreshold = None,
     roles: Annotated[str, typer.Option(help="Targets that make pseudo-masks.")] = "label",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier export.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one a core, or this one for a small run]")
-    ] = None,
 ) -> None:
     """Write pseudo-masks, findings or verdicts for other tools.
 
-    An export of masks that was interrupted is gone on with by the same command.
+    An export of masks that was interrupted is gone on with by the same command. That of a small run is written by this
+    process, unless workers are asked for.
 
     Example: camaudit export runs/val --format voc-png -o masks
     """
     from audit.export import LABEL_FORMATS, export_run
     from audit.store import Run
-    from pipelines.run.config import ClusterConfig, known_roles, mapped_roles
+    from audit.store.objects import address
+    from pipelines.run.config import known_roles, mapped_roles
     from pipelines.run.export import over_workers
 
     with right_use():
         chosen = known_roles(names(roles))
-    run, masks = Run.open(run_path), label_set.masks(threshold, chosen)
+    # Workers start elsewhere, so they are told absolute paths.
+    run, masks = Run.open(address(run_path)), label_set.masks(threshold, chosen)
     if kind in LABEL_FORMATS and label_set.labels is None:
         mapped_roles(run, chosen)
-    line(export_run(run, kind, out, masks, TerminalProgress(), overwrite, over_workers(ClusterConfig(workers))))
+    spread_over = over_workers(cluster.config(), run, out)
+    line(export_run(run, kind, out, masks, TerminalProgress(), overwrite, spread_over))

@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 from pipelines.cli.options import (
     Arch,
     DefaultOf,
+    Device,
     Mode,
     Size,
     Threshold,
@@ -113,15 +114,11 @@ class AttributionOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
-    """Where a run is computed."""
+    """Where a verb computes: processes of this machine, or the workers of a scheduler."""
 
     heading: ClassVar[str] = "Cluster"
 
     workers: Workers = ClusterConfig.workers
-    threads: Annotated[int, typer.Option(help="torch threads a worker.")] = ClusterConfig.threads
-    compiling: Annotated[str, typer.Option("--compile", help="always, never, or auto: where a long run repays it.")] = (
-        ClusterConfig.compiling
-    )
     memory: Annotated[str | None, typer.Option(help="Memory limit of a local worker, as 4GB.")] = ClusterConfig.memory
     scheduler: Annotated[str | None, typer.Option(help="Address of an existing Dask scheduler.")] = (
         ClusterConfig.scheduler
@@ -129,15 +126,28 @@ class ClusterOptions:
     scheduler_file: Annotated[str | None, typer.Option(help="Connection file of an existing scheduler.")] = (
         ClusterConfig.scheduler_file
     )
-    patience_s: Annotated[
-        float,
-        typer.Option("--patience", min=0, help="Seconds to wait where an existing scheduler has lost its workers."),
-    ] = ClusterConfig.patience_s
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0, help="Seconds to wait for workers, at the start and where all are lost.")
+    ] = ClusterConfig.wait_s
+    min_workers: Annotated[
+        int, typer.Option(min=1, help="Of an existing scheduler that have to be there before work begins.")
+    ] = ClusterConfig.min_workers
 
     def config(self) -> ClusterConfig:
         """The cluster that they name."""
         with right_use():
             return ClusterConfig(**{field.name: getattr(self, field.name) for field in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunClusterOptions(ClusterOptions):
+    """Where a run is computed, and how its workers use the network."""
+
+    threads: Annotated[int, typer.Option(help="torch threads a worker.")] = ClusterConfig.threads
+    compiling: Annotated[str, typer.Option("--compile", help="always, never, or auto: where a long run repays it.")] = (
+        ClusterConfig.compiling
+    )
+    device: Device = ClusterConfig.device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,11 +261,10 @@ class LabelSetOptions:
     def _chosen_on(self) -> LabelStore:
         """The label set that --threshold-from names; of the same name as the one to write if it names none."""
         from audit.store import Run
-        from audit.store.label_store import LabelStore
+        from audit.store.label_store import LabelStore, run_and_name
 
-        path, colon, name = str(self.threshold_from).rpartition(":")
-        path, name = (path, name) if colon else (name, self.labels or "labels")
-        return LabelStore.open(Run.open(path), name)
+        run, name = run_and_name(str(self.threshold_from))
+        return LabelStore.open(Run.open(run), name or self.labels or "labels")
 
 
 def spread(verb: Callable[..., None]) -> Callable[..., None]:

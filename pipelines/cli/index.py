@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +14,7 @@ from pipelines.cli.printing import line, print_opening
 from pipelines.terminal import TerminalProgress
 
 if TYPE_CHECKING:
-    from audit.datasets.manifest import Manifest
+    from audit.datasets import Listing, ManifestFile
 
 index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
 
@@ -32,10 +34,10 @@ def index_voc(
 
     Example: camaudit index voc VOCdevkit --split val -o val.parquet
     """
-    from audit.datasets import is_segmentation, read_voc
+    from audit.datasets import is_segmentation, list_voc
 
-    manifest = read_voc(root, split=split, progress=TerminalProgress())
-    _write(manifest, out, check, expects_masks=is_segmentation(root, split))
+    listing = list_voc(root, split=split, progress=TerminalProgress())
+    _write(listing, out, check, expects_masks=is_segmentation(root, split))
 
 
 @index_app.command("coco", cls=Verb)
@@ -49,9 +51,9 @@ def index_coco(
 
     Example: camaudit index coco instances_val2017.json val2017 -o coco.parquet
     """
-    from audit.datasets import read_coco
+    from audit.datasets import list_coco
 
-    _write(read_coco(annotations, images, progress=TerminalProgress()), out, check)
+    _write(list_coco(annotations, images, progress=TerminalProgress()), out, check)
 
 
 @index_app.command("folder", cls=Verb)
@@ -66,10 +68,10 @@ def index_folder(
 
     Example: camaudit index folder photos --masks masks -o photos.parquet
     """
-    from audit.datasets import read_folder
+    from audit.datasets import list_folder
 
-    manifest = read_folder(root, masks=masks, mask_kind=mask_kind, progress=TerminalProgress())
-    _write(manifest, out, check, expects_masks=masks is not None)
+    listing = list_folder(root, masks=masks, mask_kind=mask_kind, progress=TerminalProgress())
+    _write(listing, out, check, expects_masks=masks is not None)
 
 
 @index_app.command("table", cls=Verb)
@@ -86,20 +88,25 @@ def index_table(
 
     Example: camaudit index table photos.csv --root s3://bucket/photos -o photos.parquet
     """
-    from audit.datasets import read_table
+    from audit.datasets import list_table
 
-    _write(read_table(table, root=root, mask_kind=mask_kind, progress=TerminalProgress()), out, check)
+    _write(list_table(table, root=root, mask_kind=mask_kind, progress=TerminalProgress()), out, check)
 
 
-def _write(manifest: Manifest, out: Path, check: bool, expects_masks: bool = False) -> None:
-    """Write a manifest, unless a look at its files says that it is of no use."""
-    if check:
-        _check(manifest, expects_masks)
-    manifest.save(out)
+def _write(listing: Listing, out: Path, check: bool, expects_masks: bool = False) -> None:
+    """Write a manifest as its samples come; it gets its name unless a look at its files says that it is of no use."""
+    partial = out.with_name(f"{out.name}.{secrets.token_hex(8)}.partial")
+    try:
+        manifest = listing.save(partial)
+        if check:
+            _check(manifest, expects_masks)
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
     line(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
 
 
-def _check(manifest: Manifest, expects_masks: bool) -> None:
+def _check(manifest: ManifestFile, expects_masks: bool) -> None:
     """Print what is seen of the files; refuse where no image opens, or no mask where there should be some."""
     from audit.datasets import try_opening
     from audit.errors import ManifestError

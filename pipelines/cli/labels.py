@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated, Any
 
 import typer
@@ -69,8 +68,11 @@ def _whole(label_set: str | None) -> str | None:
     """RUN:NAME, the path absolute and the name that labels have unless told otherwise."""
     if label_set is None:
         return None
-    path, colon, name = label_set.rpartition(":")
-    return f"{os.path.abspath(path if colon else name)}:{name if colon else NAME}"
+    from audit.store.label_store import run_and_name
+    from audit.store.objects import address
+
+    run, name = run_and_name(label_set)
+    return f"{address(run)}:{name or NAME}"
 
 
 def _make(run_path: RunPath, name: str, asked: Labelling, cluster: ClusterOptions) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import Arch, Json, Mode, Size, Weights, right_use
+from pipelines.cli.options import Arch, Device, Json, Mode, Size, Weights, right_use
 from pipelines.cli.printing import line, print_json, print_methods
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def explain(
     size: Size = None,
     mode: Mode = None,
     activation: Annotated[str | None, typer.Option(help="softmax, sigmoid or none.")] = None,
+    device: Device = "auto",
 ) -> None:
     """Draw one image under one method, several, or all.
 
@@ -72,6 +73,7 @@ def explain(
     run = _checked(class_name, model, weights, run_path)
     from audit.attribution import AROUND, METHODS, check_method
     from audit.models import ModelSpec, load_classifier
+    from audit.models.device import choose_device, move
     from audit.models.execution import use_threads
     from pipelines.experiments.explain import explain_image
     from pipelines.experiments.model import model_of_run
@@ -84,6 +86,7 @@ def explain(
     use_threads()
     spec = ModelSpec(str(model), weights, arch, layer, size=size, mode=mode, activation=activation)
     classifier = model_of_run(run, model) if run else load_classifier(spec)
+    move(classifier.module, choose_device(device))
     named, panels = explain_image(image, classifier, chosen, class_name, out, TerminalProgress())
     for panel in panels:
         if panel.heat is None:

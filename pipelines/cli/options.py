@@ -46,7 +46,8 @@ class DefaultOf:
         return str(self())
 
 
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a run.")]
+RunPath = Annotated[str, typer.Argument(metavar="RUN", help="Directory or URL of a run.")]
+RunOut = Annotated[str, typer.Option("--out", "-o", help="Directory or URL of the run.")]
 ManifestPath = Annotated[
     Path, typer.Argument(metavar="MANIFEST", help="Samples and classes, as camaudit index wrote them.")
 ]
@@ -61,6 +62,7 @@ Size = Annotated[int | None, typer.Option(help="Side of the input, pixels.")]
 Mode = Annotated[str | None, typer.Option("--fit", help="squash, crop or letterbox.")]
 ModelAgain = Annotated[str | None, typer.Option(help="The run's model, named again if it is code or has moved.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of the local cluster. [default: one a core]")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto is a GPU where there is one.")]
 Threshold = Annotated[
     float | None, typer.Option(callback=share, help="Threshold of pseudo-masks, 0..1. [default: best mean IoU]")
 ]

@@ -131,10 +131,8 @@ def grade(
         str | None, typer.Option(help="Shares of a class's images that are tried. [default: 0.1,0.2 and so on to 1]")
     ] = None,
     painted: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, file_okay=False, help="Run of the same images with a cue planted, to ask the model with."
-        ),
+        str | None,
+        typer.Option(help="Run of the same images with a cue planted, to ask the model with."),
     ] = None,
     *,
     draws: Annotated[

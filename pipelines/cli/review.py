@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,7 +44,7 @@ def review_status(
 @review_app.command("import", cls=Verb)
 def review_import(
     run_path: RunPath,
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="Another log's verdicts.sqlite, or the run it lies in.")],
+    log: Annotated[str, typer.Argument(metavar="LOG", help="Another log's verdicts.sqlite, or the run it lies in.")],
 ) -> None:
     """Add the verdicts of another machine's log, each once.
 
@@ -55,24 +54,27 @@ def review_import(
     """
     from collections import Counter
 
-    from audit.store import Run, layout
+    from audit.store import Run
     from audit.store.verdicts import VerdictLog
 
     run = Run.open(run_path)
-    came = VerdictLog.of(run).merge(_log_at(log))
+    own = VerdictLog.of(run)
+    came = own.merge(_log_at(log))
     if not came:
         line(f"nothing new in {log}")
     for reviewer, rows in Counter(verdict.reviewer for verdict in came).most_common():
         line(f"{rows:,} rows of {reviewer}")
     if came:
-        line(f"{len(came):,} rows are new in {run.path / layout.VERDICTS}")
+        line(f"{len(came):,} rows are new in {own.path}")
 
 
-def _log_at(path: Path) -> VerdictLog:
+def _log_at(log: str) -> VerdictLog:
     """The log that is meant: a file, which beside its run's record is known to be that run's; or a run's."""
     from audit.store import Run, layout
+    from audit.store.objects import location
     from audit.store.verdicts import VerdictLog
 
-    folder = path if path.is_dir() else path.parent
-    of_run = (folder / layout.RUN_JSON).exists() and (path.is_dir() or path.name == layout.VERDICTS)
-    return VerdictLog.of(Run.open(folder)) if of_run else VerdictLog(path)
+    place = location(log)
+    folder = place if place.is_dir() else place.parent
+    of_run = (folder / layout.RUN_JSON).exists() and (place.is_dir() or place.name == layout.VERDICTS)
+    return VerdictLog.of(Run.open(folder)) if of_run else VerdictLog(log)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audit.errors import RunError
 from audit.progress import Noted
-from pipelines.cli.groups import AttributionOptions, ClusterOptions, FindingsOptions, ModelOptions, spread
-from pipelines.cli.options import CollectionPath, Json, RunPath, Workers, share
+from pipelines.cli.groups import (
+    AttributionOptions,
+    ClusterOptions,
+    FindingsOptions,
+    ModelOptions,
+    RunClusterOptions,
+    spread,
+)
+from pipelines.cli.options import CollectionPath, Json, RunOut, RunPath, share
 from pipelines.cli.printing import line, print_audited, print_basis, print_json, print_status, print_summary
-from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -22,10 +27,10 @@ if TYPE_CHECKING:
 @spread
 def run(
     collection: CollectionPath,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run.")],
+    out: RunOut,
     model: ModelOptions,
     attribution: AttributionOptions,
-    cluster: ClusterOptions,
+    cluster: RunClusterOptions,
     findings: FindingsOptions,
     set_aside: Annotated[bool, typer.Option(help="Rename an existing run that was begun differently.")] = False,
     max_failed: Annotated[
@@ -102,9 +107,10 @@ def repair(
         line(f"go on with:\n  {opened.record.get('command', 'the command that began the run')}")
 
 
+@spread
 def score(
     run_path: RunPath,
-    workers: Workers = None,
+    cluster: ClusterOptions,
     anew: Annotated[
         bool, typer.Option("--anew", help="All of it, also what an interrupted scoring did: the masks have changed.")
     ] = False,
@@ -121,7 +127,7 @@ def score(
     """
     from pipelines.run.start import rescore
 
-    scored = rescore(run_path, ClusterConfig(workers), TerminalProgress(), anew, verdicts)
+    scored = rescore(run_path, cluster.config(), TerminalProgress(), anew, verdicts)
     print_summary(scored.summary)
     print_basis(scored.run)
 

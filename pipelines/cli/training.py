@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.asked import Distillation, Training
-from pipelines.cli.options import Json, ManifestPath, right_use, share
+from pipelines.cli.options import Device, Json, ManifestPath, right_use, share
 from pipelines.cli.printing import print_distilled, print_json, print_segmented, print_trained
 from pipelines.terminal import TerminalProgress
 
@@ -28,7 +28,6 @@ Patience = Annotated[
     int | None,
     typer.Option(min=1, help="Stop after so many epochs without a better one; keep the best. [default: the last]"),
 ]
-Device = Annotated[str, typer.Option(help="cpu, or cuda where torch has it.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="torch threads. [default: every core]")]
 
 
@@ -197,8 +196,8 @@ def segment(
 
     Example: camaudit segment train.parquet --model student.pt --unsure 0.7 -o masks-2
     """
+    from audit.models.device import choose_device
     from audit.models.execution import use_threads
-    from audit.models.optimisation import choose_device
     from audit.models.segmenters import load_segmenter
     from pipelines.training.segment import segment_manifest
 

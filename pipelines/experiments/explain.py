@@ -62,7 +62,7 @@ def explain_image(
     """
     pixels = decode_image(read_bytes(image), image, MAX_PIXELS)
     fitted, view = classifier.preprocessing.fit(pixels)
-    batch = classifier.preprocessing.normalise(np.stack([fitted]))
+    batch = classifier.preprocessing.normalise(np.stack([fitted])).to(classifier.device)
     class_id = _class_id(classifier, batch, class_name)
     panels = [_panel(name, classifier, batch, class_id) for name in tracked(progress, "explaining", methods)]
     named = classifier.classes[class_id]
@@ -84,7 +84,7 @@ def _panel(name: str, classifier: Classifier, batch: torch.Tensor, class_id: int
             maps, _ = explain(batch, torch.tensor([[class_id]]))
     except (ModelError, ValueError) as error:  # a method that this network, or this size, does not admit
         return Panel(name, None, str(error))
-    return Panel(name, maps[0, 0].numpy())
+    return Panel(name, maps[0, 0].cpu().numpy())
 
 
 def _draw(pixels: NDArray[np.uint8], view: View, panels: Sequence[Panel], title: str) -> Figure:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.attribution.taps import evaluating
-from audit.errors import ImageError, RunError
+from audit.errors import RunError
 from audit.images import View, upsample
 from audit.models import Classifier
-from audit.progress import Advanced, Progress, silent, stretch
+from audit.progress import Progress, silent, stretch
 from audit.scores.faithfulness import (
     Image,
     area_under,
@@ -31,8 +31,10 @@ from audit.scores.faithfulness import (
 from audit.stats.resampling import bootstrap_means
 from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically, write_json
+from audit.store.objects import Location
 from pipelines.asked import Trial
 from pipelines.experiments.inputs import class_probabilities, read_input, read_targets
+from pipelines.experiments.spread import Ask, Spread, Unread, failures, in_this_process
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,6 +76,7 @@ def measure_run(
     trial: Trial,
     targets: Sequence[Mapping[str, Any]],
     progress: Progress = silent,
+    spread: Spread = in_this_process,
 ) -> dict[str, Any]:
     """Measure the maps of targets, each beside a random map and one of the centre.
 
@@ -81,28 +84,25 @@ def measure_run(
         classifier: that the run was made with.
         targets: of `draw_targets`.
         progress: told of every target.
+        spread: who asks the model.
 
     Raises:
         RunError: none of their images can be read as it was, or outputs are no probabilities.
     """
     if classifier.activation == "none":
         raise RunError(f"Expected probabilities to measure, but the outputs of {run.path} are other values (none)")
-    measured: dict[str, list[Measured]] = {name: [] for name in (_method(run), *BASELINES)}
-    failed: list[dict[str, str]] = []
-    with evaluating(classifier.module), stretch(progress, "faithfulness", len(targets)):
-        for target in targets:
-            try:
-                target_maps = _measure_target(run, classifier, trial, target)
-            except ImageError as error:
-                failed.append({"id": target["id"], "reason": str(error)})
-                progress(Advanced(failed=1))
-                continue
-            for name, measures in target_maps.items():
-                measured[name].append(measures)
-            progress(Advanced())
-    if not measured[_method(run)]:
+    with stretch(progress, "faithfulness", len(targets)):
+        answers = spread(partial(_begin, trial), run, classifier, targets, progress)
+    failed = failures(targets, answers)
+    read = [answer for answer in answers if not isinstance(answer, Unread)]
+    if not read:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
+    measured = {name: [answer[name] for answer in read] for name in (_method(run), *BASELINES)}
     return _record(run, trial, measured, failed)
+
+
+def _begin(trial: Trial, run: Run, classifier: Classifier) -> Ask:
+    return partial(_measure_target, run, classifier, trial)
 
 
 def draw_targets(run: Run, count: int, seed: int, scored: bool = False) -> list[dict[str, Any]]:
@@ -227,7 +227,7 @@ def _method(run: Run) -> str:
     return str(run.record["config"]["method"])
 
 
-def write_measures(run: Run, record: Mapping[str, Any]) -> tuple[Path, Path]:
+def write_measures(run: Run, record: Mapping[str, Any]) -> tuple[Location, Location]:
     """Write a record and its picture into the run's report; returns their paths."""
     folder = run.path / layout.REPORT
     write_json(folder / JSON_NAME, dict(record))

@@ -72,7 +72,7 @@ def class_probabilities(
     """p(c) [n] of each input, a batch at a time."""
     answers, rest = [np.empty(0)], iter(inputs)
     while batch := list(islice(rest, batch_size)):
-        images = torch.from_numpy(np.stack(batch)).contiguous(memory_format=torch.channels_last)
+        images = torch.from_numpy(np.stack(batch)).to(classifier.device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            answers.append(classifier.probabilities(classifier.module(images))[:, class_id].double().numpy())
+            answers.append(classifier.probabilities(classifier.module(images))[:, class_id].double().cpu().numpy())
     return np.concatenate(answers)

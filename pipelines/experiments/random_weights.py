@@ -84,7 +84,7 @@ def _both(
     limit = Findings(run).rules().misplaced
     images = torch.from_numpy(np.stack([entry.image for _, entry in readable]))
     class_ids = torch.tensor([[target["class_id"]] for target, _ in readable])
-    drawn = explain.attribute(images, lambda _logits: class_ids).maps.numpy()
+    drawn = explain.attribute(images, lambda _logits: class_ids).maps.cpu().numpy()
     for (target, entry), random in zip(readable, drawn, strict=True):
         mask = known_objects(run, entry).mask
         if mask is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,11 @@ from audit.attribution.sanity import randomise_from_top, rank_correlation, struc
 from audit.datasets import Readable, Unreadable, decode_sample
 from audit.errors import ModelError, RunError
 from audit.models import Classifier
+from audit.models.device import choose_device, move
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.files import write_atomically, write_json
+from audit.store.objects import Location, Place, location
 from pipelines.asked import SanityCheck
 from pipelines.experiments.model import model_of_run
 
@@ -31,7 +32,7 @@ ALIKE = 0.5
 Maps = NDArray[np.floating]
 
 
-def check_sanity(path: Path, check: SanityCheck, progress: Progress = silent) -> dict[str, Any]:
+def check_sanity(path: Place, check: SanityCheck, progress: Progress = silent) -> dict[str, Any]:
     """Randomise the run's model stage by stage, compare maps, and write `report/sanity.json` and `sanity.png`.
 
     The network runs in float32, whatever the run's precision.
@@ -43,6 +44,7 @@ def check_sanity(path: Path, check: SanityCheck, progress: Progress = silent) ->
     run = Run.open(path)
     methods = {name: _options(run, name) for name in check.methods or (run.record["config"]["method"],)}
     classifier = model_of_run(run, check.model)
+    move(classifier.module, choose_device(check.device))
     images = _images(run, classifier, check.samples)
     names, comparisons = _compare(classifier, images, methods, check, progress)
     record = {
@@ -58,9 +60,9 @@ def check_sanity(path: Path, check: SanityCheck, progress: Progress = silent) ->
     return record
 
 
-def picture_of(path: Path) -> Path:
+def picture_of(path: Place) -> Location:
     """Where the curves of the run at `path` are drawn."""
-    return path / layout.REPORT / "sanity.png"
+    return location(path) / layout.REPORT / "sanity.png"
 
 
 def verdict_line(curve: Mapping[str, Any]) -> str:
@@ -108,7 +110,7 @@ def _images(run: Run, classifier: Classifier, count: int) -> Tensor:
     fitted = [image.pixels for image in decoded if isinstance(image, Readable)]
     if not fitted:
         raise RunError(f"Expected readable images in {run.path}, found none among {len(rows)}; check the manifest")
-    return classifier.preprocessing.normalise(np.stack(fitted))
+    return classifier.preprocessing.normalise(np.stack(fitted)).to(classifier.device)
 
 
 def _decoded(run: Run, row: int, classifier: Classifier) -> Readable | Unreadable:
@@ -161,7 +163,7 @@ def _maps(
     places = range(0, len(images), check.batch_size)
     batches = (slice(place, place + check.batch_size) for place in places)
     with method as explain:
-        return np.concatenate([explain(images[batch], class_ids[batch])[0][:, 0].numpy() for batch in batches])
+        return np.concatenate([explain(images[batch], class_ids[batch])[0][:, 0].cpu().numpy() for batch in batches])
 
 
 def _curve(correlations: Sequence[Maps], similarities: Sequence[Maps]) -> dict[str, Any]:

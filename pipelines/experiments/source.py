@@ -27,7 +27,7 @@ def source_of_run(run: Run, model: str | None = None) -> dict[str, Any]:
     source: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()
     }
-    named = _absolute(model) if model else None
+    named = absolute_name(model) if model else None
     arch = source.get("arch")
     if named and named not in (source["model"], arch):
         source["model"] = named
@@ -62,7 +62,7 @@ def class_index(classes: tuple[str, ...], name: str) -> int:
     return classes.index(name)
 
 
-def _absolute(name: str) -> str:
+def absolute_name(name: str) -> str:
     """A model's name as a run records it: files by absolute paths."""
     place, colon, function = name.partition(".py:")
     if colon:

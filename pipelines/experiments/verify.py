@@ -4,45 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from audit.attribution.taps import evaluating
-from audit.errors import ImageError, RunError
+from audit.errors import RunError
 from audit.findings import Effect, Findings, Outcome
-from audit.images import View, upsample
 from audit.interventions import (
     Drops,
     Region,
     Tried,
-    at_input,
     change,
     claim_outcomes,
     draw_suspects,
-    object_with_rim,
+    heat_at_input,
+    kept_region,
     target_outcomes,
-    widened,
     with_files,
 )
 from audit.models import Classifier
-from audit.progress import Advanced, Progress, silent, stretch
+from audit.progress import Progress, silent, stretch
 from audit.store import Run
 from pipelines.asked import Verification
 from pipelines.experiments.backgrounds import Background, choose_backgrounds, gather_backgrounds, known_objects
 from pipelines.experiments.faithfulness import draw_targets
 from pipelines.experiments.inputs import Input, class_probabilities, read_input
 from pipelines.experiments.random_weights import compare_with_random
+from pipelines.experiments.spread import Ask, Spread, Unread, failures, in_this_process
 
 
-def verify_run(run: Run, classifier: Classifier, asked: Verification, progress: Progress = silent) -> dict[str, Any]:
-    """Intervene on a run's suspects, and compare its scores with those of random weights.
+def verify_run(
+    run: Run,
+    classifier: Classifier,
+    asked: Verification,
+    progress: Progress = silent,
+    spread: Spread = in_this_process,
+) -> dict[str, Any]:
+    """Intervene on a run's suspects, and compare its scores with those of random weights, which this process does.
+
+    Args:
+        spread: who intervenes.
 
     Raises:
         RunError: nothing is flagged, none of the images can be read as it was, or outputs are no probabilities.
     """
-    record = verify(run, classifier, asked, draw_suspects(run, asked.targets), progress)
+    record = verify(run, classifier, asked, draw_suspects(run, asked.targets), progress, spread)
     known = _objects_known(run)
     return record | {"random_weights": _random_weights(run, classifier, asked, progress) if known else None}
 
@@ -66,19 +74,21 @@ def verify(
     asked: Verification,
     targets: pd.DataFrame,
     progress: Progress = silent,
+    spread: Spread = in_this_process,
 ) -> dict[str, Any]:
     """Intervene on targets, write `findings/effects.parquet` and `findings/causes.parquet`, and return what they say.
 
     Args:
         classifier: that the run was made with.
         targets: of `draw_suspects`.
+        spread: who intervenes.
 
     Raises:
         RunError: none of the images can be read as it was, or outputs are no probabilities.
     """
     if classifier.activation == "none":
         raise RunError(f"Expected probabilities to verify, but the outputs of {run.path} are other values (none)")
-    effects, failed = Trials(run, classifier, asked).on(targets, progress)
+    effects, failed = _try(run, classifier, asked, targets, progress, spread)
     if not effects:
         raise RunError(f"None of the images drawn from {run.path} can be read as it was; first: {failed[0]['reason']}")
     findings = Findings(run)
@@ -91,6 +101,25 @@ def verify(
     return _record(asked, table, outcomes, failed)
 
 
+def _try(
+    run: Run, classifier: Classifier, asked: Verification, targets: pd.DataFrame, progress: Progress, spread: Spread
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """What interventions do to each target, and the targets whose image cannot be read, with the reason."""
+    begin = partial(_begin, asked, frozenset(targets["class_id"].tolist()))
+    rows = list(with_files(run, targets))
+    with stretch(progress, "verifying", len(rows)):
+        answers = spread(begin, run, classifier, rows, progress)
+    pairs = zip(rows, answers, strict=True)
+    effects = [{**row, **_effect(answer)} for row, answer in pairs if not isinstance(answer, Unread)]
+    return effects, failures(rows, answers)
+
+
+def _begin(asked: Verification, class_ids: frozenset[int], run: Run, classifier: Classifier) -> Ask:
+    """What intervenes on a target of one of the classes; every process gathers the same backgrounds."""
+    backgrounds = gather_backgrounds(run, classifier, class_ids, asked.seed)
+    return partial(Trials(run, classifier, asked).intervene, backgrounds=backgrounds)
+
+
 @dataclass(frozen=True)
 class Trials:
     """Interventions on targets of a run, by the classifier that the run was made with."""
@@ -98,23 +127,6 @@ class Trials:
     run: Run
     classifier: Classifier
     asked: Verification
-
-    def on(
-        self, targets: pd.DataFrame, progress: Progress = silent
-    ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-        """What they do to each target, and the targets whose image cannot be read, with the reason."""
-        effects, failed = [], []
-        with evaluating(self.classifier.module), stretch(progress, "verifying", len(targets)):
-            class_ids = set(targets["class_id"].tolist())
-            backgrounds = gather_backgrounds(self.run, self.classifier, class_ids, self.asked.seed)
-            for target in with_files(self.run, targets):
-                try:
-                    effects.append({**target, **_effect(self.intervene(target, backgrounds))})
-                    progress(Advanced())
-                except ImageError as error:
-                    failed.append({"id": target["id"], "reason": str(error)})
-                    progress(Advanced(failed=1))
-        return effects, failed
 
     def intervene(self, target: Mapping[str, Any], backgrounds: list[Background]) -> Drops:
         """What interventions do to one target's probability.
@@ -127,7 +139,7 @@ class Trials:
         size = entry.image.shape[1]
         rng = np.random.default_rng([self.asked.seed, row, slot])
         stored = self.run.maps(row, row + 1)[0, slot].astype(np.float32)
-        heat = upsample(np.maximum(stored, 0), View(0, 0, size, size), size, size)
+        heat = heat_at_input(stored, size)
         chosen = choose_backgrounds(backgrounds, class_id, row, rng)
         changed = change(entry.image, heat, self._object(entry, class_id), chosen, self.asked.fill, rng)
         inputs = [entry.image, *changed.inputs()]
@@ -137,10 +149,7 @@ class Trials:
     def _object(self, entry: Input, class_id: int) -> Region | None:
         """The target's object with its rim at the network's input; None where none is known, or seen."""
         mask = known_objects(self.run, entry).mask
-        if mask is None:
-            return None
-        region = at_input(object_with_rim(mask, class_id), entry.view, entry.image.shape[1])
-        return widened(region) if region.any() else None
+        return None if mask is None else kept_region(mask, class_id, entry.view, entry.image.shape[1])
 
 
 def _effect(drops: Drops) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +14,16 @@ from audit.progress import Progress, silent, tracked
 from audit.segmentation.label_image import Ranked
 from audit.segmentation.refine.learnt import Seeds, Training, save_head, train_head
 from audit.store import Run
-from audit.store.label_store import LabelStore
+from audit.store.label_store import LabelStore, run_and_name
 from audit.store.layout import LEVELS
+from audit.store.objects import Location
 from pipelines.asked import Labelling
 from pipelines.labels.shard import network_of
 
 MOST_IMAGES = 2000
 
 
-def learn_head(asked: Labelling, out: Path, progress: Progress = silent) -> None:
+def learn_head(asked: Labelling, out: Location, progress: Progress = silent) -> None:
     """Train a head on `asked.learn_from`, as RUN:NAME, and write it.
 
     No mask is seen. Of more than `MOST_IMAGES` label images so many are taken, evenly.
@@ -33,16 +32,16 @@ def learn_head(asked: Labelling, out: Path, progress: Progress = silent) -> None
         RunError: there is no such label set, or none of its images can be read.
         ModelError: its heat tells nothing apart, or the model is code that was not named again.
     """
-    path, _, name = str(asked.learn_from).rpartition(":")
-    store = LabelStore.open(Run.open(path), name)
-    network = network_of(os.path.abspath(store.run.path), asked.model)
+    run, name = run_and_name(str(asked.learn_from))
+    store = LabelStore.open(Run.open(run), str(name))
+    network = network_of(store.run.address, asked.model)
     chosen = _chosen(store)
     seeds = Seeds(Training(), len(chosen))
     for sample, ranked in tracked(progress, "gathering seeds", _labels(store, chosen), len(chosen)):
         image = _image(sample, ranked.level.shape)
         if image is not None:
             heat = np.divide(ranked.level[None], LEVELS - 1, dtype=np.float32)
-            seeds.add(heat, network(image, network.preprocessing.fit))
+            seeds.add(heat, network(image))
     if not seeds.channels:
         raise RunError(f"Expected label images to learn from in {store.path}, found none whose image can be read")
     save_head(train_head(seeds), out)

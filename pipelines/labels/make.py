@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,19 @@ from audit.errors import RunError
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run
 from audit.store.label_store import LabelStore
+from audit.store.objects import Place
 from pipelines.asked import Labelling
-from pipelines.experiments.source import source_of_run
+from pipelines.experiments.source import absolute_name, source_of_run
 from pipelines.labels.learn import learn_head
 from pipelines.labels.shard import HEAD, STRONG, Task, label_shard, takes_part
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
+from pipelines.run.probe import Needs
 from pipelines.run.schedule import submit_all
 
 
 def make_labels(
-    path: Path, name: str, asked: Labelling, cluster: ClusterConfig, progress: Progress = silent
+    path: Place, name: str, asked: Labelling, cluster: ClusterConfig, progress: Progress = silent
 ) -> LabelStore:
     """The label set of the name, whole as far as the run is.
 
@@ -48,9 +49,11 @@ def make_labels(
         if shards:
             if asked.learn_from and not (store.path / HEAD).exists():
                 learn_head(asked, store.path / HEAD, progress)
-            task = Task(os.path.abspath(run.path), name, asked)
+            model = absolute_name(asked.model) if asked.model else None  # workers start elsewhere
+            task = Task(run.address, name, replace(asked, model=model))
             with connect(cluster) as client, stretch(progress, "labelling", total, total - todo):
-                submit_all(client, shards, partial(label_shard, task), progress, cluster=cluster)
+                needs = Needs(task.run, into_run=True)
+                submit_all(client, shards, partial(label_shard, task), progress, cluster=cluster, needs=needs)
         store.sweep()
     return store
 

@@ -16,18 +16,21 @@ from audit.attribution import Aligned
 from audit.attribution.activations import Activations
 from audit.datasets import Manifest, Sample, read_objects
 from audit.errors import AuditError, ImageError, TransientError
-from audit.images import Fit, View, cut_to_image, decode_image, map_ahead, read_bytes, upsample
+from audit.images import View, cut_to_image, decode_image, map_ahead, read_bytes, upsample
 from audit.models import Preprocessing
 from audit.segmentation.label_image import Ranked
 from audit.segmentation.refine import Step, refine
 from audit.segmentation.regions import count_regions
 from audit.store import Run, Shard
+from audit.store.files import sha256
 from audit.store.label_store import LabelStore
 from audit.store.layout import LABEL_IMAGES, REGIONS
 from audit.store.ledger import Entry
+from audit.store.local_copies import local_copy
 from audit.store.tables import Rows
 from pipelines.asked import Labelling
 from pipelines.experiments.model import model_of_run
+from pipelines.run.memory import keep_freed_memory
 from pipelines.run.shard import Finished, Stopped, describe
 
 _AHEAD = 4
@@ -61,9 +64,9 @@ class Network:
     activations: Activations
     preprocessing: Preprocessing
 
-    def __call__(self, image: NDArray[np.uint8], fit: Fit) -> list[NDArray[np.float32]]:
+    def __call__(self, image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Activations, from fine to coarse, that cover the pixels of the image that were seen."""
-        pixels, view = fit(image)
+        pixels, view = self.preprocessing.fit(image)
         with _ONE_AT_A_TIME:
             layers = self.activations(self.preprocessing.normalise(np.array(pixels)[None]))
         return [cut_to_image(layer[0].numpy(), view, *image.shape[:2]) for layer in layers]
@@ -71,6 +74,7 @@ class Network:
 
 def label_shard(task: Task, shard: Shard) -> Finished | Stopped:
     """Refine and commit a shard. What concerns the whole label set comes back as a value."""
+    keep_freed_memory()
     try:
         run = Run.open(task.run)
         store = LabelStore.open(run, task.name)
@@ -83,9 +87,15 @@ def label_shard(task: Task, shard: Shard) -> Finished | Stopped:
     return Finished(shard, entry["processed"], entry["failed"])
 
 
+def _head(store: LabelStore) -> str:
+    """File of the head that the label set learnt."""
+    path = store.path / HEAD
+    return str(local_copy(path, sha256(path), "make the labels again with `camaudit labels`"))
+
+
 def _label(store: LabelStore, shard: Shard, task: Task, before: Entry | None) -> Entry:
     run, asked = store.run, task.asked
-    steps = asked.steps(str(store.path / HEAD))
+    steps = asked.steps(_head(store) if asked.learn_from else "")
     network = network_of(task.run, asked.model) if asked.needs_model else None
     images, regions = Rows(LABEL_IMAGES), Rows(REGIONS)
     items = _items(store, shard, asked)
@@ -187,7 +197,7 @@ def _add(
     heat = np.clip(upsample(item.maps, item.view, *size), 0, 1)
     if steps and len(heat):
         seen = np.ascontiguousarray(image[item.view.inside(*size)])
-        features = None if network is None else network(image, network.preprocessing.fit)
+        features = None if network is None else network(image)
         heat = refine(steps, heat, seen, features)
     ranked, row = Ranked.of(heat, item.view, size), item.row["sample"]
     truth = objects.mask if objects.rests_on == "mask" else None

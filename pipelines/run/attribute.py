@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from audit.attribution.features import relevance_in
 from audit.attribution.targets import role_of
 from audit.datasets import Objects, Readable, Sample, Unreadable, decode_sample
 from audit.images import map_ahead
+from audit.models.device import HALVING, Upload, fetch
 from audit.scores.placed import Placed
 from audit.scores.scorer import Explained, Scorer, Targets, score_sample
 from audit.store.layout import CHECKS, FEATURES, SAMPLES, TARGETS
@@ -30,6 +32,8 @@ ReadObjects = Callable[[Sample, tuple[int, int]], Objects]
 _Weighted = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Weights [K, channels, ...] and activation [channels, h, w] of a sample; see `audit.attribution.method.Weighted`."""
 _Item = TypeVar("_Item")
+Found = dict[str, NDArray[Any]]
+"""What the host keeps of a batch; see `found_of`."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,20 @@ def attribute_samples(
     items = enumerate(samples, first_row)
     size = 1 if before is not None else config.batch_size
     ahead = 0 if before is not None else 2 * size
-    for batch in _batches(map_ahead(prepare, items, ahead), size):
+    upload = Upload(explain.classifier.device)
+
+    def sent(batch: list[Prepared | Unreadable]) -> tuple[list[Prepared | Unreadable], torch.Tensor | None]:
+        pixels = [item.image.pixels for item in batch if isinstance(item, Prepared)]
+        return batch, upload.send(np.stack(pixels)) if pixels else None
+
+    # To a device of its own, a batch travels while the one before is explained.
+    travelling = 1 if ahead and explain.classifier.device.type != "cpu" else 0
+    for batch, pixels in map_ahead(sent, _batches(map_ahead(prepare, items, ahead), size), travelling):
         for item in batch:
             result.samples.add(**_sample_row(item))
-        if prepared := [item for item in batch if isinstance(item, Prepared)]:
-            _explain_batch(result, prepared, first_row, explain, config)
+        if pixels is not None:
+            prepared = [item for item in batch if isinstance(item, Prepared)]
+            _explain_batch(result, prepared, upload.receive(pixels), first_row, explain, config)
     if check is not None:
         result.checks.extend(check.result())
     return result
@@ -121,20 +134,38 @@ def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
 
 
 def _explain_batch(
-    result: ShardMaps, batch: Sequence[Prepared], first_row: int, explain: Method, config: RunConfig
+    result: ShardMaps,
+    batch: Sequence[Prepared],
+    pixels: torch.Tensor,
+    first_row: int,
+    explain: Method,
+    config: RunConfig,
 ) -> None:
+    """Explain images whose pixels [B, S, S, 3] lie on the method's device, and read what came of them once."""
     labels = [prepared.image.sample.labels for prepared in batch]
-    slots = result.maps.shape[1]
-    images = explain.classifier.preprocessing.normalise(np.stack([prepared.image.pixels for prepared in batch]))
-    explained = explain.attribute(images, lambda logits: choose_targets(config.roles, labels, logits, slots))
-    maps, peaks = by_peak(explained.maps)
-    for place, prepared in enumerate(batch):
-        result.maps[prepared.image.row - first_row] = maps[place]
-        rows = _target_rows(prepared.image, explained, place, peaks[place], explain, config.roles)
-        result.targets.merge(rows)
-        if result.scorer is not None:
-            weighted = None if explained.weighted is None else explained.weighted.at(place)
-            _score(result, result.scorer, prepared, rows, weighted, first_row)
+    slots, weighted = result.maps.shape[1], result.scorer is not None
+
+    def part(places: slice) -> Found:
+        images = explain.classifier.preprocessing.normalise(pixels[places])
+        choose = partial(choose_targets, config.roles, labels[places], slots=slots)
+        return found_of(explain.attribute(images, choose), weighted)
+
+    rest = iter(batch)
+    for found in HALVING(part, len(batch)):
+        for place, prepared in enumerate(islice(rest, len(found["maps"]))):
+            _take(result, prepared, found, place, first_row, explain, config)
+
+
+def _take(
+    result: ShardMaps, prepared: Prepared, found: Found, place: int, first_row: int, explain: Method, config: RunConfig
+) -> None:
+    """Keep what was found of the image at a place of a batch, and score it."""
+    result.maps[prepared.image.row - first_row] = found["maps"][place]
+    rows = _target_rows(prepared.image, found, place, explain, config.roles)
+    result.targets.merge(rows)
+    if result.scorer is not None:
+        weighted = (found["weights"][place], found["activation"][place]) if "weights" in found else None
+        _score(result, result.scorer, prepared, rows, weighted, first_row)
 
 
 def _score(
@@ -178,15 +209,38 @@ def encoding_of(explain: Method) -> str:
     return "int8" if explain.pixels else "float16"
 
 
-def by_peak(raw: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def by_peak(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Raw maps [B, K, h, w] -> the maps divided by their peaks, and the peaks [B, K].
 
     NaN where the peak is not positive or anything is not finite: such a map is no evidence.
     """
     peaks = raw.amax(dim=(2, 3))
     usable = raw.isfinite().all(dim=3).all(dim=2) & (peaks > 0)
-    scaled = raw / torch.where(usable, peaks, torch.nan)[:, :, None, None]
-    return scaled.numpy(), peaks.numpy()
+    return raw / torch.where(usable, peaks, torch.nan)[:, :, None, None], peaks
+
+
+def found_of(explained: Attribution, weighted: bool) -> Found:
+    """What the host keeps of a batch, worked out where the batch lies and brought over in one transfer.
+
+    Arrays by name: `maps` [B, K, h, w] divided by their `peak`; by target [B, K] also `class_id`, `rank` of its logit
+    (0 = predicted), `logit`, `probability`, whether all of the map is `finite`. Where asked and there, `weights` and
+    `activation`, see `audit.attribution.method.Weighted`.
+    """
+    maps, peaks = by_peak(explained.maps)
+    places = explained.class_ids.clamp(min=0)
+    logit = explained.logits.gather(1, places)
+    found = {
+        "maps": maps,
+        "peak": peaks,
+        "class_id": explained.class_ids,
+        "rank": (explained.logits[:, None] > logit[:, :, None]).sum(dim=2),
+        "logit": logit,
+        "probability": explained.probabilities.gather(1, places),
+        "finite": explained.maps.isfinite().all(dim=3).all(dim=2),
+    }
+    if weighted and explained.weighted is not None:
+        found |= {"weights": explained.weighted.weights, "activation": explained.weighted.activation}
+    return fetch(found)
 
 
 def _sample_row(item: Prepared | Unreadable) -> dict[str, object]:
@@ -219,39 +273,31 @@ def _processed(prepared: Prepared) -> dict[str, object]:
     }
 
 
-def _target_rows(
-    image: Readable,
-    explained: Attribution,
-    place: int,
-    peaks: NDArray[np.float32],
-    explain: Method,
-    roles: Sequence[str],
-) -> Rows:
+def _target_rows(image: Readable, found: Found, place: int, explain: Method, roles: Sequence[str]) -> Rows:
     """Rows of the table `targets` of the image at a place of a batch."""
     rows = Rows(TARGETS)
-    logits, probabilities = explained.logits[place], explained.probabilities[place]
-    for slot, class_id in enumerate(explained.class_ids[place].tolist()):
+    for slot, class_id in enumerate(found["class_id"][place].tolist()):
         if class_id < 0:
             continue
-        rank = int((logits > logits[class_id]).sum())
+        rank, peak = int(found["rank"][place, slot]), float(found["peak"][place, slot])
         rows.add(
             sample=image.row,
             slot=slot,
             class_id=class_id,
             role=role_of(class_id, image.sample.labels, rank, roles),
             rank=rank,
-            logit=float(logits[class_id]),
-            probability=float(probabilities[class_id]),
-            peak=float(peaks[slot]),
-            status=_status(explain, class_id, explained.maps[place, slot]),
+            logit=float(found["logit"][place, slot]),
+            probability=float(found["probability"][place, slot]),
+            peak=peak,
+            status=_status(explain, class_id, bool(found["finite"][place, slot]), peak),
             **{"class": explain.classifier.classes[class_id]},
         )
     return rows
 
 
-def _status(explain: Method, class_id: int, raw: torch.Tensor) -> str:
+def _status(explain: Method, class_id: int, finite: bool, peak: float) -> str:
     if not explain.classifier.named[class_id]:
         return "no_output"
-    if not bool(raw.isfinite().all()):
+    if not finite:
         return "not_finite"
-    return "ok" if float(raw.max()) > 0 else "no_evidence"
+    return "ok" if peak > 0 else "no_evidence"

@@ -63,7 +63,7 @@ def _start(config: ClusterConfig, security: Security, scratch: str, attempts: in
     try:
         return LocalCluster(
             n_workers=config.local_workers,
-            threads_per_worker=1,
+            threads_per_worker=config.local_shards,
             processes=True,
             host="127.0.0.1",
             security=security,

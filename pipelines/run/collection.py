@@ -8,16 +8,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from audit.datasets import Manifest, manifest_length, read_folder
+from audit.datasets import Manifest, ManifestFile, read_folder
 from audit.datasets.classes import preview
+from audit.datasets.manifest_file import most_labels
 from audit.errors import RunError, UnmappedError
 from audit.images.locations import is_url
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
+from audit.store.objects import Place
 from audit.wording import number
 from pipelines.run.config import RunConfig
 from pipelines.run.folders import check_folder
@@ -32,20 +31,14 @@ class Collection:
 
     Attributes:
         path: as it was named.
-        manifest: of a folder whole; of a file the head alone, unless the model named its classes.
-        samples: how many.
+        manifest: of a folder in memory; of a file on the disk, of which no row is held.
         most_labels: of any sample.
     """
 
     path: Path
-    manifest: Manifest
-    samples: int
+    manifest: Manifest | ManifestFile
     most_labels: int
     classifier: Classifier
-
-    def whole(self) -> Manifest:
-        """The manifest with all its rows."""
-        return self.manifest if len(self.manifest) else Manifest.open(self.path)
 
     def suited(self, config: RunConfig) -> RunConfig:
         """The configuration, with the targets of a collection without labels where the usual ones were asked for."""
@@ -53,7 +46,7 @@ class Collection:
         return replace(config, roles=UNLABELLED_ROLES) if unlabelled else config
 
 
-def open_collection(path: Path, out: Path, spec: ModelSpec, progress: Progress = silent) -> Collection:
+def open_collection(path: Path, out: Place, spec: ModelSpec, progress: Progress = silent) -> Collection:
     """Open a manifest or index a folder, and load the classifier.
 
     Args:
@@ -66,7 +59,7 @@ def open_collection(path: Path, out: Path, spec: ModelSpec, progress: Progress =
     folder = path.is_dir()
     if folder:
         check_folder(path, out)
-    manifest = read_folder(path, progress=progress) if folder else Manifest.open(path, 0, 0)
+    manifest: Manifest | ManifestFile = read_folder(path, progress=progress) if folder else ManifestFile.open(path)
     progress(Noted(f"loading {spec.model}"))
     strangers: tuple[str, ...] = ()
     try:
@@ -76,12 +69,12 @@ def open_collection(path: Path, out: Path, spec: ModelSpec, progress: Progress =
             raise
         strangers, manifest = manifest.classes, read_folder(path, classes=(), progress=progress)
         classifier = load_classifier(spec)
-    labels = _most_labels(manifest if folder else path)
     if not manifest.classes:
-        manifest = (manifest if folder else Manifest.open(path)).named(classifier.classes)
+        manifest = manifest.named(classifier.classes)
+    labels = most_labels(manifest.tables(["labels"]))
     if folder:
         progress(Noted(_taken(path, manifest, labels, strangers, spec)))
-    return Collection(path, manifest, len(manifest) if folder else manifest_length(path), labels, classifier)
+    return Collection(path, manifest, labels, classifier)
 
 
 def refuse_changed(run: Run, collection: Collection, progress: Progress = silent) -> None:
@@ -110,7 +103,9 @@ def refuse_changed(run: Run, collection: Collection, progress: Progress = silent
     )
 
 
-def _taken(path: Path, manifest: Manifest, labels: int, strangers: tuple[str, ...], spec: ModelSpec) -> str:
+def _taken(
+    path: Path, manifest: Manifest | ManifestFile, labels: int, strangers: tuple[str, ...], spec: ModelSpec
+) -> str:
     """What was taken from a folder, in a line."""
     images = f"{path}: {number(len(manifest))} images"
     if labels:
@@ -122,16 +117,8 @@ def _taken(path: Path, manifest: Manifest, labels: int, strangers: tuple[str, ..
     return f"{images} without labels{why}; no masks; {len(manifest.classes)} classes, {named}"
 
 
-def _most_labels(manifest: Manifest | Path) -> int:
-    if isinstance(manifest, Path):
-        table = pq.read_table(manifest, columns=["labels"], partitioning=None, page_checksum_verification=True)
-    else:
-        table = manifest.table
-    return pc.max(pc.list_value_length(table["labels"])).as_py() or 0
-
-
-def _ids(manifest: Manifest) -> set[str]:
-    return set(manifest.table["id"].to_pylist())
+def _ids(manifest: Manifest | ManifestFile) -> set[str]:
+    return {name for table in manifest.tables(["id"]) for name in table["id"].to_pylist()}
 
 
 def _some(ids: set[str], how: str) -> str:

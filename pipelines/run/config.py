@@ -5,6 +5,7 @@ Checks that need the methods import them when a record is made, so that the comm
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import asdict, dataclass
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
 
 COMPILING = ("auto", "always", "never")
 """`auto`: where a trial shows that it repays; see `pipelines.run.speed`."""
+DEVICES = ("auto", "cpu", "cuda")
 _LOCAL_PATIENCE_S = 60.0
-_SHARD_PASSES = 8192
+_SHARD_PASSES = 4096
 _SHARD_VALUES = 2**25
+_FEWEST_SHARDS = 32
+_SMALLEST = 32
 _MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)? ?[kMGT]i?B")
 
 
@@ -101,13 +105,19 @@ def mapped_roles(run: Run, roles: tuple[str, ...]) -> tuple[str, ...]:
 def default_shard_size(samples: int, passes: int, map_values: int) -> int:
     """Samples a shard: few enough for every worker to have its share, many enough for a task to be worth its while.
 
+    How long a sample takes is not known before the run. Who audits more has more to compute it with, so both the size
+    of shards and their number grow, with the square root of the samples: 10,000 make 40 shards of 256, and a million
+    391 of 2,560, which is about a minute of a core at 40 images a second. From 2.56 million on they are of 4,096.
+
     Args:
         samples: of the run.
-        passes: through the network that one sample takes; a shard of many would be long to wait for and to lose.
-        map_values: of one sample's maps; a worker holds those of a shard.
+        passes: through the network that one sample takes. A shard takes 4,096 at most: two minutes of a core that does
+            40 a second, to wait for and to lose.
+        map_values: of one sample's maps; a worker holds those of a shard, 2^25 at most.
     """
-    most = min(256, _SHARD_PASSES // max(passes, 1), _SHARD_VALUES // max(map_values, 1))
-    return max(min(max(-(-samples // 32), 32), most), 1)
+    most = min(_SHARD_PASSES // max(passes, 1), _SHARD_VALUES // max(map_values, 1))
+    suited = min(-(-samples // _FEWEST_SHARDS), round(2.56 * math.sqrt(samples)))
+    return max(min(max(suited, _SMALLEST), most), 1)
 
 
 @dataclass(frozen=True)
@@ -120,34 +130,42 @@ class ClusterConfig:
     Attributes:
         workers: processes of a local cluster; one a core if None.
         threads: torch threads a worker.
+        device: where networks run, `auto`, `cpu` or `cuda`; `auto` is a GPU where a worker sees one.
         compiling: whether workers compile the network, one of `COMPILING`.
         memory: memory limit of a local worker, as `4GB`; the machine's memory shared out if None.
         scheduler: address of an existing scheduler.
         scheduler_file: its connection file.
         timeout_s: how long to wait for the answer of an existing scheduler.
-        patience_s: how long a run waits where an existing scheduler has no workers.
+        wait_s: how long to wait for workers, at the start and where all are lost.
+        min_workers: of an existing scheduler that have to be there before the first work is given out.
     """
 
     workers: int | None = None
     threads: int = 1
     compiling: str = "auto"
+    device: str = "auto"
     memory: str | None = None
     scheduler: str | None = None
     scheduler_file: str | None = None
     timeout_s: float = 30.0
-    patience_s: float = 600.0
+    wait_s: float = 600.0
+    min_workers: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads"):
+        for name in ("workers", "threads", "min_workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"Expected --{name} of at least 1, got {value}")
+                raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {value}")
+        if self.min_workers > 1 and self.is_local:
+            raise ValueError("Expected --scheduler or --scheduler-file beside --min-workers; --workers are started")
         if self.compiling not in COMPILING:
             raise ValueError(f"Expected --compile to be one of {', '.join(COMPILING)}, got {self.compiling!r}")
+        if self.device not in DEVICES:
+            raise ValueError(f"Expected --device to be one of {', '.join(DEVICES)}, got {self.device!r}")
         if self.memory is not None and not _MEMORY.fullmatch(self.memory):
             raise ValueError(f"Expected --memory as 4GB or 500MiB, got {self.memory!r}")
-        if not self.patience_s >= 0:
-            raise ValueError(f"Expected --patience of 0 seconds or more, got {self.patience_s}")
+        if not self.wait_s >= 0:
+            raise ValueError(f"Expected --wait of 0 seconds or more, got {self.wait_s}")
 
     @property
     def is_local(self) -> bool:
@@ -157,9 +175,19 @@ class ClusterConfig:
     @property
     def patience(self) -> float:
         """Seconds to wait while no worker takes work: those of a local cluster come back soon or never."""
-        return min(self.patience_s, _LOCAL_PATIENCE_S) if self.is_local else self.patience_s
+        return min(self.wait_s, _LOCAL_PATIENCE_S) if self.is_local else self.wait_s
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether workers were asked for, where a verb else computes in its own process."""
+        return not self.is_local or self.workers is not None
 
     @property
     def local_workers(self) -> int:
         """Processes of a local cluster."""
         return self.workers or max(os.cpu_count() or 1, 1)
+
+    @property
+    def local_shards(self) -> int:
+        """Shards that a local worker has in hand at once: several keep a GPU busy while others are read and scored."""
+        return max((os.cpu_count() or 1) // self.local_workers, 1) if self.device == "cuda" else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,13 @@ class Crew:
     """The workers of a scheduler, looked at once a second.
 
     Args:
-        cluster: says how long to wait where no worker takes work, and what the user can change.
+        cluster: says how many have to be there first, how long to wait where there are too few, and what the user can
+            change.
         clock: seconds.
+        probe: says why each of the workers that came cannot be given work, None of one that can; without it all can.
 
     Attributes:
-        threads: of every worker that takes work, by address.
+        threads: of every worker that takes work, by address; none before enough are there.
     """
 
     def __init__(
@@ -54,8 +56,11 @@ class Crew:
         cluster: ClusterConfig,
         progress: Progress = silent,
         clock: Callable[[], float] = time.monotonic,
+        probe: Callable[[Collection[str]], Mapping[str, str | None]] | None = None,
     ) -> None:
         self.threads: dict[str, int] = {}
+        self._probe, self._admitted, self._refused = probe, set[str](), set[str]()
+        self._begun, self._given = cluster.min_workers <= 1, False
         self._client, self._cluster, self._progress, self._clock = client, cluster, progress, clock
         self._known: set[str] = set()
         self._looked = float("-inf")
@@ -66,17 +71,21 @@ class Crew:
         """The workers lost since the last look.
 
         Raises:
-            RunError: the scheduler is lost, or no worker has taken work for as long as the user has patience.
+            RunError: the scheduler is lost, no worker has taken work for as long as the user has patience, or one
+                cannot do it and none was given work yet.
         """
         now = self._clock()
         if now - self._looked < LOOK_EVERY_S:
             return
         self._looked = now
         try:
-            self.threads = self._ask("ncores_running")
-            self._known |= self.threads.keys()
-            for loss in filter(None, map(self.loss, self._known - self.threads.keys())):
+            running = self._ask("ncores_running")
+            self._known |= running.keys()
+            self.threads = self._usable(running)
+            for loss in filter(None, map(self.loss, self._known - running.keys())):
                 self._known.discard(loss.worker)
+                self._admitted.discard(loss.worker)
+                self._refused.discard(loss.worker)
                 yield loss
             self._wait(now)
         except TimeoutError:  # a busy scheduler; one that is lost cancels what it was given
@@ -86,6 +95,11 @@ class Crew:
     def known(self) -> frozenset[str]:
         """Addresses of the workers that are not lost, also of those that take no work now, for their memory is full."""
         return frozenset(self._known)
+
+    @property
+    def chosen(self) -> frozenset[str] | None:
+        """The workers that work may be given to; None where any will do."""
+        return None if self._probe is None else frozenset(self.threads)
 
     def loss(self, worker: str) -> Loss | None:
         """How a worker was lost; None while it is there.
@@ -99,9 +113,23 @@ class Crew:
             self.threads.pop(worker, None)
         return loss
 
+    def _usable(self, running: dict[str, int]) -> dict[str, int]:
+        """Threads of the workers that were found able to do the work, once there are enough of them."""
+        came = running.keys() - self._admitted - self._refused
+        for worker, fault in (self._probe(came) if self._probe and came else dict.fromkeys(came)).items():
+            (self._refused if fault else self._admitted).add(worker)
+            if fault and not self._given:
+                raise RunError(fault)
+            if fault:  # a run that goes well is not ended by a worker more
+                self._progress(Noted(f"left out: {fault}"))
+        usable = {worker: threads for worker, threads in running.items() if worker in self._admitted}
+        self._begun = self._begun or len(usable) >= self._cluster.min_workers
+        self._given = self._given or bool(self._begun and usable)
+        return usable if self._begun else {}
+
     def _wait(self, now: float) -> None:
-        """Keep count of how long there has been no worker that takes work, and say so."""
-        if self.threads or self._executing():
+        """Keep count of how long there have been too few workers that take work, and say so."""
+        if self.threads or (self._begun and self._executing()):
             if self._told:
                 self._progress(Noted("workers are back: going on"))
             self._alone_since, self._told = None, False
@@ -109,19 +137,29 @@ class Crew:
         self._alone_since = now if self._alone_since is None else self._alone_since
         waited = now - self._alone_since
         if waited >= self._cluster.patience:
-            raise RunError(f"No worker takes work since {waited:.0f} s: {self._remedy()}; {KEPT}")
+            raise RunError(f"{self._lack()} since {waited:.0f} s: {self._remedy()}; {KEPT}")
         if waited >= TELL_AFTER_S and not self._told:
             self._told = True
-            self._progress(Noted(f"no workers, waiting for {self._cluster.patience:.0f} s at most"))
+            there = "no workers" if self._begun or not self._admitted else f"workers: {self._share()}"
+            self._progress(Noted(f"{there}, waiting for {self._cluster.patience:.0f} s at most"))
 
     def _executing(self) -> bool:
         """Whether workers that take no more work, for their memory is full, are still at what they have."""
         workers = self._ask("identity", n_workers=-1)["workers"].values()
         return any(worker["metrics"].get("task_counts", {}).get("executing") for worker in workers)
 
+    def _share(self) -> str:
+        return f"{len(self._admitted)} of {self._cluster.min_workers}"
+
+    def _lack(self) -> str:
+        if self._begun or not self._admitted:
+            return "No worker takes work"
+        return f"Only {self._share()} workers take work"
+
     def _remedy(self) -> str:
         if not self._cluster.is_local:
-            return "start workers, or wait longer with --patience"
+            fewer = "" if self._begun or self._cluster.min_workers == 1 else ", begin with a lower --min-workers"
+            return f"start workers{fewer}, or wait longer with --wait"
         limit = self._cluster.memory or "their share of the machine's memory"
         return f"the model may need more memory than {limit}; give each more with --memory, or fewer --workers"
 

@@ -5,14 +5,16 @@ What starts workers is loaded where there are any: it takes longer than a small 
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
 from audit.export.labels import Spread, one_by_one
 from audit.export.labels.writing import Work
 from audit.progress import Progress
-from audit.store import Shard
+from audit.store import Run, Shard
 from pipelines.run.config import ClusterConfig
 
 if TYPE_CHECKING:
@@ -22,23 +24,30 @@ _FEW_SAMPLES = 2000
 """That are written before workers would have started, about."""
 
 
-def over_workers(cluster: ClusterConfig) -> Spread:
-    """Who writes an export's shards: workers, or where there are few samples and none were asked for, this process."""
+def over_workers(cluster: ClusterConfig, run: Run, out: Path) -> Spread:
+    """Who writes an export's shards: workers, or where there are few samples and none were asked for, this process.
+
+    Args:
+        run: what is exported.
+        out: folder of the export.
+    """
 
     def spread(shards: list[Shard], work: Work, progress: Progress) -> None:
-        few = cluster.workers is None and cluster.is_local and sum(map(len, shards)) <= _FEW_SAMPLES
+        few = not cluster.is_asked and sum(map(len, shards)) <= _FEW_SAMPLES
         if few or not shards or (cluster.is_local and cluster.local_workers == 1):
             return one_by_one(shards, work, progress)
         from pipelines.run.cluster import connect
+        from pipelines.run.probe import Needs
         from pipelines.run.schedule import submit_all
 
+        needs = Needs(run.address, out=os.path.abspath(out))
         with connect(cluster) as client:
-            submit_all(client, shards, partial(_write, work), progress, cluster=cluster)
+            submit_all(client, shards, partial(write_part, work), progress, cluster=cluster, needs=needs)
 
     return spread
 
 
-def _write(work: Work, shard: Shard) -> Finished | Stopped:
+def write_part(work: Work, shard: Shard) -> Finished | Stopped:
     """Write a shard. What stops it comes back as a value."""
     from pipelines.run.shard import Finished, Stopped, describe
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from audit.datasets import Manifest
 from audit.errors import ManifestError
+from audit.store.objects import Place, address
 
 _OF_VOC = ("ImageSets", "JPEGImages")
 
 
-def check_folder(path: Path, out: Path) -> None:
+def check_folder(path: Path, out: Place) -> None:
     """Refuse a folder that is no plain one, or that the run would lie in.
 
     Raises:
         ManifestError: so it is.
     """
-    if Path(os.path.abspath(out)).is_relative_to(os.path.abspath(path)):
+    if Path(address(out)).is_relative_to(os.path.abspath(path)):
         raise ManifestError(
             f"Expected a run outside of the folder of images, got {out} in {path}; choose another --out"
         )
@@ -25,7 +26,7 @@ def check_folder(path: Path, out: Path) -> None:
         raise ManifestError(f"{path} is laid out as PASCAL VOC; index it with its masks: camaudit index voc {path}")
 
 
-def attributes_of(path: Path, out: Path) -> tuple[str, ...]:
+def attributes_of(path: Path, out: Place) -> tuple[str, ...]:
     """Names of the attributes of a manifest; a folder has none.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from audit.errors import RunError
 from audit.models import Classifier, ModelSpec, weights_fingerprint
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
+from audit.store.objects import Place, address, location
 from pipelines.run.attribute import encoding_of
 from pipelines.run.collection import open_collection, refuse_changed
 from pipelines.run.config import RunConfig, default_shard_size
@@ -39,7 +39,7 @@ class Plan:
 
 def prepare(
     manifest_path: str,
-    out: str,
+    out: Place,
     spec: ModelSpec,
     config: RunConfig,
     set_aside: bool = False,
@@ -54,12 +54,12 @@ def prepare(
     Raises:
         RunError: the run at `out` has another configuration, model or manifest.
     """
-    collection = open_collection(Path(manifest_path), Path(out), spec, progress)
+    collection = open_collection(Path(manifest_path), out, spec, progress)
     classifier, config = collection.classifier, collection.suited(config)
     explain = _method(classifier, config)
     slots = slot_count(config.roles, collection.most_labels)
-    task = Task(os.path.abspath(out), spec, config)
-    if (Path(out) / layout.RUN_JSON).exists():
+    task = Task(address(out), spec, config)
+    if (location(out) / layout.RUN_JSON).exists():
         run = Run.open(out)
         kept = replace(config, shard_size=config.shard_size or run.record["shard_size"])
         if not set_aside:
@@ -69,8 +69,8 @@ def prepare(
             return Plan(run, task, True, classifier)
         _make_room(run, changed, set_aside)
     progress(Noted(f"laying out {out}"))
-    fresh = _with_shard_size(config, collection.samples, explain, slots)
-    run = Run.create(out, collection.whole(), _record(fresh, spec, explain, slots))
+    fresh = _with_shard_size(config, len(collection.manifest), explain, slots)
+    run = Run.create(out, collection.manifest, _record(fresh, spec, explain, slots))
     return Plan(run, task, False, classifier)
 
 
@@ -86,6 +86,8 @@ def _make_room(run: Run, changed: Sequence[str], set_aside: bool) -> None:
     if not set_aside:
         differently = f"{run.path} was begun differently ({'; '.join(changed)})"
         raise RunError(f"{differently}; choose another --out, or --set-aside to rename it")
+    if not isinstance(run.path, Path):
+        raise RunError(f"{run.path} cannot be renamed, for it lies in a bucket; choose another --out")
     with run.locked():
         pass  # a run in use stays where it is
     shutil.move(run.path, next(path for path in _numbered(run.path) if not path.exists()))

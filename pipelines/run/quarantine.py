@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 from audit.errors import RunError
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, Shard, layout
+from audit.store.objects import Location
 from pipelines.run.attribute import QUARANTINED
 from pipelines.run.crew import KEPT, Loss
 from pipelines.run.shard import Task
@@ -130,7 +130,7 @@ def quarantined_rows(run: Run, shard: Shard) -> frozenset[int]:
     return frozenset(samples.filter(pc.equal(samples["reason"], QUARANTINED))["sample"].to_pylist())
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def _read_note(path: Location) -> dict[str, Any]:
     try:
         note: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):  # another attempt has just ended

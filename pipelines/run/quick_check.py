@@ -17,6 +17,7 @@ from audit.findings.rules import misplacement
 from audit.interventions.quick import Candidate, Candidates, without_background
 from audit.interventions.removals import mask_at_input
 from audit.interventions.tried import share_lost
+from audit.models.device import HALVING, fetch
 from audit.scores.faithfulness import Image
 from audit.scores.scorer import Targets
 from audit.store.layout import CHECKS
@@ -100,5 +101,10 @@ class QuickCheck:
 
     def _answers(self, images: tuple[Image, ...]) -> NDArray[np.float32]:
         """Class probabilities [B, C]."""
-        outputs = self._explain.outputs(torch.from_numpy(np.stack(images)))
-        return np.asarray(self._explain.classifier.probabilities(outputs))
+        batch = torch.from_numpy(np.stack(images))
+
+        def part(places: slice) -> NDArray[np.float32]:
+            outputs = self._explain.outputs(batch[places])
+            return fetch({"answers": self._explain.classifier.probabilities(outputs)})["answers"]
+
+        return np.concatenate(HALVING(part, len(batch)))

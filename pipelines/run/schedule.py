@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -24,6 +24,7 @@ from pipelines.interrupts import grace
 from pipelines.run.config import ClusterConfig
 from pipelines.run.crew import KEPT, LOOK_EVERY_S, LOST, Crew, Loss
 from pipelines.run.plan import Plan
+from pipelines.run.probe import Needs, Probe, question_about
 from pipelines.run.quarantine import DEATHS, Quarantine
 from pipelines.run.shard import PASSES, Finished, Stopped, audit_shard, is_pending
 
@@ -48,7 +49,9 @@ def audit(plan: Plan, client: Client, progress: Progress = silent, cluster: Clus
     client.subscribe_topic(PASSES, lambda event: progress(Passed(event[1])))
     with stretch(progress, "auditing", run.samples, run.samples - todo, _passes(run, todo)):
         work = partial(audit_shard, plan.task)
-        submit_all(client, shards, work, progress, Quarantine(run, plan.task), cluster)
+        submit_all(
+            client, shards, work, progress, Quarantine(run, plan.task), cluster, Needs(plan.task.run, into_run=True)
+        )
 
 
 def pending(run: Run) -> list[Shard]:
@@ -63,26 +66,40 @@ def submit_all(
     progress: Progress = silent,
     quarantine: Quarantine | None = None,
     cluster: ClusterConfig | None = None,
+    needs: Needs | None = None,
+    keep: Callable[[Finished], object] | None = None,
 ) -> None:
     """Run `work` on every shard, a bounded number submitted at a time.
 
     Args:
         progress: told of every shard that is finished.
         quarantine: says how to audit a shard; without, one that kills its worker twice, alone, ends the run.
-        cluster: how long to wait where no worker is left.
+        cluster: how many workers to begin with, and how long to wait where there are too few.
+        needs: what workers of an existing scheduler have to see; they are asked before they are given work.
+        keep: takes what is finished, in the order that it ends.
 
     On KeyboardInterrupt the shards that run are waited for, after SIGTERM for a while, the others dropped.
     """
-    crew = Crew(client, cluster or ClusterConfig(), progress)
-    dispatch = Dispatch(client, crew, shards, work, progress, quarantine)
-    try:
-        dispatch.finish()
-    except KeyboardInterrupt as interrupt:
-        with suppress(RunError, OSError, CancelledError, ClosedClientError):  # who interrupts is told of nothing else
-            dispatch.drain(grace(interrupt))
-        raise
-    except (CommClosedError, CancelledError, ClosedClientError):
-        raise RunError(LOST) from None
+    with _crew(client, cluster or ClusterConfig(), progress, needs) as crew:
+        dispatch = Dispatch(client, crew, shards, work, progress, quarantine, keep)
+        try:
+            dispatch.finish()
+        except KeyboardInterrupt as interrupt:
+            with suppress(RunError, OSError, CancelledError, ClosedClientError):  # who interrupts is told nothing else
+                dispatch.drain(grace(interrupt))
+            raise
+        except (CommClosedError, CancelledError, ClosedClientError):
+            raise RunError(LOST) from None
+
+
+@contextmanager
+def _crew(client: Client, cluster: ClusterConfig, progress: Progress, needs: Needs | None) -> Iterator[Crew]:
+    """The workers; those that this run did not start are asked whether they can do the work."""
+    if needs is None or cluster.is_local:
+        yield Crew(client, cluster, progress)
+        return
+    with question_about(needs) as question:
+        yield Crew(client, cluster, progress, probe=Probe(client, question, progress))
 
 
 class Dispatch:
@@ -101,9 +118,11 @@ class Dispatch:
         work: ShardWork,
         progress: Progress,
         quarantine: Quarantine | None,
+        keep: Callable[[Finished], object] | None = None,
     ) -> None:
         self._client, self._crew, self._progress = client, crew, progress
-        self._work, self._quarantine = work, quarantine
+        self._work, self._quarantine, self._keep = work, quarantine, keep
+        self._meant: dict[Future[ShardEnd], frozenset[str]] = {}  # workers that are able to do it
         self._todo, self._suspects = deque(shards), deque[Shard]()
         self._running: dict[Future[ShardEnd], Shard] = {}
         self._ended: SimpleQueue[Future[ShardEnd]] = SimpleQueue()
@@ -116,6 +135,7 @@ class Dispatch:
         while self._running or self._todo or self._suspects:
             for loss in self._crew.look():
                 self._take_back(loss)
+            self._take_back_stranded()
             self._refill()
             with suppress(Empty):
                 self._take(self._ended.get(timeout=LOOK_EVERY_S))
@@ -159,9 +179,12 @@ class Dispatch:
         work = self._work
         if self._quarantine is not None:
             work = partial(audit_shard, self._quarantine.task(shard))
-        key = f"shard-{shard.index:05d}-{_DRIVER}-{next(_serial)}"
-        future = self._client.submit(work, shard, pure=False, key=key)
+        key, chosen = f"shard-{shard.index:05d}-{_DRIVER}-{next(_serial)}", self._crew.chosen
+        only = {} if chosen is None else {"workers": sorted(chosen)}
+        future = self._client.submit(work, shard, pure=False, key=key, **only)
         self._running[future] = shard
+        if chosen is not None:
+            self._meant[future] = chosen
         future.add_done_callback(self._ended.put)
 
     def _take(self, future: Future[ShardEnd]) -> None:
@@ -186,6 +209,8 @@ class Dispatch:
         if isinstance(end, Stopped):
             raise RunError(end.reason)
         self._deaths.clear()
+        if self._keep is not None:
+            self._keep(end)
         self._progress(Advanced(len(shard), end.failed))
         future.release()
 
@@ -208,6 +233,15 @@ class Dispatch:
                 del self._running[future]
                 self._client.cancel([future], force=True)
                 self._lost(shard, str(future.key), loss)
+
+    def _take_back_stranded(self) -> None:
+        """Give shards again whose workers have all gone, each announced: their scheduler gives them to no others."""
+        self._meant = {future: workers for future, workers in self._meant.items() if future in self._running}
+        for future, workers in self._meant.items():
+            if future.status == "pending" and workers.isdisjoint(self._crew.known):
+                shard = self._running.pop(future)
+                self._client.cancel([future], force=True)
+                self._give_again(shard)
 
     def _loss(self, worker: str) -> Loss:
         with suppress(TimeoutError):

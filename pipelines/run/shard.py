@@ -6,11 +6,10 @@ import errno
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,14 +20,17 @@ from audit.attribution import Method, make_method
 from audit.datasets import Manifest, read_objects
 from audit.errors import AuditError, ModelError
 from audit.models import Execution, ModelSpec, load_classifier, weights_fingerprint
+from audit.models.device import device_name, move, worker_device
 from audit.scores.scorer import score_samples
 from audit.store import Run, Shard
 from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
 from audit.store.ledger import Entry
+from audit.store.objects import Location
 from audit.store.tables import Column
 from pipelines.run.attribute import ReadObjects, ShardMaps, attribute_samples
 from pipelines.run.config import RunConfig
+from pipelines.run.memory import keep_freed_memory
 from pipelines.run.quick_check import LARGE, SHARE, QuickCheck
 
 PASSES = "camaudit-passes"
@@ -42,6 +44,8 @@ class Task:
     """What a worker needs to know.
 
     Attributes:
+        device: `auto`, `cpu` or `cuda`.
+        numbered: whether workers share the GPUs out by their number; else each takes the first that it sees.
         careful: take samples one by one and note each before it is touched, to find one that kills the worker.
         quarantined: rows that are left out, for they kill the worker.
         retried: whether all of those were tried once more by a later run than the one that first left them out.
@@ -52,6 +56,8 @@ class Task:
     config: RunConfig
     threads: int = 1
     compiled: bool = False
+    device: str = "cpu"
+    numbered: bool = False
     careful: bool = False
     quarantined: frozenset[int] = frozenset()
     retried: bool = False
@@ -59,11 +65,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A shard is committed, with so many samples processed and failed."""
+    """A shard is done, with so many samples processed and failed.
+
+    Attributes:
+        answers: what is not written by the worker but given back.
+    """
 
     shard: Shard
     processed: int
     failed: int
+    answers: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,7 @@ class Stopped:
 
 def audit_shard(task: Task, shard: Shard) -> Finished | Stopped:
     """Attribute, score and commit a shard. Failures that concern the whole run come back as values."""
+    keep_freed_memory()
     try:
         run = Run.open(task.run)
         entry = run.entry(shard)
@@ -89,6 +101,7 @@ def audit_shard(task: Task, shard: Shard) -> Finished | Stopped:
 
 def rescore_shard(run_path: str, shard: Shard) -> Finished | Stopped:
     """Score a shard's stored maps again and commit the scores."""
+    keep_freed_memory()
     try:
         run = Run.open(run_path)
         entry = run.entry(shard)
@@ -119,7 +132,8 @@ def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
     execution = Execution(config.precision, task.compiled)
     torch.set_num_threads(task.threads)  # of this thread too: some of what torch keeps of it is each thread's own
     with _MAKING:
-        return _explainer(task.spec, config.method, config.options, execution, classes, fingerprint)
+        device = worker_device(task.device, _worker_index() if task.numbered else None)
+        return _explainer(task.spec, config.method, config.options, execution, device, classes, fingerprint)
 
 
 _MAKING = threading.Lock()
@@ -131,6 +145,7 @@ def _explainer(
     method: str,
     options: tuple[tuple[str, Any], ...],
     execution: Execution,
+    device: torch.device,
     classes: tuple[str, ...],
     fingerprint: str,
 ) -> Method:
@@ -140,12 +155,15 @@ def _explainer(
         raise ModelError(
             f"Expected the weights that the run began with ({fingerprint}), got {loaded} from {spec.model}"
         )
-    explain = make_method(method, classifier, execution, dict(options)).__enter__()
+    # Heads are certified before the module moves: a GPU's rounding could hide what is linear.
+    made = make_method(method, classifier, execution, dict(options))
+    move(made.classifier.module, device)
+    explain = made.__enter__()
     explain.progress = _Teller()
     return explain
 
 
-def tried_path(run: Run, shard: Shard, attempt: str) -> Path:
+def tried_path(run: Run, shard: Shard, attempt: str) -> Location:
     """File in which an attempt of a careful task notes its worker and the row it is about to touch."""
     return run.path / LEDGER / f"{shard.index:05d}.{attempt}.trying"
 
@@ -182,8 +200,14 @@ def _process(run: Run, shard: Shard, task: Task, explain: Method, entry: Entry |
     slots, left_out = run.record["slots"], task.quarantined
     with _noting(run, shard, task.careful) as before:
         maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, left_out, check)
+    computed = {"device": device_name(explain.classifier.device)}
     quarantine = {"quarantined": len(left_out), "retried": task.retried}
-    counts = _counts(maps) | quarantine | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
+    counts = (
+        _counts(maps)
+        | quarantine
+        | computed
+        | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
+    )
     return run.commit(shard, maps.maps, maps.tables(), counts, entry)
 
 
@@ -240,6 +264,15 @@ def _noting(run: Run, shard: Shard, careful: bool) -> Iterator[Callable[[int], N
         yield note
     finally:
         path.unlink(missing_ok=True)
+
+
+def _worker_index() -> int | None:
+    """Which of a local cluster's workers this is; None where there is no worker or its name is no number."""
+    try:
+        name = get_worker().name
+    except ValueError:
+        return None
+    return name if isinstance(name, int) else None
 
 
 def _worker_address() -> str:

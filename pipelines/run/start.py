@@ -9,17 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from audit.errors import RunError
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.models import ModelSpec
+from audit.models.device import choose_device
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.drawn import leave_drawn, take_drawn
+from audit.store.objects import Place
 from pipelines.run.account import cost_line, maps_line, maps_record, status_record
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.plan import Plan, prepare
+from pipelines.run.probe import Needs
 from pipelines.run.schedule import audit, pending, submit_all
 from pipelines.run.shard import rescore_shard
 from pipelines.run.speed import decide_compiling
@@ -31,7 +36,7 @@ class Request:
     """All that `camaudit run` was asked."""
 
     manifest: Path
-    out: Path
+    out: Place
     spec: ModelSpec
     config: RunConfig
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
@@ -59,7 +64,13 @@ class Audited:
 
 
 def start(request: Request, progress: Progress = silent) -> Audited:
-    """Begin or resume a run and see it to its end."""
+    """Begin or resume a run and see it to its end.
+
+    Raises:
+        ModelError: a GPU is asked for and this machine, whose workers were to use it, has none.
+    """
+    if request.cluster.is_local:
+        choose_device(request.cluster.device)  # before anything is laid out
     spec = portable(request.spec)
     plan = prepare(str(request.manifest), str(request.out), spec, request.config, request.set_aside, progress)
     with plan.run.locked() as stale:
@@ -81,11 +92,27 @@ def start(request: Request, progress: Progress = silent) -> Audited:
 def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> None:
     """Attribute and score the samples to do, on workers."""
     run = plan.run
-    task = replace(plan.task, threads=cluster.threads, compiled=_compiling(plan, cluster, todo, progress))
+    cluster = one_a_gpu(cluster)
+    task = replace(
+        plan.task,
+        threads=cluster.threads,
+        device=cluster.device,
+        numbered=cluster.is_local,
+        compiled=_compiling(plan, cluster, todo, progress),
+    )
     progress(Noted(_workers_line(cluster)))
     with connect(cluster) as client:
         _tell_cost(run, todo, progress)
         audit(replace(plan, task=task), client, progress, cluster)
+
+
+def one_a_gpu(cluster: ClusterConfig) -> ClusterConfig:
+    """A local cluster with its device found and, unless workers were asked for, one of them for each GPU."""
+    if not cluster.is_local:
+        return cluster
+    device = choose_device(cluster.device).type
+    workers = cluster.workers or (torch.cuda.device_count() if device == "cuda" else None)
+    return replace(cluster, device=device, workers=workers)
 
 
 def _workers_line(cluster: ClusterConfig) -> str:
@@ -104,14 +131,14 @@ def _flagged(run: Run, request: Request, progress: Progress) -> dict[str, Any]:
 
 def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> bool:
     """Whether the workers compile the network."""
-    if cluster.compiling != "auto" or not cluster.is_local:
-        return cluster.compiling == "always"  # what other machines gain was not measured
+    if cluster.compiling != "auto" or not cluster.is_local or cluster.device == "cuda":
+        return cluster.compiling == "always"  # what other machines, and GPUs, gain was not measured
     share = todo / cluster.local_workers
     return decide_compiling(plan.classifier, plan.task.config, share, cluster.threads, progress)
 
 
 def rescore(
-    path: Path, cluster: ClusterConfig, progress: Progress = silent, anew: bool = False, verdicts: bool = False
+    path: Place, cluster: ClusterConfig, progress: Progress = silent, anew: bool = False, verdicts: bool = False
 ) -> Audited:
     """Score all finished shards again, then flag with the rules that the run was last flagged with.
 
@@ -148,9 +175,10 @@ def _score(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
         scored = f"{len(done) - len(shards)} of {len(done)} shards are done"
         progress(Noted(f"going on with a scoring that was interrupted: {scored}; if masks have changed: --anew"))
     total, todo = sum(map(len, done)), sum(map(len, shards))
-    work = partial(rescore_shard, os.path.abspath(run.path))
+    work = partial(rescore_shard, run.address)
     with connect(cluster) as client, stretch(progress, "scoring", total, total - todo):
-        submit_all(client, shards, work, progress, cluster=cluster)
+        needs = Needs(run.address, into_run=True)
+        submit_all(client, shards, work, progress, cluster=cluster, needs=needs)
     run.amended(rescoring=False)
 
 

@@ -15,7 +15,7 @@ from audit.datasets import Manifest, Sample
 from audit.errors import ImageError, ManifestError, MaskError
 from audit.images import Fit, decode_image, map_ahead, read_bytes, read_mask
 from audit.models import Preprocessing
-from audit.models.optimisation import choose_device
+from audit.models.device import choose_device
 from audit.models.segmenter_training import SegmenterTraining
 from audit.models.segmenters import Segmenter, build_segmenter, load_backbone, load_weights, save_segmenter
 from audit.progress import Progress, silent

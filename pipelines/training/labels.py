@@ -59,7 +59,8 @@ class Survey:
 
 
 def find_labels(manifest: Manifest, folder: Path) -> list[Labelled]:
-    """Samples of a manifest that have a label in a folder, named by `audit.store.files.file_stem`.
+    """Samples of a manifest that have a label in a folder, named by `audit.store.files.file_stem`,
+    there or in one of its numbered folders.
 
     Raises:
         ManifestError: none has; the labels are of other classes, or were not written to the end.
@@ -68,9 +69,11 @@ def find_labels(manifest: Manifest, folder: Path) -> list[Labelled]:
     if classes > MOST_CLASSES:
         raise ManifestError(f"Label images hold {MOST_CLASSES} classes at most, the manifest has {classes}")
     _check_record(manifest, folder)
-    found = [
-        Labelled(sample, str(path)) for sample in manifest if (path := folder / f"{file_stem(sample.id)}.png").is_file()
-    ]
+    # An export of many samples puts them into numbered folders.
+    nested = {path.name: path for path in folder.glob("[0-9]*/*.png")}
+    names = {sample.id: f"{file_stem(sample.id)}.png" for sample in manifest}
+    paths = {name: nested.get(names[name], folder / names[name]) for name in names}
+    found = [Labelled(sample, str(paths[sample.id])) for sample in manifest if paths[sample.id].is_file()]
     if not found:
         first = next(iter(manifest)).id
         raise ManifestError(

@@ -17,7 +17,7 @@ from audit.datasets import Manifest, Readable, decode_sample
 from audit.errors import ManifestError
 from audit.images import Fit, map_ahead
 from audit.models import Preprocessing, build_architecture, save_checkpoint
-from audit.models.optimisation import choose_device
+from audit.models.device import choose_device
 from audit.models.training import ClassifierTraining, FramedImages, classification_loss, predict
 from audit.models.weights import load_all_but_head
 from audit.progress import Progress, silent, tracked

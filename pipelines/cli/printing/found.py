@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from audit.findings import Claim, ClassFinding, Findings
 
 _SENTENCE = 300
+_TARGET = ["suspicion", "kind", "id", "class", "role", "quick_reliance", "severity"]
+_TARGET += ["probability", "energy", "area", "chance", "q_low"]
 _RIGHT = {True: "rightly", False: "wrongly", None: "-"}
 
 
@@ -23,14 +25,12 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
         most: claims, and findings about targets, to print.
         wide: print every column.
     """
-    import pyarrow.compute as pc
-
     from audit.findings.basis import basis_of
     from audit.findings.disagreements import set_aside_said
-    from audit.findings.power import explain_silence
+    from audit.findings.unfound import explain_silence
     from audit.findings.unjudged import why_unjudged
 
-    targets, classes = findings.targets(), findings.classes()
+    classes = findings.classes()
     if classes:
         _print_classes(classes, wide)
     else:
@@ -42,17 +42,16 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
     summary = findings.summary() or {}
     for text in filter(None, (set_aside_said(summary), *explain_silence(summary))):
         line(f"  {text}")
-    guessed = pc.equal(targets["kind"], "detected")
-    evident, guesses = targets.filter(pc.invert(guessed)), targets.filter(guessed)
-    if evident.num_rows:
-        shown = evident.slice(0, most).to_pylist()
-        _print_targets(f"The {len(shown)} most suspicious of {evident.num_rows} findings", shown, wide)
+    evident, guesses = findings.counted()
+    if evident:
+        shown = findings.leading(0, min(most, evident), _TARGET).to_pylist()
+        _print_targets(f"The {len(shown)} most suspicious of {evident} findings", shown, wide)
     else:
         line("0 findings about single images")
         _print_oddest(findings, most, wide)
-    if guesses.num_rows:
-        shown = guesses.slice(0, most).to_pylist()
-        _print_targets(f"{len(shown)} of {guesses.num_rows} guesses of a detector, without a mask", shown, wide)
+    if guesses:
+        shown = findings.leading(evident, evident + min(most, guesses), _TARGET).to_pylist()
+        _print_targets(f"{len(shown)} of {guesses} guesses of a detector, without a mask", shown, wide)
 
 
 def _print_classes(rows: Sequence[ClassFinding], wide: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.wording import decimal
@@ -12,6 +11,7 @@ from pipelines.cli.tables import named, numbers, print_table, words
 
 if TYPE_CHECKING:
     from audit.findings.grading import Graded
+    from audit.store.objects import Location
 
 _MOST_CLASSES = 20
 
@@ -62,7 +62,7 @@ def print_labels(record: Mapping[str, Any], wide: bool = False) -> None:
     line(f"mean IoU of the images most trusted: {kept}")
 
 
-def print_sanity(record: Mapping[str, Any], picture: Path, wide: bool = False) -> None:
+def print_sanity(record: Mapping[str, Any], picture: Location, wide: bool = False) -> None:
     """Print the curves as a table, and a sentence a method."""
     from pipelines.experiments.sanity import verdict_line
 

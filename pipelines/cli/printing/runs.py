@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit.wording import decimal
@@ -13,6 +12,7 @@ from pipelines.cli.tables import whole
 if TYPE_CHECKING:
     from audit.datasets import Opening
     from audit.store import Run
+    from audit.store.objects import Place
     from pipelines.run.start import Audited
 
 
@@ -53,7 +53,7 @@ def print_basis(run: Run) -> None:
         line(text)
 
 
-def print_status(path: Path, record: Mapping[str, Any]) -> None:
+def print_status(path: Place, record: Mapping[str, Any]) -> None:
     """Print a status record of the run at `path`."""
     from pipelines.run.account import maps_line
 

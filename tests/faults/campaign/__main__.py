@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from faults.campaign.buckets import kill_workers
 from faults.campaign.flips import flip_bits
 from faults.campaign.kills import kill_runs
 from faults.campaign.mutations import mutate_files
@@ -30,6 +31,7 @@ def main() -> None:
         place = Path(folder)
         rows = [flip_bits(place / "flips", options.flips, options.seed, console.print)]
         rows += mutate_files(place / "mutations", options.mutations, options.seed, console.print)
+        rows.append(kill_workers(place / "bucket", options.bucket_kills, options.seed, console.print))
         deadline = began + 60 * options.minutes
         rows += kill_runs(place / "kills", options.kills, options.seed, deadline, console.print)
     minutes = (time.monotonic() - began) / 60
@@ -45,6 +47,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m faults.campaign", description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--bucket-kills", type=int, default=20, help="of workers of a run in a bucket")
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--mutations", type=int, default=10000)
     parser.add_argument("--seed", type=int, default=0)

@@ -116,7 +116,7 @@ class _Chain:
 
     def _arguments(self, cluster: _Cluster | None) -> list[str]:
         arguments = [text.replace(str(self.scene.folder), str(self.place)) for text in self.scene.verb]
-        return [*arguments, "--scheduler", cluster.address, "--patience", str(PATIENCE_S)] if cluster else arguments
+        return [*arguments, "--scheduler", cluster.address, "--wait", str(PATIENCE_S)] if cluster else arguments
 
     @contextmanager
     def _cluster(self) -> Iterator[_Cluster | None]:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from rewritten import read_listed
 
 from audit.datasets import read_folder
 from audit.datasets.manifest import Manifest, Sample
@@ -186,7 +187,7 @@ REGIONS = {
 
 def with_bad_rows(manifest: Path) -> int:
     """Put bad boxes and regions into the first rows of a manifest, as a reader that checks nothing wrote them."""
-    table = pq.read_table(manifest)
+    table = read_listed(manifest)
     columns = {name: table[name].to_pylist() for name in ("mask", "boxes", "regions")}
     whole = {"class_id": 0, "x0": 1, "y0": 1, "x1": 9, "y1": 9}
     columns["boxes"][: len(BOXES)] = [[whole | wrong] for wrong, _ in BOXES.values()]

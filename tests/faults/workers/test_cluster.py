@@ -130,9 +130,9 @@ def test_an_existing_scheduler_without_workers_is_waited_for_with_the_patience_o
     with LocalCluster(
         n_workers=0, processes=False, dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False}
     ) as cluster:
-        config = ClusterConfig(scheduler=cluster.scheduler_address, timeout_s=1, patience_s=2)
+        config = ClusterConfig(scheduler=cluster.scheduler_address, timeout_s=1, wait_s=2)
         with (
             connect(config) as client,
-            pytest.raises(RunError, match=r"No worker takes work since \d s: start workers, .*--patience"),
+            pytest.raises(RunError, match=r"No worker takes work since \d s: start workers, .*--wait"),
         ):
             submit_all(client, [Shard(0, 0, 4)], Finished, cluster=config)

@@ -22,7 +22,7 @@ from pipelines.run.quarantine import Quarantine
 from pipelines.run.schedule import Dispatch, submit_all
 from pipelines.run.shard import Finished, Stopped, Task
 
-ATTACHED = ClusterConfig(scheduler="tcp://elsewhere:8786", patience_s=60)
+ATTACHED = ClusterConfig(scheduler="tcp://elsewhere:8786", wait_s=60)
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +71,7 @@ def test_without_workers_a_run_says_that_it_waits_then_goes_on_with_those_that_c
 
 @pytest.mark.parametrize(
     ("cluster", "remedy"),
-    [(ATTACHED, "--patience"), (ClusterConfig(memory="450MB"), "more memory than 450MB; give each more with --memory")],
+    [(ATTACHED, "--wait"), (ClusterConfig(memory="450MB"), "more memory than 450MB; give each more with --memory")],
     ids=["attached", "local"],
 )
 def test_patience_ends_with_one_line_that_names_the_option_and_keeps_what_is_finished(
@@ -109,6 +109,27 @@ def test_workers_that_come_late_get_their_share_of_shards() -> None:
         finish(future)
     dispatch.finish()
     assert len(client.submitted) == 100
+
+
+def test_shards_go_to_workers_alone_that_were_found_able_and_are_given_again_where_all_of_those_have_gone() -> None:
+    client = MadeClient()
+    crew = Crew(
+        client, ATTACHED, probe=lambda came: {name: "no" if name == "strange" else None for name in sorted(came)}
+    )  # type: ignore[arg-type]
+    dispatch = Dispatch(client, crew, shards_of(3), work, silent, None)  # type: ignore[arg-type]
+    client.threads = {"able": 1}
+    list(crew.look())
+    client.threads["strange"] = 1
+    list(crew.look())
+    dispatch._refill()
+    assert [future.workers for future in client.submitted] == [["able"], ["able"]]
+    assert crew.threads == {"able": 1}
+    client.threads = {"strange": 1, "later": 1}
+    client.events["able"] = [(0.0, {"action": "remove-worker", "processing-tasks": {}, "expected": True})]
+    client.react = finish
+    dispatch.finish()
+    assert [future.status for future in client.submitted] == ["cancelled"] * 2 + ["finished"] * 3
+    assert {tuple(future.workers or ()) for future in client.submitted[2:]} == {("later",)}
 
 
 def test_an_error_without_a_traceback_is_one_line() -> None:

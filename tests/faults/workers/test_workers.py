@@ -229,7 +229,7 @@ def test_a_run_whose_workers_are_all_gone_says_so_and_uses_those_that_come_back(
     address, group = elsewhere
     draw_collection(tmp_path, 12)
     write_model(tmp_path, slowly(0.5))
-    process = launch(command(tmp_path, "--scheduler", address, "--patience", "120"))
+    process = launch(command(tmp_path, "--scheduler", address, "--wait", "120"))
     assert process.stderr is not None
     wait_until(lambda: any((tmp_path / "run/ledger").glob("*.json")), 60, "a first shard")
     os.kill(group, signal.SIGUSR1)

@@ -174,15 +174,15 @@ def test_the_options_of_run_are_grouped_and_every_group_becomes_its_record(
     monkeypatch.setattr(start, "start", refuse)
     asked = ["run", str(manifest), "-o", "out", "--model", "x:y", "--fit", "crop", "--std", "1,2,3", "--set-aside"]
     asked += ["--method", "rise", "--option", "masks=8", "--targets", "label", "--no-score", "--batch-size", "3"]
-    asked += ["--workers", "5", "--patience", "9", "--compile", "never", "--fdr", "0.2", "--threshold", "0.4"]
+    asked += ["--workers", "5", "--wait", "9", "--compile", "never", "--fdr", "0.2", "--threshold", "0.4"]
     assert camaudit(asked, monkeypatch) == 130
     assert requests == [
         start.Request(
             manifest,
-            Path("out"),
+            "out",
             ModelSpec("x:y", mode="crop", std=(1, 2, 3)),
             RunConfig("rise", (("masks", 8),), roles=("label",), batch_size=3, scored=False),
-            ClusterConfig(5, compiling="never", patience_s=9),
+            ClusterConfig(5, compiling="never", wait_s=9),
             Rules(fdr=0.2),
             0.4,
             True,

@@ -62,7 +62,7 @@ def test_a_server_that_ends_before_it_answers_is_told_in_a_line() -> None:
 def test_the_pages_are_told_what_the_verb_was_asked(tmp_path: Path) -> None:
     images = ReachOptions(root=tmp_path, allow_outside=True, remote=True)
     told = argument_parser().parse_args([str(tmp_path / "run"), *_arguments(images, "--remote", "m.py:build")])
-    assert (told.run, told.reviewer, told.root) == (tmp_path / "run", "--remote", str(tmp_path))
+    assert (told.run, told.reviewer, told.root) == (str(tmp_path / "run"), "--remote", str(tmp_path))
     assert told.model == "m.py:build"
     assert (told.allow_outside, told.remote) == (True, True)
     bare = argument_parser().parse_args([str(tmp_path / "run"), *_arguments(ReachOptions(), None, None)])

@@ -121,3 +121,11 @@ def test_flagging_by_verdicts_says_how_much_it_left_out_and_so_does_what_is_prin
     assert camaudit(["flag", str(fresh.path)], monkeypatch) == 0
     assert "left out" not in capsys.readouterr().out
     assert len(Findings(fresh).targets()) == before
+
+
+def test_flagging_by_verdicts_before_there_is_any_says_that_in_one_line(
+    fresh: Run, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    assert camaudit(["flag", str(fresh.path), "--verdicts"], monkeypatch) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("Nothing is left out, for the verdict log holds no verdict yet") == 1

@@ -12,12 +12,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from faults.collection import audit_here, camaudit, paint, save
-from rewritten import put_findings, put_part
+from rewritten import put_findings, put_part, read_listed
 
 from audit.datasets.manifest import Box, Manifest, Sample
-from audit.errors import RunError
+from audit.errors import ImageError, RunError
 from audit.findings import Claim, Findings, Rules
 from audit.findings.records import Member
+from audit.interventions.redrawn import redraw
+from audit.interventions.removals import Changed, change
 from audit.interventions.suspects import _claimed, draw_suspects, with_files
 from audit.interventions.tried import Tried
 from audit.models import Classifier, ModelSpec, load_classifier
@@ -192,6 +194,52 @@ def test_each_intervention_takes_away_what_it_says(effects: tuple[pd.DataFrame, 
     assert means.loc["striped", "background"] > 0.9 > 0.05 > abs(means.loc["striped", "object"])
 
 
+def test_what_verify_took_away_is_drawn_again_pixel_by_pixel_without_the_network(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[Any, Changed]] = []
+
+    def noted(image: Any, *rest: Any) -> Changed:
+        tried.append((image, change(image, *rest)))
+        return tried[-1][1]
+
+    monkeypatch.setattr("pipelines.experiments.verify.change", noted)
+    targets = all_targets(plan.run)
+    classifier, asked = classifier_of(plan), Verification(seed=5)
+    backgrounds = gather_backgrounds(plan.run, classifier, set(targets["class_id"]), asked.seed)
+    for target in with_files(plan.run, targets):
+        Trials(plan.run, classifier, asked).intervene(target, backgrounds)
+    taken = {"hot": 0, "object": 0}
+    for target, (image, changed) in zip(targets.to_dict("records"), tried, strict=True):
+        redrawn = redraw(plan.run, target["sample"], target["slot"], target["class_id"])
+        assert np.array_equal(redrawn.whole, np.rint(image.transpose(1, 2, 0) * 255))
+        for name in taken:
+            inputs, drawn = getattr(changed, name), getattr(redrawn, name)
+            assert (drawn is None) == (not inputs)
+            if inputs:
+                taken[name] += 1
+                shown = inputs[0].transpose(1, 2, 0).clip(0, 1) * 255
+                assert np.abs(drawn - shown).max() < 20  # noise of a hundredth, drawn twice
+                same = np.abs(image - inputs[0]).max(axis=0) == 0
+                assert np.array_equal(drawn[same], redrawn.whole[same])
+    assert min(taken.values()) > 5
+
+
+def test_a_run_that_does_not_say_how_it_saw_images_has_nothing_drawn_again(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(plan.run.record["model"], "fit")
+    with pytest.raises(RunError, match="does not say how its images were fitted"):
+        redraw(plan.run, 0, 0, 0)
+
+
+def test_an_image_that_changed_since_is_not_drawn_again(tmp_path: Path) -> None:
+    changed = audited(tmp_path)
+    save(tmp_path / "0.png", np.zeros((SIDE, SIDE, 3), np.uint8))
+    with pytest.raises(ImageError, match="is not the file that the run saw"):
+        redraw(changed.run, 0, 0, 0)
+
+
 def test_tables_and_record_agree(effects: tuple[pd.DataFrame, dict[str, Any]]) -> None:
     table, record = effects
     assert record["targets"] == len(table)
@@ -271,7 +319,7 @@ def test_claims_speak_of_those_that_show_what_they_say(tmp_path: Path) -> None:
     plan = audited(tmp_path)
     targets = all_targets(plan.run)
     path = plan.run.path / layout.MANIFEST
-    manifest = pq.read_table(path)
+    manifest = read_listed(path)
     values = [row // len(CLASSES) for row in range(len(manifest))]
     pq.write_table(manifest.append_column("a=b", [values]), path)
     run = plan.run.amended(artefacts={**plan.run.record["artefacts"], layout.MANIFEST: sha256(path)})

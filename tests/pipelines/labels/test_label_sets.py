@@ -175,7 +175,7 @@ def test_features_lie_where_an_aligned_run_has_its_maps(tmp_path: Path, monkeypa
         network = network_of(str(plan.run.path), plan.task.spec.model)
         side = network.preprocessing.fit.size
         image = np.random.default_rng(0).integers(256, size=(side, side, 3), dtype=np.uint8)
-        layers[method] = network(image, network.preprocessing.fit)
+        layers[method] = network(image)
     for plain, placed in zip(*layers.values(), strict=True):
         np.testing.assert_allclose(placed, lattice.spread(torch.from_numpy(plain), (side, side)), rtol=1e-5, atol=1e-6)
         assert not np.allclose(placed, plain)

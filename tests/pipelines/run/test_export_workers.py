@@ -22,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_workers_write_what_one_process_does(run: Run, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     export_run(run, "coco", here, PseudoMasks(0.5))
-    said = export_run(run, "coco", there, PseudoMasks(0.5), spread=over_workers(ClusterConfig(2)))
+    said = export_run(run, "coco", there, PseudoMasks(0.5), spread=over_workers(ClusterConfig(2), run, there))
     assert said == f"{there}: 5 pseudo-masks at threshold 0.500"
     for name in ("instances.json", "results.json"):
         assert (here / name).read_bytes() == (there / name).read_bytes()
@@ -34,9 +34,21 @@ def test_what_stops_a_worker_is_told_in_one_line(tmp_path: Path) -> None:
     assert part is not None
     part.write_bytes(b"damaged")
     with pytest.raises(RunError, match=f"^Damaged: {part}"):
-        export_run(run, "coco", tmp_path / "out", PseudoMasks(0.5), spread=over_workers(ClusterConfig(2)))
+        export_run(
+            run,
+            "coco",
+            tmp_path / "out",
+            PseudoMasks(0.5),
+            spread=over_workers(ClusterConfig(2), run, tmp_path / "out"),
+        )
 
 
 def test_a_small_run_starts_no_workers_unless_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.run.cluster.connect", lambda _: pytest.fail("workers were started"))
-    export_run(run, "coco", tmp_path / "out", PseudoMasks(0.5), spread=over_workers(ClusterConfig()))
+    export_run(
+        run,
+        "coco",
+        tmp_path / "out",
+        PseudoMasks(0.5),
+        spread=over_workers(ClusterConfig(), run, tmp_path / "out"),
+    )
