@@ -16,6 +16,7 @@ from statistics import median
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.store import Run
+from pipelines.run.config import default_shard_size
 from tests.benchmarks.bench_findings import memory_mb
 from tests.benchmarks.timing import Row, apart
 from tests.support.drawn_run import CLASSES, MARKED, draw_run
@@ -26,7 +27,7 @@ TARGETS = 1_000_000
 def measure(rounds: int) -> list[Row]:
     """One row."""
     with tempfile.TemporaryDirectory() as folder:
-        draw_run(Path(folder) / "run", TARGETS)
+        draw_run(Path(folder) / "run", TARGETS, shard_size=default_shard_size(TARGETS, 1, 49))
         return [apart(_measure, folder, rounds)]
 
 

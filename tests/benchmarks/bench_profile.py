@@ -109,7 +109,7 @@ def _batch(samples: list[Sample], explain: GradCAM, clock: _Clock) -> NDArray[np
     with clock("network and maps"):
         raw, _ = explain(images, torch.arange(SLOTS).expand(len(samples), SLOTS))
     with clock("divide by peak"):
-        maps, _ = by_peak(raw)
+        maps = by_peak(raw)[0].numpy()
     for place, sample in enumerate(samples):
         _score(maps[place], sample, views[place], sizes[place], clock)
     return maps

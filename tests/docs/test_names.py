@@ -22,7 +22,16 @@ FILES = [
 FILE = re.compile(r"`([\w./-]+\.py)`")
 COMMAND = re.compile(r"camaudit ((?:index )?[a-z]+)([^`\n#|]*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OF_OTHER_PROGRAMS = {"--help", "--install-completion", "--only", "--work", "--inplace"}
+OF_OTHER_PROGRAMS = {
+    "--help",
+    "--install-completion",
+    "--only",
+    "--work",
+    "--inplace",
+    "--host",
+    "--nthreads",
+    "--tls-ca-file",
+}
 TODAY = [page for page in PAGES if page.name != "CHANGELOG.md"]
 """Pages that say what is; a changelog also names what was."""
 

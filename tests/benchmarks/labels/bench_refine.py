@@ -38,7 +38,7 @@ from audit.models import Classifier, load_classifier
 from audit.models.lattices import Lattice, find_lattice
 from audit.models.layers import find_grids
 from audit.progress import Progress, silent, tracked
-from audit.scores.histograms import Confusion, confusion
+from audit.scores.histograms import Confusion, TrueClasses, confusion
 from audit.scores.overlap import mean_iou_curve
 from audit.segmentation.refine import Heat, Step, parse_steps
 from audit.segmentation.refine.learnt import FigureHead, Seeds, Training, save_head, train_head
@@ -297,7 +297,7 @@ def _refine(
 
 def _add(scored: Scored, name: str, photograph: Photograph, heat: Heat) -> None:
     if len(heat):
-        getattr(scored, name).append(confusion(heat, photograph.class_ids, photograph.mask))
+        getattr(scored, name).append(confusion(heat, photograph.class_ids, TrueClasses.of(photograph.mask)))
 
 
 def _row(chain: str, scored: Scored, seeds: Scored) -> Row:
