@@ -37,6 +37,7 @@ KINDS = ("s3", "gs", "az", "abfs")
 
 _CONFLICT = re.compile(r"\b409\b|Conflict")
 _ABSENT = (exceptions.NotFoundError, FileNotFoundError)  # some operations raise the one, some the other
+_NO_BUCKET = "NoSuchBucket"
 _METADATA = "169.254.169.254"
 """Where a machine of the vendor is asked for credentials when the environment has none."""
 _TRIES = 8
@@ -269,6 +270,8 @@ class ObjectPath:
             reason = f"Access denied; check the credentials in the environment: {_reason(error)}"
             raise PermissionError(errno.EACCES, reason, str(self)) from None
         except exceptions.BaseError as error:
+            if _NO_BUCKET in str(error):
+                raise FileNotFoundError(errno.ENOENT, "No such bucket", str(self)) from None
             if _METADATA in str(error):
                 raise PermissionError(errno.EACCES, "No credentials in the environment", str(self)) from None
             raise OSError(errno.EIO, f"Object store failed: {_reason(error)}", str(self)) from None
@@ -291,7 +294,8 @@ def location(place: Place) -> Location:
     if isinstance(place, ObjectPath | Path):
         return place
     text = os.fspath(place)
-    return ObjectPath.parse(text) if is_url(text) else Path(text)
+    meant = is_url(text) or (text.partition(":")[0] in KINDS and ":" in text)  # s3:/bucket would be a folder named so
+    return ObjectPath.parse(text) if meant else Path(text)
 
 
 def address(place: Place) -> str:

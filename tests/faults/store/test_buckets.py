@@ -298,7 +298,7 @@ def test_verdicts_about_a_run_in_a_bucket_lie_on_this_machine(
     assert VerdictLog.of(audited.run).path == tmp_path / "own" / "verdicts.sqlite"
 
 
-@pytest.mark.parametrize("url", ["http://host/run", "s3://", "file:///tmp/run", "s3://bucket/../run"])
+@pytest.mark.parametrize("url", ["http://host/run", "s3://", "s3:/bucket/run", "file:///tmp/run", "s3://bucket/../run"])
 def test_a_place_that_a_run_cannot_have_is_refused_in_a_line(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,6 +308,15 @@ def test_a_place_that_a_run_cannot_have_is_refused_in_a_line(
     (line,) = refusals(capsys.readouterr().err)
     assert "s3://BUCKET/FOLDER" in line
     assert url in line
+
+
+def test_a_bucket_that_is_not_there_is_named_in_a_line(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert camaudit(["status", f"{bucket.url}-other/run"], monkeypatch) == 1
+    (line,) = refusals(capsys.readouterr().err)
+    assert "No such bucket" in line
+    assert f"{bucket.url}-other/run" in line
 
 
 def test_what_names_a_place_is_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
