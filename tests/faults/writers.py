@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -24,3 +26,18 @@ def writer_of(run: Run, shard: Shard) -> int:
     (rank,) = set(run.read("targets", shard, ["rank"])["rank"].to_pylist())
     assert (run.maps(shard.start, shard.stop) == rank + 1).all()
     return int(rank)
+
+
+def write_together(run: Run, writers: int) -> list[list[Entry]]:
+    """Let so many writers commit every shard, each at the same moment; what each was told of them."""
+    together = Barrier(writers)
+
+    def write_all(writer: int) -> list[Entry]:
+        entries = []
+        for shard in run.shards:
+            together.wait()
+            entries.append(write(run, shard, writer))
+        return entries
+
+    with ThreadPoolExecutor(writers) as pool:
+        return list(pool.map(write_all, range(writers)))

@@ -22,7 +22,6 @@ from audit.errors import RunError
 from audit.findings import Findings
 from audit.store import Run, layout
 from audit.store.files import read_json, replace_json, version_of, write_json
-from audit.store.ledger import Entry
 from audit.store.objects import ObjectPath, address, location
 from audit.store.verdicts import VerdictLog
 from faults.collection import (
@@ -39,7 +38,7 @@ from faults.collection import (
     wait_until,
     write_model,
 )
-from faults.writers import write, writer_of
+from faults.writers import write, write_together, writer_of
 from pipelines.run.plan import Plan, prepare
 from pipelines.run.shard import Stopped, audit_shard
 
@@ -104,17 +103,7 @@ def test_other_readers_of_zarr_see_the_maps(run: Run) -> None:
 
 
 def test_shards_that_several_write_at_once_are_each_of_one_writer(run: Run) -> None:
-    together = Barrier(WRITERS)
-
-    def write_all(writer: int) -> list[Entry]:
-        entries = []
-        for shard in run.shards:
-            together.wait()
-            entries.append(write(run, shard, writer))
-        return entries
-
-    with ThreadPoolExecutor(WRITERS) as pool:
-        told = list(pool.map(write_all, range(WRITERS)))
+    told = write_together(run, WRITERS)
     assert all(entries == told[0] for entries in told)
     assert [writer_of(run, shard) for shard in run.shards]
     assert list(run.damaged()) == []

@@ -19,7 +19,7 @@ from audit.store import Run, layout
 from audit.store.files import write_atomically
 from audit.store.ledger import Entry, Ledger
 from faults.collection import audit_here, contents, finished, planned, resumed
-from faults.writers import write, writer_of
+from faults.writers import write, write_together, writer_of
 from pipelines.run.shard import Finished, audit_shard
 
 SHARDS, EACH, WRITERS = 20, 3, 4
@@ -33,17 +33,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_shards_that_several_write_at_once_are_each_of_one_writer(run: Run) -> None:
-    together = Barrier(WRITERS)
-
-    def write_all(writer: int) -> list[Entry]:
-        entries = []
-        for shard in run.shards:
-            together.wait()
-            entries.append(write(run, shard, writer))
-        return entries
-
-    with ThreadPoolExecutor(WRITERS) as pool:
-        told = list(pool.map(write_all, range(WRITERS)))
+    told = write_together(run, WRITERS)
     assert len({writer_of(run, shard) for shard in run.shards}) > 1
     assert all(entries == told[0] for entries in told)
     assert list(run.damaged()) == []
