@@ -19,7 +19,8 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from audit.datasets.folder import stored_path, unique_ids
+from audit.datasets.folder import stored_path
+from audit.datasets.ids import unique_ids
 from audit.datasets.json_stream import JsonStream
 from audit.datasets.listing import Listing
 from audit.datasets.manifest import Box, Manifest, Sample, coordinate

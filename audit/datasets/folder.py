@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
-import numpy as np
+import pyarrow as pa
 
 from audit.datasets.classes import preview
+from audit.datasets.ids import Ids, escaped, is_utf8
 from audit.datasets.listing import Listing
 from audit.datasets.manifest import Manifest, Sample, storable_path
+from audit.datasets.manifest_file import BATCH
 from audit.datasets.reach import holding_folder
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
@@ -57,34 +59,38 @@ def list_folder(
         ManifestError: the folder cannot be listed, holds no image, is half flat, or has a subfolder outside `classes`.
     """
     base, drawn = os.path.abspath(root), os.path.abspath(masks) if masks is not None else None
-    images = [path for path in list_files(base, skip=drawn) if is_image(path)]
+    images = _Paths(path for path in list_files(base, skip=drawn) if is_image(path))
     names = tuple(classes) if classes is not None else _class_folders(base, images, drawn)
-    ids = unique_ids([os.path.splitext(path)[0] for path in images], images)
+    ids = Ids.among(lambda: ((_stem(path), path) for path in images))
     class_ids = {name: (place,) for place, name in enumerate(names)}
     top = base if drawn is None else holding_folder([base, drawn]) or base
     pngs = _mask_paths(top, drawn) if drawn is not None else {}
     samples = (
         Sample(
-            id=name,
+            id=ids.choose(_stem(path), path),
             image=stored_path(top, _below(top, base, path)),
             labels=_labels(path, class_ids),
-            mask=pngs.get(os.path.splitext(path)[0]),
+            mask=pngs.get(_stem(path)),
         )
-        for name, path in zip(ids, tracked(progress, "indexing", images), strict=True)
+        for path in tracked(progress, "indexing", images, len(images))
     )
     return Listing(samples, names, top, mask_kind)
 
 
-def list_files(root: str, skip: str | None = None) -> list[str]:
+def list_files(root: str, skip: str | None = None) -> Iterator[str]:
     """Paths below `root`, relative, with '/', sorted; nothing hidden, nothing behind a symlinked folder or in `skip`.
 
     Raises:
         ManifestError: a folder is missing or may not be read.
     """
     try:
-        return sorted(_walk(root, skip))
+        yield from _walk(root, skip)
     except OSError as error:
         raise ManifestError(f"Expected a folder to read at {error.filename}, got: {error.strerror}; check it") from None
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path)[0]
 
 
 def is_image(path: str) -> bool:
@@ -97,55 +103,41 @@ def stored_path(root: str, path: str) -> str:
     return path if is_utf8(path) else storable_path(os.path.join(root, path))
 
 
-def is_utf8(name: str) -> bool:
-    """Whether a file name decoded by the system is text, without surrogates for stray bytes."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+class _Paths:
+    """Paths in their order, in a third of the room that a list of them takes."""
 
+    def __init__(self, paths: Iterable[str]) -> None:
+        coming = iter(paths)
+        batches = iter(lambda: list(map(os.fsencode, islice(coming, BATCH))), [])
+        self._chunks = [pa.array(batch, pa.binary()) for batch in batches]
 
-def unique_ids(short: Sequence[str], full: Sequence[str]) -> list[str]:
-    """For each item its short name where no other has it, else its full one; all full if that still clashes.
+    def __iter__(self) -> Iterator[str]:
+        return (os.fsdecode(path) for chunk in self._chunks for path in chunk.to_pylist())
 
-    Bytes that are not UTF-8 are written as escapes.
-
-    >>> unique_ids(["a", "b", "b"], ["a.jpg", "b.jpg", "b.png"])
-    ['a', 'b.jpg', 'b.png']
-    """
-    several = _repeated(short)
-    mixed = [whole if brief in several else brief for brief, whole in zip(short, full, strict=True)]
-    chosen = full if _repeated(mixed) else mixed
-    return [name if is_utf8(name) else _escaped(name) for name in chosen]
-
-
-def _repeated(names: Sequence[str]) -> set[str]:
-    """Names that occur more than once; of millions the hashes are held, and those of equal hash looked into."""
-    hashes = np.fromiter(map(hash, names), np.int64, len(names))
-    ordered = np.sort(hashes)
-    clashing = np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]])
-    times = Counter(names[row] for row in np.flatnonzero(clashing).tolist())
-    return {name for name, count in times.items() if count > 1}
-
-
-def _escaped(name: str) -> str:
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    def __len__(self) -> int:
+        return sum(map(len, self._chunks))
 
 
 def _walk(root: str, skip: str | None) -> Iterator[str]:
+    """Files in their order. A folder's name ends in '/' beside others, so what lies in it comes where it belongs."""
     pending = [""]
     while pending:
-        below = pending.pop()
-        with os.scandir(os.path.join(root, below) if below else root) as entries:
-            for entry in entries:
-                path = f"{below}{entry.name}"
-                if entry.name.startswith(".") or entry.path == skip:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(path + "/")
-                elif _is_file(entry):
-                    yield path
+        path = pending.pop()
+        if path and not path.endswith("/"):
+            yield path
+            continue
+        with os.scandir(os.path.join(root, path) if path else root) as entries:
+            names = sorted(name for entry in entries if (name := _name(entry, skip)))
+        pending.extend(path + name for name in reversed(names))
+
+
+def _name(entry: os.DirEntry[str], skip: str | None) -> str:
+    """Of a file, or of a folder with '/'; empty for what is left out."""
+    if entry.name.startswith(".") or entry.path == skip:
+        return ""
+    if entry.is_dir(follow_symlinks=False):
+        return f"{entry.name}/"
+    return entry.name if _is_file(entry) else ""
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
@@ -153,7 +145,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
     return entry.is_file(follow_symlinks=False) or (entry.is_symlink() and not entry.is_dir())
 
 
-def _class_folders(root: str, images: Sequence[str], skip: str | None) -> tuple[str, ...]:
+def _class_folders(root: str, images: Iterable[str], skip: str | None) -> tuple[str, ...]:
     """Subfolders as class names, empty ones too so that ids do not depend on what is inside; none for a flat folder."""
     nested = sorted({path.split("/", 1)[0] for path in images if "/" in path})
     loose = next((path for path in images if "/" not in path), None)
@@ -163,13 +155,13 @@ def _class_folders(root: str, images: Sequence[str], skip: str | None) -> tuple[
         raise ManifestError(_MIXED.format(root=root, loose=loose, folder=nested[0]))
     with os.scandir(root) as entries:
         folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False) and entry.path != skip]
-    return tuple(_escaped(entry.name) for entry in sorted(folders, key=lambda e: e.name) if entry.name[0] != ".")
+    return tuple(escaped(entry.name) for entry in sorted(folders, key=lambda e: e.name) if entry.name[0] != ".")
 
 
 def _labels(path: str, class_ids: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
     if not class_ids or "/" not in path:
         return ()
-    name = _escaped(path.split("/", 1)[0])
+    name = escaped(path.split("/", 1)[0])
     if name not in class_ids:
         raise ManifestError(f"Expected class folders among {preview(class_ids)}, got {name!r} at {path!r}; rename it")
     return class_ids[name]

@@ -31,6 +31,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from audit.datasets.ids import repeated
 from audit.datasets.manifest_file import BATCH, COLUMNS, Head, ManifestFile, fingerprint, write_manifest
 from audit.errors import ManifestError
 from audit.images.locations import is_url, location_fault
@@ -283,15 +284,18 @@ def _cell(sample: Sample, name: str) -> Any:
 
 
 def _refuse_duplicates(columns: Sequence[pa.ChunkedArray]) -> None:
-    """Ids are held as Arrow holds them, in a few bytes beside their text; a clash of hashes alone is looked into."""
-    hashes = np.fromiter((hash(name) for column in columns for name in column.to_pylist()), np.int64)
-    if len(np.unique(hashes)) == len(hashes):
-        return
+    """Ids are held as Arrow holds them, in a few bytes beside their text."""
+
+    def ids() -> Iterator[str]:
+        return (name for column in columns for name in column.to_pylist())
+
+    several = repeated(ids)
     rows: dict[str, int] = {}
-    for row, name in enumerate(name for column in columns for name in column.to_pylist()):
+    for row, name in enumerate(ids() if several else ()):
         if name in rows:
             raise ManifestError(f"Expected unique ids, got {name!r} twice (rows {rows[name]} and {row}); rename one")
-        rows[name] = row
+        if name in several:
+            rows[name] = row
 
 
 def _check(sample: Sample, class_count: int) -> None:

@@ -1,4 +1,7 @@
-"""Which objects are a sample's: those of its mask, or else its boxes, or else those that people drew."""
+"""Which objects are a sample's: those of its mask, or else its boxes, or else those that people drew.
+
+A target may bring an object of its own: a detection its box, a region that was segmented its pixels.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class Objects:
     Attributes:
         mask: int16 [H, W] of the upright image, as `audit.images.masks.read_mask` gives it; None where no object is
             known.
-        rests_on: `mask` or `boxes`; None where no object is known.
+        rests_on: `mask` or `boxes`, or what a target's own object is; None where no object is known.
         reason: why a mask that is there, or boxes, cannot be used.
         transient: whether it may be read later.
         only: classes whose objects are known, where people drew around these alone; None where all are.
@@ -35,6 +38,51 @@ class Objects:
         """[k] whether the objects of classes [k] are known."""
         known = np.ones(len(class_ids), bool) if self.only is None else np.isin(class_ids, list(self.only))
         return known & (self.mask is not None)
+
+
+Corners = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in upright pixels, the last two exclusive."""
+
+
+@dataclass(frozen=True)
+class OwnObject:
+    """An object that a target brings along.
+
+    Attributes:
+        rests_on: `detection` or `region`.
+        place: a box, or pixels [H, W] of the upright image.
+        meant: box of the object of its class that it is meant for: what lies beyond of that is no other object.
+    """
+
+    rests_on: str
+    place: Corners | NDArray[np.bool_]
+    meant: Corners | None = None
+
+    def pixels(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """[H, W] those of the object; of a box one at least, where it lies in the image."""
+        return self.place if isinstance(self.place, np.ndarray) else _inside(self.place, size)
+
+    def among(self, others: Objects, class_id: int, size: tuple[int, int]) -> tuple[Objects, int]:
+        """The object among others of the image, one more class than these have, and the id of that class.
+
+        So another object of the target's own class is another one.
+        """
+        mask = np.zeros(size, np.int16) if others.mask is None else others.mask.copy()
+        if self.meant is not None:
+            mask[_inside(self.meant, size) & (mask == class_id + 1)] = 0
+        own = max(int(mask.max(initial=0)), class_id + 1)
+        mask[self.pixels(size)] = own + 1
+        return Objects(mask, self.rests_on), own
+
+
+def _inside(box: Corners, size: tuple[int, int]) -> NDArray[np.bool_]:
+    pixels = np.zeros(size, bool)
+    (top, bottom), (left, right) = (
+        (min(max(round(low), 0), length - 1), min(round(high), length))
+        for low, high, length in ((box[1], box[3], size[0]), (box[0], box[2], size[1]))
+    )
+    pixels[top : max(bottom, top + 1), left : max(right, left + 1)] = True
+    return pixels
 
 
 def has_objects(sample: Sample) -> bool:

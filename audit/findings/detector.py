@@ -9,27 +9,29 @@ that do not. With the share f that it flags of the targets without masks, the sh
 (f - alarms) / (recall - alarms) (Rogan & Gladen 1978), and so the precision there is known, with its interval. Where
 the lower end is too low there is no detector. What is supposed is that targets that look off the object look alike in
 both parts, and so do those that do not.
+
+scikit-learn is loaded where a detector is fitted: most collections have masks for all of their images, or for none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from audit.findings.frame import HEAT, heat_by_cell
 from audit.findings.gather import KEPT, Gathered
 from audit.findings.rules import Rules, severity
 from audit.stats.intervals import wilson_interval
-from audit.store import Run, Shard, layout
+from audit.store import Run, Shard
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 PRECISION = 0.8
 """Share of the targets that the detector flags that shall look off the object: the lower end of its interval."""
@@ -146,6 +148,8 @@ def fit_detector(
             f"Expected at least {LEAST_FLAGGED} masked images in which the model looks off the object and as many in "
             f"which it does not, got {kinds[0]} and {kinds[1]}; add masks"
         )
+    from sklearn.model_selection import GroupKFold
+
     folds = list(GroupKFold(FOLDS, shuffle=True, random_state=seed).split(features, off, unit))
     if any(off[train].all() or not off[train].any() for train, _ in folds):
         return "Expected masked targets of both kinds in many images, got one kind in a single unit"
@@ -257,6 +261,10 @@ def _drawn(
 
 
 def _model() -> Pipeline:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
 
 
@@ -324,6 +332,5 @@ def _record(detector: Detector, judged: int) -> dict[str, Any]:
 
 def _heat(run: Run, shard: Shard) -> NDArray[np.float16]:
     """All heat by cell, of the targets that are gathered."""
-    table = run.read("scores", shard, ["status", "heat"])
-    cells = np.asarray(table["heat"].combine_chunks().flatten()).reshape(-1, layout.CELLS**2)
-    return cells[np.isin(table["status"].to_numpy(), KEPT)]
+    table = run.read("scores", shard, ["status", *HEAT])
+    return heat_by_cell(table)[np.isin(table["status"].to_numpy(), KEPT)]

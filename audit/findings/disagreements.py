@@ -21,8 +21,7 @@ from audit.store.verdicts import VerdictLog, target_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from audit.findings.claims.kind import Frames
-    from audit.findings.evidence import Evidence
+    from audit.findings.evidence import Evidence, Frames
 
 _SLOTS = 1 << 16
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -15,6 +15,8 @@ from audit.store.layout import CELLS
 
 Features = tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.floating]]
 """Samples [n], slots [n] and the relevance within their heat off the object [n, D], of one shard."""
+Frames = Callable[[NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.floating]]]
+"""Of targets, by their ascending positions [m]: all heat, and the object's share of each cell, each [m, 64]."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ class Evidence:
         context: `target` (position 0..n-1), `class_id`, `heat`, `area`, each [m]: other classes in the target's mask.
         cluster: [n] int32, the target's cluster in its class, -1 for none; None before there are clusters.
         absences: targets beside these, whose object is not in the image.
+        error: [n] int8, what is wrong with a detector's box, as its place among `audit.scores.detection_errors.ERRORS`,
+            -1 where that is not known; None of a classifier.
     """
 
     classes: tuple[str, ...]
@@ -104,6 +108,7 @@ class Evidence:
     context: dict[str, NDArray[Any]]
     cluster: NDArray[np.int32] | None = None
     absences: Absences = field(default_factory=Absences.none)
+    error: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
         return len(self.sample)

@@ -1,12 +1,11 @@
-"""What was found in a run: the one reader and writer of `findings/`, `summary.json` and what interventions said.
+"""What was found in a run: the one reader of `findings/`, `summary.json` and what interventions said.
 
 What tests claims is imported where it is asked for: verbs that print what was found start in a third of the time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,37 +15,48 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.errors import RunError
+from audit.errors import AuditError, RunError
+from audit.findings.forms import findings_html
 from audit.findings.records import (
     UNTESTED,
     Claim,
+    ClaimChannel,
     ClassFinding,
     Effect,
     Finding,
     Member,
     Outcome,
+    Shown,
     standing,
     surest_first,
 )
 from audit.findings.rules import Rules
+from audit.html import paragraph
 from audit.store import Damage, Run, Shard, layout
-from audit.store.files import check_digest, check_names, read_json, sha256, write_atomically, write_json
+from audit.store.files import check_digest, check_names, read_json, sha256
 from audit.store.local_copies import local_copy
 from audit.store.objects import Location
-from audit.store.records import Record, columns_of
-from audit.store.tables import made_by, read_rows, read_table, write_groups, write_table
+from audit.store.records import Record
+from audit.store.tables import made_by, read_rows, read_table
 
 if TYPE_CHECKING:
-    from audit.findings.claims.clustering import Members
     from audit.findings.disagreements import Disagreements
-    from audit.findings.evidence import Evidence, ShardEvidence
-    from audit.findings.examples import Shown
+    from audit.findings.evidence import ShardEvidence
 
 _KEYS = ["sample", "slot"]
-_THREADS = 4
-
-Columns = Mapping[str, Any]
 _Kind = TypeVar("_Kind", bound=Record)
+
+
+class MadeFrom(NamedTuple):
+    """`findings/ledger.json`.
+
+    Attributes:
+        ledger: digest of the run's ledger that findings were made from.
+        artefacts: files of the findings with their sha256.
+    """
+
+    ledger: str
+    artefacts: dict[str, str]
 
 
 class Findings:
@@ -65,7 +75,12 @@ class Findings:
         self._folder = run.path / layout.FINDINGS
         self._ledger_json = self._folder / layout.FINDINGS_LEDGER
         self._again = f"again: `camaudit flag {run.path}`"
-        self._made_from: _MadeFrom | None = None
+
+    def _repr_html_(self) -> str:
+        try:
+            return findings_html(*self.counted(), self.classes(), self.standing_claims())
+        except AuditError as error:
+            return paragraph(error)
 
     # What was found
 
@@ -81,7 +96,7 @@ class Findings:
         Raises:
             RunError: `findings/ledger.json`, or an entry of the run's ledger, is damaged.
         """
-        return self.flagged and self._record.ledger == self.run.ledger.digest() and not self.run.outdated()
+        return self.flagged and self.made_from.ledger == self.run.ledger.digest() and not self.run.outdated()
 
     def classes(self) -> list[ClassFinding]:
         """Findings about classes, most suspicious first.
@@ -111,7 +126,7 @@ class Findings:
         return standing(self.claims())
 
     def index(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All targets, found or not, the most telling first; columns of `audit.findings.index.SCHEMA`.
+        """All targets, found or not, the most telling first; columns of `audit.findings.pages.index.SCHEMA`.
 
         Raises:
             RunError: the run was not flagged yet, or not since it has changed, or by an earlier camaudit.
@@ -142,20 +157,18 @@ class Findings:
             RunError: it is not, or there is none: an earlier camaudit flagged the run.
         """
         path = self._folder / layout.INDEX
-        if layout.INDEX not in self._record.artefacts:
+        if layout.INDEX not in self.made_from.artefacts:
             raise RunError(f"{self.run.path} was flagged without a table of all targets; make it {self._again}")
-        return local_copy(path, self._record.artefacts[layout.INDEX], made_by(path))
+        return local_copy(path, self.made_from.artefacts[layout.INDEX], made_by(path))
 
     def shown(self) -> dict[str, Shown]:
         """What shows the claims that stand, by `claim_id`; nothing where an earlier camaudit flagged the run."""
-        from audit.findings.examples import Shown
-
         return {row["claim_id"]: Shown(**row) for row in (self.summary() or {}).get("shown", [])}
 
     @property
     def has_claims(self) -> bool:
         """Whether claims were written."""
-        return layout.CLAIMS in self._record.artefacts
+        return layout.CLAIMS in self.made_from.artefacts
 
     def targets(self) -> pa.Table:
         """All findings about targets, columns of `Finding`, most suspicious first; a detector's guesses come last.
@@ -164,7 +177,7 @@ class Findings:
             RunError: the run was not flagged yet, or not since it has changed.
         """
         self.check()
-        parts = sorted(name for name in self._record.artefacts if name.startswith("part-"))
+        parts = sorted(name for name in self.made_from.artefacts if name.startswith("part-"))
         tables = [self._table(part) for part in parts] or [Finding.schema().empty_table()]
         found = pa.concat_tables(tables)
         found = found.append_column("guess", pc.equal(found["kind"], "detected"))
@@ -179,7 +192,7 @@ class Findings:
         """
         self.check()
         name = layout.part_name(shard.index)
-        if name not in self._record.artefacts:
+        if name not in self.made_from.artefacts:
             where = f"samples {shard.start} to {shard.stop - 1} of {self.run.path}"
             raise RunError(f"Expected findings about {where}, found none; make them {self._again}")
         return self._table(name, columns)
@@ -187,7 +200,7 @@ class Findings:
     def part(self, shard: Shard) -> Location | None:
         """The file of a shard's findings about targets; None where it was not flagged."""
         name = layout.part_name(shard.index)
-        return self._folder / name if name in self._record.artefacts else None
+        return self._folder / name if name in self.made_from.artefacts else None
 
     def about(self, targets: Iterable[tuple[int, int]]) -> Iterator[Finding]:
         """The findings about some targets, samples and slots, in their order.
@@ -230,7 +243,7 @@ class Findings:
         """
         path = self.part(shard)
         if path is not None:
-            check_digest(path, self._record.artefacts[path.name], made_by(path))
+            check_digest(path, self.made_from.artefacts[path.name], made_by(path))
 
     def set_aside(self) -> pa.Table:
         """Findings that reviewers disagree with and that are left out for that, columns of `Finding`; mostly none.
@@ -239,7 +252,7 @@ class Findings:
             RunError: the run was not flagged yet, or not since it has changed.
         """
         self.check()
-        named = layout.SET_ASIDE in self._record.artefacts
+        named = layout.SET_ASIDE in self.made_from.artefacts
         return self._table(layout.SET_ASIDE) if named else Finding.schema().empty_table()
 
     @cached_property
@@ -254,9 +267,16 @@ class Findings:
         heeded = (self.summary() or {}).get("verdicts")
         return Disagreements.of(self.run, heeded["as_of"]) if heeded else Disagreements.none()
 
+    def channels(self) -> list[ClaimChannel]:
+        """The channels of the network that standing claims' heat off the object comes from, claim by claim.
+
+        None where the method's maps are no sum over channels.
+        """
+        return self._records(layout.CLAIM_CHANNELS, ClaimChannel)
+
     def members(self) -> pa.Table:
         """Which target is in which cluster, columns of `Member`; empty where there are no clusters."""
-        named = layout.CLUSTERS in self._record.artefacts
+        named = layout.CLUSTERS in self.made_from.artefacts
         return self._table(layout.CLUSTERS) if named else Member.schema().empty_table()
 
     def summary(self) -> dict[str, Any] | None:
@@ -293,7 +313,7 @@ class Findings:
     @property
     def has_effects(self) -> bool:
         """Whether interventions were made."""
-        return layout.EFFECTS in self._record.artefacts
+        return layout.EFFECTS in self.made_from.artefacts
 
     def outcomes(self) -> dict[str, Outcome]:
         """What interventions say of claims, by claim; none before `camaudit verify`."""
@@ -303,7 +323,7 @@ class Findings:
     def damaged(self) -> Iterator[Damage]:
         """Files of the findings that are not what was written."""
         try:
-            artefacts = self._record.artefacts
+            artefacts = self.made_from.artefacts
             self.summary()
         except RunError as error:
             yield Damage(layout.FINDINGS, str(error))
@@ -331,95 +351,19 @@ class Findings:
             again = f"make them again with `camaudit {'score' if self.run.outdated() else 'flag'} {path}`"
             raise RunError(f"The findings of {path} were made before its ledger changed; {again}")
 
-    @property
-    def _record(self) -> _MadeFrom:
-        if self._made_from is None:
-            record = read_json(self._ledger_json, self._again) if self.flagged else {}
-            self._made_from = _MadeFrom(record.get("ledger", ""), record.get("artefacts", {}))
-            check_names(self._made_from.artefacts, self._ledger_json)
-        return self._made_from
+    @cached_property
+    def made_from(self) -> MadeFrom:
+        """What they were made from; of nothing before the run was flagged.
+
+        Raises:
+            RunError: `findings/ledger.json` is damaged, or names files elsewhere.
+        """
+        record = read_json(self._ledger_json, self._again) if self.flagged else {}
+        check_names(record.get("artefacts", {}), self._ledger_json)
+        return MadeFrom(record.get("ledger", ""), record.get("artefacts", {}))
 
     def _table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        return read_table(self._folder / name, columns, self._record.artefacts[name])
+        return read_table(self._folder / name, columns, self.made_from.artefacts[name])
 
     def _records(self, name: str, kind: type[_Kind]) -> list[_Kind]:
-        return [kind.from_row(row) for row in self._table(name).to_pylist()] if name in self._record.artefacts else []
-
-    # Writing
-
-    def begin(self, ledger: str) -> None:
-        """Take back what was found, and what speaks of it: outcomes of interventions, the page and its sheets.
-
-        Args:
-            ledger: digest of the ledger that findings are now made from.
-        """
-        report = self.run.path / layout.REPORT
-        spoken = (report / layout.PAGE, *(report / layout.SHEETS).glob("*.jpg"))
-        for path in (self._ledger_json, self.run.path / layout.SUMMARY, *self._folder.glob("*.parquet"), *spoken):
-            path.unlink(missing_ok=True)
-        self._made_from = _MadeFrom(ledger, {})
-
-    def write_targets(self, shards: Sequence[Shard], part: Callable[[Shard], Columns]) -> None:
-        """Write a part of findings for each shard."""
-
-        def write(shard: Shard) -> None:
-            # It can be made again, so nobody waits for the disk.
-            self._write(layout.part_name(shard.index), part(shard), Finding.schema(), durable=False)
-
-        with ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(write, shards))
-
-    def write_set_aside(self, columns: Columns) -> None:
-        """Write the findings that are left out because reviewers disagree with them."""
-        self._write(layout.SET_ASIDE, columns, Finding.schema())
-
-    def write_classes(self, classes: Iterable[ClassFinding]) -> None:
-        """Write the findings about classes."""
-        self._write_records(layout.CLASS_FINDINGS, ClassFinding, classes)
-
-    def write_claims(self, claims: Iterable[Claim]) -> None:
-        """Write the claims."""
-        self._write_records(layout.CLAIMS, Claim, claims)
-
-    def write_members(self, members: Members, evidence: Evidence) -> None:
-        """Write who is in which cluster."""
-        keys = {name: getattr(evidence, name)[members.target] for name in ("sample", "slot", "class_id")}
-        columns = {**keys, "cluster": members.cluster, "distance": members.distance}
-        self._write(layout.CLUSTERS, columns, Member.schema())
-
-    def write_index(self, tables: Iterable[pa.Table]) -> None:
-        """Write all targets, in a row group a table."""
-        path = self._folder / layout.INDEX
-        write_atomically(path, lambda partial: write_groups(tables, partial), durable=False)
-        self._record.artefacts[layout.INDEX] = sha256(path)
-
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json, then the record that makes all that was written count."""
-        write_json(self.run.path / layout.SUMMARY, {**summary, "ledger": self._record.ledger})
-        self._enter()
-
-    def write_outcomes(self, effects: Iterable[Effect], outcomes: Iterable[Outcome]) -> None:
-        """Write what interventions did to targets, and what they say of claims; takes back what was said before."""
-        for name in (layout.EFFECTS, layout.CAUSES):
-            self._record.artefacts.pop(name, None)
-        self._enter()
-        self._write_records(layout.EFFECTS, Effect, effects)
-        self._write_records(layout.CAUSES, Outcome, outcomes)
-        self._enter()
-
-    def _write_records(self, name: str, kind: type[Record], records: Iterable[Record]) -> None:
-        self._write(name, columns_of(kind, records), kind.schema())
-
-    def _write(self, name: str, columns: Columns, schema: pa.Schema, durable: bool = True) -> None:
-        write_table(self._folder / name, columns, schema, durable)
-        self._record.artefacts[name] = sha256(self._folder / name)
-
-    def _enter(self) -> None:
-        write_json(self._ledger_json, {"ledger": self._record.ledger, "artefacts": self._record.artefacts})
-
-
-class _MadeFrom(NamedTuple):
-    """What findings were made from, and their files with their sha256."""
-
-    ledger: str
-    artefacts: dict[str, str]
+        return [kind.from_row(row) for row in self._table(name).to_pylist()] if name in self.made_from.artefacts else []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.findings.evidence import Evidence
@@ -14,6 +16,8 @@ BLOCK = 1 << 16
 """Targets whose frames are held in single precision at a time."""
 
 EVERYWHERE = "all over the frame"
+HEAT = ("on_heat", "off_heat")
+"""Columns of the table `scores` that together are all heat."""
 _MOST = 2 / 3
 _ALONG = ("edge", "border")
 _OF_THE_FRAME = ("centre", "border")
@@ -131,3 +135,15 @@ def clear_frames(evidence: Evidence) -> tuple[NDArray[np.float32], NDArray[np.fl
     for block, hot, wide in frames(evidence, np.arange(len(evidence))):
         heat[block], area[block] = np.nan_to_num(hot), wide
     return heat, area
+
+
+def by_cell(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of the table `scores` with a value for each cell of the frame, [n, 64]."""
+    flat = column.combine_chunks().flatten()
+    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(-1, CELLS * CELLS)
+
+
+def heat_by_cell(scores: pa.Table) -> NDArray[np.float16]:
+    """All heat of targets by cell [n, 64], from the columns `HEAT` of the table `scores`."""
+    on, off = (by_cell(scores[name]) for name in HEAT)
+    return np.asarray(on + off)

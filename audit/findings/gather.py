@@ -20,23 +20,23 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings.evidence import Absences, Evidence
-from audit.findings.frame import cells_as_bits
+from audit.findings.frame import by_cell, cells_as_bits
 from audit.findings.records import ROLES
 from audit.findings.units import units_of
 from audit.images import map_ahead
 from audit.progress import Progress, silent, tracked
 from audit.scores import Confusion
+from audit.scores.detection_errors import ERRORS
 from audit.store import Run, Shard, layout
 
 _SHARES = ("off_heat", "off_area")
-_FRAME = layout.CELLS * layout.CELLS
 _SCORES = ("area", "energy", "lift", "best_iou", "p_low", "p_high", "attainable", "peak_distance", "centre_energy")
 _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
 _TARGETS = ("sample", "slot", "class_id", "rank", "probability")
 _CONTEXT = ("class_id", "heat", "area")
 _ABSENT = ("sample", "slot", "class_id", "probability", "boxed", "look")
 _AHEAD = 8
-_REST = ("sample", "slot", "class_id", "rank", "role", "probability", "quick")
+_REST = ("sample", "slot", "class_id", "rank", "role", "probability", "quick", "error")
 KEPT = ("scored", "no_mask")
 """Status of the scores that findings are made from."""
 
@@ -47,8 +47,8 @@ class Gathered:
 
     Attributes:
         targets: a row each, in order: columns of `targets` and `scores`, `role` as a place among `ROLES`, `known`,
-            `boxed`, `label`, `wrong`, `look`, `unit`, `quick` (quick reliance, NaN where it was not measured), and
-            `row`, its place in the shard's tables.
+            `boxed`, `error` (of a detector's box), `label`, `wrong`, `look`, `unit`, `quick` (quick reliance, NaN where
+            it was not measured), and `row`, its place in the shard's tables.
         cells: `off_heat` and `off_area`, [n, 64] float16, and `clear`, [n] uint64, its cells as bits.
         context: `target` (place among them) and the columns of the table of that name.
         absent: columns of the targets of `audit.findings.evidence.Absences`, `look` and `unit`.
@@ -107,7 +107,13 @@ class Gathered:
             context=self.context,
             cluster=cluster,
             absences=self._absences(confident),
+            error=column("error", np.int8) if self.of_detector else None,
         )
+
+    @property
+    def of_detector(self) -> bool:
+        """Whether targets are a detector's boxes."""
+        return bool((self.targets["role"] == ROLES.index("detected")).any())
 
     def _absences(self, confident: float) -> Absences:
         columns = {name: values for name, values in self.absent.items() if name != "look"}
@@ -180,17 +186,20 @@ class _Tables(NamedTuple):
     checks: pa.Table
     confusion: pa.Table
     context: pa.Table
+    boxes: pa.Table | None
 
 
 def _read(run: Run, shard: Shard) -> _Tables:
     scores = run.read("scores", shard, ["sample", "slot", "status", "rests_on", *_SCORES, *_FLAGS, *_SHARES, "clear"])
     targets = run.read("targets", shard, [*_TARGETS, "role", "status"])
-    rest = (run.read(name, shard) for name in ("checks", "confusion", "context"))
-    return _Tables(scores, targets, run.read("samples", shard, ["look"]), *rest)
+    checks, confusion, context = (run.read(name, shard) for name in ("checks", "confusion", "context"))
+    boxes = run.part("detections", shard) is not None
+    found = run.read("detections", shard, ["sample", "slot", "error"]) if boxes else None
+    return _Tables(scores, targets, run.read("samples", shard, ["look"]), checks, confusion, context, found)
 
 
 def _part(run: Run, shard: Shard, tables: _Tables) -> _Part:
-    scores, targets, samples, checks, confusion, context = tables
+    scores, targets, samples, checks, confusion, context, boxes = tables
     # A failed sample has none, and no target; a null would make numbers of 64 bits floats of 53.
     looks = _array(samples["look"].fill_null(0))
     for name in ("sample", "slot"):
@@ -198,7 +207,7 @@ def _part(run: Run, shard: Shard, tables: _Tables) -> _Part:
             raise RunError(
                 f"{run.part('scores', shard)} does not fit its targets; score again: camaudit score {run.path}"
             )
-    columns = _columns(scores, targets, checks, looks, shard.start)
+    columns = _columns(scores, targets, checks, looks, shard.start, boxes)
     status = _array(scores["status"])
     kept = np.isin(status, KEPT)
     return _Part(
@@ -220,18 +229,17 @@ def _status(targets: pa.Table, scored: NDArray[Any]) -> NDArray[Any]:
 
 
 def _cells(scores: pa.Table) -> dict[str, NDArray[Any]]:
-    shares = {name: _by_cell(scores[name], np.float16) for name in _SHARES}
-    return shares | {"clear": cells_as_bits(_by_cell(scores["clear"], np.bool_))}
-
-
-def _by_cell(column: pa.ChunkedArray, kind: type) -> NDArray[Any]:
-    """[n, 64]."""
-    flat = column.combine_chunks().flatten()
-    return np.asarray(flat.to_numpy(zero_copy_only=False), kind).reshape(-1, _FRAME)
+    shares = {name: by_cell(scores[name]) for name in _SHARES}
+    return shares | {"clear": cells_as_bits(by_cell(scores["clear"]))}
 
 
 def _columns(
-    scores: pa.Table, targets: pa.Table, checks: pa.Table, looks: NDArray[np.int64], first: int
+    scores: pa.Table,
+    targets: pa.Table,
+    checks: pa.Table,
+    looks: NDArray[np.int64],
+    first: int,
+    boxes: pa.Table | None = None,
 ) -> dict[str, NDArray[Any]]:
     columns = {name: _array(targets[name]) for name in _TARGETS}
     columns |= {name: _array(scores[name]) for name in _SCORES}
@@ -241,13 +249,14 @@ def _columns(
     rests_on = scores["rests_on"].to_numpy()
     return columns | {
         "known": _array(scores["status"]) == "scored",
-        "boxed": rests_on == "boxes",
+        "boxed": (rests_on == "boxes") | (rests_on == "detection"),
         "role": role,
         "label": label,
         "row": np.arange(len(label)),
         "wrong": _wrong(columns["sample"], columns["rank"], label),
         "look": looks[columns["sample"] - first],
         "quick": _quick(checks, columns),
+        "error": _errors(boxes, columns),
     }
 
 
@@ -258,6 +267,18 @@ def _quick(checks: pa.Table, columns: dict[str, NDArray[Any]]) -> NDArray[np.flo
     quick = np.full(len(listed), np.nan, np.float32)
     quick[np.searchsorted(listed, asked)] = _array(checks["reliance"])
     return quick
+
+
+def _errors(boxes: pa.Table | None, columns: dict[str, NDArray[Any]]) -> NDArray[np.int8]:
+    """Kinds of error [n] of a shard's targets, as places among `ERRORS`; -1 where that is not known."""
+    errors = np.full(len(columns["sample"]), -1, np.int8)
+    if boxes is not None:
+        told = boxes.filter(pc.and_(pc.is_valid(boxes["slot"]), pc.is_valid(boxes["error"])))
+        place = np.searchsorted(
+            _keys(columns["sample"], columns["slot"]), _keys(_array(told["sample"]), _array(told["slot"]))
+        )
+        errors[place] = _array(pc.index_in(told["error"], pa.array(ERRORS)))
+    return errors
 
 
 def _wrong(sample: NDArray[np.integer], rank: NDArray[np.integer], label: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -286,7 +307,7 @@ def _absent(
     rows = np.flatnonzero((status == "absent") & ~columns["label"] & np.isin(keys, beside))
     most = hottest[first[np.searchsorted(beside, keys[rows])]]
     return {name: columns[name][rows] for name in _ABSENT} | {
-        "heat": _by_cell(heat, np.float16)[rows],
+        "heat": by_cell(heat)[rows],
         "other": _array(context["class_id"])[most],
         "on_other": on_other[most],
     }

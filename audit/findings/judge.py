@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings.avoidance import q_of_avoidance
-from audit.findings.basis import basis_record
+from audit.findings.channels import claim_channels, read_origins
 from audit.findings.claims.kind import Material
 from audit.findings.claims.registry import CLAIM_KINDS, all_claims, all_detectable
 from audit.findings.claims.votes import one_vote
@@ -22,15 +22,17 @@ from audit.findings.dependence import why_dependent
 from audit.findings.detector import detect
 from audit.findings.disagreements import Disagreements
 from audit.findings.evidence import Evidence
-from audit.findings.examples import show_claims
 from audit.findings.features import read_features
-from audit.findings.findings import Findings
+from audit.findings.frame import HEAT, by_cell, heat_by_cell
 from audit.findings.gather import Gathered, gather
-from audit.findings.index import index_tables
+from audit.findings.pages.basis import basis_record
+from audit.findings.pages.examples import show_claims
+from audit.findings.pages.index import index_tables
 from audit.findings.power import silence
 from audit.findings.records import ROLES, Claim, ClassFinding, standing
 from audit.findings.rules import KINDS, Rules, kinds, misplacement, severity, suspicion
 from audit.findings.sentences import explain_targets
+from audit.findings.writing import FindingsWriter
 from audit.progress import Progress, silent
 from audit.scores import Confusion, class_iou_curves, iou_curve, mean_iou_curve
 from audit.scores.shift_null import SHIFTS
@@ -55,7 +57,7 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     Raises:
         RunError: scoring was interrupted, or a table is damaged.
     """
-    findings, ledger = Findings(run), run.ledger.digest()
+    ledger = run.ledger.digest()
     _refuse_mixed(run)
     heeded = Disagreements.of(run) if rules.verdicts else Disagreements.none()
     shards = [shard for shard in run.done() if run.has_scores(shard)]
@@ -64,7 +66,7 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     map_level = _map_level(threshold, curve)
     as_judged = judge(gathered.scored, rules)
     judged, aside = heeded.split(as_judged)
-    findings.begin(ledger)
+    writer = FindingsWriter.begin(run, ledger)
     # Fitted as without verdicts: else who is guessed would depend on who was looked at.
     guesses, detector = detect(run, shards, gathered, as_judged, rules)
     guesses, guesses_aside = heeded.split(guesses)
@@ -72,17 +74,17 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     judged_or_guessed = pd.concat([judged, guesses]) if len(guesses) else judged
     aside = pd.concat([aside, guesses_aside])
     columns = _columns(run, gathered, judged_or_guessed, rules)
-    _write_targets(findings, shards, columns, map_level)
-    _write_set_aside(findings, _columns(run, gathered, aside, rules), map_level)
+    _write_targets(writer, shards, columns, map_level)
+    _write_set_aside(writer, _columns(run, gathered, aside, rules), map_level)
     classes = _class_findings(run, judged, rules)
-    findings.write_classes(classes)
+    writer.write_classes(classes)
     evidence = gathered.evidence(run, as_judged, rules.confident)
     material = _material(run, shards, evidence, classes, rules, heeded)
-    claims, said, refused = _write_claims(findings, material, heeded)
+    claims, said, refused = _write_claims(writer, shards, material, heeded)
     # Targets that are left out are still among their claims', or all that is left would seem to be right.
     clustered = _with_clusters(material, evidence)
     del material  # votes and heat of all targets
-    findings.write_index(index_tables(run, gathered, judged, columns, standing(claims), clustered))
+    writer.write_index(index_tables(run, gathered, judged, columns, standing(claims), clustered))
     summary = {
         **_summary(run, gathered, judged_or_guessed, rules, classes),
         **_segmentation(run, gathered.confusion, curve, map_level),
@@ -91,7 +93,7 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     }
     if rules.verdicts:
         summary["verdicts"] = {"as_of": heeded.as_of, "findings": len(aside), "claims": refused}
-    findings.write_summary(summary)
+    writer.write_summary(summary)
     return summary
 
 
@@ -146,7 +148,7 @@ def _columns(run: Run, gathered: Gathered, judged: pd.DataFrame, rules: Rules) -
         "id": np.asarray(ids.take(pa.array(columns["sample"])).to_numpy(), object),
         "role": np.array(ROLES, object)[columns["role"]],
         "class": names,
-        "rests_on": np.array(["mask", "boxes", "detector"], object)[np.where(known, columns["boxed"], 2).astype(int)],
+        "rests_on": _rests_on(columns),
         "quick_reliance": columns["quick"],
         "suspicion": suspicion(columns["severity"], columns["quick"], columns["class_id"]),
         "says": np.array(said, object),
@@ -155,21 +157,30 @@ def _columns(run: Run, gathered: Gathered, judged: pd.DataFrame, rules: Rules) -
     }
 
 
+def _rests_on(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.object_]:
+    """What told where the object of each finding is."""
+    told = np.where(columns["boxed"], "boxes", "mask").astype(object)
+    for role, own in (("detected", "detection"), ("segmented", "region")):
+        told[columns["role"] == ROLES.index(role)] = own
+    told[~columns["known"]] = "detector"
+    return told
+
+
 def _write_targets(
-    findings: Findings, shards: Sequence[Shard], columns: Mapping[str, NDArray[Any]], map_level: int
+    writer: FindingsWriter, shards: Sequence[Shard], columns: Mapping[str, NDArray[Any]], map_level: int
 ) -> None:
     """A part for each shard, most suspicious first and guesses last, and none of shards that are pending again."""
-    findings.write_targets(shards, _parts(findings.run, columns, map_level))
+    writer.write_targets(shards, _parts(writer.run, columns, map_level))
 
 
-def _write_set_aside(findings: Findings, columns: Mapping[str, NDArray[Any]], map_level: int) -> None:
+def _write_set_aside(writer: FindingsWriter, columns: Mapping[str, NDArray[Any]], map_level: int) -> None:
     """In one file, for there are as many as people have looked at; none where there are none."""
     if not len(columns["sample"]):
         return
-    run, part = findings.run, _parts(findings.run, columns, map_level)
+    run, part = writer.run, _parts(writer.run, columns, map_level)
     owners = np.unique(columns["sample"] // run.record["shard_size"])
     parts = [part(run.shards[owner]) for owner in owners]
-    findings.write_set_aside({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+    writer.write_set_aside({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def _parts(
@@ -232,7 +243,7 @@ def _material(
 
 
 def _write_claims(
-    findings: Findings, material: Material, heeded: Disagreements
+    writer: FindingsWriter, shards: Sequence[Shard], material: Material, heeded: Disagreements
 ) -> tuple[list[Claim], dict[str, Any], int]:
     """Make and write the claims and the clusters' members.
 
@@ -241,12 +252,15 @@ def _write_claims(
     """
     tested, untested = all_claims(material)
     claims = [replace(claim, found=claim.found and claim.claim_id not in heeded.claims) for claim in tested]
-    findings.write_claims(claims)
-    findings.write_members(material.members, material.evidence)
-    shown = show_claims(standing(claims)[:_MOST_SHOWN], _with_clusters(material, material.evidence))
+    writer.write_claims(claims)
+    writer.write_members(material.members, material.evidence)
+    clustered, stand = _with_clusters(material, material.evidence), standing(claims)[:_MOST_SHOWN]
+    origins = read_origins(writer.run, shards, clustered)
+    writer.write_channels(claim_channels(stand, clustered, origins, material.rules.fdr))
+    shown = show_claims(stand, clustered)
     said = {
         "claims": _count(claims),
-        "basis": basis_record(findings.run.manifest_file, material),
+        "basis": basis_record(writer.run.manifest_file, material),
         "untested": untested,
         "shown": [asdict(claim) for claim in shown],
         **silence(all_detectable(material), claims, material.classes, material.rules),
@@ -285,12 +299,12 @@ def read_frames(
 
 
 def _frames_of(run: Run, shard: Shard, *keys: NDArray[np.integer]) -> Iterator[NDArray[np.float32]]:
-    """Of the targets of samples [m] and slots [m]: `heat` and `off_area`, each [m, 64]."""
-    table = run.read("scores", shard, ["sample", "slot", "heat", "off_area"])
+    """Of the targets of samples [m] and slots [m]: all heat, and `off_area`, each [m, 64]."""
+    table = run.read("scores", shard, ["sample", "slot", *HEAT, "off_area"])
     listed = pd.MultiIndex.from_arrays([table["sample"].to_numpy(), table["slot"].to_numpy()])
     places = listed.get_indexer(pd.MultiIndex.from_arrays(keys))
-    for name in ("heat", "off_area"):
-        yield np.asarray(table[name].combine_chunks().flatten(), np.float32).reshape(-1, _FRAME)[places]
+    for cells in (heat_by_cell(table), by_cell(table["off_area"])):
+        yield cells[places].astype(np.float32)
 
 
 def _has_features(run: Run, shards: Sequence[Shard]) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
+from audit.findings.forms import claim_html, finding_html
 from audit.findings.rules import KINDS
 from audit.store.decided import SAID
 from audit.store.records import Record, column
@@ -21,10 +22,13 @@ HEAT_ALONE = "heat alone"
 BASES = ("masks", "boxes", "masks and boxes", HEAT_ALONE, "activations", "labels")
 """What a claim may rest on."""
 ARMS = ("flagged", "control")
-ROLES = ("label", "predicted", "runner_up")
+ROLES = ("label", "predicted", "runner_up", "detected", "segmented", "word")
 """Why a map was made."""
 TOLERATED, OTHER_CLASSES = "tolerated", "other classes"
 """What the share of a class is held against."""
+REST, OTHERS, NOBODY = "rest of the class", "other classes", "nothing"
+AGAINST = (REST, OTHERS, NOBODY)
+"""What the channels of a claim are held against."""
 
 _TEXT, _FLAG, _WHOLE, _SMALL = pa.string(), pa.bool_(), pa.int64(), pa.int32()
 _SINGLE, _DOUBLE = pa.float32(), pa.float64()
@@ -83,7 +87,9 @@ class Finding(Record):
     peak_distance: float | None = column(
         _SINGLE, "From the peak to the object, in diagonals of the view; 0 on it.", least=0
     )
-    rests_on: str | None = column(_TEXT, "What told where the object is.", choices=("mask", "boxes", "detector"))
+    rests_on: str | None = column(
+        _TEXT, "What told where the object is.", choices=("mask", "boxes", "detection", "region", "detector")
+    )
     fdr: float | None = column(_SINGLE, "False discovery rate of q_low; null for a detected target.", **_SHARE)
     family: str = column(_TEXT, "What was tested together.")
     says: str | None = column(_TEXT, "The finding in a sentence.")
@@ -100,6 +106,9 @@ class Finding(Record):
     )
     verdict: str | None = column(_TEXT, _VERDICT, choices=SAID, stored=False, default=None)
     reviewers: str | None = column(_TEXT, _REVIEWERS, stored=False, default=None)
+
+    def _repr_html_(self) -> str:
+        return finding_html(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +199,9 @@ class Claim(Record):
     verdict: str | None = column(_TEXT, _VERDICT, choices=SAID, stored=False, default=None)
     reviewers: str | None = column(_TEXT, _REVIEWERS, stored=False, default=None)
 
+    def _repr_html_(self) -> str:
+        return claim_html(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect(Record):
@@ -253,6 +265,46 @@ class Member(Record):
     class_id: int = column(_SMALL, "The class.", **_COUNT)
     cluster: int = column(_SMALL, "Number of the cluster, by class from 0, the largest first; -1 for none.")
     distance: float | None = column(_SINGLE, "To the cluster's middle.", least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimChannel(Record):
+    """A channel of the network that a claim's heat off the object comes from; `findings/claim_channels.parquet`."""
+
+    claim_id: str = column(_TEXT, "The claim's `claim_id`.")
+    place: int = column(_SMALL, "1 for the channel that sets the claim apart most, 2 for the next.", least=1)
+    channel: int = column(_SMALL, "Number of the channel in the layer that was explained.", **_COUNT)
+    share: float = column(
+        _DOUBLE, "Mean share of the heat off the object that it carries, over the images that show the claim.", **_SHARE
+    )
+    share_of_others: float = column(_DOUBLE, "The same over the images that it is held against.", **_SHARE)
+    carries: int = column(_WHOLE, "Images that show the claim in which it is among the leading channels.", **_COUNT)
+    images: int = column(_WHOLE, "Images that show the claim.", **_COUNT)
+    of_others: int = column(_WHOLE, "Images it is held against in which it is among the leading channels.", **_COUNT)
+    others: int = column(_WHOLE, "Images that it is held against.", **_COUNT)
+    against: str = column(_TEXT, "What it is held against.", choices=AGAINST)
+    p: float | None = column(_DOUBLE, "One-sided: of carrying as often by chance; null where nothing is held against.")
+    q: float | None = column(_DOUBLE, "Benjamini-Hochberg over the channels of the claim.", **_SHARE)
+    apart: bool = column(_FLAG, "Whether q is at or below the false discovery rate.")
+    patches: Mapping[str, Any] = column(
+        _TEXT, "`targets`: [sample, slot, cell] of up to nine images in which it carries most.", packed=True
+    )
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What shows a claim.
+
+    Attributes:
+        claim_id: of the claim.
+        examples: samples and slots, the best first.
+        heat: [64] mean share of the heat by cell of the frame, over confidently named targets of its class; empty
+            without any.
+    """
+
+    claim_id: str
+    examples: Sequence[tuple[int, int]]
+    heat: Sequence[float]
 
 
 def surest_first(claims: Iterable[Claim]) -> list[Claim]:

@@ -17,6 +17,8 @@ RESTS_ON = {
     "masks": "object masks",
     "boxes": "object boxes",
     "masks and boxes": "object masks, and boxes where there is none",
+    "detection": "its own box",
+    "region": "its own region",
     "heat alone": "the heat alone; no object is known",
     "activations": "which channels of the network the heat comes from",
     "detector": "a detector fitted to the images with masks",

@@ -15,8 +15,9 @@ import pyarrow as pa
 from audit.store import layout
 from audit.store.files import sweep_partials
 from audit.store.ledger import Entry, Ledger
-from audit.store.maps import Maps, map_files, publish_maps, write_maps
+from audit.store.map_files import Maps, map_files, publish_maps
 from audit.store.objects import Location, below
+from audit.store.packing import packed_names, unpack
 from audit.store.tables import Column, read_table, write_part
 
 
@@ -43,7 +44,9 @@ def read_part(root: Location, entry: Entry | None, table: str, columns: Sequence
         RunError: it is damaged.
     """
     for name in of_table(entry, table):
-        return read_table(root / name, columns, named(entry)[name])
+        schema = (layout.PARTS | layout.LABEL_PARTS)[table]
+        part = read_table(root / name, packed_names(schema, columns), named(entry)[name])
+        return unpack(part, schema, columns)
     return None
 
 
@@ -56,6 +59,8 @@ class Artefacts:
 
     def write_maps(self, start: int, maps: Maps) -> dict[str, str]:
         """Write the maps of the shard that begins at sample `start`; returns paths below the run with their sha256."""
+        from audit.store.maps import write_maps
+
         return dict(self._below(*file) for file in write_maps(self._maps, start, maps).items())
 
     def write_part(self, table: str, shard: int, columns: Mapping[str, Column]) -> dict[str, str]:

@@ -7,15 +7,16 @@ RUN/
                            at the input's resolution int8: steps of it, the value is step times scale;
                            part-00000.DIGEST ..., one a shard; c.0.0.0.0 is the same for other readers of Zarr
   maps.zarr/scale          [N, K] float32, only beside int8: what a step is worth; NaN where there is no map
-  samples/  targets/  scores/  context/  features/  confusion/  checks/
-                           part-00000.DIGEST.parquet ..., one a shard
+  samples/  targets/  scores/  context/  features/  confusion/  checks/  channels/  detections/  segmentations/
+                           part-00000.DIGEST.parquet ..., one a shard; the last two where a network gave them
   ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason;
                            it names the shard's files, which are named by their content and never changed
   findings/                part-00000.parquet ... about targets; classes, claims, clusters (who is in which),
-                           effects and causes (what interventions did) .parquet; index.parquet, all targets in one table
-                           for pages; set_aside.parquet, findings that are left out because reviewers disagree with
-                           them; ledger.json names them, written last
-  report/                  index.html; sanity, faithfulness .json and .png; null.json; contact sheets of clusters
+                           claim_channels (what their heat comes from), effects and causes (what interventions did)
+                           .parquet; index.parquet, all targets in one table for pages; set_aside.parquet, findings that
+                           are left out because reviewers disagree with them; ledger.json names them, written last
+  report/                  index.html; sanity, faithfulness .json and .png; null.json; sheets/ of clusters;
+                           channels/, sheets of patches
   summary.json             counts, curve, threshold and findings in short
   labels/NAME/             a label set: record.json, ledger/, images/ and regions/, parts as above
   embedding/               points.parquet: targets placed by what lies under their heat; record.json, written last
@@ -29,7 +30,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 7
+FORMAT = 8
 LEVELS = 256
 """Map values 0..1 are counted at levels floor(256 value); threshold t keeps the levels from 256 t on."""
 
@@ -42,6 +43,7 @@ FINDINGS_LEDGER = "ledger.json"
 CLASS_FINDINGS = "classes.parquet"
 CLAIMS = "claims.parquet"
 CLUSTERS = "clusters.parquet"
+CLAIM_CHANNELS = "claim_channels.parquet"
 SET_ASIDE = "set_aside.parquet"
 INDEX = "index.parquet"
 EFFECTS = "effects.parquet"
@@ -50,6 +52,7 @@ SUMMARY = "summary.json"
 REPORT = "report"
 PAGE = "index.html"
 SHEETS = "sheets"
+CHANNEL_SHEETS = "channels"
 NULL = "null.json"
 SANITY = "sanity.json"
 VERDICTS = "verdicts.sqlite"
@@ -65,8 +68,10 @@ LOCK_HOLDER = "lock.json"
 CELLS = 8
 """The frame, the part of the upright image that was seen, is divided into 8 x 8 cells, row by row from the top left."""
 
-_COUNTS = pa.list_(pa.int32(), LEVELS)
-_FRAME = pa.list_(pa.float16(), CELLS * CELLS)
+COUNTS = pa.list_(pa.int32(), LEVELS)
+FRAME = pa.list_(pa.float16(), CELLS * CELLS)
+UNIT_VECTOR = pa.list_(pa.float16())
+"""Bulky columns are kept packed (`audit.store.packing`); schemas say what they are when they are read."""
 _CLEAR = pa.list_(pa.bool_(), CELLS * CELLS)
 
 SAMPLES = pa.schema(
@@ -92,7 +97,7 @@ TARGETS = pa.schema(
         ("slot", pa.int16()),
         ("class_id", pa.int32()),
         ("class", pa.string()),
-        ("role", pa.string()),  # label, predicted, runner_up
+        ("role", pa.string()),  # label, predicted, runner_up, detected
         ("rank", pa.int32()),  # place of the class among the logits, 0 the highest
         ("logit", pa.float32()),
         ("probability", pa.float32()),
@@ -120,13 +125,13 @@ SCORES = pa.schema(
         ("attainable", pa.float32()),  # the highest energy of any shift: what this heat could do on this object
         ("centre_energy", pa.float32()),  # energy of a map that falls off from the centre
         ("peak_distance", pa.float32()),  # from the peak to the object, share of the view's diagonal; 0 on it
-        ("rests_on", pa.string()),  # what the object was taken from: mask, boxes; null where there is neither
-        ("heat", _FRAME),  # share of the map's heat by cell of the frame
-        ("off_heat", _FRAME),  # share of the map's heat off the object, by cell; all heat where no object is known
-        ("off_area", _FRAME),  # share of what was seen, is not void and is off the object, by cell
+        ("rests_on", pa.string()),  # the object was taken from: mask, boxes, or the target itself: detection, region
+        ("on_heat", FRAME),  # share of the map's heat on the object, by cell of the frame; zeros where none is known
+        ("off_heat", FRAME),  # share of the map's heat off the object, by cell; all heat where no object is known
+        ("off_area", FRAME),  # share of what was seen, is not void and is off the object, by cell
         ("clear", _CLEAR),  # whether a cell is clear of the object: half of it is farther away than a map value reaches
-        ("inside", _COUNTS),  # pixels of O by level of the map
-        ("outside", _COUNTS),  # pixels of V without O
+        ("inside", COUNTS),  # pixels of O by level of the map
+        ("outside", COUNTS),  # pixels of V without O
     ]
 )
 CONTEXT = pa.schema(  # a row for every other class in the mask of a scored target
@@ -142,7 +147,7 @@ FEATURES = pa.schema(
     [
         ("sample", pa.int64()),
         ("slot", pa.int16()),
-        ("relevance", pa.list_(pa.float16())),  # within the off-object heat; see `audit.attribution.features`
+        ("relevance", UNIT_VECTOR),  # within the off-object heat; see `audit.attribution.features`
     ]
 )
 CONFUSION = pa.schema(
@@ -160,11 +165,48 @@ CHECKS = pa.schema(  # a row for every target that was asked whether it needs it
         ("reliance", pa.float32()),  # share of p(c) that is lost without it; see `audit.interventions.quick`
     ]
 )
+DETECTIONS = pa.schema(  # a row for every box that a detector gave, by falling score, and for every object it missed
+    [
+        ("sample", pa.int64()),
+        ("slot", pa.int16()),  # of the target; null where the box is not among those that are explained
+        ("class_id", pa.int32()),
+        ("score", pa.float32()),  # null of an object that was missed
+        *((corner, pa.float32()) for corner in ("x0", "y0", "x1", "y1")),  # upright pixels
+        ("candidate", pa.list_(pa.float32())),  # what the detector is asked again by; see `audit.models.detectors`
+        ("error", pa.string()),  # see `audit.scores.detection_errors`, or missed; null where no object is known
+        ("iou", pa.float32()),  # with the object that this rests on
+    ]
+)
 DRAWN_BOXES = pa.schema(  # what reviewers drew around objects of the class, where the manifest lists none
     [
         ("sample", pa.int64()),
         ("class_id", pa.int32()),
         *((corner, pa.float32()) for corner in ("x0", "y0", "x1", "y1")),  # upright pixels, x1 and y1 exclusive
+    ]
+)
+LEADING = 8
+"""Channels that are kept of each map."""
+SHARE_STEPS = 255
+"""Their shares are kept in so many steps."""
+CHANNELS = pa.schema(  # a row for every target of a method whose maps are a sum over channels; `attribution.channels`
+    [
+        ("sample", pa.int64()),
+        ("slot", pa.int16()),
+        *(
+            (f"{part}{name}", pa.list_(kind, LEADING))  # the channels that carry most, the largest share first
+            for part in ("", "off_")  # of all heat, and of that off the object
+            for name, kind in (
+                ("channel", pa.int16()),  # -1 where fewer carry any
+                ("share", pa.uint8()),  # of the heat, in 255ths
+                ("cell", pa.int32()),  # of the map, where it adds most; row by row from the top left
+            )
+        ),
+    ]
+)
+SEGMENTATIONS = pa.schema(  # a row for every sample that a network segmented
+    [
+        ("sample", pa.int64()),
+        ("labels", pa.binary()),  # PNG of the network's output, 16 bits: 0 no class, i + 1 class i
     ]
 )
 PARTS: dict[str, pa.Schema] = {
@@ -175,6 +217,9 @@ PARTS: dict[str, pa.Schema] = {
     "features": FEATURES,
     "confusion": CONFUSION,
     "checks": CHECKS,
+    "detections": DETECTIONS,
+    "channels": CHANNELS,
+    "segmentations": SEGMENTATIONS,
 }
 """Tables with one part a shard."""
 
@@ -194,9 +239,9 @@ REGIONS = pa.schema(  # a row for every class of an image's maps or of its mask,
         ("sample", pa.int64()),
         ("class_id", pa.int32()),
         ("object", pa.int64()),  # pixels of the class in the mask; of class -1, of the background; null without a mask
-        ("pixels", _COUNTS),  # where the class's map is the highest, by level; void ones are not counted
-        ("correct", _COUNTS),  # of those, where the mask shows the class; zeros without a mask
-        ("background", _COUNTS),  # of those, where the mask shows background; zeros without a mask
+        ("pixels", COUNTS),  # where the class's map is the highest, by level; void ones are not counted
+        ("correct", COUNTS),  # of those, where the mask shows the class; zeros without a mask
+        ("background", COUNTS),  # of those, where the mask shows background; zeros without a mask
     ]
 )
 LABEL_PARTS: dict[str, pa.Schema] = {"images": LABEL_IMAGES, "regions": REGIONS}

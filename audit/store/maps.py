@@ -1,18 +1,12 @@
 """The map arrays of a run: Zarr v3, one Zarr shard for each of the run's shards, every chunk checksummed.
 
-A shard's file is named by its content, `part-00003.DIGEST`, and counts once a ledger entry names it. The name that
-readers of Zarr look for, `c.3.0.0.0`, links to it, and in a bucket is a copy. So an array is one folder, however many
-shards it has.
-
 Maps at a layer's resolution are `float16`. Maps at the input's resolution are `int8`: steps in the array `map`, one
 sample a chunk, and what a step is worth in the array `scale` beside it.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,22 +21,13 @@ from zarr.storage import LocalStore, MemoryStore, ObjectStore, WrapperStore
 
 from audit.errors import RunError
 from audit.store import layout
-from audit.store.files import PARTIAL, size_of, sizes_below, write_atomically, write_by_content
+from audit.store.files import size_of, write_by_content
+from audit.store.map_files import ENCODINGS, KEYS, MAP, SCALE, Maps
 from audit.store.objects import Location, ObjectPath
 from audit.store.quantised import Quantised
 
-ENCODINGS = {"float16": 16, "int8": 8}
-"""How the values of maps are kept, and in how many bits."""
-
-Maps = NDArray[np.float16] | Quantised
-"""Maps [n, K, h, w] as a run of either encoding keeps them."""
-
-_MAP = "map"
-_SCALE = "scale"
 _CHUNK = 64
 _FLAT: dict[str, Any] = {"name": "default", "separator": "."}
-_KEYS = {_MAP: "c.{}.0.0.0", _SCALE: "c.{}.0"}
-"""The chunk of a shard in each array."""
 
 
 def create_maps(
@@ -52,7 +37,7 @@ def create_maps(
     group = zarr.open_group(_store(path), mode="w", zarr_format=3)
     eight_bits = encoding == "int8"
     group.create_array(
-        _MAP,
+        MAP,
         shape=(samples, slots, *grid),
         chunks=(1 if eight_bits else _chunk_length(shard_size), slots, *grid),
         shards=(shard_size, slots, *grid),
@@ -65,7 +50,7 @@ def create_maps(
     )
     if eight_bits:
         group.create_array(
-            _SCALE,
+            SCALE,
             shape=(samples, slots),
             chunks=(shard_size, slots),
             dtype="float32",
@@ -77,11 +62,6 @@ def create_maps(
         )
 
 
-def empty_maps(shape: tuple[int, ...], encoding: str) -> Maps:
-    """Room in memory for the maps of a shard, none there yet; it is filled and read like an array."""
-    return Quantised.empty(shape) if encoding == "int8" else np.full(shape, np.nan, np.float16)
-
-
 def write_maps(path: Location, start: int, maps: Maps) -> dict[Location, str]:
     """Write a whole shard [n, K, h, w] that begins at sample `start`, to files named by their content.
 
@@ -89,7 +69,7 @@ def write_maps(path: Location, start: int, maps: Maps) -> dict[Location, str]:
         The files with their sha256; none for what is all NaN. They are read once a ledger entry names them.
     """
     values: dict[str, NDArray[Any]] = (
-        {_SCALE: maps.scale, _MAP: maps.steps} if isinstance(maps, Quantised) else {_MAP: maps}
+        {SCALE: maps.scale, MAP: maps.steps} if isinstance(maps, Quantised) else {MAP: maps}
     )
     written: dict[Location, str] = {}
     for name, array in values.items():
@@ -113,42 +93,17 @@ def read_maps(path: Location, start: int, stop: int, files: Iterable[Location]) 
         named = list(files)
         for file in named:
             _refuse_empty(file)
-        array = zarr.open_array(_named(path, _MAP, named), mode="r", zarr_format=3)
+        array = zarr.open_array(_named(path, MAP, named), mode="r", zarr_format=3)
         values = np.asarray(array[start:stop])
         if array.dtype != np.int8:
             return values
-        scale = zarr.open_array(_named(path, _SCALE, named), mode="r", zarr_format=3)
+        scale = zarr.open_array(_named(path, SCALE, named), mode="r", zarr_format=3)
         return Quantised(values, np.asarray(scale[start:stop]))[:]
     except (ValueError, OSError, RuntimeError) as error:
         run = path.parent
         raise RunError(
             f"Damaged maps of samples {start} to {stop - 1} in {path} ({error}); run `camaudit repair {run}`"
         ) from None
-
-
-def publish_maps(path: Location, shard: int, files: Iterable[Location]) -> None:
-    """Give a shard's files the names that readers of Zarr look for: links, or copies where there are no links."""
-    named = {file.parent.name: file for file in files}
-    for array, key in _KEYS.items():
-        _publish(path / array / key.format(shard), named.get(array))
-
-
-def map_files(path: Location) -> Iterator[tuple[int, Location]]:
-    """Every shard's files, whether or not an entry names them, each with the number of its shard."""
-    for array in _KEYS:
-        for file in (path / array).glob("part-*.*"):
-            if file.suffix != PARTIAL:
-                yield layout.shard_of_part(file.name), file
-
-
-def metadata_files(path: Location) -> list[Location]:
-    """What says how the arrays are to be read."""
-    return sorted(path.rglob("zarr.json"))
-
-
-def maps_size(path: Location) -> int:
-    """Bytes of a run's maps, those that other readers see a second time left out."""
-    return sum(size for name, size in sizes_below(path).items() if "/c." not in name)
 
 
 class _Named(WrapperStore[Store]):
@@ -169,7 +124,7 @@ class _Named(WrapperStore[Store]):
 
 def _named(path: Location, array: str, files: Iterable[Location]) -> _Named:
     own = (file.name for file in files if file.parent.name == array)
-    names = {_KEYS[array].format(layout.shard_of_part(name)): name for name in own}
+    names = {KEYS[array].format(layout.shard_of_part(name)): name for name in own}
     return _Named(_store(path / array, read_only=True), names)
 
 
@@ -177,19 +132,6 @@ def _store(path: Location, read_only: bool = False) -> Store:
     if isinstance(path, ObjectPath):
         return ObjectStore(path.store(), read_only=read_only)
     return LocalStore(path, read_only=read_only)
-
-
-def _publish(name: Location, file: Location | None) -> None:
-    if file is None:
-        name.unlink(missing_ok=True)
-    elif isinstance(name, ObjectPath) and isinstance(file, ObjectPath):
-        file.copy_to(name)
-    elif isinstance(name, Path) and isinstance(file, Path) and not _is_link_to(name, file):
-        write_atomically(name, partial(_link_or_copy, file), durable=False)
-
-
-def _is_link_to(name: Path, file: Path) -> bool:
-    return name.is_symlink() and os.readlink(name) == file.name
 
 
 def _encoded(array: Location, start: int, values: NDArray[Any]) -> dict[str, bytes]:
@@ -204,13 +146,6 @@ def _encoded(array: Location, start: int, values: NDArray[Any]) -> dict[str, byt
 
 def _write_bytes(content: bytes, path: Path) -> None:
     path.write_bytes(content)
-
-
-def _link_or_copy(file: Path, name: Path) -> None:
-    try:
-        name.symlink_to(file.name)
-    except OSError:
-        shutil.copyfile(file, name)
 
 
 def _refuse_empty(file: Location) -> None:

@@ -37,13 +37,15 @@ KINDS = ("s3", "gs", "az", "abfs")
 
 _CONFLICT = re.compile(r"\b409\b|Conflict")
 _ABSENT = (exceptions.NotFoundError, FileNotFoundError)  # some operations raise the one, some the other
-_NO_BUCKET = "NoSuchBucket"
+_NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound")
 _METADATA = "169.254.169.254"
 """Where a machine of the vendor is asked for credentials when the environment has none."""
 _TRIES = 8
 _FIRST_WAIT_S = 0.05
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
+"""Where the environment names another server than the vendor's."""
 Version = str
-"""Of an object: its entity tag, another one for every content."""
+"""Of an object: its entity tag, another one for every content; in Google's store its generation, one a write."""
 
 
 @dataclass(frozen=True, order=True)
@@ -141,7 +143,7 @@ class ObjectPath:
 
     def version(self) -> Version:
         """Changes with every content."""
-        return _version(self._head())
+        return self._version(self._head())
 
     def size(self) -> int:
         """Bytes of the object."""
@@ -175,7 +177,7 @@ class ObjectPath:
         with self._named():
             chunks = obstore.list(_store(self.root), f"{self.key}/" if self.key else None)
             metas = [meta for chunk in chunks for meta in chunk]
-        return {ObjectPath(self.root, meta["path"]): (_version(meta), meta["size"]) for meta in metas}
+        return {ObjectPath(self.root, meta["path"]): (self._version(meta), meta["size"]) for meta in metas}
 
     # Reading and writing
 
@@ -192,7 +194,7 @@ class ObjectPath:
         """Content and version of the same moment."""
         with self._named():
             got = obstore.get(_store(self.root), self.key)
-            return got.bytes().to_bytes(), _version(got.meta)
+            return got.bytes().to_bytes(), self._version(got.meta)
 
     def put(self, content: bytes | Path) -> None:
         """Write the object, whatever was there."""
@@ -209,7 +211,8 @@ class ObjectPath:
     def put_if(self, content: bytes | Path, version: Version) -> bool:
         """Write the object if it is still of a version, and say whether that was so. False may be said of one's own."""
         try:
-            self._put(content, {"e_tag": version}, lambda: self.version() != version)
+            mode: PutMode = {"version": version} if self._by_generation else {"e_tag": version}
+            self._put(content, mode, lambda: self.version() != version)
         except (FileExistsError, FileNotFoundError):
             return False
         return True
@@ -253,6 +256,16 @@ class ObjectPath:
         """A store whose root is this folder, as Zarr takes it."""
         return _store(str(self))
 
+    @property
+    def _by_generation(self) -> bool:
+        """Whether the store compares generations: Google's does, and no entity tags."""
+        return self.root.startswith("gs:")
+
+    def _version(self, meta: Any) -> Version:
+        """A list tells no generation, so its versions are comparable with those of lists alone."""
+        told = meta["version"] if self._by_generation else None
+        return str(told or meta["e_tag"] or meta["last_modified"].isoformat())
+
     def _head(self) -> Any:
         with self._named():
             return obstore.head(_store(self.root), self.key)
@@ -270,7 +283,7 @@ class ObjectPath:
             reason = f"Access denied; check the credentials in the environment: {_reason(error)}"
             raise PermissionError(errno.EACCES, reason, str(self)) from None
         except exceptions.BaseError as error:
-            if _NO_BUCKET in str(error):
+            if _NO_BUCKET.search(str(error)):
                 raise FileNotFoundError(errno.ENOENT, "No such bucket", str(self)) from None
             if _METADATA in str(error):
                 raise PermissionError(errno.EACCES, "No credentials in the environment", str(self)) from None
@@ -313,7 +326,7 @@ def below(place: Location, folder: Location) -> str:
 def _store(url: str) -> ObjectStore:
     """The store of a bucket or folder. How to reach it stands in the environment, by the names of each vendor."""
     options: ClientConfig = {"timeout": "120s"}
-    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):  # who names one means it
+    if any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS):  # who names one means it
         options["allow_http"] = True
     try:
         return from_url(url, client_options=options)
@@ -324,10 +337,6 @@ def _store(url: str) -> ObjectStore:
 def _in_parts(mode: PutMode) -> bool | None:
     """Large objects are sent in parts, which knows no condition."""
     return None if mode == "overwrite" else False
-
-
-def _version(meta: Any) -> Version:
-    return str(meta["e_tag"] or meta["version"] or meta["last_modified"].isoformat())
 
 
 def _reason(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ from audit.store import layout
 from audit.store.account import Account, Damage, Shard
 from audit.store.artefacts import Artefacts, named, of_table, read_part, table_of
 from audit.store.files import PARTIAL, check_digest, check_names, read_json, sha256, write_atomically, write_json
+from audit.store.forms import run_html
 from audit.store.ledger import COUNTED, Entry, Ledger
 from audit.store.local_copies import local_copy
 from audit.store.lock import held
-from audit.store.maps import ENCODINGS, Maps, create_maps, metadata_files, read_maps
+from audit.store.map_files import ENCODINGS, Maps, metadata_files
 from audit.store.objects import Location, Place, address, below, location
 from audit.store.provenance import provenance
 from audit.store.tables import Column, made_by, read_table
@@ -43,7 +44,7 @@ class Run:
     """
 
     path: Location
-    record: Mapping[str, Any]
+    record: Mapping[str, Any] = field(repr=False)
 
     @classmethod
     def create(cls, path: Place, manifest: Manifest | ManifestFile, record: Mapping[str, Any]) -> Run:
@@ -79,6 +80,9 @@ class Run:
         record = read_json(root / layout.RUN_JSON, _RESTORE)
         check_names(record["artefacts"], root / layout.RUN_JSON)
         return cls(root, record)
+
+    def _repr_html_(self) -> str:
+        return run_html(self)
 
     @property
     def address(self) -> str:
@@ -319,6 +323,8 @@ class Run:
         Raises:
             RunError: they are damaged or lost.
         """
+        from audit.store.maps import read_maps
+
         size, path = self.record["shard_size"], self.path / layout.MAPS
         for name, digest in self.record["artefacts"].items():
             check_digest(self.path / name, digest, _RESTORE)
@@ -346,6 +352,8 @@ class Run:
         return held(self.path)
 
     def _lay_out(self, manifest: Manifest | ManifestFile) -> None:
+        from audit.store.maps import create_maps
+
         slots, grid, shard_size = (self.record[name] for name in ("slots", "grid", "shard_size"))
         # Who works on a shard reads its rows alone.
         write_atomically(self.path / layout.MANIFEST, lambda partial: manifest.save(partial, shard_size))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.store import layout
+from audit.store.encodings import options, part_options
 from audit.store.files import check_digest, read_checked, write_atomically, write_by_content
 from audit.store.objects import Location, ObjectPath
+from audit.store.packing import pack
 
 Column = Sequence[Any] | NDArray[Any]
 """Values of a column, one a row; arrays [n, length] for lists of one length."""
@@ -90,6 +92,21 @@ class Rows:
             raise ValueError(f"Expected columns of one length, got {lengths}")
 
 
+def in_order(columns: Mapping[str, Column], by: str) -> dict[str, Column]:
+    """Rows in ascending order of a column, as they came where it is the same; the columns as they are if they are so.
+
+    >>> in_order({"sample": [2, 1, 2], "slot": [0, 0, 1]}, "sample")
+    {'sample': [1, 2, 2], 'slot': [0, 0, 1]}
+    """
+    order = np.argsort(np.asarray(columns[by]), kind="stable")
+    if np.array_equal(order, np.arange(len(order))):
+        return dict(columns)
+    return {
+        name: column[order] if isinstance(column, np.ndarray) else [column[place] for place in order.tolist()]
+        for name, column in columns.items()
+    }
+
+
 def write_table(path: Location, columns: Mapping[str, Column], schema: pa.Schema, durable: bool = True) -> None:
     """Write columns under a schema; the same columns give the same bytes.
 
@@ -101,43 +118,23 @@ def write_table(path: Location, columns: Mapping[str, Column], schema: pa.Schema
 
 
 def write_part(path: Location, columns: Mapping[str, Column], schema: pa.Schema) -> tuple[Location, str]:
-    """Write columns under a schema to a file named by its content; returns where it lies, and its sha256."""
-    table = arrow_table(columns, schema)
-    return write_by_content(path, lambda partial: write_parquet(table, partial))
+    """Write columns under a schema, packed, to a file named by its content; returns where it lies, and its sha256."""
+    table = pack(arrow_table(columns, schema))
+    return write_by_content(path, lambda partial: pq.write_table(table, partial, **part_options(table.schema)))
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a table as Parquet whose pages have checksums, which every reader of Parquet may check."""
-    pq.write_table(table, path, **_options(table.schema))
+    pq.write_table(table, path, **options(table.schema))
 
 
 def write_groups(tables: Iterable[pa.Table], path: Path) -> None:
     """The same of tables of one schema, at least one, each a row group; one at a time is held."""
     coming = iter(tables)
     first = next(coming)
-    with pq.ParquetWriter(path, first.schema, **_options(first.schema)) as writer:
+    with pq.ParquetWriter(path, first.schema, **options(first.schema)) as writer:
         for table in chain([first], coming):
             writer.write_table(table, row_group_size=max(len(table), 1))
-
-
-def _options(schema: pa.Schema) -> dict[str, Any]:
-    """Floats hardly repeat: without dictionaries they take less room, and half the time to read.
-
-    Nor do counts by level. Their high bytes are nearly all zero: byte by byte they take three quarters of the room.
-    """
-    counts = [path for path, kind in _leaves(schema) if _is_histogram(schema, path, kind)]
-    repeating = [path for path, kind in _leaves(schema) if not pa.types.is_floating(kind) and path not in counts]
-    return {
-        "compression": "zstd",
-        "write_page_checksum": True,
-        "use_dictionary": repeating,
-        "column_encoding": dict.fromkeys(counts, "BYTE_STREAM_SPLIT"),
-    }
-
-
-def _is_histogram(schema: pa.Schema, path: str, kind: pa.DataType) -> bool:
-    listed = schema.field(path.partition(".")[0]).type
-    return bool(pa.types.is_int32(kind) and pa.types.is_fixed_size_list(listed))
 
 
 def read_table(path: Location, columns: Sequence[str] | None = None, digest: str | None = None) -> pa.Table:
@@ -195,13 +192,6 @@ def made_by(path: Location) -> str:
 def arrow_table(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
     """Columns under a schema."""
     return pa.table({field.name: _column(columns[field.name], field.type) for field in schema}, schema=schema)
-
-
-def _leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:
-    """Columns as Parquet names them, and the types of their values."""
-    for field in schema:
-        nested = isinstance(field.type, pa.ListType | pa.FixedSizeListType)
-        yield (f"{field.name}.list.element", field.type.value_type) if nested else (field.name, field.type)
 
 
 def _column(values: Column, kind: pa.DataType) -> pa.Array:

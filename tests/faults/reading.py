@@ -56,7 +56,8 @@ def _parts(run: Run) -> Iterator[Any]:
     yield run.maps(0, run.samples).tobytes()
     for shard in run.done():
         yield run.entry(shard)
-        yield [run.read(table, shard).to_pylist() for table in layout.PARTS]
+        kept = [table for table in layout.PARTS if run.part(table, shard) is not None]
+        yield [run.read(table, shard).to_pylist() for table in kept]
     findings = Findings(run)
     yield findings_record(run)
     yield [findings.index().to_pylist(), findings.set_aside().to_pylist()]

@@ -127,7 +127,7 @@ def _scores(rows: np.ndarray, marked: np.ndarray, known: np.ndarray, rng: np.ran
         **flags,
         "best_map_level": rng.integers(0, 256, count),
         "rests_on": np.where(known, "mask", None),
-        "heat": heat.astype(np.float16),
+        "on_heat": np.where(known[:, None], heat - off, 0).astype(np.float16),
         "off_heat": np.where(known[:, None], off, heat).astype(np.float16),
         "off_area": (~block / cells).astype(np.float16),
         "clear": ~block,

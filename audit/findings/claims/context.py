@@ -269,6 +269,7 @@ def _together(pairs: Pairs, votes: Votes) -> dict[str, NDArray[Any]]:
 
 
 def _says(contrasts: Contrasts, i: int, name: str, other: str, with_what: str) -> str:
+    other = f"another {name}" if other == name else other  # beside a box of its own
     expected = percent(contrasts.expected[i])
     compared = (
         f"of other classes' images with {other} as large it does in {expected}"

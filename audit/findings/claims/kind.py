@@ -20,7 +20,7 @@ from audit.findings.claims.contrasts import LEAST, Family
 from audit.findings.claims.hot_cells import Heat, heat_of
 from audit.findings.claims.usual import Usual, usual_objects
 from audit.findings.claims.votes import Votes, count_votes
-from audit.findings.evidence import Evidence, Features
+from audit.findings.evidence import Evidence, Features, Frames
 from audit.findings.power import Detectable
 from audit.findings.records import HEAT_ALONE, Claim, ClassFinding
 from audit.findings.rules import Rules
@@ -29,8 +29,6 @@ _Made = TypeVar("_Made")
 OBJECTS = "masks or boxes"
 MASKS = "masks"
 """What tests lack where no object, or no mask, is known."""
-Frames = Callable[[NDArray[np.int64]], tuple[NDArray[np.floating], NDArray[np.floating]]]
-"""Of targets, by their ascending positions [m]: all heat, and the object's share of each cell, each [m, 64]."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,10 @@ class ClaimKind(ABC):
     @abstractmethod
     def test(self, material: Material) -> list[Claim]:
         """The claims, standing ones first, and those that are none though their p alone is small."""
+
+    def applies(self, material: Material) -> bool:
+        """Whether it is of such a run at all; one of boxes is not of a classifier's."""
+        return True
 
     def lacks(self, material: Material) -> str:
         """What it would take to test any of this kind, in a word or two; empty where some could be tested."""

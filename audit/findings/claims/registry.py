@@ -7,6 +7,7 @@ from typing import NamedTuple
 from audit.findings.claims.absent import Absent
 from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.context import Contexts
+from audit.findings.claims.errors import Errors
 from audit.findings.claims.fixed import Fixed
 from audit.findings.claims.following import Following
 from audit.findings.claims.groups import Groups
@@ -29,6 +30,7 @@ CLAIM_KINDS: dict[str, ClaimKind] = {
         Fixed(),
         Contexts(),
         Groups(),
+        Errors(),
         Clusters(),
     )
 }

@@ -74,7 +74,7 @@ def usual_objects(
     """Of targets whose object is known, one a unit and class, where those with a vote are others.
 
     Args:
-        frames: of targets: all heat, and the object's share of each cell; see `audit.findings.claims.kind.Frames`.
+        frames: of targets: all heat, and the object's share of each cell; see `audit.findings.evidence.Frames`.
     """
     if votes.rests_on != HEAT_ALONE or frames is None or not evidence.known.any():
         return Usual(np.zeros(0, np.int32), np.zeros((0, evidence.off_heat.shape[1])))

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from manifests import by_id, needs_bytes_in_names, told_of_all, touch
 
-from audit.datasets import Sample, read_folder, read_table
-from audit.datasets.folder import unique_ids
+from audit.datasets import Sample, list_folder, list_table, read_folder, read_table
+from audit.datasets.ids import Ids, unique_ids
+from audit.datasets.manifest_file import BATCH
 from audit.errors import ManifestError
 from audit.progress import Event
 
@@ -246,3 +247,36 @@ def test_every_image_and_row_is_told(tmp_path: Path) -> None:
     table = write_csv(tmp_path, "path\na.jpg\nb.jpg\n")
     read_table(table, progress=rows.append)
     assert images == rows == told_of_all("indexing", 2)
+
+
+def test_files_come_in_the_order_of_their_paths_however_folders_are_named(tmp_path: Path) -> None:
+    paths = ["a-1/x.jpg", "a.jpg", "a/b/c.jpg", "a/b.jpg", "a/b-c/d.jpg", "aa/z.jpg", "Z/é.jpg", "b.jpg"]
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert [sample.image for sample in list_folder(tmp_path, classes=()).samples] == sorted(paths)
+
+
+def test_a_table_is_listed_in_batches_and_its_ids_look_at_all_of_it(tmp_path: Path) -> None:
+    rows = 3 * BATCH
+    text = "path,label\n" + "".join(f"{row % 2}/{row // 2}.jpg,{'ab'[row % 2]}\n" for row in range(rows))
+    listing = list_table(write_csv(tmp_path, text + "2/last.jpg,c\n"))
+    samples = list(listing.samples)
+    assert listing.classes == ("a", "b", "c")
+    assert [sample.id for sample in samples[:2]] == ["0/0.jpg", "1/0.jpg"]
+    assert (samples[-1].id, samples[-1].labels, len(samples)) == ("last", (2,), rows + 1)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "ids"),
+    [
+        ([("a", "a.jpg"), ("b", "b.jpg")], ["a", "b"]),
+        ([("a", "x/a"), ("a", "y/a"), ("b", "x/b")], ["x/a", "y/a", "b"]),
+        ([("a", "b"), ("a", "c"), ("b", "d")], ["b", "c", "d"]),
+    ],
+)
+def test_ids_are_short_where_they_can_be_and_names_are_only_asked_for(
+    pairs: list[tuple[str, str]], ids: list[str]
+) -> None:
+    chosen = Ids.among(lambda: iter(pairs))
+    assert [chosen.choose(*pair) for pair in pairs] == ids

@@ -16,6 +16,7 @@ from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.kind import Material
 from audit.findings.evidence import Evidence
 from audit.findings.features import read_features
+from audit.findings.writing import FindingsWriter
 from audit.store import Run, Shard
 from audit.store.tables import read_table
 
@@ -34,20 +35,20 @@ def write_features(run: Run, shard: int, samples: np.ndarray, under: list[np.nda
 
 def cluster_run(run: Run, shards: list[Shard], evidence: Evidence) -> list[Claim]:
     material = Material(evidence, Rules(), features=lambda: read_features(run, shards))
-    Findings(run).write_members(material.members, evidence)
+    FindingsWriter.beside(Findings(run)).write_members(material.members, evidence)
     return Clusters().test(material)
 
 
 def test_features_of_a_run_come_shard_by_shard_without_targets_that_have_none(run: Run) -> None:
-    under = [np.arange(3, dtype=np.float16) + row for row in range(4)]
+    under = [vector / np.linalg.norm(vector) for vector in np.arange(3) + np.arange(4)[:, None]]
     write_features(run, 0, np.array([0, 1]), [under[0], None])
     write_features(run, 1, np.array([2, 3]), [under[2], under[3]])
     write_features(run, 2, np.array([4]), [None])
     first, second = read_features(run, run.done())
     assert (first[0].tolist(), first[1].tolist()) == ([0], [0])
-    np.testing.assert_array_equal(first[2], [under[0]])
+    np.testing.assert_allclose(first[2], [under[0]], atol=0.005)
     assert second[0].tolist() == [2, 3]
-    np.testing.assert_array_equal(second[2], under[2:])
+    np.testing.assert_allclose(second[2], under[2:], atol=0.005)
 
 
 def test_clusters_of_a_run_are_written_and_told(run: Run, rng: np.random.Generator) -> None:

@@ -14,10 +14,10 @@ from scipy.stats import binom
 from audit.findings.claims.kind import Material
 from audit.findings.claims.registry import CLAIM_KINDS, all_detectable
 from audit.findings.claims.whole_class import WholeClasses, class_findings
+from audit.findings.pages.unfound import explain_silence
 from audit.findings.power import Detectable, least_counts, least_shares, silence, standing_out
 from audit.findings.records import ClassFinding
 from audit.findings.rules import Rules
-from audit.findings.unfound import explain_silence
 
 RULES = Rules()
 CLASSES = tuple("abcdefgh")

@@ -23,7 +23,8 @@ from audit.errors import RunError
 from audit.store import Run, Shard, layout
 from audit.store.files import ABSENT, read_json, sha256, sweep_partials, write_atomically, write_json
 from audit.store.ledger import Ledger
-from audit.store.maps import create_maps, maps_size, read_maps, write_maps
+from audit.store.map_files import maps_size
+from audit.store.maps import create_maps, read_maps, write_maps
 from audit.store.quantised import Quantised
 from audit.store.tables import read_table, write_table
 
@@ -324,7 +325,7 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"No run at .*make one with `camaudit run`"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 99}')
-    with pytest.raises(RunError, match="format 99, expected 7; update camaudit"):
+    with pytest.raises(RunError, match="format 99, expected 8; update camaudit"):
         Run.open(tmp_path)
 
 

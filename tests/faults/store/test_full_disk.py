@@ -54,7 +54,7 @@ def test_a_full_disk_ends_the_command_with_one_line_and_exit_1(
     plan = finished(tmp_path)
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr("audit.findings.findings.write_json", full)
+        patch.setattr("audit.findings.writing.write_json", full)
         assert camaudit(["flag", str(plan.run.path)], monkeypatch) == 1
     message = capsys.readouterr().err
     assert message.startswith("camaudit: No space left on device")

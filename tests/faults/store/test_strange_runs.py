@@ -12,6 +12,7 @@ from small_run import make_run
 from audit.datasets.reach import Reach, is_wide
 from audit.errors import ImageError, RunError
 from audit.findings import Findings
+from audit.findings.writing import FindingsWriter
 from audit.store import Run, layout
 from audit.store.files import read_json, write_json
 from dashboards.tables import RunTables
@@ -89,8 +90,8 @@ def test_interventions_that_are_made_again_and_interrupted_leave_no_damage(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("audit.findings.findings.write_table", die)
+        patch.setattr("audit.findings.writing.write_table", die)
         with pytest.raises(KeyboardInterrupt):
-            Findings(run).write_outcomes(effects, [])
+            FindingsWriter.beside(Findings(run)).write_outcomes(effects, [])
     assert Findings(run).effects() == {}
     assert list(Findings(run).damaged()) == []

@@ -20,8 +20,9 @@ from audit.datasets.manifest import attribute_names
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Evidence
 from audit.findings.gather import Gathered
-from audit.findings.oddness import rank_without_masks
+from audit.findings.pages.oddness import rank_without_masks
 from audit.findings.records import ROLES, Claim
+from audit.scores.detection_errors import ERRORS
 from audit.store import Run, Shard
 from audit.store.tables import arrow_table
 
@@ -40,7 +41,7 @@ SCHEMA = pa.schema(
         ("role", pa.string()),  # label, predicted, runner_up
         ("probability", pa.float32()),
         ("predicted", pa.string()),  # the class with the highest logit; null where it is no target of the sample
-        ("right", pa.bool_()),  # whether that is a label of the sample; null where the sample has no label
+        ("right", pa.bool_()),  # whether that is a label of the sample, or the box is right; null where it is not known
         ("status", pa.string()),  # of the score; of the target where there is no map; not_scored
         ("area", pa.float32()),
         ("energy", pa.float32()),
@@ -52,7 +53,7 @@ SCHEMA = pa.schema(
         ("severity", pa.float32()),  # of all that could be judged
         ("quick_reliance", pa.float32()),
         ("suspicion", pa.float32()),  # of findings
-        ("oddness", pa.float32()),  # of targets whose object is not known; see `audit.findings.oddness`
+        ("oddness", pa.float32()),  # of targets whose object is not known; see `audit.findings.pages.oddness`
         ("border", pa.float32()),  # ... and what it is made from
         ("corner", pa.float32()),
         ("spread", pa.float32()),
@@ -61,6 +62,7 @@ SCHEMA = pa.schema(
         ("cluster", pa.int32()),  # in its class; null for none
         ("claims", pa.list_(pa.int16())),  # places in the list of standing claims, of those that it counts for
         ("attributes", pa.string()),  # of the sample, as a JSON object of texts without its nulls
+        ("error", pa.string()),  # what is wrong with a detector's box, or right; null where it is not known
     ]
 )
 _SCORES = ("area", "energy", "lift", "best_iou")
@@ -150,7 +152,7 @@ def _keys(sample: NDArray[np.integer], slot: NDArray[np.integer]) -> Keys:
 
 def _all_targets(gathered: Gathered, judged: pd.DataFrame, evidence: Evidence) -> pd.DataFrame:
     """A row for every target, in the order of their keys."""
-    kept = gathered.targets[["sample", "slot", "class_id", "rank", "role", "probability", "quick", *_SCORES]]
+    kept = gathered.targets[["sample", "slot", "class_id", "rank", "role", "probability", "quick", "error", *_SCORES]]
     status = np.where(gathered.targets["known"], "scored", "no_mask").astype(object)
     kept = kept.assign(status=status, **{name: judged[name].astype(np.float32) for name in _JUDGED})
     kept = kept.join(_oddness(gathered))
@@ -187,14 +189,20 @@ def _findings(keys: Keys, found: Mapping[str, NDArray[Any]], severity: NDArray[n
 
 
 def _answers(run: Run, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """What the model named first in each target's sample, and whether that is a label; -1 where it is not known."""
+    """What the model named first in each target's sample, whether that is a label, and what is wrong with a box.
+
+    -1 where it is not known.
+    """
     sample, first = columns["sample"], columns["rank"] == 0
     label = columns["role"] == ROLES.index("label")
+    told = columns.get("error", np.full(len(sample), -1, np.int8))
     answer, labelled, right = np.full(run.samples, -1), np.zeros(run.samples, bool), np.zeros(run.samples, bool)
     answer[sample[first]] = columns["class_id"][first]
     labelled[sample[label]] = True
     right[sample[label & first]] = True
-    return {"predicted": answer[sample], "right": np.where(labelled[sample], right[sample], -1).astype(np.int8)}
+    of_sample = np.where(labelled[sample], right[sample], -1)
+    of_box = np.where(told < 0, of_sample, told == ERRORS.index("right"))
+    return {"predicted": answer[sample], "right": of_box.astype(np.int8), "error": told}
 
 
 def _telling_order(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.intp]:
@@ -237,6 +245,7 @@ def _table(run: Run, texts: _Texts, start: int, columns: Mapping[str, Any]) -> p
         "predicted": classes.take(pa.array(columns["predicted"], mask=columns["predicted"] < 0)),
         "right": pa.array(columns["right"] > 0, mask=columns["right"] < 0),
         "attributes": attributes_as_json(samples),
+        "error": pa.array(ERRORS).take(pa.array(columns["error"], mask=columns["error"] < 0)),
     }
     return arrow_table({name: values for name, values in columns.items() if name in SCHEMA.names} | named, SCHEMA)
 

@@ -87,7 +87,7 @@ def basis_record(manifest: Manifest | ManifestFile, material: Material) -> dict[
         counts["boxes"] += pc.sum(pc.and_not(_has_some(table["boxes"]), outlined)).as_py() or 0
         counts["labels"] += pc.sum(_has_some(table["labels"])).as_py() or 0
     lacking: dict[str, str] = {}
-    for kind in CLAIM_KINDS.values():
+    for kind in (kind for kind in CLAIM_KINDS.values() if kind.applies(material)):
         # What one kind of a family could test was tested.
         test = kind.tests or kind.title
         lacking[test] = lacking.get(test, " ") and kind.lacks(material)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from audit.findings.oddness import LEAST, PRIOR, beside_others, own_places, rank_without_masks, shares_of_heat
+from audit.findings.pages.oddness import LEAST, PRIOR, beside_others, own_places, rank_without_masks, shares_of_heat
 
 CELLS = 64
 
@@ -62,7 +62,7 @@ def test_shares_are_those_of_plain_loops() -> None:
 def test_blocks_do_not_change_the_shares(monkeypatch: pytest.MonkeyPatch) -> None:
     heat = maps(23)
     whole = shares_of_heat(heat)
-    monkeypatch.setattr("audit.findings.oddness.BLOCK", 5)
+    monkeypatch.setattr("audit.findings.pages.oddness.BLOCK", 5)
     assert (shares_of_heat(heat) == whole).all()
 
 
@@ -101,7 +101,7 @@ def test_places_of_a_class_are_those_of_plain_loops(monkeypatch: pytest.MonkeyPa
     heat, class_id = maps(30), np.random.default_rng(2).integers(0, 4, 30)
     heat[3] = np.nan
     np.testing.assert_allclose(own_places(heat, class_id), slow_places(heat, class_id), atol=1e-5)
-    monkeypatch.setattr("audit.findings.oddness.BLOCK", 7)
+    monkeypatch.setattr("audit.findings.pages.oddness.BLOCK", 7)
     np.testing.assert_allclose(own_places(heat, class_id), slow_places(heat, class_id), atol=1e-5)
     assert not own_places(heat, np.zeros(30, int)).any()
 

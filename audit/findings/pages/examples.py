@@ -6,35 +6,18 @@ Chosen while all targets are at hand, at flagging, and kept in `summary.json`, s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Evidence
 from audit.findings.frame import BLOCK
-from audit.findings.records import Claim
+from audit.findings.records import Claim, Shown
 from audit.store import layout
 
 FEW = 4
 """Targets that are shown of a claim."""
 _DIGITS = 5
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What shows a claim.
-
-    Attributes:
-        claim_id: of the claim.
-        examples: samples and slots, the best first.
-        heat: [64] mean share of the heat by cell of the frame, over confidently named targets of its class; empty
-            without any.
-    """
-
-    claim_id: str
-    examples: Sequence[tuple[int, int]]
-    heat: Sequence[float]
 
 
 def show_claims(claims: Sequence[Claim], evidence: Evidence) -> list[Shown]:

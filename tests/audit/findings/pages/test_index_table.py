@@ -18,9 +18,9 @@ from rewritten import put_part
 from audit.errors import RunError
 from audit.findings import Findings, Rules
 from audit.findings.claims.registry import kind_of
-from audit.findings.index import SCHEMA, attributes_as_json, member, unjudged
 from audit.findings.judge import flag
-from audit.findings.oddness import rank_without_masks
+from audit.findings.pages.index import SCHEMA, attributes_as_json, member, unjudged
+from audit.findings.pages.oddness import rank_without_masks
 from audit.store import Run, layout
 
 
@@ -78,7 +78,7 @@ def test_targets_without_a_known_object_are_odd_beside_one_another_and_ranked_by
     scores, unknown = parts(drawn, "scores"), (rows["status"] == "no_mask").to_numpy()
     quick = parts(drawn, "checks").set_index(["sample", "slot"])["reliance"].reindex(rows.index).to_numpy()
     wrong = (parts(drawn, "targets")["rank"] != 0).to_numpy()
-    heat = np.stack(scores["heat"].to_numpy())
+    heat = np.stack(scores["on_heat"].to_numpy()) + np.stack(scores["off_heat"].to_numpy())
     class_id, probability = (rows[name].to_numpy()[unknown] for name in ("class_id", "probability"))
     expected = rank_without_masks(heat[unknown], class_id, probability, wrong[unknown], quick[unknown])
     for name in ("oddness", "border", "corner", "spread"):
@@ -179,7 +179,7 @@ def test_findings_of_an_earlier_camaudit_have_no_index_and_say_what_to_do(tmp_pa
     run = draw_run(tmp_path / "run", 300)
     flag(run, Rules())
     findings = Findings(run)
-    findings._record.artefacts.pop(layout.INDEX)
+    findings.made_from.artefacts.pop(layout.INDEX)
     with pytest.raises(RunError, match="flagged without a table of all targets; make it again: `camaudit flag"):
         findings.index_file()
 
@@ -212,6 +212,6 @@ def test_the_first_rows_of_the_index_are_the_most_suspicious_findings(drawn: Run
 
 def test_findings_are_read_without_what_makes_them() -> None:
     heavy = "{'scipy', 'pandas', 'sklearn', 'torch'}"
-    rooms = "audit.findings, audit.findings.unfound, audit.findings.basis"
+    rooms = "audit.findings, audit.findings.pages.unfound, audit.findings.pages.basis"
     code = f"import sys, {rooms}; print({heavy} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -14,7 +14,7 @@ from audit.findings import Claim
 from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.claims.zones import ZONES
 from audit.findings.evidence import Evidence
-from audit.findings.examples import FEW, show_claims
+from audit.findings.pages.examples import FEW, show_claims
 
 COUNT = 64
 OTHER = 5

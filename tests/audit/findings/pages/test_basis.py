@@ -12,7 +12,7 @@ from small_run import make_run
 from audit.datasets import Manifest
 from audit.datasets.manifest import Box, Sample
 from audit.findings import Findings
-from audit.findings.basis import Basis, basis_of, basis_record
+from audit.findings.pages.basis import Basis, basis_of, basis_record
 from audit.store import Run
 
 TESTS = ["off-object shares", "absent objects", "places", "other objects", "groups", "clusters"]
