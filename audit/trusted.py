@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-KNOWN_CODE = ("torchvision", "timm", "audit.models.small")
+import os
+from pathlib import Path
+
+KNOWN_CODE = ("torchvision", "timm", "hf", "clip", "audit.models.small")
 """Whose functions a checkpoint or a run may name."""
+_FOLDERS = ("hf", "clip")
+"""Whose models may lie in a folder."""
 STATE_SUFFIXES = (".pt", ".pth", ".safetensors")
 """Of files that hold weights, or a checkpoint: nothing in them is executed."""
 
@@ -16,3 +21,14 @@ def is_code(name: str) -> bool:
     """
     place, colon, _ = name.rpartition(":")
     return bool(colon) and place not in KNOWN_CODE
+
+
+def absolute_name(name: str) -> str:
+    """A model's name as a run records it, for workers that start elsewhere: files and folders by absolute paths."""
+    kind, _, folder = name.partition(":")
+    if kind in _FOLDERS and Path(folder).is_dir():
+        return f"{kind}:{os.path.abspath(folder)}"
+    place, colon, function = name.partition(".py:")
+    if colon and Path(f"{place}.py").is_file():
+        return f"{os.path.abspath(place)}.py:{function}"
+    return os.path.abspath(name) if Path(name).is_file() else name

@@ -47,4 +47,6 @@ class Aligned(Around):
 
     def explain_batch(self, images: Tensor, choose: Choose) -> Attribution:
         attribution = self.inner.attribute(images, choose)
-        return replace(attribution, maps=self.lattice.spread(attribution.maps, images.shape[-2:]))
+        cells = attribution.maps.shape[-2:]
+        step = max(images.shape[-2:]) / max(cells)  # of a square's cells, which those of another shape are part of
+        return replace(attribution, maps=self.lattice.spread(attribution.maps, [step * count for count in cells]))

@@ -42,6 +42,10 @@ class Around(Method):
         return self.inner.grid
 
     @property
+    def any_shape(self) -> bool:
+        return self.inner.any_shape
+
+    @property
     def compiles(self) -> bool:
         return self.inner.compiles
 
@@ -128,6 +132,7 @@ class MultiScale(Around):
     """
 
     name = "multiscale"
+    moves = True
     description = "sum of the maps of the image at several sizes"
     paper = "after Ahn and Kwak, CVPR 2018"
     forward_passes = "those of the inner method for each of `scales` (0.5, 1, 1.5, 2)"
@@ -182,6 +187,7 @@ class Flip(Around):
     """The mean of the maps of the image and of its mirror image, the latter mirrored back."""
 
     name = "flip"
+    moves = True
     description = "mean of the maps of the image and its mirror image"
     paper = "after Ahn and Kwak, CVPR 2018"
     forward_passes = "those of the inner method twice"

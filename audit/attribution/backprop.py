@@ -3,9 +3,9 @@
 With x the normalised input, y^c the logit of class c and R the gradient that arrives at a ReLU whose input is f, the
 methods differ in what the ReLU passes on:
 
-- Backpropagation (Saliency, Simonyan et al. 2014): R [f > 0].
-- Deconvnet (Zeiler and Fergus 2014): R [R > 0], whatever f is.
-- Guided backpropagation (Springenberg et al. 2015): R [f > 0] [R > 0].
+- Backpropagation (Saliency, Simonyan et al. 2014): `R [f > 0]`.
+- Deconvnet (Zeiler and Fergus 2014): `R [R > 0]`, whatever f is.
+- Guided backpropagation (Springenberg et al. 2015): `R [f > 0] [R > 0]`.
 
 Integrated gradients (Sundararajan et al. 2017) add up the plain gradient along a line from a baseline to x.
 
@@ -61,6 +61,10 @@ class InputGradient(Method):
         size = self.classifier.preprocessing.fit.size
         return size, size
 
+    @property
+    def any_shape(self) -> bool:
+        return True
+
     def cost(self, targets: int) -> Cost:
         return Cost(1, targets)
 
@@ -71,16 +75,16 @@ class InputGradient(Method):
 
     def gradients(self, images: Tensor, choose: Choose) -> Gradients:
         """Inputs [B, 3, H, W] -> the gradient of each colour for the classes that `choose` picks from the logits."""
-        with _without_parameter_gradients(self.classifier.module), torch.enable_grad():
+        with without_parameter_gradients(self.classifier.module), torch.enable_grad():
             leaf = images.clone(memory_format=torch.channels_last).requires_grad_()
-            with self._rule():
+            with self.rule():
                 outputs = self.classifier.module(leaf.clone())  # a clone: the first module may work in place
             class_ids = choose(self.classifier.class_logits(outputs.detach()))
             totals = self._target_sums(outputs, class_ids)
             rows = [torch.autograd.grad(total, leaf, retain_graph=True)[0] for total in totals]
         return Gradients(torch.stack(rows, dim=1), class_ids, outputs.detach())
 
-    def _rule(self) -> AbstractContextManager[object]:
+    def rule(self) -> AbstractContextManager[object]:
         """What is in force while the graph is made."""
         return nullcontext()
 
@@ -119,7 +123,7 @@ class RectifierRule(InputGradient):
                 "use --method saliency"
             )
 
-    def _rule(self) -> AbstractContextManager[object]:
+    def rule(self) -> AbstractContextManager[object]:
         return _Rectifiers(lambda values, low, high: _PositiveOnly.apply(values, low, high, self.gated))
 
 
@@ -213,7 +217,7 @@ def _strongest(colours: Tensor) -> Tensor:
 
 
 @contextmanager
-def _without_parameter_gradients(module: nn.Module) -> Iterator[None]:
+def without_parameter_gradients(module: nn.Module) -> Iterator[None]:
     """Leave parameters out of graphs made meanwhile: what only their gradients need is not kept."""
     with ONE_AT_A_TIME:
         wanting = [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -67,6 +67,10 @@ class GuidedGradCAM(Method):
         return self._fine.grid
 
     @property
+    def any_shape(self) -> bool:
+        return self._coarse.any_shape
+
+    @property
     def head(self) -> str:
         return self._coarse.head
 

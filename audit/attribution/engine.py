@@ -68,6 +68,10 @@ class WeightedActivations(Method):
         return self.certificate.kind
 
     @property
+    def any_shape(self) -> bool:
+        return self.certificate.layout.kind != "tokens"
+
+    @property
     def compiles(self) -> bool:
         return self._pass() in (self._closed_form, self._forward_only)
 

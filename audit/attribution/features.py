@@ -22,36 +22,31 @@ from numpy.typing import NDArray
 WIDTH = 128
 
 
-def relevance_in(
+def relevance_by_channel(
     part: NDArray[np.floating], weights: NDArray[np.floating], activation: NDArray[np.floating]
-) -> list[NDArray[np.float32] | None]:
-    """The class's relevance by channel in a part of each map, at unit length.
+) -> NDArray[np.floating]:
+    """The class's relevance in a part of each map, [K, C].
 
     Args:
         part: [K, h, w] share of each position that belongs to it.
         weights: [K, C, h, w], or [K, C, 1, 1] where they are the same at all positions.
         activation: [C, h, w].
-
-    Returns:
-        K vectors of min(C, 128) numbers; None where there is no such part, or its relevance is 0 or not finite.
     """
-    sums = _sums(part, weights, activation)
-    kept = sums if len(activation) <= WIDTH else sums @ _projection(len(activation))
+    if weights.shape[2:] == (1, 1):  # one matrix product, and nothing of the size of weights at each position
+        there: NDArray[np.floating] = part.reshape(len(part), -1) @ activation.reshape(len(activation), -1).T
+        return there * weights[:, :, 0, 0]
+    return np.asarray(np.einsum("khw,kchw,chw->kc", part, weights, activation))
+
+
+def features_of(relevance: NDArray[np.floating]) -> list[NDArray[np.float32] | None]:
+    """Relevance [K, C] as K vectors of min(C, 128) numbers, at unit length; None where it is 0 or not finite."""
+    channels = relevance.shape[1]
+    kept = relevance if channels <= WIDTH else relevance @ _projection(channels)
     lengths = np.linalg.norm(kept, axis=1)
     return [
         (row / length).astype(np.float32) if np.isfinite(length) and length > 0 else None
         for row, length in zip(kept, lengths, strict=True)
     ]
-
-
-def _sums(
-    part: NDArray[np.floating], weights: NDArray[np.floating], activation: NDArray[np.floating]
-) -> NDArray[np.floating]:
-    """Relevance [K, C]."""
-    if weights.shape[2:] == (1, 1):  # one matrix product, and nothing of the size of weights at each position
-        there: NDArray[np.floating] = part.reshape(len(part), -1) @ activation.reshape(len(activation), -1).T
-        return there * weights[:, :, 0, 0]
-    return np.asarray(np.einsum("khw,kchw,chw->kc", part, weights, activation))
 
 
 @lru_cache(maxsize=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, NamedTuple, Self
 
@@ -58,6 +58,18 @@ class Attribution:
     probabilities: Tensor
     weighted: Weighted | None = None
 
+    def on(self, grid: tuple[int, int]) -> Attribution:
+        """The same on the grid (h, w) of square inputs: cells that the network was given nothing of have no heat."""
+        if self.maps.shape[2:] == grid:
+            return self
+        weighted = self.weighted and Weighted(
+            _padded(self.weighted.activation, grid),
+            self.weighted.weights
+            if self.weighted.weights.shape[3:] == (1, 1)
+            else _padded(self.weighted.weights, grid),
+        )
+        return replace(self, maps=_padded(self.maps, grid), weighted=weighted)
+
 
 class Method(ABC):
     """An attribution method for one classifier; a context manager that leaves the classifier's module as it came.
@@ -83,6 +95,8 @@ class Method(ABC):
     """Of an image, in words where they depend on something."""
     backward_passes: ClassVar[str] = "none"
     """Of a target, in words. `none`: the method needs no gradients."""
+    moves: ClassVar[bool] = False
+    """Whether it looks at an image mirrored or scaled, where a detector's candidates are others."""
     pixels: bool = False
     """Whether maps have the input's resolution instead of a layer's; a method around another has that one's."""
 
@@ -129,6 +143,11 @@ class Method(ABC):
     @abstractmethod
     def cost(self, targets: int) -> Cost:
         """Passes that an image with so many targets takes; known before any is made."""
+
+    @property
+    def any_shape(self) -> bool:
+        """Whether inputs may be of any height and width, their cells those of the square's top left part."""
+        return False
 
     @property
     def compiles(self) -> bool:
@@ -183,6 +202,11 @@ class Method(ABC):
 def predicted(logits: Tensor) -> Tensor:
     """Class ids [B, 1] of the highest logits [B, C]."""
     return logits.argmax(dim=1, keepdim=True)
+
+
+def _padded(values: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Values [..., h, w] at the top left of a grid, zeros elsewhere."""
+    return torch.nn.functional.pad(values, (0, grid[1] - values.shape[-1], 0, grid[0] - values.shape[-2]))
 
 
 def gather(outputs: Tensor, members: Tensor) -> Tensor:

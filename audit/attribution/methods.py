@@ -6,13 +6,20 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from audit.attribution.aligned import Aligned
 from audit.attribution.around import Flip, MultiScale, SmoothGrad
+from audit.attribution.attnlrp import AttnLRP
 from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
 from audit.attribution.compositions import GuidedGradCAM, LayerCAMFused
 from audit.attribution.gradient_free import AblationCAM, ScoreCAM
+from audit.attribution.legrad import LeGrad
+from audit.attribution.lrp import LRP
 from audit.attribution.method import Method
 from audit.attribution.perturbation import RISE, Occlusion
+from audit.attribution.rollout import GradientRollout
+from audit.attribution.taps import probing
 from audit.attribution.weighted import (
     CAM,
     Counterfactual,
@@ -24,8 +31,11 @@ from audit.attribution.weighted import (
     LayerCAM,
     XGradCAM,
 )
+from audit.errors import ModelError
+from audit.models.aimed import Aimed
 from audit.models.classifier import Classifier
 from audit.models.execution import PLAIN, Execution
+from audit.models.weights import first_line
 
 METHODS: dict[str, type[Method]] = {
     method.name: method
@@ -49,6 +59,10 @@ METHODS: dict[str, type[Method]] = {
         AblationCAM,
         Occlusion,
         RISE,
+        LeGrad,
+        GradientRollout,
+        AttnLRP,
+        LRP,
     )
 }
 """Methods by the name that `camaudit run --method` takes."""
@@ -86,10 +100,31 @@ def make_method(
     """
     check_method(name, options)
     *around, inmost = _parts(name)
+    moving = next((part.name for part in around if part.moves), None)
+    if moving is not None and isinstance(classifier, Aimed):
+        raise ModelError(f"Expected a method that leaves an image in its place for {classifier.kind}, got {moving}")
     made: Method = inmost(classifier, execution, **_chosen(inmost, options))
     for outer in reversed(around):
         made = outer(made, **_chosen(outer, options))  # type: ignore[arg-type]
+    if classifier.preprocessing.fit.mode == "native":
+        _check_any_shape(name, made)
     return made
+
+
+def _check_any_shape(name: str, made: Method) -> None:
+    """Refuse a method, or a network, that takes square inputs only; what a network is aimed at is of one shape."""
+    if not made.any_shape or isinstance(made.classifier, Aimed):
+        raise ModelError(f"--method {name} takes square inputs of this network only; choose --fit letterbox")
+    wide = made.classifier.example()[:, :, : made.classifier.preprocessing.fit.given(1, 2)[0]]
+    with probing(made.classifier.module), torch.inference_mode():
+        try:
+            made.classifier.module(wide)
+        except Exception as error:  # networks' own errors have no common ancestor
+            height, width = wide.shape[2:]
+            raise ModelError(
+                f"Expected a network for inputs of any shape for --fit native, but one of {width} x {height} px fails "
+                f"({first_line(error)}); choose --fit letterbox"
+            ) from None
 
 
 def _parts(name: str) -> list[type[Method]]:

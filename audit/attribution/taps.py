@@ -69,7 +69,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         with _SWITCHING:
             held.wanted -= 1
             if not held.wanted:
-                del _held[module]
+                _held.pop(module, None)  # it is gone where the module is collected with who held it
                 for name, part in module.named_modules():
                     part.training = held.training.get(name, part.training)
 

@@ -7,12 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-ROLES = ("label", "predicted", "runner_up")
-"""A target is named by the first role that it has."""
+DETECTED, SEGMENTED = "detected", "segmented"
+GIVEN = (DETECTED, SEGMENTED)
+"""Roles of things that a network gave itself: a detector's boxes, regions."""
+WORD = "word"
+"""Role of a word or phrase of an image's text."""
+ROLES = ("label", "predicted", "runner_up", *GIVEN, WORD)
+"""A target is named by the first role that it has; those that a network gave itself have no other."""
 
 
 def slot_count(roles: Sequence[str], most_labels: int) -> int:
     """Slots K that hold every sample's targets: the most labels of any sample, and one for each other role."""
+    if WORD in roles:
+        return max(most_labels, 1)
     return max((most_labels if "label" in roles else 0) + len(set(roles) - {"label"}), 1)
 
 
@@ -43,6 +50,8 @@ def _named(roles: Sequence[str], labels: Sequence[Sequence[int]]) -> Tensor:
 
 def role_of(class_id: int, labels: Sequence[int], rank: int, roles: Sequence[str]) -> str:
     """The first role of a target whose class is `rank`-th among the logits (0 = predicted)."""
+    if roles[0] in (*GIVEN, WORD):
+        return roles[0]
     if "label" in roles and class_id in labels:
         return "label"
     return "predicted" if rank == 0 and "predicted" in roles else "runner_up"

@@ -1,6 +1,7 @@
 """Images: bytes to upright RGB, masks, and views, that is, which box of an image the network saw."""
 
 from audit.images.ahead import map_ahead
+from audit.images.batches import batches
 from audit.images.copies import near_copies
 from audit.images.locations import is_remote, is_url, location_fault
 from audit.images.masks import (
@@ -13,14 +14,16 @@ from audit.images.masks import (
     write_index_png,
 )
 from audit.images.reading import MAX_PIXELS, MAX_SIDE, decode_image, difference_hash, local_path, read_bytes
-from audit.images.views import Fit, View, cut_to_image, upsample
+from audit.images.views import Fit, View, cut, cut_to_image, upsample
 
 __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
     "Fit",
     "View",
+    "batches",
     "class_ids",
+    "cut",
     "cut_to_image",
     "decode_image",
     "difference_hash",

@@ -6,17 +6,29 @@ padding. Every upsampling goes through the view, so scores and pseudo-masks agre
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.images.resizing import INTERPOLATIONS, scale_and_cut
 
-FITS = ("squash", "crop", "letterbox")
+FITS = ("squash", "crop", "squash-crop", "letterbox", "native")
 """`squash`: the whole image, its shape not kept. `crop`: the centre, the shorter side first scaled to `resize`.
-`letterbox`: the whole image, its shape kept, the rest padded."""
+`squash-crop`: the centre, the whole image first squashed to `resize`. `letterbox`: the whole image, its shape kept, the
+rest padded. `native`: the same at the top left, and the network is given no more of the square than holds the image, in
+whole steps of 32 pixels."""
+
+STEP = 32
+"""Pixels between the cells of most networks' last layer: inputs of whole steps have whole cells."""
+
+CROPS = ("crop", "squash-crop")
+"""Fits that cut the centre out of what they scaled to `resize`."""
+_HALVING: dict[str, Callable[[float], int]] = {"even": round, "down": math.floor}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +48,72 @@ class View:
         """Rows and columns of the upright image whose pixel centres lie in the view."""
         return _pixels(self.y0, self.y1, height), _pixels(self.x0, self.x1, width)
 
+    def to_upright(self, boxes: NDArray[np.floating], side: int, size: tuple[int, int]) -> NDArray[np.float64]:
+        """Boxes [n, 4], x0, y0, x1, y1 on an input of `side` pixels, in the upright image, cut to its (H, W).
+
+        In single precision, as they are kept.
+
+        >>> View(0, -2, 8, 6).to_upright(np.array([[0, 0, 2, 4]]), 4, (4, 8)).tolist()
+        [[0.0, 0.0, 4.0, 4.0]]
+        """
+        across, down = (self.x1 - self.x0) / side, (self.y1 - self.y0) / side
+        upright = boxes * [across, down, across, down] + [self.x0, self.y0, self.x0, self.y0]
+        cut = upright.clip(0, [size[1], size[0], size[1], size[0]])
+        return cut.astype(np.float32).astype(np.float64)
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
     """How an upright image becomes the network's square input.
 
     Attributes:
-        size: side of the input, pixels.
+        size: side of the input, pixels; for `native` its longer side.
         mode: one of `FITS`.
-        resize: for `crop`, the length the shorter side is scaled to before the centre is cut out.
-        interpolation: `bilinear` or `bicubic`, both antialiased.
+        resize: for the crops, the length that the shorter side, or both, are scaled to before the centre is cut out.
+        interpolation: `bilinear` or `bicubic`, both antialiased, `bicubic-torch`, by torch's kernel, or `nearest`.
+        halved: how the margins of a crop are halved where they are odd: `even`, to the even neighbour, as torchvision
+            does, or `down`, as transformers does.
     """
 
     size: int
     mode: str = "squash"
     resize: int | None = None
     interpolation: str = "bilinear"
+    halved: str = "even"
 
     def __post_init__(self) -> None:
         if self.mode not in FITS:
             raise ValueError(f"Expected `mode` to be one of {', '.join(FITS)}, got {self.mode!r}")
         if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(f"Expected `interpolation` to be bilinear or bicubic, got {self.interpolation!r}")
+            known = ", ".join(INTERPOLATIONS)
+            raise ValueError(f"Expected `interpolation` to be one of {known}, got {self.interpolation!r}")
+        if self.halved not in _HALVING:
+            raise ValueError(f"Expected `halved` to be one of {', '.join(_HALVING)}, got {self.halved!r}")
         if self.size < 1:
             raise ValueError(f"Expected `size` of at least 1 pixel, got {self.size}")
-        if self.mode == "crop" and (self.resize or self.size) < self.size:
+        if self.mode in CROPS and (self.resize or self.size) < self.size:
             raise ValueError(f"Expected `resize` of at least the crop's {self.size} pixels, got {self.resize}")
 
     def __call__(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View]:
         """Fit an upright image [H, W, 3] to the input [size, size, 3] and say which view of it that is."""
         return _FITTING[self.mode](self, image)
+
+    def given(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the input, from the top left, that the network is given of an image so large.
+
+        >>> Fit(320, "native").given(375, 500), Fit(320).given(375, 500)
+        ((256, 320), (320, 320))
+        """
+        if self.mode != "native":
+            return self.size, self.size
+        tall, wide = (min(-(-side // STEP) * STEP, self.size) for side in _scaled(self, height, width))
+        return tall, wide
+
+
+def cut(pixels: NDArray[np.generic], fit: Fit, size: tuple[int, int]) -> NDArray[Any]:
+    """The part of a fitted image [size, size, 3] that the network is given, where the upright one has `size` (H, W)."""
+    tall, wide = fit.given(*size)
+    return pixels[:tall, :wide]
 
 
 def upsample(maps: NDArray[np.floating], view: View, height: int, width: int) -> NDArray[np.float32]:
@@ -132,9 +180,11 @@ def _squash(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View
 def _crop(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View]:
     height, width = image.shape[:2]
     short = fit.resize or fit.size
-    # The longer side is cut to a whole number, as torchvision's Resize does.
-    tall, wide = (short, int(short * width / height)) if height <= width else (int(short * height / width), short)
-    top, left = round((tall - fit.size) / 2), round((wide - fit.size) / 2)
+    if fit.mode == "squash-crop":
+        tall, wide = short, short
+    else:  # the longer side is cut to a whole number, as torchvision's Resize does
+        tall, wide = (short, int(short * width / height)) if height <= width else (int(short * height / width), short)
+    top, left = (_HALVING[fit.halved]((side - fit.size) / 2) for side in (tall, wide))
     x, y = width / wide, height / tall
     view = View(left * x, top * y, (left + fit.size) * x, (top + fit.size) * y)
     window = (left, top, left + fit.size, top + fit.size)
@@ -143,15 +193,20 @@ def _crop(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View]:
 
 def _letterbox(fit: Fit, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], View]:
     height, width = image.shape[:2]
-    scale = fit.size / max(height, width)
-    tall, wide = max(round(height * scale), 1), max(round(width * scale), 1)
-    top, left = (fit.size - tall) // 2, (fit.size - wide) // 2
+    tall, wide = _scaled(fit, height, width)
+    top, left = (0, 0) if fit.mode == "native" else ((fit.size - tall) // 2, (fit.size - wide) // 2)
     canvas = np.full((fit.size, fit.size, 3), PADDING, np.uint8)
     canvas[top : top + tall, left : left + wide] = scale_and_cut(image, tall, wide, fit.interpolation)
     x, y = width / wide, height / tall
     return canvas, View(-left * x, -top * y, (fit.size - left) * x, (fit.size - top) * y)
 
 
+def _scaled(fit: Fit, height: int, width: int) -> tuple[int, int]:
+    """Height and width of an image whose longer side becomes the input's."""
+    scale = fit.size / max(height, width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
 PADDING = 124
 """Grey near the ImageNet mean: zero after normalisation, near enough."""
-_FITTING = {"squash": _squash, "crop": _crop, "letterbox": _letterbox}
+_FITTING = {"squash": _squash, "crop": _crop, "squash-crop": _crop, "letterbox": _letterbox, "native": _letterbox}

@@ -13,6 +13,7 @@ as are flagged, or in a large run as many as keep the whole below a tenth of the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,6 +37,9 @@ class Candidate:
         misplaced: misplacement of its heat; see `audit.findings.rules`.
         pixels: [S, S, 3] uint8 as the network sees the image.
         mask: [S, S] int16, what was known of the objects there.
+        given: rows and columns of them, from the top left, that the network is given.
+        object_id: class of the target's object in it.
+        asked: what the network is asked again by about what it gave; None of a classifier's target.
     """
 
     sample: int
@@ -45,6 +49,9 @@ class Candidate:
     misplaced: float
     pixels: NDArray[np.uint8]
     mask: NDArray[np.int16]
+    given: tuple[int, int]
+    object_id: int
+    asked: Sequence[float] | NDArray[np.integer] | str | None = None
 
 
 @dataclass

@@ -20,6 +20,7 @@ from audit.errors import ImageError, RunError
 from audit.images import Fit
 from audit.interventions.removals import Region, heat_at_input, hot_region, kept_region, on_plain, without
 from audit.scores.faithfulness import Image
+from audit.scores.given import objects_of_target
 from audit.store import Run
 
 Pixels = NDArray[np.uint8]
@@ -64,8 +65,9 @@ def redraw(run: Run, row: int, slot: int, class_id: int, reach: Reach = BELOW_RO
         raise ImageError(f"{sample.image} is not the file that the run saw")
     image = ((decoded.pixels / np.float32(255) - mean) / spread).transpose(2, 0, 1).astype(np.float32)
     heat = heat_at_input(run.maps(row, row + 1)[0, slot].astype(np.float32), fit.size)
-    mask = read_objects(sample, manifest.mask_kind, decoded.size, len(run.classes)).mask
-    kept = None if mask is None else kept_region(mask, class_id, decoded.view, fit.size)
+    objects = read_objects(sample, manifest.mask_kind, decoded.size, len(run.classes))
+    objects, object_id = objects_of_target(run, row, slot, class_id, objects, decoded.size)
+    kept = None if objects.mask is None else kept_region(objects.mask, object_id, decoded.view, fit.size)
 
     def pixels(changed: Image) -> Pixels:
         shown = changed.transpose(1, 2, 0) * spread + mean

@@ -62,9 +62,17 @@ class OutputNames:
 def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Names of outputs in their order: one a line, a JSON list, or a JSON object from output to name.
 
+    Args:
+        path: of the file, or the names themselves with commas between.
+
     Raises:
         ModelError: the file cannot be read, or holds none of these.
+
+    >>> read_class_names("cat, garden gnome")
+    ('cat', 'garden gnome')
     """
+    if "," in str(path) and not Path(path).is_file():
+        return _as_names([name.strip() for name in str(path).split(",")]) or _no_names(path)
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -74,8 +82,12 @@ def read_class_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
     while names and not names[-1]:
         names = names[:-1]
     if not names or not all(names):
-        raise ModelError(f"Expected class names in {path}, one a line or a JSON list, got none or a gap; correct it")
+        return _no_names(path)
     return names
+
+
+def _no_names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    raise ModelError(f"Expected class names in {path}, one a line or a JSON list, got none or a gap; correct it")
 
 
 def names_on(*owners: Any, count: int) -> tuple[str, ...] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +63,7 @@ class Classifier:
         mapping: the data set's classes and the outputs that name each.
         layer: dotted name of the target layer, whose output has a grid (`audit.models.layers.Layout`).
         activation: one of `ACTIVATIONS`.
+        details: what a run's record says of the model beside, as the words that it was asked for.
     """
 
     module: nn.Module
@@ -68,6 +71,7 @@ class Classifier:
     mapping: ClassMapping
     layer: str
     activation: str = "softmax"
+    details: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.activation == "none" and any(len(outputs) > 1 for outputs in self.mapping.outputs):

@@ -35,7 +35,7 @@ class Lattice:
         low = self.first - self.step / 2
         return low, low + self.step * cells
 
-    def spread(self, values: Tensor, pixels: Sequence[int]) -> Tensor:
+    def spread(self, values: Tensor, pixels: Sequence[float]) -> Tensor:
         """Values [..., h, w] of the cells -> of as many cells that lie evenly on the input of (H, W) pixels.
 
         Bilinear between the centres, constant beyond the outermost.
@@ -45,7 +45,7 @@ class Lattice:
         )
         return down @ values @ across.T
 
-    def _weights(self, cells: int, side: int) -> Tensor:
+    def _weights(self, cells: int, side: float) -> Tensor:
         """[cells, cells]; the scale is one on which even cells end at 0, 1, 2 and so on."""
         low, high = (edge * cells / side for edge in self.edges(cells))
         return torch.tensor(interpolation_matrix(cells, low, high, 0, cells))

@@ -7,7 +7,7 @@ Inputs are square, so grids are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import NamedTuple, Self
@@ -43,7 +43,7 @@ class Layout:
             return cls("channels_last")
         if len(shape) == 4:
             return cls("channels_first") if shape[2] == shape[3] else None
-        if len(shape) == 3:
+        if len(shape) == 3 and shape[2] > 1:  # [B, C, 1] are pooled channels, however many
             prefix = shape[1] - isqrt(shape[1]) ** 2
             return cls("tokens", prefix) if prefix <= _MOST_PREFIX_TOKENS else None
         return None
@@ -77,7 +77,8 @@ def find_target_layer(module: nn.Module, example: Tensor) -> str:
 
     Found by running the model on `example` [1, 3, H, W] and watching. Where a container ends with the same output as
     its last part, the container is named. Behind the last attention of a ViT the outputs depend on the class token
-    alone: there it is the last module of the same width that the attention still reads, the norm before it.
+    alone: there it is the last module of the same width through which all that is read of the grid goes, the norm
+    before the attention; not the keys or the values alone, where these are modules of their own.
 
     Raises:
         ModelError: no module has a grid.
@@ -89,7 +90,15 @@ def find_target_layer(module: nn.Module, example: Tensor) -> str:
     if not layout.prefix:
         return last
     candidates = [name for name, other, _ in outputs if other == shape]
-    return next((name for name in reversed(candidates) if _reads_grid(module, example, name, layout)), last)
+    # Noise: of an image of zeros a network with fresh weights may make tokens of zeros, whose attention tells nothing.
+    image = torch.randn(example.shape, generator=torch.Generator().manual_seed(2)).to(example.device)
+    reading = (name for name in reversed(candidates) if _reads_grid(module, image, layout, name))
+    later = next(reading, last)
+    for earlier in reading:
+        if not _reads_grid(module, image, layout, earlier, held=later):
+            break
+        later = earlier
+    return later
 
 
 def find_grids(module: nn.Module, example: Tensor) -> dict[str, Grid]:
@@ -148,18 +157,34 @@ def _outputs_with_grid(module: nn.Module, example: Tensor) -> list[tuple[str, tu
     return outputs
 
 
-def _reads_grid(module: nn.Module, example: Tensor, name: str, layout: Layout) -> bool:
-    """Whether the outputs change with the grid's part of a layer's output."""
+def _reads_grid(module: nn.Module, image: Tensor, layout: Layout, name: str, held: str | None = None) -> bool:
+    """Whether the outputs change with the grid's part of a layer's output.
+
+    Args:
+        held: a later layer, whose grid is given all the while: then, whether they change by another way than it.
+    """
+    given = {held: _noise_on_grid(layout, seed=1)} if held else {}
+    plain = _outputs_with(module, image, given)
+    return not torch.equal(plain, _outputs_with(module, image, given | {name: _noise_on_grid(layout, seed=0)}))
+
+
+def _noise_on_grid(layout: Layout, seed: int) -> Callable[..., Tensor]:
+    """A hook that puts noise in the place of a layer's grid; the tokens ahead of it stay."""
 
     def disturb(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-        noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(0)).to(output.device)
+        noise = torch.randn(output.shape, generator=torch.Generator().manual_seed(seed)).to(output.device)
         return torch.cat([output[:, : layout.prefix], noise[:, layout.prefix :]], dim=1)
 
-    with torch.inference_mode():
-        plain = module(example)
-        handle = module.get_submodule(name).register_forward_hook(disturb)
-        try:
-            disturbed = module(example)
-        finally:
+    return disturb
+
+
+def _outputs_with(module: nn.Module, image: Tensor, hooks: Mapping[str, Callable[..., Tensor]]) -> Tensor:
+    """Outputs with hooks on some layers."""
+    handles = [module.get_submodule(name).register_forward_hook(hook) for name, hook in hooks.items()]
+    try:
+        with torch.inference_mode():
+            outputs: Tensor = module(image)
+    finally:
+        for handle in handles:
             handle.remove()
-    return not torch.equal(plain, disturbed)
+    return outputs

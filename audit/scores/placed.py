@@ -83,10 +83,17 @@ class Placed:
         """[K] heat on all that counts."""
         return np.tensordot(self.heat, self.valid, 2)
 
+    def warm(self, grid: tuple[int, int]) -> NDArray[np.float32]:
+        """[K, h, w] share of each cell of another grid over the view that counts and has heat."""
+        return self._warm(self.valid, grid)
+
     def off_and_warm(self, grid: tuple[int, int]) -> NDArray[np.float32]:
         """[K, h, w] share of each cell of another grid over the view that is off the object and has heat."""
+        return self._warm(self.off, grid)
+
+    def _warm(self, counted: NDArray[np.float32], grid: tuple[int, int]) -> NDArray[np.float32]:
         down, across = (cell_shares(0, GRID, 0, GRID, cells) for cells in grid)
-        return np.asarray(down @ ((self.heat > 0) * self.off) @ across.T, np.float32)
+        return np.asarray(down @ ((self.heat > 0) * counted) @ across.T, np.float32)
 
 
 def coverage(view: View, mask: NDArray[np.int16]) -> tuple[dict[int, NDArray[np.float32]], NDArray[np.float32]]:

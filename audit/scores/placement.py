@@ -37,7 +37,7 @@ def peak_distance(placed: Placed) -> NDArray[np.float64]:
 def by_cell(placed: Placed) -> dict[str, NDArray[Any]]:
     """What lies in each cell of the frame, arrays [K, 64].
 
-    `heat` and `off_heat` are shares of a map's heat, in all and off the object, NaN for a map without heat on what
+    `on_heat` and `off_heat` are shares of a map's heat, on the object and off it, NaN for a map without heat on what
     counts; `off_area` is the share, off the object, of the area that counts; `clear` is whether at least half of the
     cell is clear of the object, see `Placed.clear`.
     """
@@ -51,7 +51,7 @@ def by_cell(placed: Placed) -> dict[str, NDArray[Any]]:
     total = np.where(placed.total > 0, placed.total, np.nan)[:, None]
     whole = (y1 - y0) * (x1 - x0) / CELLS**2
     return {
-        "heat": cells(placed.heat * placed.valid) / total,
+        "on_heat": cells(placed.heat * placed.objects) / total,
         "off_heat": cells(placed.heat * placed.off) / total,
         "off_area": cells(placed.off) / max(float(placed.valid.sum()), 1e-12),
         "clear": cells(placed.clear) >= _HALF * whole,

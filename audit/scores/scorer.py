@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audit.datasets.manifest import Sample
-from audit.datasets.objects import Objects, read_objects
+from audit.datasets.objects import Objects, OwnObject, read_objects
 from audit.images import View, map_ahead
 from audit.scores import Confusion, ConfusionPool, Scene, Scores, score
+from audit.scores.detected import Detected
 from audit.scores.placed import Placed
 from audit.scores.placement import by_cell, centre_energy, on_other_classes, peak_distance
+from audit.scores.segmented import Segmented
 from audit.scores.shift_null import shift_null
-from audit.store.layout import CELLS, CONFUSION, CONTEXT, LEVELS, SCORES
+from audit.store.layout import CELLS, CONFUSION, CONTEXT, DETECTIONS, LEVELS, SCORES
 from audit.store.quantised import Quantised
 from audit.store.tables import Column, Rows
 
 _AHEAD = 16
 _NUMBERS = ("area", "energy", "lift", "best_iou")
 _PLACED = ("p_low", "p_high", "attainable", "centre_energy", "peak_distance")
-_SHARES = ("heat", "off_heat", "off_area")
+_SHARES = ("on_heat", "off_heat", "off_area")
 _FLAGS = ("hit", "hit_15px", "centre_hit", "centre_hit_15px")
 
 
@@ -41,6 +43,10 @@ class Targets:
     class_ids: NDArray[np.int64]
     usable: NDArray[np.bool_]
     labels: NDArray[np.bool_]
+
+    def taken(self, place: int) -> Targets:
+        """One of them."""
+        return Targets(*(values[place : place + 1] for values in vars(self).values()))
 
     @classmethod
     def at(cls, rows: Mapping[str, Column], places: Sequence[int]) -> Targets:
@@ -62,6 +68,7 @@ class Explained:
         size: (height, width) of the upright image.
         view: what the network saw of it.
         maps: [K, h, w] by slot, as stored.
+        own: objects [k] that the targets bring along; None where a target's object is that of its class.
     """
 
     row: int
@@ -70,6 +77,29 @@ class Explained:
     objects: Objects
     targets: Targets
     maps: NDArray[np.floating]
+    own: Sequence[OwnObject] | None = None
+
+    def parts(self) -> Iterator[Part]:
+        """The targets, those that share a mask together."""
+        if self.own is None:
+            yield Part(self.targets, self.objects, self.targets.class_ids)
+            return
+        for place, own in enumerate(self.own):
+            targets = self.targets.taken(place)
+            objects, object_id = own.among(self.objects, int(targets.class_ids[0]), self.size)
+            yield Part(targets, objects, np.array([object_id]))
+
+
+class Part(NamedTuple):
+    """Targets of a sample [k] that share a mask.
+
+    Attributes:
+        object_ids: [k] class of each target's object in the mask: its own class, or one that stands for the target.
+    """
+
+    targets: Targets
+    objects: Objects
+    object_ids: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -80,13 +110,13 @@ class Scored:
         scores: columns of the table `scores`, a row for every target.
         context: rows of the table `context`.
         confusion: of its pixels; None where it has no mask to count against.
-        placed: the maps of the usable targets as placed; None without any.
+        placed: the maps of the usable targets as placed, those that share a mask together.
     """
 
     scores: Mapping[str, NDArray[Any]]
     context: Rows = field(default_factory=lambda: Rows(CONTEXT))
     confusion: Confusion | None = None
-    placed: Placed | None = None
+    placed: tuple[Placed, ...] = ()
 
 
 class Scorer:
@@ -120,26 +150,40 @@ class Scorer:
 
 def score_sample(sample: Explained) -> Scored:
     """Score the targets of a sample."""
-    usable, mask = sample.targets.usable, sample.objects.mask
-    rows = _begin(sample.row, sample.targets, sample.objects)
+    scored = [_score_part(sample, part) for part in sample.parts()]
+    if len(scored) == 1:
+        return scored[0]
+    context = Rows(CONTEXT)
+    for part in scored:
+        context.merge(part.context)
+    names = scored[0].scores if scored else _begin(sample.row, sample.targets, sample.objects)
+    scores = {name: np.concatenate([part.scores[name] for part in scored]) for name in names} if scored else names
+    return Scored(scores, context, placed=tuple(placed for part in scored for placed in part.placed))
+
+
+def _score_part(sample: Explained, part: Part) -> Scored:
+    """Score targets that share a mask."""
+    targets, objects, object_ids = part
+    usable, mask = targets.usable, objects.mask
+    rows = _begin(sample.row, targets, objects)
     if not usable.any():
         return Scored(rows)
-    slots, class_ids = sample.targets.slots[usable], sample.targets.class_ids[usable]
+    slots, class_ids = targets.slots[usable], object_ids[usable]
     maps = sample.maps[slots]
     placed = Placed.of(maps, sample.view, mask, class_ids, sample.size)
     for name, cells in by_cell(placed).items():
         rows[name][usable] = cells
-    known = sample.objects.cover(class_ids)
+    known = objects.cover(class_ids)
     if mask is None or not known.any():
-        return Scored(rows, placed=placed)
+        return Scored(rows, placed=(placed,))
     scene = Scene.of(maps[known], sample.view, mask, class_ids[known])
     placement = {name: values[known] for name, values in _placement(placed).items()}
     judged = usable.copy()
     judged[usable] = known
-    _fill(rows, judged, score(scene), placement, sample.objects.rests_on)
+    _fill(rows, judged, score(scene), placement, objects.rests_on)
     on_others = [row for row in on_other_classes(placed, class_ids) if known[row[0]]]
     context = _context(sample.row, slots, on_others)
-    return Scored(rows, context, _confusion(scene, sample), placed)
+    return Scored(rows, context, _confusion(scene, part), (placed,))
 
 
 def _context(row: int, slots: NDArray[np.int64], on_others: Sequence[tuple[int, int, float, float]]) -> Rows:
@@ -149,11 +193,11 @@ def _context(row: int, slots: NDArray[np.int64], on_others: Sequence[tuple[int, 
     return rows
 
 
-def _confusion(scene: Scene, sample: Explained) -> Confusion | None:
+def _confusion(scene: Scene, part: Part) -> Confusion | None:
     """Of the maps of labels, or of all where the sample has no label; boxes are no outlines to count against."""
-    targets = sample.targets
+    targets = part.targets
     seeds = targets.labels[targets.usable] if targets.labels.any() else np.ones(targets.usable.sum(), bool)
-    return scene.confusion(seeds) if sample.objects.rests_on == "mask" and seeds.any() else None
+    return scene.confusion(seeds) if part.objects.rests_on == "mask" and seeds.any() else None
 
 
 def score_samples(
@@ -163,6 +207,8 @@ def score_samples(
     target_rows: Mapping[str, Column],
     mask_kind: str,
     class_count: int,
+    detection_rows: Mapping[str, Column] | None = None,
+    segmentation_rows: Mapping[str, Column] | None = None,
 ) -> tuple[dict[str, dict[str, Column]], set[int]]:
     """Score every target of consecutive samples from their stored maps.
 
@@ -170,26 +216,40 @@ def score_samples(
         samples: of the shard.
         maps: [n, K, h, w] as stored.
         sample_rows, target_rows: the shard's rows of those tables, as columns.
+        detection_rows: those of a detector, whose targets are its boxes.
+        segmentation_rows: those of a network that segments, whose targets are its regions.
 
     Returns:
-        Columns of the tables of `Scorer`, and the rows whose mask could not be read now but may be later.
+        Columns of the tables of `Scorer`, and of `detections`; and the rows whose mask could not be read now but may be
+        later.
     """
     first = sample_rows["sample"][0]
     places = _by_sample(target_rows, first, len(samples))
+    boxes = None if detection_rows is None else _by_sample(detection_rows, first, len(samples))
+    segmented = segmentation_rows or {"sample": [], "labels": []}
+    regions = dict(zip(segmented["sample"], segmented["labels"], strict=True))
     sizes = list(zip(sample_rows["height"], sample_rows["width"], strict=True))
-    scorer, passing = Scorer(), set()
+    scorer, found, passing = Scorer(), Rows(DETECTIONS), set()
 
     def read(place: int) -> Objects:
-        return read_objects(samples[place], mask_kind, sizes[place], class_count) if places[place] else Objects()
+        asked = sizes[place][0] is not None if boxes else places[place]
+        return read_objects(samples[place], mask_kind, sizes[place], class_count) if asked else Objects()
 
     for place, objects in enumerate(map_ahead(read, range(len(samples)), _AHEAD)):
         passing |= {first + place} if objects.transient else set()
+        targets, own = Targets.at(target_rows, places[place]), None
+        if detection_rows is not None and boxes is not None and sizes[place][0] is not None:
+            detected = Detected.at(detection_rows, boxes[place])
+            beside = detected.beside(first + place, samples[place], objects, class_count)
+            found.merge(beside.rows())
+            own = beside.own(targets.slots)
         if places[place]:
             view = View(*(sample_rows[name][place] for name in ("x0", "y0", "x1", "y1")))
-            targets = Targets.at(target_rows, places[place])
-            explained = Explained(first + place, sizes[place], view, objects, targets, maps[place])
+            if first + place in regions:
+                own = Segmented.of(regions[first + place], view, sizes[place]).own(targets.class_ids.tolist())
+            explained = Explained(first + place, sizes[place], view, objects, targets, maps[place], own)
             scorer.add(score_sample(explained))
-    return scorer.result(), passing
+    return scorer.result() | ({} if boxes is None else {"detections": found.columns()}), passing
 
 
 def _begin(row: int, targets: Targets, objects: Objects) -> dict[str, NDArray[Any]]:
@@ -232,7 +292,7 @@ def _fill(
     present[usable] = ~absent
     rows["status"][usable] = np.where(absent, "absent", "scored")
     rows["rests_on"][usable] = rests_on
-    boxed = rests_on == "boxes"  # an IoU with a filled box says nothing
+    boxed = rests_on in ("boxes", "detection")  # an IoU with a filled box says nothing
     for name in ("energy", "lift", *(() if boxed else ("best_iou", "best_map_level"))):
         rows[name][present] = getattr(scores, name)[~absent]
     for name, values in placement.items():

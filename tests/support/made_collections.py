@@ -127,7 +127,7 @@ def draw_collection(
         context={name: np.zeros(0, kind) for name, kind in _CONTEXT.items()},
     )
     objects = np.clip(1 - 64 * cells["off_area"], 0, 1)
-    return Collection(evidence, cells["heat"], objects)
+    return Collection(evidence, cells["on_heat"] + cells["off_heat"], objects)
 
 
 def small_in_the_sky(rng: np.random.Generator, class_id: NDArray[np.integer]) -> Boxes:

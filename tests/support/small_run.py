@@ -86,7 +86,7 @@ def _commit(run: Run, shard: Shard, manifest: Manifest, readable: int) -> None:
     if run.record["config"]["scored"]:
         listed = list(run.manifest(shard.start, shard.stop))
         scores, _ = score_samples(listed, maps, samples, targets, "index", len(CLASSES))
-        tables |= {"features": _features(targets), **scores}
+        tables |= {"features": _features(targets), "channels": _channels(targets), **scores}
     failed = samples["status"].count("failed")
     counts = {"processed": len(shard) - failed, "failed": failed, "transient": 0, "seconds": 0.1}
     run.commit(shard, maps, tables, counts)
@@ -100,6 +100,19 @@ def _check_rows(rows: range, readable: int) -> dict[str, list[Any]]:
 def _features(targets: dict[str, list[Any]]) -> dict[str, list[Any]]:
     under = [np.eye(4, dtype=np.float16)[row % 4] for row in targets["sample"]]
     return {"sample": targets["sample"], "slot": targets["slot"], "relevance": under}
+
+
+def _channels(targets: dict[str, list[Any]]) -> dict[str, Any]:
+    """Channel 3 carries most of the heat, and does so in its hot cell; channel 5 the rest, but for an eighth."""
+    count = len(targets["sample"])
+    hot = [TARGETS[row][3] for row in targets["sample"]]
+    columns = {
+        "channel": np.tile([3, 5, *[-1] * 6], (count, 1)),
+        "share": np.tile([153, 70, *[0] * 6], (count, 1)),
+        "cell": np.array([[y * (WIDTH // CELL) + x] * 8 for y, x in hot]).reshape(count, 8),
+    }
+    both = {f"{part}{name}": values for part in ("", "off_") for name, values in columns.items()}
+    return {"sample": targets["sample"], "slot": targets["slot"], **both}
 
 
 def _map(row: int, readable: int) -> NDArray[np.float16]:

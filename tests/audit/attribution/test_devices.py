@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import vit_oracle
 from one_device import OneDevice
 from torch import nn
 
@@ -40,8 +41,11 @@ OPTIONS = {"rise": {"masks": 5}, "integrated_gradients": {"steps": 3}}
 AROUND = ("smoothgrad:gradcam", "multiscale:gradcam", "flip:gradcam", "aligned:gradcam")
 
 
+OF_TRANSFORMERS = ("legrad", "gradient-rollout", "attnlrp")
+
+
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("name", [*METHODS, *AROUND])
+@pytest.mark.parametrize("name", [name for name in (*METHODS, *AROUND) if name not in OF_TRANSFORMERS])
 def test_a_method_stays_on_its_device_and_reads_nothing_back(name: str, head: str) -> None:
     if name == "cam" and head != "linear":
         pytest.skip("CAM takes a linear head alone")
@@ -54,6 +58,19 @@ def test_a_method_stays_on_its_device_and_reads_nothing_back(name: str, head: st
             found = explain.attribute(torch.zeros(2, 3, SIZE, SIZE), lambda _logits: torch.tensor([[0, 2], [2, -1]]))
     for part in (found.maps, found.class_ids, found.logits, found.probabilities, *(found.weighted or ())):
         assert part.device.type == "meta"
+    assert found.maps.shape == (2, 2, *explain.grid)
+
+
+@pytest.mark.parametrize("name", OF_TRANSFORMERS)
+def test_a_method_for_transformers_stays_on_its_device_too(name: str) -> None:
+    mapping = ClassMapping(("a", "b", "c"), ((0, 3), (), (1,)))
+    side = vit_oracle.SIDE
+    vit = Classifier(vit_oracle.build(), Preprocessing(Fit(side)), mapping, "encoder.ln")
+    with make_method(name, vit) as explain:
+        explain.classifier.module.to("meta")
+        with OneDevice():
+            found = explain.attribute(torch.zeros(2, 3, side, side), lambda _logits: torch.tensor([[0, 2], [2, -1]]))
+    assert {part.device.type for part in (found.maps, found.class_ids, found.logits)} == {"meta"}
     assert found.maps.shape == (2, 2, *explain.grid)
 
 

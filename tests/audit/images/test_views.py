@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.transforms._presets import ImageClassification
 from torchvision.transforms.functional import InterpolationMode
+from torchvision.transforms.v2.functional import resize
 
 from audit.images.resizing import scale_and_cut
 from audit.images.views import FITS, Fit, View, upsample
@@ -118,6 +119,28 @@ def test_a_crop_is_torchvisions_preset_within_one_level(size: tuple[int, int], i
     np.testing.assert_allclose(found.astype(int), expected, rtol=0, atol=1 if interpolation == "bilinear" else 0)
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "nearest"])
+@pytest.mark.parametrize("size", [(375, 500), (41, 97), (96, 31)])
+def test_a_squash_crop_is_the_centre_of_what_pillow_squashes(size: tuple[int, int], interpolation: str) -> None:
+    image = noise(*size)
+    squashed = Image.fromarray(image).resize((63, 63), Image.Resampling[interpolation.upper()])
+    for halved, low in (("even", 4), ("down", 3)):  # 7 pixels to cut: 3.5 at each end
+        found, view = Fit(56, "squash-crop", 63, interpolation, halved)(image)
+        expected = np.asarray(squashed.crop((low, low, low + 56, low + 56))).astype(int)
+        np.testing.assert_allclose(found.astype(int), expected, rtol=0, atol=1 if interpolation == "bilinear" else 0)
+        height, width = size
+        edges = [low / 63 * width, low / 63 * height, (low + 56) / 63 * width, (low + 56) / 63 * height]
+        np.testing.assert_allclose([view.x0, view.y0, view.x1, view.y1], edges)
+
+
+@pytest.mark.parametrize("size", [(375, 500), (41, 97), (96, 31)])
+def test_bicubic_by_torch_is_torchvisions_of_a_tensor(size: tuple[int, int]) -> None:
+    image = noise(*size)
+    pixels = torch.from_numpy(image).permute(2, 0, 1).contiguous()
+    expected = resize(pixels, [56, 56], InterpolationMode.BICUBIC, antialias=True).permute(1, 2, 0)
+    np.testing.assert_array_equal(Fit(56, interpolation="bicubic-torch")(image)[0], expected)
+
+
 def test_a_thin_image_cut_before_it_is_scaled_gives_the_same_crop(monkeypatch: pytest.MonkeyPatch) -> None:
     image = noise(40, 300)
     expected, view = Fit(56, "crop", 65)(image)
@@ -170,10 +193,10 @@ def test_tiny_and_thin_images_give_a_finite_input_and_map(mode: str, size: tuple
 @settings(max_examples=40, deadline=None)
 def test_each_input_pixel_comes_from_where_the_view_says(height: int, width: int, mode: str) -> None:
     pixels, view = Fit(32, mode, 36)(ramps(height, width))
-    inner = slice(2, -2)
+    inner, middle = slice(2, -2), 4 if mode == "native" else 16  # a line that crosses the image
     for channel, low, high, length in ((0, view.x0, view.x1, width), (1, view.y0, view.y1, height)):
         place = low + (np.arange(32) + 0.5) / 32 * (high - low)
-        line = pixels[16, :, channel] if channel == 0 else pixels[:, 16, channel]
+        line = pixels[middle, :, channel] if channel == 0 else pixels[:, middle, channel]
         seen = (place > 4) & (place < length - 4)
         difference = line.astype(float) - place / length * 250
         # The ramp and the input are each rounded to whole levels.
@@ -208,10 +231,14 @@ def test_pixels_inside_a_view_are_those_whose_centres_it_holds(height: int, widt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((8, "stretch"), "`mode` to be one of squash, crop, letterbox, got 'stretch'"),
+        ((8, "stretch"), "`mode` to be one of squash, crop, squash-crop, letterbox, native, got 'stretch'"),
         ((0,), "`size` of at least 1 pixel, got 0"),
         ((8, "crop", 7), "`resize` of at least the crop's 8 pixels, got 7"),
-        ((8, "squash", None, "nearest"), "`interpolation` to be bilinear or bicubic, got 'nearest'"),
+        (
+            (8, "squash", None, "area"),
+            "`interpolation` to be one of bilinear, bicubic, nearest, bicubic-torch, got 'area'",
+        ),
+        ((8, "crop", 9, "nearest", "up"), "`halved` to be one of even, down, got 'up'"),
     ],
 )
 def test_a_fit_that_cannot_be_is_refused(arguments: tuple[object, ...], message: str) -> None:

@@ -26,7 +26,8 @@ def a_mask(value: int = 1) -> np.ndarray:
 
 
 def candidate(sample: int, misplaced: float, class_id: int = 0) -> Candidate:
-    return Candidate(sample, 0, class_id, 0.9, misplaced, np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.int16))
+    pixels, mask = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.int16)
+    return Candidate(sample, 0, class_id, 0.9, misplaced, pixels, mask, (2, 2), class_id)
 
 
 def asked(rows: list[tuple[int, float, int]], most: int, least: float = 0.05) -> list[int]:

@@ -224,7 +224,7 @@ def test_unknown_names_and_files_are_refused_in_one_line(tmp_path: Path) -> None
     assert "Expected --weights for torchvision:resnet18: IMAGENET1K_V1, a state-dict" in refused("torchvision:resnet18")
     assert "No weights file at nowhere.pt" in refused(SQUEEZENET, "nowhere.pt")
     assert "No weights file at nowhere.pt" in refused("nowhere.pt")
-    assert "Expected a model as torchvision:NAME" in refused("resnet18")
+    assert "Expected a model as torchvision:NAME, timm:NAME, hf:NAME" in refused("resnet18")
     assert "random:SEED with a whole number, got 'random:x'" in refused(SQUEEZENET, "random:x")
     pytest.importorskip("timm", reason="timm is not installed")
     assert "timm cannot build 'no_such_net'" in refused("timm:no_such_net", "random:0")
@@ -255,10 +255,10 @@ def test_layers_sizes_and_activations_that_cannot_be_are_refused_in_one_line(bui
     )
     assert "cannot take an input of 2x2" in refused(model, size=2)
     assert "activation to be one of softmax, sigmoid, none, got 'relu'" in refused(model, size=16, activation="relu")
-    assert "`mode` to be one of squash, crop, letterbox" in refused(model, size=16, mode="stretch")
+    assert "`mode` to be one of squash, crop, squash-crop, letterbox" in refused(model, size=16, mode="stretch")
 
 
-@pytest.mark.parametrize("outputs", [lambda images: images, lambda images: {"logits": images.mean((2, 3))}])
+@pytest.mark.parametrize("outputs", [lambda images: images[:, 0], lambda images: {"logits": images.mean((2, 3))}])
 def test_a_model_that_gives_no_logits_is_refused(outputs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Odd(nn.Module):
         def forward(self, images: Tensor) -> Any:

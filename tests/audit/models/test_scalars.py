@@ -113,7 +113,11 @@ def test_the_heat_of_a_detected_box_is_that_of_its_own_image(page: dict[str, dic
     torch.testing.assert_close(alone[0, 0], names["heat"][1, 0], rtol=1e-2, atol=1e-3 * float(alone.max()))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "layercam-fused"])  # it needs several layers
+OF_OTHER_NETWORKS = ("layercam-fused", "legrad", "gradient-rollout", "attnlrp")
+"""Methods that need several layers, or attention."""
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in OF_OTHER_NETWORKS])
 def test_logits_taken_as_scalars_have_the_maps_of_the_classifier(name: str) -> None:
     network, class_ids = small_network(), torch.tensor([[0, 5], [2, 1], [3, 3]])
     mapping = ClassMapping(tuple("abcdef"), tuple((place,) for place in range(6)))

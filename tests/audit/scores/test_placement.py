@@ -7,7 +7,7 @@ from math import hypot
 import numpy as np
 import pytest
 
-from audit.attribution.features import WIDTH, relevance_in
+from audit.attribution.features import WIDTH, features_of, relevance_by_channel
 from audit.datasets.manifest import Box
 from audit.images.masks import draw_boxes
 from audit.images.reading import difference_hash
@@ -38,16 +38,17 @@ def a_scene(seed: int) -> tuple[np.ndarray, np.ndarray]:
 def test_heat_by_cell_is_what_a_loop_over_the_pixels_adds_up(seed: int) -> None:
     maps, mask = a_scene(seed)
     found = by_cell(place(maps, mask))
-    heat, off_heat, off_area = np.zeros((8, 8)), np.zeros((8, 8)), np.zeros((8, 8))
+    on_heat, off_heat, off_area = np.zeros((3, 8, 8))
     for y in range(64):
         for x in range(64):
             if mask[y, x] >= 0:
                 value = maps[0, y // 2, x // 2]
-                heat[y // 8, x // 8] += value
+                on_heat[y // 8, x // 8] += value * (mask[y, x] == 1)
                 off_heat[y // 8, x // 8] += value * (mask[y, x] != 1)
                 off_area[y // 8, x // 8] += mask[y, x] != 1
-    np.testing.assert_allclose(found["heat"][0], heat.ravel() / heat.sum(), atol=1e-5)
-    np.testing.assert_allclose(found["off_heat"][0], off_heat.ravel() / heat.sum(), atol=1e-5)
+    total = on_heat.sum() + off_heat.sum()
+    np.testing.assert_allclose(found["on_heat"][0], on_heat.ravel() / total, atol=1e-5)
+    np.testing.assert_allclose(found["off_heat"][0], off_heat.ravel() / total, atol=1e-5)
     np.testing.assert_allclose(found["off_area"][0], off_area.ravel() / (mask >= 0).sum(), atol=1e-5)
 
 
@@ -77,8 +78,8 @@ def test_without_an_object_all_of_the_frame_is_clear() -> None:
 def test_without_a_mask_all_heat_counts_as_off_the_object() -> None:
     maps = np.random.default_rng(0).random((2, 7, 7))
     found = by_cell(place(maps, None, ids=(0, 1)))
-    np.testing.assert_array_equal(found["heat"], found["off_heat"])
-    np.testing.assert_allclose(found["heat"].sum(axis=1), 1, atol=1e-5)
+    assert not found["on_heat"].any()
+    np.testing.assert_allclose(found["off_heat"].sum(axis=1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["squash", "crop", "letterbox"])
@@ -147,7 +148,7 @@ def test_relevance_is_weight_times_activation_by_channel_over_a_part_at_unit_len
 ) -> None:
     rng = np.random.default_rng(0)
     part, weights, activation = rng.random((2, 3, 4)), rng.standard_normal((2, 5, *grid)), rng.random((5, 3, 4))
-    for target, row in enumerate(relevance_in(part, weights, activation)):
+    for target, row in enumerate(features_of(relevance_by_channel(part, weights, activation))):
         expected = np.zeros(5)
         for channel in range(5):
             for y in range(3):
@@ -155,14 +156,15 @@ def test_relevance_is_weight_times_activation_by_channel_over_a_part_at_unit_len
                     weight = weights[target, channel, y % grid[0], x % grid[1]]
                     expected[channel] += part[target, y, x] * weight * activation[channel, y, x]
         np.testing.assert_allclose(row, expected / np.linalg.norm(expected), rtol=1e-5)
-    assert relevance_in(np.zeros((1, 3, 4)), weights[:1], activation) == [None]
+    assert features_of(relevance_by_channel(np.zeros((1, 3, 4)), weights[:1], activation)) == [None]
 
 
 def test_many_channels_are_projected_and_keep_their_angles() -> None:
     rng = np.random.default_rng(1)
     activation = rng.standard_normal((2048, 1, 30))
     weights = np.ones((30, 2048, 1, 1))
-    kept = np.stack([row for row in relevance_in(np.eye(30)[:, None], weights, activation) if row is not None])
+    under = features_of(relevance_by_channel(np.eye(30)[:, None], weights, activation))
+    kept = np.stack([row for row in under if row is not None])
     own = activation[:, 0].T / np.linalg.norm(activation[:, 0].T, axis=1, keepdims=True)
     assert kept.shape == (30, WIDTH)
     assert np.abs(kept @ kept.T - own @ own.T).std() < 0.1

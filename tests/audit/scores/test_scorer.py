@@ -55,7 +55,7 @@ def test_two_scorers_merged_are_one() -> None:
 def test_a_sample_without_an_object_has_cells_alone_and_boxes_are_not_counted_as_outlines() -> None:
     bare, boxed, masked = (score_sample(explained(0, basis)) for basis in (None, "boxes", "mask"))
     assert bare.scores["status"].tolist() == ["no_mask", "no_mask"]
-    assert bare.placed is not None
+    assert len(bare.placed) == 1
     assert (len(bare.context), bare.confusion) == (0, None)
     assert boxed.scores["status"].tolist() == ["scored", "scored"]
     assert boxed.confusion is None
@@ -81,7 +81,7 @@ def test_a_sample_without_a_usable_map_is_a_row_that_says_so() -> None:
     scored = score_sample(Explained(0, SIZE, sample.view, sample.objects, none, sample.maps))
     assert isinstance(scored, Scored)
     assert scored.scores["status"].tolist() == ["no_map", "no_map"]
-    assert (scored.placed, scored.confusion) == (None, None)
+    assert (scored.placed, scored.confusion) == ((), None)
 
 
 def test_pooled_confusions_are_those_of_all_parts_whoever_held_them() -> None:
