@@ -53,6 +53,7 @@ class Both:
             unit=np.concatenate([a.unit, b.unit + a.unit.max(initial=0) + 1]),
             attributes={name: (codes[name], values) for name, (_, values) in a.attributes.items()},
             context={name: np.concatenate([values, beside[name]]) for name, values in a.context.items()},
+            error=None,  # what is wrong with a box is of one run
         )
         return cls(together)
 
@@ -132,10 +133,11 @@ def _read(run: Run) -> Evidence:
 
 
 def _keys(evidence: Evidence, samples: pd.DataFrame) -> pd.DataFrame:
-    """Where each target is, by its sample's id and its class."""
+    """Where each target is, by its sample's id and its class; of a detector's boxes of a class the surest."""
     ids = pd.Series(evidence.sample).map(samples.set_index("sample")["id"])
     names = np.array(evidence.classes, object)[evidence.class_id]
-    return pd.DataFrame({"id": ids, "class": names, "row": np.arange(len(evidence))}).dropna()
+    rows = pd.DataFrame({"id": ids, "class": names, "row": np.arange(len(evidence))}).dropna()
+    return rows.drop_duplicates(["id", "class"])
 
 
 def _attribute_values(read: Sequence[Evidence]) -> dict[str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings import Findings
-from audit.findings.frame import BLOCK
+from audit.findings.frame import BLOCK, HEAT, heat_by_cell
 from audit.store import Run, layout
 
 CHANGES = ("heat", "energy", "severity", "probability")
@@ -29,7 +29,7 @@ def moved_targets(a: Run, b: Run) -> pd.DataFrame:
         RunError: a run was not flagged, or no target is in both.
     """
     (rows_a, heat_a), (rows_b, heat_b) = _side(a), _side(b)
-    joined = rows_b.merge(rows_a, on=["id", "class"], suffixes=("_b", "_a"))
+    joined = _surest(rows_b).merge(_surest(rows_a), on=["id", "class"], suffixes=("_b", "_a"))
     if joined.empty:
         raise RunError(f"Expected targets of the same images and classes, got none of {a.path} in {b.path}")
     places_a, places_b = (joined[f"row_{side}"].to_numpy() for side in "ab")
@@ -76,12 +76,18 @@ def _side(run: Run) -> tuple[pd.DataFrame, NDArray[np.float16]]:
     """Targets of a run with their `row` in the heat [n, 64] of all."""
     rows = Findings(run).index(_COLUMNS).to_pandas()
     shards = [shard for shard in run.done() if run.has_scores(shard)]
-    tables = [run.read("scores", shard, ["sample", "slot", "heat"]) for shard in shards]
+    tables = [run.read("scores", shard, ["sample", "slot", *HEAT]) for shard in shards]
     keys = np.concatenate([np.zeros(0, np.int64), *(_keys(table["sample"], table["slot"]) for table in tables)])
-    heat = [np.asarray(table["heat"].combine_chunks().flatten(), np.float16).reshape(-1, _CELLS) for table in tables]
+    heat = [heat_by_cell(table) for table in tables]
     order = np.argsort(keys)
     at = np.searchsorted(keys[order], _keys(rows["sample"], rows["slot"]))
     return rows.assign(row=order[at]), np.concatenate([np.zeros((0, _CELLS), np.float16), *heat])
+
+
+def _surest(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row an image and class, in their order: of a detector's boxes of a class the surest."""
+    surest: pd.DataFrame = rows.loc[rows.sort_values("slot").drop_duplicates(["id", "class"]).index.sort_values()]
+    return surest
 
 
 def _keys(sample: object, slot: object) -> NDArray[np.int64]:

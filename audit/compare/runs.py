@@ -123,7 +123,7 @@ def _targets(run: Run, samples: pd.DataFrame, shared: pd.DataFrame) -> pd.DataFr
     rows["accuracy"] = _accuracy(rows, _labels(run))
     ids = samples[samples["id"].isin(shared["id"])][["sample", "id"]]
     measured: pd.DataFrame = rows[["sample", "class", *MEASURES]].merge(ids, on="sample").drop(columns="sample")
-    return measured
+    return measured.drop_duplicates(["id", "class"])  # of a detector's boxes of a class the surest
 
 
 def _scored(run: Run) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.drawing.pixels import draw_contour, enlarge, overlay, resize_mask, scale_view, shrink, thumbnail, tint
 from audit.errors import AuditError
 from audit.images import MAX_PIXELS, View, decode_image, object_mask, read_bytes
+from audit.scores.given import objects_of_target
 from audit.segmentation import pseudo_mask
 from audit.store import Run
 
@@ -125,7 +126,7 @@ def read_picture(
     if ground is None or CHANGED in notices:
         return Picture(None if ground is None else shrink(ground, longest), None, None, _view(sample), notices)
     heat = _attempt(notices, lambda: _read_map(run, row, slot))
-    target = _attempt(notices, lambda: _read_object(manifest, listed, size, class_id, reach, notices))
+    target = _attempt(notices, lambda: _read_object(run, (row, slot, class_id), manifest, listed, size, reach, notices))
     return replace(_shrunk(ground, heat, target, _view(sample), notices, longest), on_grey=image is None)
 
 
@@ -195,14 +196,25 @@ def _grey(size: tuple[int, int]) -> NDArray[np.uint8] | None:
 
 
 def _read_object(
-    manifest: Manifest, sample: Sample, size: tuple[int, int], class_id: int, reach: Reach, notices: list[str]
+    run: Run,
+    target: tuple[int, int, int],
+    manifest: Manifest,
+    sample: Sample,
+    size: tuple[int, int],
+    reach: Reach,
+    notices: list[str],
 ) -> NDArray[np.bool_] | None:
-    """Pixels [H, W] of the class, as they were scored; None where no object is known."""
+    """Pixels [H, W] of a target's object, as it was scored; None where none is known.
+
+    Args:
+        target: row, slot and class.
+    """
     mask = None if sample.mask is None else reach.locate(sample.mask, manifest.root)
     objects = read_objects(replace(sample, mask=mask), manifest.mask_kind, size, len(manifest.classes))
     if objects.reason is not None:
         notices.append(objects.reason)
-    return None if objects.mask is None else object_mask(objects.mask, class_id)
+    objects, object_id = objects_of_target(run, *target, objects, size)
+    return None if objects.mask is None else object_mask(objects.mask, object_id)
 
 
 def _read_map(run: Run, row: int, slot: int) -> NDArray[np.float32] | None:

@@ -14,13 +14,13 @@ import pyarrow as pa
 from audit.export.tables import reviewers_told, with_verdicts
 from audit.findings import Claim, ClassFinding, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import CLAIM_KINDS
-from audit.findings.records import UNTESTED
+from audit.findings.records import UNTESTED, ClaimChannel
 from audit.store import Run
 from audit.store.decided import decided
 from audit.store.records import Record, finite, json_schema
 from audit.store.verdicts import VerdictLog
 
-FORMAT = 5
+FORMAT = 6
 """Of the record; a change that breaks readers raises it."""
 
 _SAMPLES = {
@@ -71,6 +71,12 @@ _LISTS: dict[str, tuple[str, type[Record], str, str]] = {
         "Those that reviewers disagree with, where `flag --verdicts` left them out; else empty.",
     ),
     "causes": ("cause", Outcome, "What interventions say of a claim.", "Empty before `camaudit verify`."),
+    "channels": (
+        "channel",
+        ClaimChannel,
+        "A channel of the network that a claim's heat off the object comes from.",
+        "Of claims that stand; those that set a claim apart first. Empty where maps are no sum over channels.",
+    ),
 }
 
 
@@ -99,6 +105,7 @@ def findings_record(run: Run) -> dict[str, Any]:
         "targets": targets(findings.targets()),
         "set_aside": targets(findings.set_aside()),
         "causes": [outcome.plain() for outcome in findings.outcomes().values()],
+        "channels": [row.plain() for row in findings.channels()],
     }
 
 

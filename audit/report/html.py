@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 
@@ -34,7 +34,7 @@ class Picture:
         alt: what it shows, for those who do not see it.
     """
 
-    jpeg: bytes
+    jpeg: bytes = field(repr=False)
     alt: str
 
     @property
@@ -53,6 +53,8 @@ class ShownClaim:
         chosen: how those were chosen, in a sentence.
         heat: [64] mean share of the heat by cell of the frame, or None.
         notices: what could not be shown and why.
+        patches: of the channel that sets it apart most, beside one another; None without.
+        seen: what these are, in a sentence.
     """
 
     claim: Claim
@@ -61,11 +63,16 @@ class ShownClaim:
     chosen: str = ""
     heat: Sequence[float] | None = None
     notices: Sequence[str] = ()
+    patches: Picture | None = None
+    seen: str = ""
 
     @property
     def kind(self) -> ClaimKind:
         """Its kind, which knows the words."""
         return kind_of(self.claim)
+
+    def _repr_html_(self) -> str:
+        return _render_cards("claim", self)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,44 @@ class ShownTarget:
     effect: Effect | None = None
     pictures: Sequence[Picture] = ()
     notices: Sequence[str] = ()
+
+    def _repr_html_(self) -> str:
+        return _render_cards("target", self)
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """The map of a target, whether it is a finding or not.
+
+    Attributes:
+        found: the finding about it, with its pictures; None where nothing was found.
+        pictures, notices: as of a `ShownTarget`, where nothing was found.
+    """
+
+    class_name: str
+    role: str
+    probability: float
+    found: ShownTarget | None = None
+    pictures: Sequence[Picture] = ()
+    notices: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ShownSample:
+    """A sample with its maps.
+
+    Attributes:
+        labels: names of its classes.
+        failure: why it has no maps; empty for one that has.
+    """
+
+    id: str
+    labels: Sequence[str]
+    maps: Sequence[ShownMap]
+    failure: str = ""
+
+    def _repr_html_(self) -> str:
+        return _render_cards("sample", self)
 
 
 @dataclass(frozen=True)
@@ -188,6 +233,11 @@ class Report:
 def render_report(report: Report) -> str:
     """The page as HTML; every text of the run is escaped, and long ones are cut."""
     return _environment().get_template("report.html.j2").render(report=report)
+
+
+def _render_cards(macro: str, shown: object) -> str:
+    """Something shown as HTML for a notebook, its style with it and for it alone."""
+    return _environment().get_template("notebook.j2").render(macro=macro, shown=shown)
 
 
 @cache

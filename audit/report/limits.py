@@ -9,7 +9,7 @@ from typing import Any
 from audit.findings import ClassFinding, Findings
 from audit.findings.claims.votes import FEWEST
 from audit.findings.dependence import units_said
-from audit.findings.unfound import explain_silence
+from audit.findings.pages.unfound import explain_silence
 from audit.report.html import Note
 from audit.store import Run, layout
 from audit.store.files import read_json

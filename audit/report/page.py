@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,22 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.concepts.patches import PatchReader
 from audit.datasets.reach import BELOW_ROOT, Reach
-from audit.drawing.pixels import shrink
-from audit.drawing.targets import Picture as TargetPicture
-from audit.drawing.targets import jpeg_bytes, read_target
 from audit.errors import RunError
-from audit.findings import Claim, Effect, Finding, Findings, Outcome
-from audit.findings.basis import basis_of
+from audit.findings import Claim, Findings
 from audit.findings.claims.registry import kind_of
 from audit.findings.evidence import Evidence, ShardEvidence
-from audit.findings.examples import Shown
+from audit.findings.pages.basis import basis_of
+from audit.findings.pages.unjudged import why_unjudged
 from audit.findings.records import HEAT_ALONE
-from audit.findings.unjudged import why_unjudged
 from audit.progress import Progress, silent, tracked
-from audit.report.html import Picture, Report, ShownClaim, ShownTarget, SizeBin, render_report
+from audit.report.html import Report, SizeBin, render_report
 from audit.report.limits import checks_of, limits_of
 from audit.report.reviewed import read_reviewed
+from audit.report.shown import reads_of, show_claims, show_targets
 from audit.stats.intervals import wilson_interval
 from audit.store import Run, layout
 from audit.store.files import write_atomically
@@ -36,12 +32,8 @@ from audit.store.objects import Location
 from audit.wording import percent
 
 _EDGES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)
-_SIDE = 288
 _MOST_UNPICTURED = 200
 _MOST_FAILURES = 10
-
-ReadTarget = Callable[[int, int], tuple[TargetPicture, str]]
-"""From a sample and a slot to what there is to see of the target, and its name."""
 
 
 def write_report(
@@ -78,7 +70,7 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
     for part in tracked(progress, "reading", findings.evidence(shards), len(shards)):
         survey.add(part)
     manifest = run.manifest(0, 0)
-    read = partial(read_target, run, longest=_SIDE, reach=reach)
+    read = reads_of(run, reach)
     return Report(
         name=Path(manifest.root).name or "a collection",
         samples=summary["samples"],
@@ -90,9 +82,9 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
         unjudged=why_unjudged(summary["scores"]),
         reviewed=read_reviewed(findings, summary),
         basis=basis.lines() if (basis := basis_of(findings)) else [],
-        claims=_shown_claims(findings, pictured, read),
+        claims=show_claims(findings, pictured, read, PatchReader(run, reach)),
         unpictured=unpictured[:_MOST_UNPICTURED],
-        targets=_shown_targets(findings, survey.worst(), read),
+        targets=show_targets(findings, survey.worst(), read),
         sizes=survey.sizes(),
         checks=checks_of(run),
         limits=limits_of(run, summary, classes, len(unpictured) - _MOST_UNPICTURED),
@@ -148,70 +140,6 @@ class Survey:
         rows = pd.concat([self._worst, flagged]) if len(self._worst) else flagged
         rows = rows.sort_values(["known", "suspicion", "sample", "slot"], ascending=[False, False, True, True])
         self._worst = rows.groupby("class_id").head(self._most)
-
-
-def _shown_claims(findings: Findings, claims: Sequence[Claim], read: ReadTarget) -> list[ShownClaim]:
-    """The claims with their pictures."""
-    outcomes, shown = findings.outcomes(), findings.shown()
-    return [
-        _shown_claim(
-            claim, outcomes.get(claim.claim_id), shown.get(claim.claim_id, Shown(claim.claim_id, (), ())), read
-        )
-        for claim in claims
-    ]
-
-
-def _shown_claim(claim: Claim, outcome: Outcome | None, shown: Shown, read: ReadTarget) -> ShownClaim:
-    pictures, notices = [], []
-    for sample, slot in shown.examples:
-        picture, about = read(sample, slot)
-        notices += picture.notices
-        pictures += _heat_over(picture, about)
-    kind = kind_of(claim)
-    heat = kind.frame_heat(claim, shown.heat)
-    return ShownClaim(claim, outcome, pictures, kind.chosen if pictures else "", heat or None, _in_short(notices))
-
-
-def _in_short(notices: Sequence[str]) -> list[str]:
-    """The first notice, and how many others there are."""
-    different = list(dict.fromkeys(notices))
-    others = [f"There are {len(different) - 1} more such notices about these images."] if len(different) > 1 else []
-    return [*different[:1], *others]
-
-
-def _shown_targets(findings: Findings, worst: Sequence[tuple[int, int]], read: ReadTarget) -> list[ShownTarget]:
-    """The most suspicious findings about targets with their pictures."""
-    effects = findings.effects()
-    return [
-        _shown_target(finding, effects.get((finding.sample, finding.slot)), read) for finding in findings.about(worst)
-    ]
-
-
-def _shown_target(finding: Finding, effect: Effect | None, read: ReadTarget) -> ShownTarget:
-    picture, about = read(finding.sample, finding.slot)
-    return ShownTarget(finding, effect, _overlays(picture, about), picture.notices)
-
-
-def _overlays(picture: TargetPicture, about: str) -> list[Picture]:
-    """The image, the heat over it with the object outlined, the object outlined; what there is of them."""
-    if picture.image is None:
-        return []
-    shown = [] if picture.on_grey else [_encoded(picture.with_contour(picture.image, wanted=False), about, "the image")]
-    shown += _heat_over(picture, about)
-    if picture.target is not None:
-        shown.append(_encoded(picture.with_contour(picture.image), about, "the object outlined"))
-    return shown
-
-
-def _heat_over(picture: TargetPicture, about: str) -> list[Picture]:
-    """The heat over the image, or over grey where that cannot be read; nothing without heat."""
-    heat = picture.overlay(0.55)
-    what = "the heat over grey, for the image cannot be read" if picture.on_grey else "the heat over it"
-    return [] if heat is None else [_encoded(picture.with_contour(heat), about, what)]
-
-
-def _encoded(pixels: NDArray[np.uint8], about: str, what: str) -> Picture:
-    return Picture(jpeg_bytes(shrink(pixels, _SIDE)), f"{about}: {what}")
 
 
 def _summary(findings: Findings) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from audit.datasets.manifest import Sample
 from audit.errors import RunError
 from audit.export import PseudoMasks, export_run, export_table
 from audit.findings import ClassFinding, Finding, Findings
+from audit.findings.writing import FindingsWriter
 from audit.images.masks import voc_palette
 from audit.images.views import View, upsample
 from audit.store import Run, layout
@@ -184,7 +185,7 @@ def test_a_flagged_run_without_findings_exports_an_empty_table_and_one_that_was_
 def test_masks_by_the_threshold_of_a_damaged_summary_are_refused(
     summary: dict[str, Any], run: Run, tmp_path: Path
 ) -> None:
-    Findings(run).write_summary(summary)
+    FindingsWriter.beside(Findings(run)).write_summary(summary)
     with pytest.raises(RunError, match="camaudit flag"):
         export_run(run, "voc-png", tmp_path / "masks", PseudoMasks())
     assert not (tmp_path / "masks").exists()

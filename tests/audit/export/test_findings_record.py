@@ -107,3 +107,12 @@ def test_a_run_flagged_by_rules_of_old_says_how_to_go_on(tmp_path: Path) -> None
     write_json(path / layout.SUMMARY, summary | {"rules": {"level": 0.05, "chance": 0.1}})
     with pytest.raises(RunError, match="camaudit flag"):
         Findings(Run.open(path)).rules()
+
+
+def test_the_channels_of_claims_are_told_with_their_patches(record: dict[str, Any]) -> None:
+    standing = {row["claim_id"] for row in record["claims"] if row["found"]}
+    assert record["channels"]
+    assert {row["claim_id"] for row in record["channels"]} <= standing
+    first = next(row for row in record["channels"] if row["claim_id"].startswith("spot"))
+    assert (first["place"], first["channel"], first["against"], first["apart"]) == (1, 3, "nothing", False)
+    assert first["patches"]["targets"] == [[0, 0, 47], [2, 0, 47]]

@@ -269,3 +269,19 @@ def test_the_hottest_cell_is_full_and_the_box_in_cells() -> None:
     assert drawn.count("<rect") == 65
     assert '<rect x="7" y="7" width="1" height="1" fill-opacity="1.0"/>' in drawn
     assert '<rect class="box" x="7.0" y="6.0" width="1.0" height="2.0"/>' in drawn
+
+
+def test_a_claim_shows_the_patches_of_its_first_channel_where_its_images_may_be_read(tmp_path: Path) -> None:
+    run = Run.open(make_claimed_run(tmp_path))
+    report = gather_report(run, most=12)
+    shown = {card.claim.claim_id: card for card in report.claims}
+    spot = shown["spot:square:x 88-100 %"]
+    assert spot.seen.startswith("Channel 3 carries 60 % of the heat off the object")
+    assert spot.patches is not None
+    width, height = Image.open(BytesIO(spot.patches.jpeg)).size
+    assert width > 1.9 * height  # two images show it
+    assert shown["cluster:square:0"].patches is None
+    page = Page(write_report(run).read_text())
+    assert spot.seen in page.text
+    away = Reach(root=str(tmp_path / "nowhere"))
+    assert all(card.patches is None for card in gather_report(run, most=12, reach=away).claims)
