@@ -10,8 +10,7 @@ import streamlit as st
 
 from audit.findings import Claim
 from audit.findings.claims.registry import kind_of
-from audit.findings.examples import Shown
-from audit.findings.records import HEAT_ALONE
+from audit.findings.records import HEAT_ALONE, Shown
 from audit.store.verdicts import target_subject
 from dashboards.state import Context
 

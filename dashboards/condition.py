@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.findings.unjudged import why_unjudged
+from audit.findings.pages.unjudged import why_unjudged
 from audit.store import Account
 from audit.wording import number, shorten
 from dashboards.tables import RunTables

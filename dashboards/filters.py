@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from audit.findings.index import member
+from audit.findings.pages.index import member
 from audit.findings.records import UNTESTED
 
 ANY, NONE = "any", "none"

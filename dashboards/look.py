@@ -30,6 +30,7 @@ _PAGE = f"""
 .tags {{ color: var(--soft); font-size: .8rem; margin: 0; overflow-wrap: anywhere; }}
 .confirmed {{ color: var(--bad); }} .refuted {{ color: var(--good); }} .inconclusive {{ color: var(--mixed); }}
 .strip {{ display: flex; gap: .3rem; align-items: stretch; }} .strip > * {{ flex: 1 1 0; min-width: 0; }}
+.patches img {{ width: 100%; height: auto; border-radius: 3px; display: block; }}
 .strip {{ margin: .35rem 0; }} .strip img {{ width: 100%; height: auto; aspect-ratio: 4 / 3; border-radius: 3px;
   object-fit: contain; background: var(--code); }}
 img.bar {{ height: 1.1rem; width: auto; display: block; }}

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from audit.errors import RunError
 from audit.findings import Claim, ClassFinding, Findings
-from audit.findings.examples import Shown
+from audit.findings.records import Shown
 from audit.store import Account, Run, Shard, layout
 from audit.store.files import stamp_of
 from audit.store.objects import ObjectPath

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import attribute_names
 from audit.errors import RunError
-from audit.findings.embedding import Embedding
-from audit.findings.index import SCHEMA, unjudged
+from audit.findings.pages.embedding import Embedding
+from audit.findings.pages.index import SCHEMA, unjudged
 from audit.findings.records import Effect
 from audit.store import Run, Shard, layout
 from audit.store.decided import Standing

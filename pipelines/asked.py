@@ -65,6 +65,29 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class ConceptSearch:
+    """What `pipelines.experiments.concepts` is asked.
+
+    Raises:
+        ValueError: a value that cannot be.
+
+    Attributes:
+        count: concepts of each class or claim.
+        images: that are read again, at most.
+        removals: images that concepts are removed from, to rank them.
+        seed: of the draw and of the factorisation.
+    """
+
+    count: int = 5
+    images: int = 300
+    removals: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _refuse_none(concepts=self.count, images=self.images, removals=self.removals)
+
+
+@dataclass(frozen=True)
 class SanityCheck:
     """What `pipelines.experiments.sanity` is asked.
 

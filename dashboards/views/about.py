@@ -16,8 +16,8 @@ import streamlit as st
 from audit.drawing.palette import LIGHT
 from audit.errors import RunError
 from audit.findings import ClassFinding
-from audit.findings.basis import basis_of
 from audit.findings.dependence import units_said
+from audit.findings.pages.basis import basis_of
 from audit.store import layout
 from audit.store.objects import Location
 from audit.wording import number, percent, plain, shorten

@@ -185,7 +185,9 @@ def _name(target: Mapping[str, Any]) -> str:
 
 def _facts(context: Context, target: Mapping[str, Any]) -> dict[str, str]:
     facts = {"this map is of": f"{target['class']} ({target['role'].replace('_', ' ')}), p {target['probability']:.2f}"}
-    if target["right"] is not None:
+    if target["error"] is not None:
+        facts["the box"] = "is right" if target["right"] else f"is wrong: {target['error']}"
+    elif target["right"] is not None:
         answer = "a label of the image" if target["right"] else "no label of the image"
         facts["the model says"] = f"{target['predicted'] or 'another class'}, {answer}"
     if target["energy"] is not None:

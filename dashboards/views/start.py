@@ -10,14 +10,15 @@ import streamlit as st
 from markupsafe import Markup
 
 from audit.drawing.vectors import as_image, heat_frame, interval_bar
-from audit.findings.basis import basis_of
 from audit.findings.claims.registry import kind_of
 from audit.findings.dependence import units_said
-from audit.findings.unfound import explain_silence
+from audit.findings.pages.basis import basis_of
+from audit.findings.pages.unfound import explain_silence
 from audit.findings.words import OUTCOMES, RESTS_ON, SIGNS, sure
 from audit.store.verdicts import target_of
 from audit.wording import number, plain, shorten
 from dashboards.cards import Card, cards_of
+from dashboards.patches import first_channel, patch_strip, words_of
 from dashboards.queues import CLAIM, NEXT, Queue
 from dashboards.state import SENTENCE, Context, go, show_notices, small_picture
 from dashboards.words import html_figures
@@ -115,12 +116,13 @@ def _pictured(context: Context, card: Card) -> str:
     bar = Markup("") if kind_of(claim).difference or not bar else as_image(bar)
     return str(
         Markup(
-            '<p class="says cut" title="{says}">{says}</p><div class="strip">{strip}</div>{bar}'
+            '<p class="says cut" title="{says}">{says}</p><div class="strip">{strip}</div>{seen}{bar}'
             '<p class="tags"><span class="{outcome}">{sign} {outcome}</span> · {sure} · rests on {rests}{also} · '
             "{reviewed}</p>"
         ).format(
             says=shorten(claim.says, SENTENCE),
             strip=Markup("").join([*frame, *pictures]),
+            seen=_seen(context, claim.claim_id),
             bar=bar,
             outcome=claim.outcome,
             sign=SIGNS.get(claim.outcome, ""),
@@ -130,6 +132,17 @@ def _pictured(context: Context, card: Card) -> str:
             reviewed=context.precision(claim.claim_id).says,
         )
     )
+
+
+def _seen(context: Context, claim_id: str) -> Markup:
+    """What the heat lies on: the patches of the channel that sets the claim apart most; nothing without."""
+    row = first_channel(context, claim_id)
+    data = patch_strip(context, row) if row else None
+    if row is None or data is None:
+        return Markup("")
+    encoded = b64encode(data).decode()
+    picture = Markup('<img src="data:image/webp;base64,{}" alt="{}">').format(encoded, words_of(row))
+    return Markup('<div class="patches">{}</div><p class="tags">{}</p>').format(picture, words_of(row))
 
 
 def _also(card: Card) -> str:

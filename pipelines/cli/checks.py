@@ -129,7 +129,7 @@ def _verify(run_path: str, model: str | None, asked: Verification, cluster: Clus
     from pipelines.experiments.spread import over_workers
     from pipelines.experiments.verify import verify_run
 
-    run, classifier = _opened(run_path, model, cluster.device)
+    run, classifier = opened(run_path, model, cluster.device)
     with run.locked():
         return verify_run(run, classifier, asked, TerminalProgress(), over_workers(cluster, model))
 
@@ -140,13 +140,13 @@ def _measure(
     from pipelines.experiments.faithfulness import draw_targets, measure_run, write_measures
     from pipelines.experiments.spread import over_workers
 
-    run, classifier = _opened(run_path, model, cluster.device)
+    run, classifier = opened(run_path, model, cluster.device)
     targets = draw_targets(run, trial.targets, trial.seed)
     record = measure_run(run, classifier, trial, targets, TerminalProgress(), over_workers(cluster, model))
     return record, write_measures(run, record)
 
 
-def _opened(run_path: str, model: str | None, device: str) -> tuple[Run, Classifier]:
+def opened(run_path: str, model: str | None, device: str) -> tuple[Run, Classifier]:
     """A run, and its model in the run's precision, on a device or on every core."""
     from audit.models.device import choose_device, move
     from audit.models.execution import in_precision, use_threads

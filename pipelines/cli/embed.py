@@ -23,7 +23,7 @@ def embed(
 
     Example: camaudit embed runs/val --method tsne
     """
-    from audit.findings.embedding import embed as place
+    from audit.findings.pages.embedding import embed as place
     from audit.store import Run
 
     with right_use():

@@ -16,9 +16,11 @@ from typer.core import TyperCommand
 
 from pipelines.cli.options import (
     Arch,
+    Classes,
     DefaultOf,
     Device,
     Mode,
+    Prompts,
     Size,
     Threshold,
     Weights,
@@ -26,6 +28,7 @@ from pipelines.cli.options import (
     as_number,
     names,
     pairs,
+    prompts_of,
     right_use,
     share,
     triple,
@@ -49,14 +52,16 @@ class ModelOptions:
 
     heading: ClassVar[str] = "Model"
 
-    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME, PATH.pt, module:function, FILE.py:function")]
+    model: Annotated[
+        str,
+        typer.Option(help="torchvision:, timm:, hf: or clip:NAME, PATH.pt, module:function, FILE.py:function"),
+    ]
     weights: Weights = None
     arch: Arch = None
     layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a spatial output]")] = None
     mapping: Annotated[str | None, typer.Option(help="JSON or CSV from the data set's classes to the model's.")] = None
-    classes: Annotated[
-        str | None, typer.Option(help="File of names of the model's outputs, one a line or a JSON list.")
-    ] = None
+    classes: Classes = None
+    prompts: Prompts = None
     size: Size = None
     mode: Mode = None
     resize: Annotated[int | None, typer.Option(help="For crop: length of the shorter side before.")] = None
@@ -73,7 +78,8 @@ class ModelOptions:
 
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         classes = None if self.classes is None else read_class_names(self.classes)
-        return ModelSpec(**values | {"mean": triple(self.mean), "std": triple(self.std, 0), "classes": classes})
+        asked = {"classes": classes, "prompts": prompts_of(self.prompts)}
+        return ModelSpec(**values | {"mean": triple(self.mean), "std": triple(self.std, 0)} | asked)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +88,23 @@ class AttributionOptions:
 
     heading: ClassVar[str] = "Attribution"
 
-    method: Annotated[str, typer.Option(help="Attribution method; camaudit methods lists them.")] = RunConfig.method
+    method: Annotated[
+        str | None,
+        typer.Option(help="See camaudit methods. [default: gradcam; of a detector hirescam]"),
+    ] = RunConfig.method
     option: Annotated[
         list[str] | None, typer.Option(help="Of the method, as samples=8; may be given several times.")
     ] = None
     precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = RunConfig.precision
-    targets: Annotated[str, typer.Option(help="Any of label,predicted,runner_up")] = ",".join(RunConfig.roles)
+    targets: Annotated[
+        str,
+        typer.Option(
+            help="Any of label,predicted,runner_up; of a detector: detected; of a network that segments: segmented."
+        ),
+    ] = ",".join(RunConfig.roles)
+    detections: Annotated[
+        int, typer.Option(help="Boxes of a detector, or regions, of an image that are explained.")
+    ] = RunConfig.detections
     batch_size: Annotated[int, typer.Option(help="Images a forward pass.")] = RunConfig.batch_size
     shard_size: Annotated[
         int | None, typer.Option(help="Samples a shard, the unit of work and of resume. [default: by number and cost]")
@@ -109,6 +126,7 @@ class AttributionOptions:
                 self.shard_size,
                 scored=self.score,
                 quick_check=self.quick_check,
+                detections=self.detections,
             )
 
 

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from audit.errors import AuditError
 from pipelines.cli.checks import faithfulness, sanity, verify
 from pipelines.cli.compare import compare
+from pipelines.cli.concepts import like, units
 from pipelines.cli.dashboard import dashboard
 from pipelines.cli.doctor import doctor
 from pipelines.cli.embed import embed
@@ -28,7 +29,7 @@ from pipelines.terminal import command_line
 
 VERBS = (
     *(fetch, run, status, repair, score, flag),
-    *(findings, report, metrics, embed, dashboard),
+    *(findings, units, like, report, metrics, embed, dashboard),
     *(labels, export),
     *(explain, methods, verify, sanity, faithfulness, compare),
     *(train, distill, segment),

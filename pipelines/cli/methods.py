@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import Arch, Device, Json, Mode, Size, Weights, right_use
+from pipelines.cli.options import Arch, Classes, Device, Json, Mode, Prompts, Size, Weights, prompts_of, right_use
 from pipelines.cli.printing import line, print_json, print_methods
 
 if TYPE_CHECKING:
@@ -62,9 +62,17 @@ def explain(
     size: Size = None,
     mode: Mode = None,
     activation: Annotated[str | None, typer.Option(help="softmax, sigmoid or none.")] = None,
+    classes: Classes = None,
+    prompts: Prompts = None,
+    units: Annotated[
+        bool, typer.Option("--units", help="Draw what the network sees instead: the class, channels, layers.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Draw one image under one method, several, or all.
+
+    With --units: images of the class made from nothing (Simonyan et al. 2014, Yosinski et al. 2015), the channels that
+    add most to it at the pixels (deconvnet), and the strongest activations of each layer.
 
     Example: camaudit explain cat.jpg --model torchvision:resnet50 --weights IMAGENET1K_V2 --method gradcam -o cat.png
     """
@@ -73,6 +81,7 @@ def explain(
     run = _checked(class_name, model, weights, run_path)
     from audit.attribution import AROUND, METHODS, check_method
     from audit.models import ModelSpec, load_classifier
+    from audit.models.class_names import read_class_names
     from audit.models.device import choose_device, move
     from audit.models.execution import use_threads
     from pipelines.experiments.explain import explain_image
@@ -84,9 +93,17 @@ def explain(
         for name in chosen:
             check_method(name)
     use_threads()
-    spec = ModelSpec(str(model), weights, arch, layer, size=size, mode=mode, activation=activation)
+    words = None if classes is None else read_class_names(classes)
+    asked: dict[str, Any] = {"activation": activation, "classes": words, "prompts": prompts_of(prompts)}
+    spec = ModelSpec(str(model), weights, arch, layer, size=size, mode=mode, **asked)
     classifier = model_of_run(run, model) if run else load_classifier(spec)
     move(classifier.module, choose_device(device))
+    if units:
+        from pipelines.experiments.seen import draw_seen
+
+        named, logits = draw_seen(image, classifier, class_name, out, progress=TerminalProgress())
+        line(f"{out}: what the network sees of {named}; logits of its images {', '.join(f'{v:.1f}' for v in logits)}")
+        return
     named, panels = explain_image(image, classifier, chosen, class_name, out, TerminalProgress())
     for panel in panels:
         if panel.heat is None:

@@ -9,7 +9,7 @@ import typer
 
 from pipelines.cli.groups import LabelSetOptions, spread
 from pipelines.cli.options import Json, MaskThreshold, RunPath, Wide, names, right_use
-from pipelines.cli.printing import line, print_json
+from pipelines.cli.printing import line, print_detections, print_json
 from pipelines.cli.tables import named, numbers, print_table
 from pipelines.terminal import TerminalProgress
 
@@ -25,11 +25,15 @@ def metrics(
 ) -> None:
     """Measure masks and maps: mean IoU, MaxBoxAcc, PxAP, pointing.
 
+    Of a detector: average precision, and its boxes by what is wrong with them.
+
     Mean IoU, boundary IoU and boundary F are of pseudo-masks. MaxBoxAcc, PxAP, localization errors, relevance and the
     pointing game are of the maps of labels.
 
     Example: camaudit metrics runs/val --json
     """
+    from audit.attribution.targets import DETECTED
+    from audit.scores.detection_metrics import measure_detections
     from audit.scores.metrics import measure_run
     from audit.store import Run
     from pipelines.run.config import known_roles, mapped_roles
@@ -37,6 +41,10 @@ def metrics(
     with right_use():
         chosen = known_roles(names(roles))
     run = Run.open(run_path)
+    if run.record["config"]["roles"] == [DETECTED]:
+        measured = measure_detections(run, TerminalProgress())
+        print_json(measured) if as_json else print_detections(measured, wide)
+        return
     if label_set.labels is None:
         mapped_roles(run, chosen)
     source = label_set.masks(threshold, chosen).of(run, TerminalProgress())

@@ -59,7 +59,15 @@ Wide = Annotated[bool, typer.Option("--wide", help="Print every column, whatever
 Weights = Annotated[str | None, typer.Option(help="Weights name, state-dict file, or random:SEED.")]
 Arch = Annotated[str | None, typer.Option(help="Architecture of a bare state dict PATH.pt.")]
 Size = Annotated[int | None, typer.Option(help="Side of the input, pixels.")]
-Mode = Annotated[str | None, typer.Option("--fit", help="squash, crop or letterbox.")]
+Mode = Annotated[str | None, typer.Option("--fit", help="squash, crop, squash-crop, letterbox or native.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Names of the model's outputs: a file of one a line or a JSON list, or cat,dog; of clip: words."),
+]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(help="For clip: 'a photo of a {}', or a file of such lines; may be given several times."),
+]
 ModelAgain = Annotated[str | None, typer.Option(help="The run's model, named again if it is code or has moved.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of the local cluster. [default: one a core]")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; auto is a GPU where there is one.")]
@@ -120,6 +128,19 @@ def pairs(texts: Iterable[str]) -> tuple[tuple[str, Any], ...]:
             raise typer.BadParameter(f"Expected --option as name=value, each name once, got {text!r}")
         values[name] = _number_or_text(value)
     return tuple(sorted(values.items()))
+
+
+def prompts_of(texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Prompts as they are given; a text without {} is a file that holds one a line."""
+    if not texts:
+        return None
+    prompts: list[str] = []
+    for text in texts:
+        try:
+            prompts += [text] if "{}" in text else filter(None, Path(text).read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError):
+            raise typer.BadParameter(f"Expected {{}} in a prompt, or a file of prompts, got {text!r}") from None
+    return tuple(prompts)
 
 
 def _number_or_text(text: str) -> int | float | str:

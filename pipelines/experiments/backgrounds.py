@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audit.datasets import Objects, read_objects
 from audit.errors import ImageError
 from audit.interventions import Region, at_input, widened
 from audit.models import Classifier
 from audit.scores.faithfulness import Image, impute
+from audit.scores.given import objects_of_target
 from audit.store import Run
 from pipelines.experiments.inputs import Input, read_input
 
@@ -75,6 +78,13 @@ def choose_backgrounds(
 def known_objects(run: Run, entry: Input) -> Objects:
     """What is known of the objects of an image of a run."""
     return read_objects(entry.sample, entry.mask_kind, entry.size, len(run.classes))
+
+
+def target_mask(run: Run, entry: Input, target: Mapping[str, Any]) -> tuple[NDArray[np.int16] | None, int]:
+    """The mask that a target of a run is held against, None where no object is known, and its object's class there."""
+    row, slot, class_id = target["sample"], target["slot"], target["class_id"]
+    objects, object_id = objects_of_target(run, row, slot, class_id, known_objects(run, entry), entry.size)
+    return objects.mask, object_id
 
 
 def _background(run: Run, classifier: Classifier, row: int, rng: np.random.Generator) -> Background | None:

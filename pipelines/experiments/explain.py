@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from audit.attribution import make_method
+from audit.attribution.asked import explain_asked, surest
 from audit.drawing.pixels import overlay, shrink
 from audit.errors import ModelError
-from audit.images import MAX_PIXELS, View, decode_image, read_bytes
+from audit.images import MAX_PIXELS, View, cut, decode_image, read_bytes
 from audit.models import Classifier
+from audit.models.aimed import Aimed, Asked
 from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically
 from pipelines.experiments.source import class_index
@@ -51,7 +53,8 @@ def explain_image(
     """Draw an image under several methods.
 
     Args:
-        class_name: what to explain; the predicted class if None.
+        class_name: what to explain; the predicted class if None. Of a detector its surest box, of a network
+            that segments its largest region, or those of the class.
         out: a PNG to write.
 
     Returns:
@@ -62,26 +65,42 @@ def explain_image(
     """
     pixels = decode_image(read_bytes(image), image, MAX_PIXELS)
     fitted, view = classifier.preprocessing.fit(pixels)
-    batch = classifier.preprocessing.normalise(np.stack([fitted])).to(classifier.device)
-    class_id = _class_id(classifier, batch, class_name)
-    panels = [_panel(name, classifier, batch, class_id) for name in tracked(progress, "explaining", methods)]
-    named = classifier.classes[class_id]
+    given = cut(fitted, classifier.preprocessing.fit, pixels.shape[:2])
+    batch = classifier.preprocessing.normalise(np.stack([given])).to(classifier.device)
+    asked = _asked(classifier, batch, class_name)
+    panels = [_panel(name, classifier, batch, asked) for name in tracked(progress, "explaining", methods)]
+    named = classifier.classes[asked.class_id]
     figure = _draw(pixels, view, panels, named)
     write_atomically(out, lambda partial: figure.savefig(partial, format="png", dpi=80))
     return named, panels
 
 
-def _class_id(classifier: Classifier, batch: torch.Tensor, name: str | None) -> int:
+def _asked(classifier: Classifier, batch: torch.Tensor, name: str | None) -> Asked:
+    if name is not None and not isinstance(classifier, Aimed):
+        return Asked(class_of(classifier, batch, name))
+    (asked,) = surest(classifier, batch, None if name is None else class_index(classifier.classes, name))
+    if asked is None:
+        wanted = f"something named {name}" if name else "something"
+        raise ModelError(f"Expected {wanted} in the image to explain, but the network gives none")
+    return asked
+
+
+def class_of(classifier: Classifier, batch: torch.Tensor, name: str | None) -> int:
+    """The class that is named, or else the predicted one.
+
+    Raises:
+        AuditError: the class is unknown.
+    """
     if name is None:
         with torch.inference_mode():
             return int(classifier.class_logits(classifier.module(batch)).argmax())
     return class_index(classifier.classes, name)
 
 
-def _panel(name: str, classifier: Classifier, batch: torch.Tensor, class_id: int) -> Panel:
+def _panel(name: str, classifier: Classifier, batch: torch.Tensor, asked: Asked) -> Panel:
     try:
         with make_method(name, classifier) as explain:
-            maps, _ = explain(batch, torch.tensor([[class_id]]))
+            maps = explain_asked(explain, batch, [asked])
     except (ModelError, ValueError) as error:  # a method that this network, or this size, does not admit
         return Panel(name, None, str(error))
     return Panel(name, maps[0, 0].cpu().numpy())

@@ -33,7 +33,7 @@ from audit.store import Run, Shard, layout
 from audit.store.files import write_atomically, write_json
 from audit.store.objects import Location
 from pipelines.asked import Trial
-from pipelines.experiments.inputs import class_probabilities, read_input, read_targets
+from pipelines.experiments.inputs import asked_of, class_probabilities, read_input, read_targets
 from pipelines.experiments.spread import Ask, Spread, Unread, failures, in_this_process
 
 if TYPE_CHECKING:
@@ -141,17 +141,17 @@ def _scored_rows(run: Run, shard: Shard) -> NDArray[np.intp]:
 
 
 def _measure_target(run: Run, classifier: Classifier, trial: Trial, target: Mapping[str, Any]) -> dict[str, Measured]:
-    image = read_input(run, classifier, target["sample"], target["digest"]).image
-    size = image.shape[1]
+    entry = read_input(run, classifier, target["sample"], target["digest"])
+    image, size = entry.image, entry.image.shape[1]
     stored = run.maps(target["sample"], target["sample"] + 1)[0, target["slot"]].astype(np.float32)
     rng = np.random.default_rng([trial.seed, target["sample"], target["slot"]])
     grid = (stored.shape[0], stored.shape[1])
     maps = np.stack([stored, random_map(grid, rng), centre_map(grid)])
     heats = upsample(maps, View(0, 0, size, size), size, size)
-    dim = blurred(image)
+    dim, about = blurred(image), asked_of(run, target)
 
     def read(inputs: Iterable[Image]) -> NDArray[np.float64]:
-        return class_probabilities(classifier, inputs, target["class_id"], trial.batch_size)
+        return class_probabilities(classifier, inputs, entry.given, about, trial.batch_size)
 
     common = read([image, np.zeros_like(image), dim])
     names = (_method(run), *BASELINES)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from audit.datasets import Sample, Unreadable, decode_sample
 from audit.errors import ImageError
 from audit.images import View
 from audit.models import Classifier
+from audit.models.aimed import Asked
+from audit.models.asking import answers
+from audit.models.device import HALVING
 from audit.scores.faithfulness import Image
+from audit.scores.given import given_for
 from audit.store import Run, Shard
 
 
@@ -27,6 +33,7 @@ class Input:
         image: [3, size, size] normalised.
         size: (height, width) of the upright image.
         view: what the network saw of it.
+        given: rows and columns of the image, from the top left, that the network is given.
         mask_kind: of the manifest's masks.
     """
 
@@ -35,6 +42,7 @@ class Input:
     size: tuple[int, int]
     view: View
     mask_kind: str
+    given: tuple[int, int]
 
 
 def read_input(run: Run, classifier: Classifier, row: int, digest: str) -> Input:
@@ -54,7 +62,8 @@ def read_input(run: Run, classifier: Classifier, row: int, digest: str) -> Input
     if decoded.digest != digest:
         raise ImageError(f"{sample.image} is not the file that the run saw")
     image = np.ascontiguousarray(classifier.preprocessing.normalise(np.stack([decoded.pixels]))[0].numpy())
-    return Input(sample, image, decoded.size, decoded.view, manifest.mask_kind)
+    given = classifier.preprocessing.fit.given(*decoded.size)
+    return Input(sample, image, decoded.size, decoded.view, manifest.mask_kind, given)
 
 
 def read_targets(run: Run, shard: Shard, rows: NDArray[np.intp]) -> Iterator[dict[str, Any]]:
@@ -66,13 +75,24 @@ def read_targets(run: Run, shard: Shard, rows: NDArray[np.intp]) -> Iterator[dic
         yield {**target, **samples[target["sample"] - shard.start]}
 
 
+def asked_of(run: Run, target: Mapping[str, Any]) -> Asked:
+    """What the run's model is asked again about a target."""
+    return Asked(target["class_id"], given_for(run, target["sample"], target["slot"]))
+
+
 def class_probabilities(
-    classifier: Classifier, inputs: Iterable[Image], class_id: int, batch_size: int
+    classifier: Classifier, inputs: Iterable[Image], given: tuple[int, int], asked: Asked, batch_size: int
 ) -> NDArray[np.float64]:
-    """p(c) [n] of each input, a batch at a time."""
-    answers, rest = [np.empty(0)], iter(inputs)
+    """p(c) [n] of each input, of the rows and columns given to the network, a batch at a time."""
+    read, rest = [np.empty(0)], iter(inputs)
     while batch := list(islice(rest, batch_size)):
-        images = torch.from_numpy(np.stack(batch)).to(classifier.device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            answers.append(classifier.probabilities(classifier.module(images))[:, class_id].double().cpu().numpy())
-    return np.concatenate(answers)
+        part = torch.from_numpy(np.stack(batch))[:, :, : given[0], : given[1]]
+        read += HALVING(partial(_probabilities, classifier, part, asked), len(batch))
+    return np.concatenate(read)
+
+
+def _probabilities(classifier: Classifier, images: Tensor, asked: Asked, places: slice) -> NDArray[np.float64]:
+    """p(c) [n] of some of the images [B, 3, H, W]."""
+    sent = images[places].to(classifier.device, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return answers(classifier, classifier.module, sent, [asked] * len(sent)).double().cpu().numpy()

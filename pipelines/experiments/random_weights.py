@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from audit.attribution import Method, make_method
+from audit.attribution.asked import explain_asked
 from audit.attribution.sanity import randomise_from_top
 from audit.errors import ImageError, RunError
 from audit.findings import Findings
@@ -26,8 +27,8 @@ from audit.scores.shift_null import shift_null
 from audit.stats.resampling import bootstrap_means
 from audit.store import Run, layout
 from audit.store.files import write_json
-from pipelines.experiments.backgrounds import known_objects
-from pipelines.experiments.inputs import Input, read_input
+from pipelines.experiments.backgrounds import target_mask
+from pipelines.experiments.inputs import Input, asked_of, read_input
 
 MEASURES = ("energy", "lift", "misplaced")
 """Share of heat on the object; that over the object's share of the area; share of maps as misplaced as a finding."""
@@ -83,14 +84,14 @@ def _both(
     """`MEASURES` of each target's stored map, then of the random network's: [2, 3], NaN where there is none."""
     limit = Findings(run).rules().misplaced
     images = torch.from_numpy(np.stack([entry.image for _, entry in readable]))
-    class_ids = torch.tensor([[target["class_id"]] for target, _ in readable])
-    drawn = explain.attribute(images, lambda _logits: class_ids).maps.cpu().numpy()
+    asked = [asked_of(run, target) for target, _ in readable]
+    drawn = explain_asked(explain, images, asked).cpu().numpy()
     for (target, entry), random in zip(readable, drawn, strict=True):
-        mask = known_objects(run, entry).mask
+        mask, object_id = target_mask(run, entry, target)
         if mask is None:
             continue
         stored = run.maps(target["sample"], target["sample"] + 1)[0, target["slot"]]
-        class_id = np.array([target["class_id"]])
+        class_id = np.array([object_id])
         pair = (Placed.of(maps, entry.view, mask, class_id, entry.size) for maps in (stored[None], random))
         yield np.stack([_measures(placed, limit) for placed in pair])
 

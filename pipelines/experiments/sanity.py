@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audit.attribution import make_method
-from audit.attribution.method import predicted
+from audit.attribution import Method, make_method
+from audit.attribution.asked import explain_asked, surest
 from audit.attribution.sanity import randomise_from_top, rank_correlation, structural_similarity
 from audit.datasets import Readable, Unreadable, decode_sample
 from audit.errors import ModelError, RunError
 from audit.models import Classifier
-from audit.models.device import choose_device, move
+from audit.models.aimed import Asked
+from audit.models.device import HALVING, choose_device, move
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.files import write_atomically, write_json
@@ -126,17 +128,21 @@ def _compare(
     progress: Progress,
 ) -> tuple[list[str], dict[str, tuple[list[Maps], list[Maps]]]]:
     """Names of the stages, and for each method its rank correlations and SSIM, [n] a stage."""
-    with torch.inference_mode():
-        class_ids = predicted(classifier.class_logits(classifier.module(images)))
+    pairs = [(place, about) for place, about in enumerate(surest(classifier, images)) if about is not None]
+    if not pairs:
+        raise RunError(
+            "Expected something in the images drawn, but the network gives nothing; draw more with --samples"
+        )
+    images, asked = images[[place for place, _ in pairs]], [about for _, about in pairs]
     names: list[str] = []
     comparisons: dict[str, tuple[list[Maps], list[Maps]]] = {name: ([], []) for name in methods}
-    original = {name: _maps(classifier, name, options, images, class_ids, check) for name, options in methods.items()}
+    original = {name: _maps(classifier, name, options, images, asked, check) for name, options in methods.items()}
     with stretch(progress, "randomising", check.stages):
         for stage, module in _stages(classifier, check):
             names.append(stage)
             changed = replace(classifier, module=module)
             for name, options in methods.items():
-                maps = _maps(changed, name, options, images, class_ids, check)
+                maps = _maps(changed, name, options, images, asked, check)
                 for values, measure in zip(comparisons[name], (rank_correlation, structural_similarity), strict=True):
                     values.append(measure(original[name], maps))
             progress(Advanced())
@@ -152,18 +158,24 @@ def _maps(
     name: str,
     options: Mapping[str, Any],
     images: Tensor,
-    class_ids: Tensor,
+    asked: Sequence[Asked],
     check: SanityCheck,
 ) -> Maps:
-    """Raw maps [n, h, w] of one class an image."""
+    """Raw maps [n, h, w] of one target an image."""
     try:
         method = make_method(name, classifier, options=options)
     except ValueError as error:  # an option's value
         raise ModelError(str(error)) from None
-    places = range(0, len(images), check.batch_size)
-    batches = (slice(place, place + check.batch_size) for place in places)
+    batches = (slice(place, place + check.batch_size) for place in range(0, len(images), check.batch_size))
+    maps: list[Maps] = []
     with method as explain:
-        return np.concatenate([explain(images[batch], class_ids[batch])[0][:, 0].cpu().numpy() for batch in batches])
+        for batch in batches:
+            maps += HALVING(partial(_of_batch, explain, images[batch], asked[batch]), len(images[batch]))
+    return np.concatenate(maps)
+
+
+def _of_batch(explain: Method, images: Tensor, asked: Sequence[Asked], places: slice) -> Maps:
+    return np.asarray(explain_asked(explain, images[places], asked[places])[:, 0].cpu().numpy())
 
 
 def _curve(correlations: Sequence[Maps], similarities: Sequence[Maps]) -> dict[str, Any]:

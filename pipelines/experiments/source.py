@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from audit.datasets.classes import imagenet_names
 from audit.errors import AuditError, ModelError
 from audit.store import Run
-from audit.trusted import STATE_SUFFIXES, is_code
+from audit.trusted import STATE_SUFFIXES, absolute_name, is_code
 
 
 def source_of_run(run: Run, model: str | None = None) -> dict[str, Any]:
@@ -60,11 +59,3 @@ def class_index(classes: tuple[str, ...], name: str) -> int:
         some = ", ".join(classes[:20])
         raise AuditError(f"Expected a class that the model names, as {some}; got {name!r}")
     return classes.index(name)
-
-
-def absolute_name(name: str) -> str:
-    """A model's name as a run records it: files by absolute paths."""
-    place, colon, function = name.partition(".py:")
-    if colon:
-        return f"{os.path.abspath(place)}.py:{function}"
-    return os.path.abspath(name) if Path(name).is_file() else name

@@ -18,8 +18,8 @@ from audit.models.device import choose_device, move
 from audit.models.execution import in_precision
 from audit.progress import Advanced, Progress
 from audit.store import Run, Shard
+from audit.trusted import absolute_name
 from pipelines.experiments.model import model_of_run
-from pipelines.experiments.source import absolute_name
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
 from pipelines.run.memory import keep_freed_memory

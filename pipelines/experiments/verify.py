@@ -12,6 +12,7 @@ import pandas as pd
 
 from audit.errors import RunError
 from audit.findings import Effect, Findings, Outcome
+from audit.findings.writing import FindingsWriter
 from audit.interventions import (
     Drops,
     Region,
@@ -28,9 +29,9 @@ from audit.models import Classifier
 from audit.progress import Progress, silent, stretch
 from audit.store import Run
 from pipelines.asked import Verification
-from pipelines.experiments.backgrounds import Background, choose_backgrounds, gather_backgrounds, known_objects
+from pipelines.experiments.backgrounds import Background, choose_backgrounds, gather_backgrounds, target_mask
 from pipelines.experiments.faithfulness import draw_targets
-from pipelines.experiments.inputs import Input, class_probabilities, read_input
+from pipelines.experiments.inputs import Input, asked_of, class_probabilities, read_input
 from pipelines.experiments.random_weights import compare_with_random
 from pipelines.experiments.spread import Ask, Spread, Unread, failures, in_this_process
 
@@ -97,7 +98,7 @@ def verify(
     table = tried.table.assign(outcome=target_outcomes(tried, accused))
     outcomes = claim_outcomes(findings, tried, asked.seed)
     rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
-    findings.write_outcomes(map(Effect.from_row, rows), outcomes)
+    FindingsWriter.beside(findings).write_outcomes(map(Effect.from_row, rows), outcomes)
     return _record(asked, table, outcomes, failed)
 
 
@@ -141,14 +142,15 @@ class Trials:
         stored = self.run.maps(row, row + 1)[0, slot].astype(np.float32)
         heat = heat_at_input(stored, size)
         chosen = choose_backgrounds(backgrounds, class_id, row, rng)
-        changed = change(entry.image, heat, self._object(entry, class_id), chosen, self.asked.fill, rng)
+        changed = change(entry.image, heat, self._object(entry, target), chosen, self.asked.fill, rng)
         inputs = [entry.image, *changed.inputs()]
-        whole, *answers = class_probabilities(self.classifier, inputs, class_id, self.asked.batch_size)
+        about = asked_of(self.run, target)
+        whole, *answers = class_probabilities(self.classifier, inputs, entry.given, about, self.asked.batch_size)
         return changed.drops(float(whole), np.array(answers))
 
-    def _object(self, entry: Input, class_id: int) -> Region | None:
+    def _object(self, entry: Input, target: Mapping[str, Any]) -> Region | None:
         """The target's object with its rim at the network's input; None where none is known, or seen."""
-        mask = known_objects(self.run, entry).mask
+        mask, class_id = target_mask(self.run, entry, target)
         return None if mask is None else kept_region(mask, class_id, entry.view, entry.image.shape[1])
 
 

@@ -14,8 +14,9 @@ from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run
 from audit.store.label_store import LabelStore
 from audit.store.objects import Place
+from audit.trusted import absolute_name
 from pipelines.asked import Labelling
-from pipelines.experiments.source import absolute_name, source_of_run
+from pipelines.experiments.source import source_of_run
 from pipelines.labels.learn import learn_head
 from pipelines.labels.shard import HEAD, STRONG, Task, label_shard, takes_part
 from pipelines.run.cluster import connect

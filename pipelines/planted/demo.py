@@ -8,6 +8,7 @@ from typing import Any
 
 from audit.datasets.planted import PlantedSpec, draw_planted
 from audit.findings import Findings
+from audit.findings.writing import FindingsWriter
 from audit.models import load_classifier
 from audit.progress import Noted, Progress, silent
 from pipelines.planted.truth import audit_planted, compare, train_on_planted
@@ -42,5 +43,5 @@ def demo(
     planted = compare(run, scenes, load_classifier(str(model)))
     findings = Findings(run)
     summary = (findings.summary() or {}) | {"planted": planted}
-    findings.write_summary(summary)
+    FindingsWriter.beside(findings).write_summary(summary)
     return Demonstration(Audited(run, summary), planted)

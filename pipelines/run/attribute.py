@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audit.attribution import Attribution, Method, choose_targets
-from audit.attribution.features import relevance_in
-from audit.attribution.targets import role_of
+from audit.attribution import Method
+from audit.attribution.channels import leading_channels
+from audit.attribution.features import features_of, relevance_by_channel
+from audit.attribution.targets import WORD, role_of
 from audit.datasets import Objects, Readable, Sample, Unreadable, decode_sample
-from audit.images import map_ahead
-from audit.models.device import HALVING, Upload, fetch
+from audit.datasets.objects import OwnObject
+from audit.images import batches, cut, map_ahead
+from audit.models.aimed import Given
+from audit.models.detectors import Detector
+from audit.models.device import HALVING, Upload
+from audit.models.regions import RegionClassifier
+from audit.scores.detected import Detected
 from audit.scores.placed import Placed
 from audit.scores.scorer import Explained, Scorer, Targets, score_sample
-from audit.store.layout import CHECKS, FEATURES, SAMPLES, TARGETS
-from audit.store.maps import Maps, empty_maps
-from audit.store.tables import Column, Rows
+from audit.scores.segmented import Segmented
+from audit.store.layout import (
+    CHANNELS,
+    CHECKS,
+    DETECTIONS,
+    FEATURES,
+    LEADING,
+    SAMPLES,
+    SEGMENTATIONS,
+    SHARE_STEPS,
+    TARGETS,
+)
+from audit.store.map_files import Maps, empty_maps
+from audit.store.tables import Column, Rows, in_order
 from pipelines.run.config import RunConfig
+from pipelines.run.found import Found, explained
 from pipelines.run.quick_check import QuickCheck
 
 QUARANTINED = "killed the worker that read it"
@@ -31,9 +48,6 @@ ReadObjects = Callable[[Sample, tuple[int, int]], Objects]
 """From a sample and the (height, width) of its upright image to what is known of its objects."""
 _Weighted = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Weights [K, channels, ...] and activation [channels, h, w] of a sample; see `audit.attribution.method.Weighted`."""
-_Item = TypeVar("_Item")
-Found = dict[str, NDArray[Any]]
-"""What the host keeps of a batch; see `found_of`."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +66,32 @@ class ShardMaps:
         checks: what targets lose without their background.
         scorer: what was scored on the way, None where nothing is.
         check: gathers whom to ask for `checks`, None where nobody is.
+        detections: a detector's boxes, None of any other network.
+        segmentations: regions, None of a network that gives none.
     """
 
     maps: Maps
     samples: Rows = field(default_factory=lambda: Rows(SAMPLES))
     targets: Rows = field(default_factory=lambda: Rows(TARGETS))
     features: Rows = field(default_factory=lambda: Rows(FEATURES))
+    channels: Rows = field(default_factory=lambda: Rows(CHANNELS))
     checks: Rows = field(default_factory=lambda: Rows(CHECKS))
     scorer: Scorer | None = None
     check: QuickCheck | None = None
+    detections: Rows | None = None
+    segmentations: Rows | None = None
 
     def tables(self) -> dict[str, dict[str, Column]]:
-        """Columns of all tables, by name."""
-        rows = {"samples": self.samples, "targets": self.targets, "features": self.features, "checks": self.checks}
+        """Columns of all tables, by name; rows in the order of samples, which batches of one shape did not keep."""
+        names = ("samples", "targets", "features", "channels", "checks")
+        rows: dict[str, Rows] = {name: getattr(self, name) for name in names}
+        given = {"detections": self.detections, "segmentations": self.segmentations}
+        rows |= {name: table for name, table in given.items() if table is not None}
         scores = self.scorer.result() if self.scorer is not None else {}
-        return {name: table.columns() for name, table in rows.items()} | scores
+        tables = {name: table.columns() for name, table in rows.items()} | scores
+        return {
+            name: in_order(columns, "sample") if "sample" in columns else columns for name, columns in tables.items()
+        }
 
 
 def attribute_samples(
@@ -92,7 +117,13 @@ def attribute_samples(
         check: asks again about some targets that are scored; nobody does without.
     """
     maps = empty_maps((len(samples), slots, *explain.grid), encoding_of(explain))
-    result = ShardMaps(maps, scorer=Scorer() if read_objects else None, check=check)
+    result = ShardMaps(
+        maps,
+        scorer=Scorer() if read_objects else None,
+        check=check,
+        detections=Rows(DETECTIONS) if isinstance(explain.classifier, Detector) else None,
+        segmentations=Rows(SEGMENTATIONS) if isinstance(explain.classifier, RegionClassifier) else None,
+    )
     fit = explain.classifier.preprocessing.fit
 
     def prepare(item: tuple[int, Sample]) -> Prepared | Unreadable:
@@ -111,13 +142,16 @@ def attribute_samples(
     ahead = 0 if before is not None else 2 * size
     upload = Upload(explain.classifier.device)
 
+    def given(item: Prepared | Unreadable) -> tuple[int, int]:
+        return fit.given(*(item.image.size if isinstance(item, Prepared) else (1, 1)))
+
     def sent(batch: list[Prepared | Unreadable]) -> tuple[list[Prepared | Unreadable], torch.Tensor | None]:
-        pixels = [item.image.pixels for item in batch if isinstance(item, Prepared)]
+        pixels = [cut(item.image.pixels, fit, item.image.size) for item in batch if isinstance(item, Prepared)]
         return batch, upload.send(np.stack(pixels)) if pixels else None
 
     # To a device of its own, a batch travels while the one before is explained.
     travelling = 1 if ahead and explain.classifier.device.type != "cpu" else 0
-    for batch, pixels in map_ahead(sent, _batches(map_ahead(prepare, items, ahead), size), travelling):
+    for batch, pixels in map_ahead(sent, batches(map_ahead(prepare, items, ahead), size, given), travelling):
         for item in batch:
             result.samples.add(**_sample_row(item))
         if pixels is not None:
@@ -128,11 +162,6 @@ def attribute_samples(
     return result
 
 
-def _batches(items: Iterator[_Item], size: int) -> Iterator[list[_Item]]:
-    while batch := list(islice(items, size)):
-        yield batch
-
-
 def _explain_batch(
     result: ShardMaps,
     batch: Sequence[Prepared],
@@ -141,14 +170,13 @@ def _explain_batch(
     explain: Method,
     config: RunConfig,
 ) -> None:
-    """Explain images whose pixels [B, S, S, 3] lie on the method's device, and read what came of them once."""
-    labels = [prepared.image.sample.labels for prepared in batch]
+    """Explain images whose pixels [B, H, W, 3] lie on the method's device, and read what came of them once."""
+    samples = [prepared.image.sample for prepared in batch]
     slots, weighted = result.maps.shape[1], result.scorer is not None
 
     def part(places: slice) -> Found:
         images = explain.classifier.preprocessing.normalise(pixels[places])
-        choose = partial(choose_targets, config.roles, labels[places], slots=slots)
-        return found_of(explain.attribute(images, choose), weighted)
+        return explained(explain, images, samples[places], config.roles, slots, weighted)
 
     rest = iter(batch)
     for found in HALVING(part, len(batch)):
@@ -163,9 +191,35 @@ def _take(
     result.maps[prepared.image.row - first_row] = found["maps"][place]
     rows = _target_rows(prepared.image, found, place, explain, config.roles)
     result.targets.merge(rows)
+    own = _own_objects(result, prepared, found, place, rows, len(explain.classifier.classes))
     if result.scorer is not None:
         weighted = (found["weights"][place], found["activation"][place]) if "weights" in found else None
-        _score(result, result.scorer, prepared, rows, weighted, first_row)
+        _score(result, result.scorer, prepared, rows, own, weighted, first_row)
+
+
+class _Own(NamedTuple):
+    """Objects [k] that targets bring along, if any, and what the network is asked about that of a slot again by."""
+
+    objects: Sequence[OwnObject] | None
+    asked: Callable[[int], Given]
+
+
+def _own_objects(
+    result: ShardMaps, prepared: Prepared, found: Found, place: int, rows: Rows, class_count: int
+) -> _Own | None:
+    """Keep what the network gave itself for the image at a place of a batch; None of a classifier."""
+    image = prepared.image
+    if result.detections is not None:
+        boxes = _detected(image, found, place)
+        beside = boxes.beside(image.row, image.sample, prepared.objects, class_count)
+        result.detections.merge(beside.rows())
+        return _Own(beside.own(np.array(rows.column("slot"))), boxes.asked)
+    if result.segmentations is not None:
+        regions = Segmented(found["labels"][place], image.view, image.size)
+        result.segmentations.add(sample=image.row, labels=regions.png())
+        return _Own(regions.own(list(rows.column("class_id"))), lambda _slot: regions.labels)
+    text = image.sample.attributes.get("text") if rows and rows.column("role")[0] == WORD else None
+    return None if text is None else _Own(None, lambda _slot: text)
 
 
 def _score(
@@ -173,6 +227,7 @@ def _score(
     scorer: Scorer,
     prepared: Prepared,
     rows: Rows,
+    own: _Own | None,
     weighted: _Weighted | None,
     first_row: int,
 ) -> None:
@@ -180,67 +235,55 @@ def _score(
 
     Args:
         rows: of the table `targets`.
+        own: what the network gave itself: the objects of its targets.
     """
-    image, maps, mask = prepared.image, result.maps[prepared.image.row - first_row], prepared.objects.mask
+    image, maps = prepared.image, result.maps[prepared.image.row - first_row]
     targets = Targets.at(rows.columns(), range(len(rows)))
-    scored = score_sample(Explained(image.row, image.size, image.view, prepared.objects, targets, maps))
+    objects = None if own is None else own.objects
+    sample = Explained(image.row, image.size, image.view, prepared.objects, targets, maps, objects)
+    scored = score_sample(sample)
     scorer.add(scored)
-    if result.check is not None and mask is not None:
-        result.check.add(image, mask, targets, np.array(rows.column("probability"), np.float32), scored.scores)
-    if scored.placed is not None and weighted is not None:
-        _add_features(result.features, image.row, targets, scored.placed, weighted)
+    if result.check is not None:
+        asked = None if own is None else own.asked
+        result.check.add(image, sample, np.array(rows.column("probability"), np.float32), scored.scores, asked)
+    if scored.placed and weighted is not None:
+        _add_origins(result, image.row, targets, scored.placed, weighted)
 
 
-def _add_features(features: Rows, row: int, targets: Targets, placed: Placed, weighted: _Weighted) -> None:
+def _add_origins(result: ShardMaps, row: int, targets: Targets, placed: Sequence[Placed], weighted: _Weighted) -> None:
+    """Keep what the heat of a sample's usable targets comes from."""
     slots, (weights, activation) = targets.slots[targets.usable], weighted
-    part = placed.off_and_warm((activation.shape[1], activation.shape[2]))
-    relevance = relevance_in(part, weights[slots], activation)
-    features.extend(
-        {
-            "sample": [row] * len(slots),
-            "slot": slots.tolist(),
-            "relevance": [None if vector is None else vector.astype(np.float16) for vector in relevance],
-        }
-    )
+    weights, grid = weights[slots], (activation.shape[1], activation.shape[2])
+    keys = {"sample": np.full(len(slots), row), "slot": slots}
+    off = np.concatenate([maps.off_and_warm(grid) for maps in placed])
+    relevance = relevance_by_channel(off, weights, activation)
+    under = [None if vector is None else vector.astype(np.float16) for vector in features_of(relevance)]
+    result.features.extend(keys | {"relevance": under})
+    warm = np.concatenate([maps.warm(grid) for maps in placed])
+    _add_channels(result.channels, keys, (weights, activation), warm, off, relevance)
+
+
+def _add_channels(
+    channels: Rows,
+    keys: dict[str, NDArray[Any]],
+    weighted: _Weighted,
+    warm: NDArray[np.float32],
+    off: NDArray[np.float32],
+    off_relevance: NDArray[np.floating],
+) -> None:
+    """Keep which channels carry most of all heat [K, h, w], and of that off the object."""
+    columns: dict[str, NDArray[Any]] = {}
+    relevance = relevance_by_channel(warm, *weighted)
+    for prefix, part, by_channel in (("", warm, relevance), ("off_", off, off_relevance)):
+        leading = leading_channels(by_channel, part, *weighted, LEADING)
+        columns[f"{prefix}channel"], columns[f"{prefix}cell"] = leading.channel, leading.cell
+        columns[f"{prefix}share"] = np.rint(leading.share * SHARE_STEPS).astype(np.uint8)
+    channels.extend(keys | columns)
 
 
 def encoding_of(explain: Method) -> str:
-    """How a run keeps the method's maps, one of `audit.store.maps.ENCODINGS`: many pixels have fewer bits each."""
+    """How a run keeps the method's maps, one of `audit.store.map_files.ENCODINGS`: many pixels have fewer bits each."""
     return "int8" if explain.pixels else "float16"
-
-
-def by_peak(raw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Raw maps [B, K, h, w] -> the maps divided by their peaks, and the peaks [B, K].
-
-    NaN where the peak is not positive or anything is not finite: such a map is no evidence.
-    """
-    peaks = raw.amax(dim=(2, 3))
-    usable = raw.isfinite().all(dim=3).all(dim=2) & (peaks > 0)
-    return raw / torch.where(usable, peaks, torch.nan)[:, :, None, None], peaks
-
-
-def found_of(explained: Attribution, weighted: bool) -> Found:
-    """What the host keeps of a batch, worked out where the batch lies and brought over in one transfer.
-
-    Arrays by name: `maps` [B, K, h, w] divided by their `peak`; by target [B, K] also `class_id`, `rank` of its logit
-    (0 = predicted), `logit`, `probability`, whether all of the map is `finite`. Where asked and there, `weights` and
-    `activation`, see `audit.attribution.method.Weighted`.
-    """
-    maps, peaks = by_peak(explained.maps)
-    places = explained.class_ids.clamp(min=0)
-    logit = explained.logits.gather(1, places)
-    found = {
-        "maps": maps,
-        "peak": peaks,
-        "class_id": explained.class_ids,
-        "rank": (explained.logits[:, None] > logit[:, :, None]).sum(dim=2),
-        "logit": logit,
-        "probability": explained.probabilities.gather(1, places),
-        "finite": explained.maps.isfinite().all(dim=3).all(dim=2),
-    }
-    if weighted and explained.weighted is not None:
-        found |= {"weights": explained.weighted.weights, "activation": explained.weighted.activation}
-    return fetch(found)
 
 
 def _sample_row(item: Prepared | Unreadable) -> dict[str, object]:
@@ -293,6 +336,15 @@ def _target_rows(image: Readable, found: Found, place: int, explain: Method, rol
             **{"class": explain.classifier.classes[class_id]},
         )
     return rows
+
+
+def _detected(image: Readable, found: Found, place: int) -> Detected:
+    """A detector's boxes of the image at a place of a batch, as the run keeps them."""
+    there = np.flatnonzero(found["box_class"][place] >= 0)
+    corners = image.view.to_upright(found["box"][place][there], len(image.pixels), image.size)
+    slots = np.where(there < found["class_id"].shape[1], there, -1)
+    scores, candidates = (found[name][place][there] for name in ("box_score", "candidate"))
+    return Detected(slots, found["box_class"][place][there], scores, corners, candidates)
 
 
 def _status(explain: Method, class_id: int, finite: bool, peak: float) -> str:

@@ -4,25 +4,50 @@ does."""
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from audit.datasets import Manifest, ManifestFile, read_folder
+from audit.datasets import ManifestFile, list_folder
 from audit.datasets.classes import preview
 from audit.datasets.manifest_file import most_labels
 from audit.errors import RunError, UnmappedError
 from audit.images.locations import is_url
 from audit.models import Classifier, ModelSpec, load_classifier
+from audit.models.aimed import Aimed
+from audit.models.detectors import Detector
+from audit.models.regions import RegionClassifier
+from audit.models.words import WordClassifier
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
 from audit.store.objects import Place
 from audit.wording import number
-from pipelines.run.config import RunConfig
+from pipelines.run.config import USUAL_METHOD, RunConfig
 from pipelines.run.folders import check_folder
 
+TEXT = "text"
+"""Attribute that holds an image's text, for networks that read one."""
+AIMED: dict[str, type[Aimed]] = {kind.role: kind for kind in (Detector, RegionClassifier, WordClassifier)}
+"""Networks by the role of their targets."""
 UNLABELLED_ROLES = ("predicted", "runner_up")
 """Targets where no sample has a label, unless others are asked for."""
+
+
+def suit_aimed(config: RunConfig, classifier: Aimed) -> RunConfig:
+    """The configuration of a run of a detector, or of a network that segments.
+
+    Raises:
+        RunError: it asks for what such a network has not.
+    """
+    role, kind = classifier.role, classifier.kind
+    if config.roles not in (RunConfig.roles, (role,)):
+        raise RunError(f"Expected --targets {role} for {kind}, got {','.join(config.roles)}")
+    if config.precision != "float32":
+        raise RunError(f"Expected --precision float32 for {kind}, whose answers need it, got {config.precision}")
+    return replace(config, roles=(role,), method=config.method or classifier.method)
 
 
 @dataclass(frozen=True)
@@ -31,22 +56,38 @@ class Collection:
 
     Attributes:
         path: as it was named.
-        manifest: of a folder in memory; of a file on the disk, of which no row is held.
+        manifest: of which no row is held; that of a folder lies aside until the collection is closed.
         most_labels: of any sample.
     """
 
     path: Path
-    manifest: Manifest | ManifestFile
+    manifest: ManifestFile
     most_labels: int
     classifier: Classifier
 
     def suited(self, config: RunConfig) -> RunConfig:
-        """The configuration, with the targets of a collection without labels where the usual ones were asked for."""
+        """The configuration, with the targets of a detector, or of a collection without labels, instead of the usual.
+
+        Raises:
+            RunError: a detector's boxes are asked of a classifier, or anything else of a detector.
+        """
+        if isinstance(self.classifier, Aimed):
+            self._check_texts()
+            return suit_aimed(config, self.classifier)
+        role = config.roles[0]
+        if role in AIMED:
+            raise RunError(f"Expected {AIMED[role].kind} for --targets {role}, got a classifier; leave --targets out")
+        config = replace(config, method=config.method or USUAL_METHOD)
         unlabelled = not self.most_labels and config.roles == RunConfig.roles
         return replace(config, roles=UNLABELLED_ROLES) if unlabelled else config
 
+    def _check_texts(self) -> None:
+        if isinstance(self.classifier, WordClassifier) and TEXT not in self.manifest.attributes:
+            raise RunError(f"Expected a column {TEXT!r} in {self.path} for a network of images and texts, found none")
 
-def open_collection(path: Path, out: Place, spec: ModelSpec, progress: Progress = silent) -> Collection:
+
+@contextmanager
+def open_collection(path: Path, out: Place, spec: ModelSpec, progress: Progress = silent) -> Iterator[Collection]:
     """Open a manifest or index a folder, and load the classifier.
 
     Args:
@@ -56,25 +97,37 @@ def open_collection(path: Path, out: Place, spec: ModelSpec, progress: Progress 
         ManifestError: there is no manifest, or the folder cannot be indexed.
         ModelError: see `load_classifier`.
     """
-    folder = path.is_dir()
-    if folder:
-        check_folder(path, out)
-    manifest: Manifest | ManifestFile = read_folder(path, progress=progress) if folder else ManifestFile.open(path)
-    progress(Noted(f"loading {spec.model}"))
-    strangers: tuple[str, ...] = ()
+    with tempfile.TemporaryDirectory(prefix="camaudit-") as aside:
+        if path.is_dir():
+            check_folder(path, out)
+            yield _of_folder(path, Path(aside) / layout.MANIFEST, spec, progress)
+        else:
+            yield _of_manifest(path, spec, progress)
+
+
+def _of_manifest(path: Path, spec: ModelSpec, progress: Progress) -> Collection:
+    manifest = ManifestFile.open(path)
+    classifier = _load(spec, manifest.classes, progress)
+    named = manifest if manifest.classes else manifest.named(classifier.classes)
+    return Collection(path, named, most_labels(named.tables(["labels"])), classifier)
+
+
+def _of_folder(path: Path, aside: Path, spec: ModelSpec, progress: Progress) -> Collection:
+    manifest, strangers = list_folder(path, progress=progress).save(aside), tuple[str, ...]()
     try:
-        classifier = load_classifier(spec, classes=manifest.classes or None)
+        classifier = _load(spec, manifest.classes, progress)
     except UnmappedError:
-        if not folder:
-            raise
-        strangers, manifest = manifest.classes, read_folder(path, classes=(), progress=progress)
+        strangers, manifest = manifest.classes, list_folder(path, classes=(), progress=progress).save(aside)
         classifier = load_classifier(spec)
-    if not manifest.classes:
-        manifest = manifest.named(classifier.classes)
-    labels = most_labels(manifest.tables(["labels"]))
-    if folder:
-        progress(Noted(_taken(path, manifest, labels, strangers, spec)))
-    return Collection(path, manifest, labels, classifier)
+    named = manifest if manifest.classes else manifest.named(classifier.classes)
+    labels = most_labels(named.tables(["labels"]))
+    progress(Noted(_taken(path, named, labels, strangers, spec)))
+    return Collection(path, named, labels, classifier)
+
+
+def _load(spec: ModelSpec, classes: tuple[str, ...], progress: Progress) -> Classifier:
+    progress(Noted(f"loading {spec.model}"))
+    return load_classifier(spec, classes=classes or None)
 
 
 def refuse_changed(run: Run, collection: Collection, progress: Progress = silent) -> None:
@@ -85,9 +138,9 @@ def refuse_changed(run: Run, collection: Collection, progress: Progress = silent
     """
     if not collection.path.is_dir():
         return
-    kept = run.manifest()
+    kept = run.manifest_file
     if kept.fingerprint == collection.manifest.fingerprint:
-        rewritten = _written_since(kept, run.record["created"])
+        rewritten = _written_since(run)
         if rewritten:
             since = f"images of {collection.path} that were written since the run began: {number(rewritten)}"
             progress(Noted(f"{since}; those that are audited stay as they were"))
@@ -103,9 +156,7 @@ def refuse_changed(run: Run, collection: Collection, progress: Progress = silent
     )
 
 
-def _taken(
-    path: Path, manifest: Manifest | ManifestFile, labels: int, strangers: tuple[str, ...], spec: ModelSpec
-) -> str:
+def _taken(path: Path, manifest: ManifestFile, labels: int, strangers: tuple[str, ...], spec: ModelSpec) -> str:
     """What was taken from a folder, in a line."""
     images = f"{path}: {number(len(manifest))} images"
     if labels:
@@ -117,7 +168,7 @@ def _taken(
     return f"{images} without labels{why}; no masks; {len(manifest.classes)} classes, {named}"
 
 
-def _ids(manifest: Manifest | ManifestFile) -> set[str]:
+def _ids(manifest: ManifestFile) -> set[str]:
     return {name for table in manifest.tables(["id"]) for name in table["id"].to_pylist()}
 
 
@@ -125,10 +176,11 @@ def _some(ids: set[str], how: str) -> str:
     return f"{number(len(ids))} {how} ({preview(sorted(ids), 3)})" if ids else ""
 
 
-def _written_since(manifest: Manifest, moment: str) -> int:
-    """Images whose file is younger than a moment in whole seconds."""
-    began = datetime.fromisoformat(moment).timestamp() + 1
-    return sum(_mtime(sample.image) > began for sample in manifest if not is_url(sample.image))
+def _written_since(run: Run) -> int:
+    """Images whose file is younger than the run, whose moment is told in whole seconds."""
+    began = datetime.fromisoformat(run.record["created"]).timestamp() + 1
+    samples = (sample for shard in run.shards for sample in run.manifest(shard.start, shard.stop))
+    return sum(_mtime(sample.image) > began for sample in samples if not is_url(sample.image))
 
 
 def _mtime(path: str) -> float:

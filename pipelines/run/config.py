@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMPILING = ("auto", "always", "never")
 """`auto`: where a trial shows that it repays; see `pipelines.run.speed`."""
 DEVICES = ("auto", "cpu", "cuda")
+USUAL_METHOD = "gradcam"
 _LOCAL_PATIENCE_S = 60.0
 _SHARD_PASSES = 4096
 _SHARD_VALUES = 2**25
@@ -36,10 +37,12 @@ class RunConfig:
         ValueError: a value that cannot be.
 
     Attributes:
-        method: name of the attribution method; see `audit.attribution.make_method`.
+        method: name of the attribution method, see `audit.attribution.make_method`; None for `USUAL_METHOD`, or
+            what a network that is aimed has, see `audit.models.aimed`.
         options: its options, as pairs.
         precision: of the network; see `audit.models.Execution`.
-        roles: targets of each sample.
+        roles: targets of each sample; of a detector `detected` alone.
+        detections: of an image, a detector's surest boxes, or the largest regions, that are explained.
         batch_size: images a forward pass.
         shard_size: samples a shard; None for what the run has, or for a new one what suits its number and cost.
         max_pixels: size limit of an image, pixels.
@@ -47,7 +50,7 @@ class RunConfig:
         quick_check: whether flagged targets, and some others, are asked again without their background.
     """
 
-    method: str = "gradcam"
+    method: str | None = None
     options: tuple[tuple[str, Any], ...] = ()
     precision: str = "float32"
     roles: tuple[str, ...] = ("label", "predicted")
@@ -56,15 +59,16 @@ class RunConfig:
     max_pixels: int = MAX_PIXELS
     scored: bool = True
     quick_check: bool = True
+    detections: int = 10
 
     def __post_init__(self) -> None:
         from audit.attribution import check_method
         from audit.models import Execution
 
-        check_method(self.method, dict(self.options))
+        check_method(self.method or USUAL_METHOD, dict(self.options))
         Execution(self.precision)
         known_roles(self.roles)
-        for name in ("batch_size", "shard_size", "max_pixels"):
+        for name in ("batch_size", "shard_size", "max_pixels", "detections"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {value}")
@@ -80,11 +84,14 @@ def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         ValueError: they are not.
     """
-    from audit.attribution import ROLES
+    from audit.attribution.targets import GIVEN, ROLES, WORD
 
     unknown = set(roles) - set(ROLES)
     if unknown or not roles:
         raise ValueError(f"Expected targets among {', '.join(ROLES)}, got {', '.join(sorted(unknown)) or 'none'!r}")
+    alone = (*GIVEN, WORD)
+    if set(roles) & set(alone) and len(roles) > 1:
+        raise ValueError(f"Expected one of the targets {', '.join(alone)} alone, got {', '.join(roles)}")
     return roles
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from audit.attribution import Method, make_method
-from audit.attribution.targets import slot_count
+from audit.attribution.receptive import receptive_side
+from audit.attribution.targets import GIVEN, slot_count
 from audit.errors import RunError
 from audit.models import Classifier, ModelSpec, weights_fingerprint
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
 from audit.store.objects import Place, address, location
 from pipelines.run.attribute import encoding_of
-from pipelines.run.collection import open_collection, refuse_changed
-from pipelines.run.config import RunConfig, default_shard_size
+from pipelines.run.collection import Collection, open_collection, refuse_changed
+from pipelines.run.config import USUAL_METHOD, RunConfig, default_shard_size
 from pipelines.run.shard import Task
 
 
@@ -54,10 +55,16 @@ def prepare(
     Raises:
         RunError: the run at `out` has another configuration, model or manifest.
     """
-    collection = open_collection(Path(manifest_path), out, spec, progress)
+    with open_collection(Path(manifest_path), out, spec, progress) as collection:
+        return _prepared(collection, out, spec, config, set_aside, progress)
+
+
+def _prepared(
+    collection: Collection, out: Place, spec: ModelSpec, config: RunConfig, set_aside: bool, progress: Progress
+) -> Plan:
     classifier, config = collection.classifier, collection.suited(config)
     explain = _method(classifier, config)
-    slots = slot_count(config.roles, collection.most_labels)
+    slots = config.detections if config.roles[0] in GIVEN else slot_count(config.roles, collection.most_labels)
     task = Task(address(out), spec, config)
     if (location(out) / layout.RUN_JSON).exists():
         run = Run.open(out)
@@ -70,13 +77,14 @@ def prepare(
         _make_room(run, changed, set_aside)
     progress(Noted(f"laying out {out}"))
     fresh = _with_shard_size(config, len(collection.manifest), explain, slots)
-    run = Run.create(out, collection.manifest, _record(fresh, spec, explain, slots))
+    record = _record(fresh, spec, explain, slots) | {"receptive_side": receptive_side(classifier)}
+    run = Run.create(out, collection.manifest, record)
     return Plan(run, task, False, classifier)
 
 
 def _method(classifier: Classifier, config: RunConfig) -> Method:
     try:
-        return make_method(config.method, classifier, options=dict(config.options))
+        return make_method(config.method or USUAL_METHOD, classifier, options=dict(config.options))
     except ValueError as error:  # an option's value
         raise RunError(str(error)) from None
 
@@ -124,6 +132,7 @@ def _describe_model(classifier: Classifier, head: str | None) -> dict[str, Any]:
         "mean": list(preprocessing.mean),
         "std": list(preprocessing.std),
         "outputs": [list(outputs) for outputs in classifier.mapping.outputs],
+        **classifier.details,
     }
 
 

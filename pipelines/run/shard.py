@@ -29,7 +29,7 @@ from audit.store.ledger import Entry
 from audit.store.objects import Location
 from audit.store.tables import Column
 from pipelines.run.attribute import ReadObjects, ShardMaps, attribute_samples
-from pipelines.run.config import RunConfig
+from pipelines.run.config import USUAL_METHOD, RunConfig
 from pipelines.run.memory import keep_freed_memory
 from pipelines.run.quick_check import LARGE, SHARE, QuickCheck
 
@@ -133,7 +133,8 @@ def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
     torch.set_num_threads(task.threads)  # of this thread too: some of what torch keeps of it is each thread's own
     with _MAKING:
         device = worker_device(task.device, _worker_index() if task.numbered else None)
-        return _explainer(task.spec, config.method, config.options, execution, device, classes, fingerprint)
+        method = config.method or USUAL_METHOD
+        return _explainer(task.spec, method, config.options, execution, device, classes, fingerprint)
 
 
 _MAKING = threading.Lock()
@@ -220,7 +221,12 @@ def _rescored(run: Run, shard: Shard, samples: dict[str, Column], targets: dict[
     """The shard's scores; in `samples`, those with a mask that could not be read now are marked to be tried again."""
     manifest = run.manifest(shard.start, shard.stop)
     maps = run.maps(shard.start, shard.stop)
-    tables, passing = score_samples(list(manifest), maps, samples, targets, manifest.mask_kind, len(run.classes))
+    boxes, regions = (
+        run.read(name, shard).to_pydict() if run.part(name, shard) is not None else None
+        for name in ("detections", "segmentations")
+    )
+    kind, classes = manifest.mask_kind, len(run.classes)
+    tables, passing = score_samples(list(manifest), maps, samples, targets, kind, classes, boxes, regions)
     rows = zip(samples["sample"], samples["status"], samples["transient"], strict=True)
     samples["transient"] = [row in passing or (status == "failed" and again) for row, status, again in rows]
     return tables

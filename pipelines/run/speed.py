@@ -18,7 +18,7 @@ import torch
 from audit.attribution import Method, make_method
 from audit.models import Classifier, Execution
 from audit.progress import Noted, Progress, silent
-from pipelines.run.config import RunConfig
+from pipelines.run.config import USUAL_METHOD, RunConfig
 
 WORTH_TRYING_S = 300.0
 """A run that takes each worker less than this goes without a trial, which takes about 20 s for ResNet-50."""
@@ -69,7 +69,9 @@ def repaid(batches: float, plain: Timing, compiled: Timing) -> bool:
 
 
 def _method(classifier: Classifier, config: RunConfig, compiled: bool) -> Method:
-    return make_method(config.method, classifier, Execution(config.precision, compiled), dict(config.options))
+    return make_method(
+        config.method or USUAL_METHOD, classifier, Execution(config.precision, compiled), dict(config.options)
+    )
 
 
 def _time(method: Method, batch_size: int) -> Timing | None:

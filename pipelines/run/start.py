@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,11 +14,13 @@ from audit.errors import RunError
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.models import ModelSpec
+from audit.models.aimed import Aimed
 from audit.models.device import choose_device
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.drawn import leave_drawn, take_drawn
 from audit.store.objects import Place
+from audit.trusted import absolute_name
 from pipelines.run.account import cost_line, maps_line, maps_record, status_record
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
@@ -130,7 +131,9 @@ def _flagged(run: Run, request: Request, progress: Progress) -> dict[str, Any]:
 
 
 def _compiling(plan: Plan, cluster: ClusterConfig, todo: int, progress: Progress) -> bool:
-    """Whether the workers compile the network."""
+    """Whether the workers compile the network; what a network is aimed at changes from image to image."""
+    if isinstance(plan.classifier, Aimed):
+        return False
     if cluster.compiling != "auto" or not cluster.is_local or cluster.device == "cuda":
         return cluster.compiling == "always"  # what other machines, and GPUs, gain was not measured
     share = todo / cluster.local_workers
@@ -184,14 +187,8 @@ def _score(run: Run, cluster: ClusterConfig, progress: Progress) -> None:
 
 def portable(spec: ModelSpec) -> ModelSpec:
     """A spec whose files are named by absolute paths, for workers that start elsewhere."""
-    changes = {}
-    for name in ("model", "weights", "arch", "mapping"):
-        value = getattr(spec, name)
-        path, colon, function = (value or "").partition(".py:")
-        if value and Path(value).is_file():
-            changes[name] = os.path.abspath(value)
-        elif colon and Path(f"{path}.py").is_file():
-            changes[name] = f"{os.path.abspath(path)}.py:{function}"
+    named = {name: getattr(spec, name) for name in ("model", "weights", "arch", "mapping")}
+    changes: dict[str, Any] = {name: absolute_name(value) for name, value in named.items() if value}
     return replace(spec, **changes)
 
 

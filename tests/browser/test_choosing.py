@@ -12,8 +12,8 @@ from screenshot import CHROMIUM, browser_page, dashboard, settle
 from small_run import make_run
 
 from audit.findings import Rules
-from audit.findings.embedding import embed
 from audit.findings.judge import flag
+from audit.findings.pages.embedding import embed
 from audit.store import Run
 from audit.store.verdicts import VerdictLog
 

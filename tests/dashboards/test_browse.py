@@ -17,8 +17,8 @@ from small_run import HOSTILE, make_run
 from audit.drawing.palette import DARK, LIGHT, contrast
 from audit.errors import RunError
 from audit.findings import Rules
-from audit.findings.embedding import embed
 from audit.findings.judge import flag
+from audit.findings.pages.embedding import embed
 from audit.store import Run, layout
 from dashboards.filters import Filters
 from dashboards.saved_views import LONGEST, SavedViews

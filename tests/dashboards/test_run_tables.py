@@ -16,8 +16,8 @@ from rewritten import part_of, put_findings
 from small_run import HOSTILE, TARGETS, make_run
 
 from audit.findings import Findings, Rules
-from audit.findings.embedding import Embedding, embed
 from audit.findings.judge import flag
+from audit.findings.pages.embedding import Embedding, embed
 from audit.findings.records import Effect
 from audit.store import Run, layout
 from audit.store.records import columns_of

@@ -82,6 +82,7 @@ def test_a_card_says_what_is_claimed_how_sure_it_is_and_what_interventions_made_
     assert "very unlikely to be chance (q 0.004)" in text
     assert text.count("the heat over the image") >= 4
     assert "Mean heat by part of the frame" in text
+    assert "Channel 3 carries 60 % of the heat off the object: where it carries most." in text
 
 
 def test_the_images_of_a_claim_are_a_press_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

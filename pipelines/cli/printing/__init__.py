@@ -11,7 +11,13 @@ from pipelines.cli.printing.made import (
     print_trained,
     print_truth,
 )
-from pipelines.cli.printing.measured import print_faithfulness, print_graded, print_labels, print_sanity
+from pipelines.cli.printing.measured import (
+    print_detections,
+    print_faithfulness,
+    print_graded,
+    print_labels,
+    print_sanity,
+)
 from pipelines.cli.printing.reviewed import print_review
 from pipelines.cli.printing.runs import (
     print_audited,
@@ -21,14 +27,19 @@ from pipelines.cli.printing.runs import (
     print_status,
     print_summary,
 )
+from pipelines.cli.printing.seen import print_alike, print_channels, print_concepts
 
 __all__ = [
     "as_written",
     "line",
+    "print_alike",
     "print_audited",
     "print_basis",
+    "print_channels",
     "print_comparison",
+    "print_concepts",
     "print_demonstration",
+    "print_detections",
     "print_distilled",
     "print_faithfulness",
     "print_findings",

@@ -62,6 +62,33 @@ def print_labels(record: Mapping[str, Any], wide: bool = False) -> None:
     line(f"mean IoU of the images most trusted: {kept}")
 
 
+def print_detections(record: Mapping[str, Any], wide: bool = False) -> None:
+    """Print average precision, and a detector's boxes by what is wrong with them."""
+    if not record["images"]:
+        line("No object of any image is known, so nothing can be measured. Index the collection with boxes or masks.")
+        return
+    precisions = {row["class"]: row for row in record["classes"]}
+    names = list(record["errors"])
+    columns = [
+        named("class", names),
+        *(
+            numbers(title, (decimal(precisions.get(name, {}).get(key)) for name in names))
+            for title, key in (("AP", "ap"), ("AP at 0.5", "ap50"))
+        ),
+        *(numbers(kind, (record["errors"][name][kind] for name in names), rank=1) for kind in _kinds(record)),
+    ]
+    print_table(f"{record['objects']} objects in {record['images']} images", columns, wide)
+    means = (f"{name} {decimal(record[key])}" for name, key in _PRECISIONS.items())
+    line(f"{', '.join(means)}: means over classes, as COCO measures them")
+
+
+_PRECISIONS = {"AP": "ap", "AP at 0.5": "ap50", "AP at 0.75": "ap75"}
+
+
+def _kinds(record: Mapping[str, Any]) -> list[str]:
+    return list(next(iter(record["errors"].values()), {}))
+
+
 def print_sanity(record: Mapping[str, Any], picture: Location, wide: bool = False) -> None:
     """Print the curves as a table, and a sentence a method."""
     from pipelines.experiments.sanity import verdict_line

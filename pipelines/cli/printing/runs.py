@@ -46,7 +46,7 @@ def print_audited(audited: Audited) -> None:
 def print_basis(run: Run) -> None:
     """Print what the findings rest on, what was not tested, and what it would take."""
     from audit.findings import Findings
-    from audit.findings.basis import basis_of
+    from audit.findings.pages.basis import basis_of
 
     basis = basis_of(Findings(run))
     for text in basis.lines() if basis else ():

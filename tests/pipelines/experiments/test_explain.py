@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from audit.attribution.visualise import Climb
 from audit.errors import AuditError
 from audit.models import Classifier, load_classifier
 from pipelines import cli
+from pipelines.experiments import seen
 from pipelines.experiments.explain import displayed, explain_image
 
 SIZE = 64
@@ -92,3 +95,23 @@ def test_the_verb_takes_a_model_or_a_run_that_names_one(
         cli.main()
     assert stopped.value.code == 2
     assert "--run" in capsys.readouterr().err
+
+
+def test_what_a_network_sees_is_drawn_for_a_class(
+    photograph: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(seen, "draw_seen", partial(seen.draw_seen, climb=Climb(steps=2)))
+    model = ["--model", "torchvision:squeezenet1_1", "--weights", "random:0", "--layer", "features", "--size", "64"]
+    out = tmp_path / "seen.png"
+    asked = ["--units", "--class", "goldfish", "-o", str(out), "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["camaudit", "explain", photograph, *model, *asked])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    assert "what the network sees of goldfish; logits of its images" in capsys.readouterr().out
+    assert Image.open(out).size[0] > 800  # as wide as six channels
+
+
+def test_a_network_without_rectifiers_has_no_channels_at_the_pixels() -> None:
+    classifier = load_classifier("torchvision:convnext_tiny", "random:0", size=SIZE)
+    assert seen._at_the_pixels(classifier, classifier.example(), [0]) == []

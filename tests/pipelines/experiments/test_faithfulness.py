@@ -18,10 +18,12 @@ from audit.datasets.classes import ClassMapping
 from audit.errors import RunError
 from audit.images.views import Fit
 from audit.models import Classifier, Preprocessing, load_classifier
+from audit.models.device import Halving
 from audit.progress import Advanced, Began, Ended, Event
 from audit.store import Run
 from audit.store.files import read_json
 from pipelines import cli
+from pipelines.experiments import inputs
 from pipelines.experiments.faithfulness import MEASURES, Trial, draw_targets, measure_run
 from pipelines.run.plan import Plan
 
@@ -96,6 +98,27 @@ def test_one_target_is_measured_as_the_papers_say(plan: Plan) -> None:
     own = found["measures"]["gradcam"]
     assert own["average drop"]["mean"] == pytest.approx(max(0, p(image) - explained) / p(image), abs=2e-3)
     assert own["increase"]["mean"] == (explained > p(image))
+
+
+def test_halves_of_a_batch_give_what_the_whole_gives(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier, failed = load_classifier(plan.task.spec, classes=CLASSES), list[int]()
+    targets = draw_targets(plan.run, 2, seed=1)
+    whole = measure_run(plan.run, classifier, Trial(2, 4, 1), targets)
+
+    def short_of_memory(_module: nn.Module, images: tuple[torch.Tensor]) -> None:
+        if len(images[0]) > 3:
+            failed.append(len(images[0]))
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(inputs, "HALVING", Halving())
+    handle = classifier.module.register_forward_pre_hook(short_of_memory)
+    with pytest.warns(RuntimeWarning, match="halving"):
+        halves = measure_run(plan.run, classifier, Trial(2, 4, 1), targets)
+    handle.remove()
+    assert failed
+    for name, own in whole["measures"].items():
+        for measure, value in own.items():
+            assert halves["measures"][name][measure]["mean"] == pytest.approx(value["mean"], abs=1e-5)
 
 
 def test_the_same_seed_gives_the_same_record_and_batches_make_no_difference(plan: Plan) -> None:

@@ -21,7 +21,7 @@ from audit.images import Fit
 from audit.models import ModelSpec
 from audit.models.classifier import Classifier, Preprocessing
 from audit.models.device import Halving
-from pipelines.run import attribute, start
+from pipelines.run import attribute, found, start
 from pipelines.run.attribute import ShardMaps, attribute_samples
 from pipelines.run.config import ClusterConfig, RunConfig
 
@@ -65,14 +65,14 @@ def test_a_batch_is_read_from_its_device_once(samples: list[Sample], monkeypatch
         fetched.append(len(tensors["maps"]))
         return {name: torch.ones_like(tensor, device="cpu").numpy() for name, tensor in tensors.items()}
 
-    monkeypatch.setattr(attribute, "fetch", bring)
+    monkeypatch.setattr(found, "fetch", bring)
     with GradCAM(classifier()) as explain:
         explain.classifier.module.to("meta")  # whose tensors have no numbers: to read one is an error
         with OneDevice():
-            found = attributed(explain, samples)
+            read = attributed(explain, samples)
     assert fetched == [3, 4, 2]
-    assert found.samples.column("status").count("processed") == 9
-    assert len(found.features) == len(found.targets) == 18
+    assert read.samples.column("status").count("processed") == 9
+    assert len(read.features) == len(read.targets) == 18
 
 
 def test_halves_of_a_batch_give_what_the_whole_gives(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,9 @@ from audit.images.reading import decode_image
 from audit.images.views import View, upsample
 from audit.models import load_classifier
 from audit.store import Run
-from pipelines.run.attribute import attribute_samples, by_peak
+from pipelines.run.attribute import attribute_samples
 from pipelines.run.config import RunConfig, default_shard_size
+from pipelines.run.found import by_peak
 from pipelines.run.plan import Plan, prepare
 from pipelines.run.shard import Finished, audit_shard, rescore_shard
 
@@ -239,7 +240,10 @@ def test_preparing_a_run_again_reads_no_row_of_the_manifest_but_its_labels(
     ("wrong", "message"),
     [
         ({"method": "magic"}, "--method to be one of gradcam, cam"),
-        ({"roles": ("label", "lable")}, "targets among label, predicted, runner_up, got 'lable'"),
+        (
+            {"roles": ("label", "lable")},
+            "targets among label, predicted, runner_up, detected, segmented, word, got 'lable'",
+        ),
         ({"roles": ()}, "targets among"),
         ({"batch_size": 0}, "--batch-size of at least 1, got 0"),
         ({"shard_size": -1}, "--shard-size of at least 1, got -1"),

@@ -1,0 +1,139 @@
+"""A network of images and texts through a whole run: words of each image's own text are its targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from audit.datasets.manifest import Box, Manifest, Sample
+from audit.errors import ModelError, RunError
+from audit.findings import Findings
+from audit.findings.judge import flag
+from audit.findings.rules import Rules
+from audit.models import ModelSpec, load_classifier
+from audit.models.words import WordClassifier
+from audit.store import Run
+from pipelines.experiments.inputs import asked_of, class_probabilities, read_input
+from pipelines.run.config import RunConfig
+from pipelines.run.plan import Plan, prepare
+from pipelines.run.shard import Stopped, audit_shard
+
+CLASSES = ("red", "green", "blue square", "bright")
+MODEL = ModelSpec("tests.support.made_captioner:build", layer="features", size=64, mode="squash")
+TEXTS = (
+    ("A red square.", (0,)),
+    ("Something bright, and green", (1, 3)),
+    ("a Blue square and a red one", (0, 2)),
+    ("nothing of the kind", (1,)),
+    ("green", (1,)),
+    ("bright", (3,)),
+)
+
+
+def collection(folder: Path, texts: bool = True) -> Path:
+    """Noise with a square that the first label's boxes show; of the last image no box is known."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, samples = np.random.default_rng(5), []
+    for place, (text, labels) in enumerate(TEXTS):
+        pixels = rng.integers(0, 90, (48, 80, 3), np.uint8)
+        x, y = int(rng.integers(0, 50)), int(rng.integers(0, 20))
+        pixels[y : y + 24, x : x + 28, labels[0] % 3] = 250
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+        boxes = (Box(labels[0], x, y, x + 28, y + 24),) if place < len(TEXTS) - 1 else ()
+        said = {"text": text} if texts else {}
+        samples.append(Sample(str(place), f"{place}.png", labels, boxes=boxes, attributes=said))
+    return Manifest.from_samples(samples, CLASSES, folder).save(folder / "manifest.parquet")
+
+
+def run_of(folder: Path, **config: Any) -> Plan:
+    plan = prepare(
+        str(collection(folder / "images")), folder / "run", MODEL, RunConfig(shard_size=4, batch_size=4, **config)
+    )
+    for shard in plan.run.shards:
+        end = audit_shard(plan.task, shard)
+        assert not isinstance(end, Stopped), end
+    flag(plan.run, Rules())
+    return plan
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return run_of(tmp_path_factory.mktemp("captions"))
+
+
+def table(run: Run, name: str) -> pd.DataFrame:
+    return pd.concat([run.read(name, shard).to_pandas() for shard in run.done()], ignore_index=True)
+
+
+def test_targets_are_the_labels_that_an_images_text_says(plan: Plan) -> None:
+    targets = table(plan.run, "targets")
+    assert (targets["role"] == "word").all()
+    said = {row: set(own) for row, own in targets.groupby("sample")["class_id"]}
+    assert said == {0: {0}, 1: {1, 3}, 2: {0, 2}, 4: {1}, 5: {3}}  # the fourth text says nothing of its label
+
+
+def test_a_targets_value_is_the_log_probability_of_its_words_and_its_map_autograds(plan: Plan) -> None:
+    classifier, targets = load_classifier(MODEL, classes=CLASSES), table(plan.run, "targets")
+    assert isinstance(classifier, WordClassifier)
+    network = classifier.network.network
+    places = {(0, 0): [1], (1, 3): [1], (1, 1): [3], (2, 2): [1, 2], (2, 0): [5], (4, 1): [0], (5, 3): [0]}
+    for target in targets.to_dict("records"):
+        row, class_id = target["sample"], target["class_id"]
+        (sample,) = plan.run.manifest(row, row + 1)
+        fitted, _ = classifier.preprocessing.fit(np.asarray(Image.open(sample.image)))
+        kept: list[torch.Tensor] = []
+        handle = network.features.register_forward_hook(lambda _m, _i, out, kept=kept: kept.append(out))
+        with torch.enable_grad():
+            values = network(classifier.preprocessing.normalise(fitted[None]), [sample.attributes["text"]])
+        handle.remove()
+        value = values[0, places[row, class_id]].sum()
+        assert target["logit"] == pytest.approx(value.item(), abs=1e-5)
+        assert target["probability"] == pytest.approx(value.exp().item(), abs=1e-5)
+        (slope,) = torch.autograd.grad(value, kept[0])
+        raw = torch.relu((slope.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(1))[0].detach().numpy()
+        if target["status"] == "ok":
+            stored = plan.run.maps(row, row + 1)[0, target["slot"]].astype(np.float32)
+            np.testing.assert_allclose(stored, raw / raw.max(), atol=2e-3)
+        else:
+            assert raw.max() == 0
+    assert (targets["status"] == "ok").any()
+
+
+def test_words_are_scored_against_the_boxes_of_their_phrase_where_these_are_known(plan: Plan) -> None:
+    scores = table(plan.run, "scores").merge(table(plan.run, "targets"), on=["sample", "slot"])
+    known = scores[scores["status_y"] == "ok"].set_index(["sample", "class_id"])["status_x"].to_dict()
+    first = {row: labels[0] for row, (_, labels) in enumerate(TEXTS)}
+    for (row, class_id), status in known.items():
+        expected = "no_mask" if row == 5 else "scored" if class_id == first[row] else "absent"
+        assert status == expected, (row, class_id)
+    assert Findings(plan.run).current
+
+
+def test_interventions_ask_about_the_same_words_again(plan: Plan) -> None:
+    classifier, samples = load_classifier(MODEL, classes=CLASSES), table(plan.run, "samples").set_index("sample")
+    for target in table(plan.run, "targets").to_dict("records"):
+        entry = read_input(plan.run, classifier, target["sample"], samples.loc[target["sample"], "digest"])
+        (same,) = class_probabilities(classifier, [entry.image], entry.given, asked_of(plan.run, target), 2)
+        assert same == pytest.approx(target["probability"], abs=1e-5)
+
+
+def test_a_method_of_many_passes_explains_each_images_own_words(tmp_path: Path) -> None:
+    made = run_of(tmp_path, method="rise", options=(("masks", 8),))
+    assert set(table(made.run, "targets")["status"]) <= {"ok", "no_evidence"}
+
+
+def test_a_collection_without_texts_is_refused(tmp_path: Path) -> None:
+    manifest = str(collection(tmp_path / "images", texts=False))
+    with pytest.raises(RunError, match=r"Expected a column 'text' in .* for a network of images and texts, found none"):
+        prepare(manifest, tmp_path / "run", MODEL, RunConfig())
+
+
+def test_a_network_without_a_value_for_each_word_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"to give a value for each of 4 words, \(1, 4\), got \(1, 1\)"):
+        load_classifier(ModelSpec("tests.support.made_captioner:build_wrong", size=64), classes=CLASSES)
