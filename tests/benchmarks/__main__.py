@@ -14,11 +14,14 @@ from pipelines.cli.doctor import examine
 from tests.benchmarks import (
     bench_agreement,
     bench_attribution,
+    bench_channels,
     bench_classes,
     bench_cluster,
     bench_clusters,
+    bench_commits,
     bench_copies,
     bench_dashboard,
+    bench_driver,
     bench_end_to_end,
     bench_findings,
     bench_gpu,
@@ -27,6 +30,7 @@ from tests.benchmarks import (
     bench_precision,
     bench_profile,
     bench_quick_check,
+    bench_tables,
     bench_thresholds,
 )
 from tests.benchmarks.timing import Row
@@ -38,15 +42,19 @@ BENCHMARKS = {
     "end_to_end": bench_end_to_end,
     "profile": bench_profile,
     "quick_check": bench_quick_check,
+    "channels": bench_channels,
     "precision": bench_precision,
     "agreement": bench_agreement,
     "findings": bench_findings,
     "gpu": bench_gpu,
     "clusters": bench_clusters,
+    "commits": bench_commits,
     "copies": bench_copies,
     "million": bench_million,
     "cluster": bench_cluster,
     "dashboard": bench_dashboard,
+    "driver": bench_driver,
+    "tables": bench_tables,
     "thresholds": bench_thresholds,
 }
 

@@ -40,13 +40,13 @@ from pipelines.run.plan import prepare
 from pipelines.run.probe import Needs
 from pipelines.run.schedule import pending, submit_all
 from pipelines.run.shard import Finished, audit_shard
+from tests.benchmarks import bench_commits
+from tests.benchmarks.bench_commits import IMAGES_A_SECOND, SHARD
 from tests.benchmarks.simulated_cluster import Costs, simulate
 from tests.benchmarks.timing import Row
 from tests.faults.attached import attached
 from tests.faults.collection import CLASSES, planned, write_model
 
-IMAGES_A_SECOND = 1000
-SHARD = 4096
 WORKERS = (10, 100, 300, 1000)
 TASKS = 600
 LEDGERS = (40, 400, 4000)
@@ -75,7 +75,9 @@ def measure(rounds: int) -> list[Row]:
         exported = _exports(Path(folder), rounds)
         commit = _commit(Path(folder))
         ledgers = [_ledger(Path(folder), shards) for shards in LEDGERS]
-    return [*dispatched, exported, commit, *ledgers, *(_simulated(dispatched, commit, workers) for workers in WORKERS)]
+    whole, *_ = bench_commits.measure(1)
+    simulated = [_simulated(dispatched, commit, whole, workers) for workers in WORKERS]
+    return [*dispatched, exported, commit, whole, *ledgers, *simulated]
 
 
 def _dispatch(folder: Path, workers: int, rounds: int) -> Row:
@@ -244,13 +246,15 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _simulated(dispatched: Sequence[Row], commit: Row, workers: int) -> Row:
+def _simulated(dispatched: Sequence[Row], commit: Row, whole: Row, workers: int) -> Row:
+    """A run of workers of one thread, which do nothing else while they open, gather and commit a shard."""
     scheduler, driver, beats = (
         _at(dispatched, name, workers) for name in ("scheduler_ms", "driver_ms", "heartbeats_busy")
     )
     if beats >= 1:
         return {"candidate": "simulated", "workers": workers, "says": "heartbeats alone fill the scheduler"}
-    compute, write = SHARD / IMAGES_A_SECOND, float(str(commit["commit_ms"])) / 1e3
+    compute = SHARD / IMAGES_A_SECOND
+    write = sum(float(str(whole[part])) for part in ("open_ms", "tables_ms", "commit_ms")) / 1e3
     costs = Costs(scheduler / 1e3 / (1 - beats), driver / 1e3, compute, write)
     course = simulate(costs, workers, 20 * workers)
     return {

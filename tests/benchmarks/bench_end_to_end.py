@@ -154,7 +154,7 @@ _held: list[tuple[Callable[[Tensor], object], Tensor]] = []
 
 def _hold(task: Task, record: dict[str, Any], samples: Sequence[Sample]) -> int:
     explain = explainer(task, tuple(record["classes"]), record["model"]["fingerprint"])
-    fit = explain.classifier.preprocessing.fitted
+    fit = explain.classifier.preprocessing.fit
     decoded = (decode_sample(row, sample, fit, task.config.max_pixels) for row, sample in enumerate(samples))
     pixels = [image.pixels for image in decoded if isinstance(image, Readable)]
     images = explain.classifier.preprocessing.normalise(np.stack(pixels))

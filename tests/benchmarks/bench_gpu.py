@@ -18,9 +18,9 @@ from torch import Tensor
 from audit.attribution import GradCAM
 from audit.models import Execution, load_classifier
 from audit.models.execution import Compiled, in_precision
-from pipelines.run.attribute import found_of
 from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
+from pipelines.run.found import found_of
 from pipelines.run.plan import Plan, prepare
 from pipelines.run.start import one_a_gpu
 from tests.benchmarks.bench_end_to_end import SPEC, audited, draw_collection

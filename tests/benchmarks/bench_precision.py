@@ -40,7 +40,7 @@ class Collection:
 def measure(rounds: int) -> list[Row]:
     """One run in each precision: results do not vary with the round."""
     with tempfile.TemporaryDirectory(prefix="camaudit-bench-") as folder:
-        return [_compare(collection, Path(folder)) for collection in [_planted(Path(folder)), *_voc(Path(folder))]]
+        return [_compare(collection, Path(folder)) for collection in [_planted(Path(folder)), *voc(Path(folder))]]
 
 
 def _planted(folder: Path) -> Collection:
@@ -50,7 +50,8 @@ def _planted(folder: Path) -> Collection:
     return Collection("planted scenes", scenes / "test.parquet", ModelSpec(str(scenes / "model.pt")))
 
 
-def _voc(folder: Path) -> list[Collection]:
+def voc(folder: Path) -> list[Collection]:
+    """The photographs beside the project under their own network, and ImageNet's; none where they are absent."""
     if not SHARED.is_dir():
         return []
     manifest = folder / "voc.parquet"
@@ -100,7 +101,7 @@ def _summary(run: Run) -> dict[str, Any]:
 
 def _findings(run: Run) -> set[str]:
     parts = (run.path / "findings").glob("part-*.parquet")
-    return {finding for part in parts for finding in pq.read_table(part)["finding"].to_pylist()}
+    return {finding for part in parts for finding in pq.read_table(part)["finding_id"].to_pylist()}
 
 
 def _cosines(exact: Run, rounded: Run) -> NDArray[np.float64]:

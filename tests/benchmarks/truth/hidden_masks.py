@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from audit.findings import Rules
 from audit.findings.detector import Detector, fit_detector, target_features
+from audit.findings.frame import HEAT, heat_by_cell
 from audit.findings.gather import KEPT, gather
 from audit.findings.judge import judge
-from audit.store import Run, layout
+from audit.store import Run
 
 DRAWS = 20
 SHARES = {"alike": (0.5, 0.5), "fewer off": (0.25, 0.65), "more off": (0.7, 0.4)}
@@ -32,9 +33,8 @@ def named_targets(run: Run) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDA
     off = judge(targets, Rules())["kind"].notna().to_numpy()
     parts = []
     for shard in shards:
-        table = run.read("scores", shard, ["status", "heat"])
-        cells = np.asarray(table["heat"].combine_chunks().flatten()).reshape(-1, layout.CELLS**2)
-        parts.append(cells[np.isin(table["status"].to_numpy(), KEPT)])
+        table = run.read("scores", shard, ["status", *HEAT])
+        parts.append(heat_by_cell(table)[np.isin(table["status"].to_numpy(), KEPT)])
     heat = np.concatenate(parts)[targets.index]
     columns = (targets[name].to_numpy() for name in ("probability", "class_id"))
     features = target_features(heat, *columns, len(run.classes))

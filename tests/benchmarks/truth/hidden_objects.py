@@ -17,11 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audit.findings import Rules
+from audit.findings.frame import HEAT, heat_by_cell
 from audit.findings.gather import KEPT, gather
 from audit.findings.judge import judge
-from audit.findings.oddness import rank_without_masks, shares_of_heat
+from audit.findings.pages.oddness import rank_without_masks, shares_of_heat
 from audit.scores import auroc
-from audit.store import Run, layout
+from audit.store import Run
 
 DRAWS = 2000
 ODDNESS = "oddness"
@@ -57,9 +58,8 @@ def ranked_targets(run: Run) -> pd.DataFrame:
 
 def _heat(run: Run, index: int) -> NDArray[np.float32]:
     """[n, 64] of the targets of a shard that are gathered."""
-    table = run.read("scores", run.shards[index], ["status", "heat"])
-    cells = np.asarray(table["heat"].combine_chunks().flatten(), np.float32).reshape(-1, layout.CELLS**2)
-    return cells[np.isin(table["status"].to_numpy(), KEPT)]
+    table = run.read("scores", run.shards[index], ["status", *HEAT])
+    return heat_by_cell(table).astype(np.float32)[np.isin(table["status"].to_numpy(), KEPT)]
 
 
 def aurocs(targets: pd.DataFrame, off: NDArray[np.bool_], draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:

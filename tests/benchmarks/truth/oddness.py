@@ -25,12 +25,13 @@ from audit.datasets import Manifest, read_voc
 from audit.datasets.cues import Cue
 from audit.datasets.planted import PlantedSpec, draw_planted
 from audit.findings import Rules
+from audit.findings.frame import HEAT, heat_by_cell
 from audit.findings.gather import KEPT, gather
-from audit.findings.oddness import rank_without_masks
+from audit.findings.pages.oddness import rank_without_masks
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.models.small import preprocessing
 from audit.scores import auroc
-from audit.store import Run, Shard, layout
+from audit.store import Run, Shard
 from pipelines.asked import Planting, Training
 from pipelines.planted.plant import PLANTED, plant
 from pipelines.planted.truth import RELIES
@@ -113,9 +114,8 @@ def _with_reliance(run: Run, classifier: Classifier, shown: Manifest, twins: Man
 
 
 def _heat(run: Run, shard: Shard) -> NDArray[np.float16]:
-    table = run.read("scores", shard, ["status", "heat"])
-    cells = np.asarray(table["heat"].combine_chunks().flatten()).reshape(-1, layout.CELLS**2)
-    return cells[np.isin(table["status"].to_numpy(), KEPT)]
+    table = run.read("scores", shard, ["status", *HEAT])
+    return heat_by_cell(table)[np.isin(table["status"].to_numpy(), KEPT)]
 
 
 def rankings(targets: pd.DataFrame) -> dict[str, NDArray[np.floating]]:
