@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: help demo test check format docs dashboard bench bench-truth bench-labels faults mutants test-oldest test-wheel constraints clean
+.PHONY: help demo test check format docs dashboard bench bench-truth bench-labels faults mutants test-oldest test-wheel docs-site constraints clean
 
 help:  ## every target, with what it does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,10 @@ format: $(READY)  ## put imports and lines of code in order
 
 docs: $(READY)  ## rewrite the blocks of the pages that are made from code
 	$(BIN)/python -m tests.docs
+
+docs-site: .venv/site  ## the pages as a site with an API reference, in build/site; strict about links
+	$(BIN)/python -m tests.docs.site_pages
+	$(BIN)/zensical build --strict --config-file mkdocs.yml
 
 dashboard: $(READY)  ## the demo's findings, on http://127.0.0.1:8501
 	$(BIN)/camaudit dashboard data/runs/demo
@@ -69,6 +73,10 @@ test-wheel: $(READY)  ## build the package, install it alone into build/bare, an
 	build/bare/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build/wheel/*.whl
 	cd build/bare && PYTHONPATH= bin/camaudit demo --out runs/demo --scenes planted && bin/camaudit report runs/demo
 
+.venv/site: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	touch $@
+
 .venv/mutation: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutation]'
 	touch $@
@@ -83,7 +91,7 @@ clean:  ## forget the environment; data stays
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Expected Python 3.11 or newer: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[timm,peers,test,check]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[timm,huggingface,clip,lrp,peers,test,check]'
 	touch $(READY)
 
 # Browser tests skip without it, saying so.

@@ -59,7 +59,7 @@ def fields() -> str:
     whole, parts = schema["properties"], schema["$defs"]
     described = {"The record": schema, "`run`": whole["run"], "`run.samples`": whole["run"]["properties"]["samples"]}
     described |= {"`rules`": whole["rules"], "Each of `classes`": parts["class"]}
-    described |= {f"Each of `{name}s`": parts[name] for name in ("claim", "target", "cause")}
+    described |= {f"Each of `{name}s`": parts[name] for name in ("claim", "target", "cause", "channel")}
     return "\n".join(_fields_of(title, part) for title, part in described.items())
 
 

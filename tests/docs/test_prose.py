@@ -20,6 +20,7 @@ PAGES = (
     "docs/findings.md",
     "docs/design.md",
     "docs/clusters.md",
+    "docs/detectors.md",
     "docs/scale.md",
     "docs/extend/method.md",
     "docs/extend/claim.md",
