@@ -12,9 +12,11 @@ from contextlib import AbstractContextManager
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audit.errors import ModelError
 from audit.models.classifier import Classifier
 
 Given = Sequence[float] | NDArray[np.integer] | str
@@ -33,6 +35,16 @@ class Asked(NamedTuple):
     given: Given | None = None
 
 
+def refuse_aimed(classifier: Classifier) -> None:
+    """Refuse a network that has no logits of classes for an image as a whole.
+
+    Raises:
+        ModelError: so it is.
+    """
+    if isinstance(classifier, Aimed):
+        raise ModelError(f"Expected a classifier, whose images have classes as a whole, got {classifier.kind}")
+
+
 class Aimed(Classifier, ABC):
     """A classifier whose targets are things that its network gave.
 
@@ -48,6 +60,23 @@ class Aimed(Classifier, ABC):
     """Grad-CAM's weights are means over positions, so that heat lies wherever a channel is active, whichever box was
     asked. With gradients element by element, as ODAM (Zhao and Chan, ICLR 2023) has them for boxes, it lies where the
     evidence for this one is."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Logits of the module as it is aimed: what methods count as class ids, each by itself."""
+
+    @property
+    def known(self) -> Tensor:
+        return torch.ones(self.outputs, dtype=torch.bool, device=self.device)
+
+    @property
+    def members(self) -> Tensor:
+        return torch.arange(self.outputs, device=self.device)[:, None]
+
+    @property
+    def membership(self) -> Tensor:
+        return torch.zeros(self.outputs, 1, device=self.device)
 
     @abstractmethod
     def aimed_at(self, asked: Sequence[Asked]) -> AbstractContextManager[None]:

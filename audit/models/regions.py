@@ -98,6 +98,10 @@ class RegionClassifier(Aimed):
     kind = "a network that segments"
 
     @property
+    def outputs(self) -> int:
+        return len(self.classes)
+
+    @property
     def network(self) -> RegionNetwork:
         """The module."""
         assert isinstance(self.module, RegionNetwork)
@@ -127,14 +131,6 @@ class RegionClassifier(Aimed):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Outputs [B, 2 C] -> mean probabilities [B, C] over regions."""
         return outputs[:, len(self.classes) :]
-
-    @property
-    def members(self) -> Tensor:
-        return torch.arange(len(self.classes), device=self.device)[:, None]
-
-    @property
-    def membership(self) -> Tensor:
-        return torch.zeros(len(self.classes), 1, device=self.device)
 
 
 def largest(labels: Tensor, slots: int) -> Tensor:

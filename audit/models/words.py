@@ -92,6 +92,10 @@ class WordClassifier(Aimed):
     method = "gradcam"  # a word is of the whole image
 
     @property
+    def outputs(self) -> int:
+        return self.network.slots
+
+    @property
     def network(self) -> WordNetwork:
         """The module."""
         assert isinstance(self.module, WordNetwork)
@@ -130,18 +134,6 @@ class WordClassifier(Aimed):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Their exponentials, 1 at most."""
         return outputs.exp().clamp(max=1)
-
-    @property
-    def known(self) -> Tensor:
-        return torch.ones(self.network.slots, dtype=torch.bool, device=self.device)
-
-    @property
-    def members(self) -> Tensor:
-        return torch.arange(self.network.slots, device=self.device)[:, None]
-
-    @property
-    def membership(self) -> Tensor:
-        return torch.zeros(self.network.slots, 1, device=self.device)
 
 
 def spelt(words: Sequence[str]) -> list[str]:

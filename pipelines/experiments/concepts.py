@@ -27,6 +27,7 @@ from audit.datasets.reach import Reach
 from audit.errors import ImageError, ModelError, RunError
 from audit.findings.channels import strongest
 from audit.models import Classifier
+from audit.models.aimed import refuse_aimed
 from audit.models.layers import Layout
 from audit.progress import Progress, silent, tracked
 from audit.scores.placed import Placed
@@ -110,6 +111,7 @@ def find_concepts(
     Raises:
         RunError: too few of the images can be read, or the layer's grid is not the maps'.
     """
+    refuse_aimed(classifier)
     with probing(classifier.module):
         seen = _see(run, classifier, _drawn(targets, asked), off, progress)
         rows, image = _under_heat(seen)

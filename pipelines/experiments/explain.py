@@ -81,7 +81,8 @@ def _asked(classifier: Classifier, batch: torch.Tensor, name: str | None) -> Ask
     (asked,) = surest(classifier, batch, None if name is None else class_index(classifier.classes, name))
     if asked is None:
         wanted = f"something named {name}" if name else "something"
-        raise ModelError(f"Expected {wanted} in the image to explain, but the network gives none")
+        kind = classifier.kind if isinstance(classifier, Aimed) else "the network"
+        raise ModelError(f"Expected {wanted} in the image to explain, but {kind} gives none here")
     return asked
 
 

@@ -130,9 +130,7 @@ def _compare(
     """Names of the stages, and for each method its rank correlations and SSIM, [n] a stage."""
     pairs = [(place, about) for place, about in enumerate(surest(classifier, images)) if about is not None]
     if not pairs:
-        raise RunError(
-            "Expected something in the images drawn, but the network gives nothing; draw more with --samples"
-        )
+        raise RunError("Expected targets in the images drawn, but the network gives none; draw more with --sample")
     images, asked = images[[place for place, _ in pairs]], [about for _, about in pairs]
     names: list[str] = []
     comparisons: dict[str, tuple[list[Maps], list[Maps]]] = {name: ([], []) for name in methods}

@@ -16,6 +16,7 @@ from audit.drawing.pixels import colour
 from audit.errors import ModelError
 from audit.images import MAX_PIXELS, decode_image, read_bytes
 from audit.models import Classifier
+from audit.models.aimed import refuse_aimed
 from audit.progress import Progress, silent, tracked
 from audit.store.files import write_atomically
 from pipelines.experiments.explain import class_of
@@ -44,6 +45,7 @@ def draw_seen(
     Raises:
         AuditError: the image cannot be read, or the class is unknown.
     """
+    refuse_aimed(classifier)
     pixels = decode_image(read_bytes(image), image, MAX_PIXELS)
     fitted, _ = classifier.preprocessing.fit(pixels)
     batch = classifier.preprocessing.normalise(np.stack([fitted])).to(classifier.device)

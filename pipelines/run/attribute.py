@@ -116,14 +116,7 @@ def attribute_samples(
         quarantined: rows that are not touched.
         check: asks again about some targets that are scored; nobody does without.
     """
-    maps = empty_maps((len(samples), slots, *explain.grid), encoding_of(explain))
-    result = ShardMaps(
-        maps,
-        scorer=Scorer() if read_objects else None,
-        check=check,
-        detections=Rows(DETECTIONS) if isinstance(explain.classifier, Detector) else None,
-        segmentations=Rows(SEGMENTATIONS) if isinstance(explain.classifier, RegionClassifier) else None,
-    )
+    result = _begin(len(samples), slots, explain, read_objects is not None, check)
     fit = explain.classifier.preprocessing.fit
 
     def prepare(item: tuple[int, Sample]) -> Prepared | Unreadable:
@@ -160,6 +153,17 @@ def attribute_samples(
     if check is not None:
         result.checks.extend(check.result())
     return result
+
+
+def _begin(count: int, slots: int, explain: Method, scored: bool, check: QuickCheck | None) -> ShardMaps:
+    """Room for the maps and rows of so many samples."""
+    return ShardMaps(
+        empty_maps((count, slots, *explain.grid), encoding_of(explain)),
+        scorer=Scorer() if scored else None,
+        check=check,
+        detections=Rows(DETECTIONS) if isinstance(explain.classifier, Detector) else None,
+        segmentations=Rows(SEGMENTATIONS) if isinstance(explain.classifier, RegionClassifier) else None,
+    )
 
 
 def _explain_batch(

@@ -78,6 +78,10 @@ class Detector(Aimed):
     kind = "a detector"
 
     @property
+    def outputs(self) -> int:
+        return self.network.slots
+
+    @property
     def network(self) -> AimedNetwork:
         """The module."""
         assert isinstance(self.module, AimedNetwork)
@@ -133,15 +137,3 @@ class Detector(Aimed):
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Outputs [B, 2 N] -> scores [B, N] of the detections at which the network is aimed."""
         return outputs[:, outputs.shape[1] // 2 :]
-
-    @property
-    def known(self) -> Tensor:
-        return torch.ones(self.network.slots, dtype=torch.bool, device=self.device)
-
-    @property
-    def members(self) -> Tensor:
-        return torch.arange(self.network.slots, device=self.device)[:, None]
-
-    @property
-    def membership(self) -> Tensor:
-        return torch.zeros(self.network.slots, 1, device=self.device)

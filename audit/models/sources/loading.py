@@ -117,7 +117,7 @@ def _word_classifier(
     network = WordNetwork(built.module, " ".join(words[:3])).eval()
     check_values(network, example, spec.model)
     mapping = ClassMapping(tuple(words), tuple((place,) for place in range(len(words))))
-    layer = f"network.{spec.layer}" if spec.layer else find_target_layer(network, example)
+    layer = _inside(network, spec.layer) if spec.layer else find_target_layer(network, example)
     _check_layer(network, layer)
     return WordClassifier(network, preprocessing, mapping, layer, "none", built.details)
 
@@ -134,7 +134,7 @@ def _region_classifier(
     names = OutputNames.of(spec.classes or built.classes, built.module, built.code, categories)
     mapping = names.mapping(data, spec.mapping)
     network = RegionNetwork(built.module, mapping, categories).eval()
-    layer = f"network.{spec.layer}" if spec.layer else find_region_layer(network, example, categories)
+    layer = _inside(network, spec.layer) if spec.layer else find_region_layer(network, example, categories)
     _check_layer(network, layer)
     return RegionClassifier(network, preprocessing, mapping, layer, "softmax", built.details)
 
@@ -154,6 +154,11 @@ def _count(output: Any, spec: ModelSpec) -> int:
         shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ModelError(f"Expected {spec.model} to give logits [B, classes], got {shape}")
     return int(output.shape[1])
+
+
+def _inside(network: nn.Module, layer: str) -> str:
+    """The name of a layer as users know it, or as a run keeps it, in the module around their network."""
+    return layer if layer in dict(network.named_modules()) else f"network.{layer}"
 
 
 def _check_layer(module: nn.Module, layer: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,11 @@ def test_interventions_ask_about_the_same_words_again(plan: Plan) -> None:
 def test_a_method_of_many_passes_explains_each_images_own_words(tmp_path: Path) -> None:
     made = run_of(tmp_path, method="rise", options=(("masks", 8),))
     assert set(table(made.run, "targets")["status"]) <= {"ok", "no_evidence"}
+
+
+def test_the_layer_that_a_run_keeps_is_found_again(plan: Plan) -> None:
+    kept = plan.run.record["model"]["layer"]
+    assert load_classifier(replace(MODEL, layer=kept), classes=CLASSES).layer == kept == "network.features"
 
 
 def test_a_collection_without_texts_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from audit.findings import Findings
 from audit.findings.judge import flag
 from audit.findings.rules import Rules
 from audit.models import ModelSpec, load_classifier
+from audit.models.aimed import refuse_aimed
 from audit.models.regions import RegionClassifier, largest, logits_of
 from audit.scores.segmented import Segmented, regions_of
 from audit.store import Run
@@ -240,6 +242,18 @@ def test_the_largest_region_is_explained_where_nothing_else_is_asked(plan: Plan)
         kept = plan.run.maps(0, 1)[0, 0].astype(np.float32)
         raw = explain_asked(explain, images, [asked])[0, 0].numpy()
     np.testing.assert_allclose(raw / raw.max(), kept, atol=2e-3)
+
+
+def test_the_layer_that_a_run_keeps_is_found_again(plan: Plan) -> None:
+    kept = plan.run.record["model"]["layer"]
+    for layer in (kept, kept.removeprefix("network.")):
+        again = load_classifier(replace(spec_of(), layer=layer), classes=CLASSES)
+        assert again.layer == kept
+
+
+def test_what_asks_about_images_as_a_whole_refuses_such_a_network() -> None:
+    with pytest.raises(ModelError, match="whose images have classes as a whole, got a network that segments"):
+        refuse_aimed(classifier_of())
 
 
 def test_a_method_of_many_passes_explains_each_images_own_regions(tmp_path: Path) -> None:
