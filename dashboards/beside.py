@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from audit.findings.records import Effect
-from audit.store.decided import Standing, decided
-from audit.store.verdicts import target_of
+from audit.store.verdicts.decided import Standing, decided
+from audit.store.verdicts.log import target_of
 
 _KEYS = pa.schema([("sample", pa.int64()), ("slot", pa.int16())])
 

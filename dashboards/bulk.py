@@ -10,8 +10,8 @@ from typing import Any
 
 import streamlit as st
 
-from audit.store.decided import Standing, together
-from audit.store.verdicts import DECISIONS, Verdict
+from audit.store.verdicts.decided import Standing, together
+from audit.store.verdicts.log import DECISIONS, Verdict
 from audit.wording import number, plain, shorten
 from dashboards.components.grid import Action, Asked, Card, show_grid
 from dashboards.header import ask_name

@@ -11,7 +11,7 @@ import streamlit as st
 from audit.findings import Claim
 from audit.findings.claims.registry import kind_of
 from audit.findings.records import HEAT_ALONE, Shown
-from audit.store.verdicts import target_subject
+from audit.store.verdicts.log import target_subject
 from dashboards.state import Context
 
 _ALIKE = 0.8

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from audit.findings.records import OUTCOMES, UNTESTED
-from audit.store.verdicts import DECISIONS
+from audit.store.verdicts.log import DECISIONS
 from audit.wording import shorten
 from dashboards.filters import ANY, NONE, RIGHT, WRONG, Filters
 from dashboards.tables import RunTables

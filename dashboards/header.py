@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAuthError
 
-from audit.store.verdicts import Verdict, target_of
+from audit.store.verdicts.log import Verdict, target_of
 from audit.wording import number, plain, shorten
 from dashboards.state import Context
 

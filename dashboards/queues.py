@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from audit.review import decided, most_informative
-from audit.store.decided import Standing
+from audit.store.verdicts.decided import Standing
 from audit.wording import shorten
 from dashboards.filters import ANY, TELLING, Filters
 from dashboards.state import Context

@@ -13,8 +13,8 @@ from audit.errors import RunError
 from audit.findings import Claim, ClassFinding, Findings
 from audit.findings.records import Shown
 from audit.store import Account, Run, Shard, layout
-from audit.store.files import stamp_of
-from audit.store.objects import ObjectPath
+from audit.store.storage.files import stamp_of
+from audit.store.storage.objects import ObjectPath
 
 _CHANGING = (layout.LEDGER, layout.SUMMARY, f"{layout.FINDINGS}/{layout.FINDINGS_LEDGER}", layout.EMBEDDING)
 _BUCKET_ASKED_EVERY_S = 2.0

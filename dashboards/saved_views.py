@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from audit.errors import RunError
 from audit.store import Run, layout
-from audit.store.files import read_json, replace_json, version_of, write_json
-from audit.store.objects import Location
+from audit.store.storage.files import read_json, replace_json, version_of, write_json
+from audit.store.storage.objects import Location
 
 LONGEST = 80
 """Characters of a name."""

@@ -18,9 +18,9 @@ from audit.errors import AuditError
 from audit.findings import Claim
 from audit.review import ClaimPrecision, decided, in_turn, precision_of
 from audit.store import Run, layout
-from audit.store.decided import Standing
-from audit.store.objects import Place, location
-from audit.store.verdicts import VerdictLog
+from audit.store.storage.objects import Place, location
+from audit.store.verdicts.decided import Standing
+from audit.store.verdicts.log import VerdictLog
 from audit.wording import plain
 from dashboards.condition import conditions
 from dashboards.tables import RunTables, stamp

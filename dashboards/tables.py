@@ -25,9 +25,9 @@ from audit.findings.pages.embedding import Embedding
 from audit.findings.pages.index import SCHEMA, unjudged
 from audit.findings.records import Effect
 from audit.store import Run, Shard, layout
-from audit.store.decided import Standing
-from audit.store.objects import Location
-from audit.store.verdicts import target_of, target_subject
+from audit.store.storage.objects import Location
+from audit.store.verdicts.decided import Standing
+from audit.store.verdicts.log import target_of, target_subject
 from dashboards.beside import effects_table, targets_table, verdicts_table
 from dashboards.filters import ANY, TELLING, Filters, order_by
 from dashboards.run_state import RunState, stamp

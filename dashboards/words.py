@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from markupsafe import Markup
 
-from audit.store.verdicts import Verdict
+from audit.store.verdicts.log import Verdict
 from audit.wording import plain, shorten
 from dashboards.state import Context
 

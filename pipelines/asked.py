@@ -203,8 +203,7 @@ class Training:
     Attributes:
         arch: `torchvision:NAME`, `timm:NAME` or `module:function`, which takes the number of classes.
         preprocessing: of the checkpoint, and of training.
-        epochs, learning_rate, batch_size, seed, augment, balanced: as `audit.models.training.ClassifierTraining` takes
-            them.
+        epochs, learning_rate, batch_size, seed, augment, balanced: as `ClassifierTraining` takes them.
         weights: state dict or checkpoint to start from; None for fresh weights.
         hold_out: share of the samples that are not learnt from, to measure on after each epoch.
         patience: epochs without a better mean average precision after which to stop, and keep the best; None to go to
@@ -240,7 +239,7 @@ class Distillation:
     Attributes:
         arch: a network, as `audit.models.segmenters.build_segmenter` takes it.
         size: side of the squares that are learnt from; later the longer side of what the network is asked about.
-        epochs, learning_rate, batch_size, seed, augment: as `audit.models.segmenter_training.SegmenterTraining` takes
+        epochs, learning_rate, batch_size, seed, augment: as `audit.models.training.segmenters.SegmenterTraining` takes
             them.
         weights: checkpoint or state dict of the same network to start from; None for fresh weights.
         backbone_weights: the same of the classifier below the network.

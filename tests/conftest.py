@@ -21,6 +21,13 @@ def same_main(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
+@pytest.fixture(autouse=True)
+def same_weights() -> None:
+    """What a test draws from torch's own generator is the same in every run, alone or among others."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(20260101)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""

@@ -1,20 +1,19 @@
 """Attribution maps: where in the image the evidence for a class lies."""
 
-from audit.attribution.aligned import Aligned
-from audit.attribution.around import Flip, MultiScale, SmoothGrad
-from audit.attribution.attnlrp import AttnLRP
-from audit.attribution.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
-from audit.attribution.compositions import GuidedGradCAM, LayerCAMFused
 from audit.attribution.engine import WeightedActivations
-from audit.attribution.gradient_free import AblationCAM, ScoreCAM
-from audit.attribution.legrad import LeGrad
-from audit.attribution.lrp import LRP
 from audit.attribution.method import Attribution, Cost, Method
-from audit.attribution.methods import AROUND, METHODS, check_method, make_method
-from audit.attribution.perturbation import RISE, Occlusion
-from audit.attribution.rollout import GradientRollout
-from audit.attribution.targets import ROLES, choose_targets
-from audit.attribution.weighted import (
+from audit.attribution.methods.aligned import Aligned
+from audit.attribution.methods.around import Flip, MultiScale, SmoothGrad
+from audit.attribution.methods.attnlrp import AttnLRP
+from audit.attribution.methods.backprop import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
+from audit.attribution.methods.compositions import GuidedGradCAM, LayerCAMFused
+from audit.attribution.methods.gradient_free import AblationCAM, ScoreCAM
+from audit.attribution.methods.legrad import LeGrad
+from audit.attribution.methods.lrp import LRP
+from audit.attribution.methods.perturbation import RISE, Occlusion
+from audit.attribution.methods.registry import AROUND, METHODS, check_method, make_method
+from audit.attribution.methods.rollout import GradientRollout
+from audit.attribution.methods.weighted import (
     CAM,
     Counterfactual,
     EigenCAM,
@@ -25,6 +24,7 @@ from audit.attribution.weighted import (
     LayerCAM,
     XGradCAM,
 )
+from audit.attribution.targets import ROLES, choose_targets
 
 __all__ = [
     "AROUND",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from audit.attribution.method import Method
 from audit.attribution.taps import ONE_AT_A_TIME
-from audit.models.aimed import Aimed, Asked
+from audit.models.aimed.kind import Aimed, Asked
 from audit.models.classifier import Classifier
 
 

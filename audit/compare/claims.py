@@ -19,8 +19,8 @@ from audit.compare.gate import Asked
 from audit.findings import Claim, Findings, Rules
 from audit.findings.claims.kind import Material
 from audit.findings.claims.registry import CLAIM_KINDS, kind_of
-from audit.findings.evidence import Evidence
-from audit.findings.gather import gather
+from audit.findings.evidence.gather import gather
+from audit.findings.evidence.targets import Evidence
 from audit.store import Run
 
 LEAST = 0.02

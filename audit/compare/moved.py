@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings import Findings
-from audit.findings.frame import BLOCK, HEAT, heat_by_cell
+from audit.findings.evidence.frame import BLOCK, HEAT, heat_by_cell
 from audit.store import Run, layout
 
 CHANGES = ("heat", "energy", "severity", "probability")

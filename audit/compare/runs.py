@@ -21,11 +21,11 @@ from audit.compare.gate import Asked, paired_changes
 from audit.compare.pairs import MEASURES, Pairs, by_class, compare_all, compare_classes
 from audit.errors import RunError
 from audit.findings import Claim, Findings, Rules
+from audit.findings.evidence.units import units_of
 from audit.findings.rules import misplacement, severity
-from audit.findings.units import units_of
 from audit.progress import Progress, silent
 from audit.store import Run, Shard, layout
-from audit.store.records import finite
+from audit.store.tables.records import finite
 
 _KEYS = ["sample", "slot"]
 _JUDGED_BY = ("energy", "p_high", "attainable")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings.channels import read_channels, strongest
-from audit.findings.units import units_of
+from audit.findings.evidence.units import units_of
 from audit.progress import Progress, silent, tracked
 from audit.store import Run
 

@@ -18,8 +18,8 @@ from audit.errors import RunError
 from audit.findings import Claim, Findings
 from audit.findings.records import NOBODY, ClaimChannel
 from audit.store import Run, layout
-from audit.store.files import file_stem, write_atomically
-from audit.store.objects import Location
+from audit.store.storage.files import file_stem, write_atomically
+from audit.store.storage.objects import Location
 from audit.wording import percent
 
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from audit.errors import RunError
 from audit.findings import Claim, Findings
 from audit.findings.claims.registry import kind_of
-from audit.findings.units import units_of
+from audit.findings.evidence.units import units_of
 from audit.store import Run, Shard
 
 _KEYS = ["sample", "slot"]

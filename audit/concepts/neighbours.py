@@ -1,8 +1,8 @@
 """What is like a sample: by what lies under a target's heat, and by the whole image.
 
-Under the heat: the cosine of the features that the run kept of it (`audit.attribution.features`), off the object where
-one is known. As a whole: how many bits of the difference hash of what the network saw are the same, of 64. Nothing is
-indexed: all targets are gone through, shard by shard.
+Under the heat: the cosine of the features that the run kept of it (`audit.attribution.inside.features`), off the object
+where one is known. As a whole: how many bits of the difference hash of what the network saw are the same, of 64.
+Nothing is indexed: all targets are gone through, shard by shard.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.errors import RunError
-from audit.findings.features import read_features
+from audit.findings.evidence.features import read_features
 from audit.store import Run, Shard
 
 _KEYS = ["sample", "slot"]

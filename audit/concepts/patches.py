@@ -1,7 +1,7 @@
 """Patches: the part of an image that a cell of the explained layer goes by.
 
-A cell goes by a square about its middle whose side the run measured (`audit.attribution.receptive`). It is cut out of
-the upright image, moved inwards where it would reach beyond what the network saw of it.
+A cell goes by a square about its middle whose side the run measured (`audit.attribution.inside.receptive`). It is cut
+out of the upright image, moved inwards where it would reach beyond what the network saw of it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.drawing.pixels import draw_contour, enlarge, overlay, resize_mask, scale_view, shrink, thumbnail, tint
 from audit.errors import AuditError
 from audit.images import MAX_PIXELS, View, decode_image, object_mask, read_bytes
-from audit.scores.given import objects_of_target
+from audit.scores.given.registry import objects_of_target
 from audit.segmentation import pseudo_mask
 from audit.store import Run
 

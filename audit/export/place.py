@@ -8,7 +8,7 @@ from typing import Any
 
 from audit.errors import RunError
 from audit.store import Run, layout
-from audit.store.files import read_json, write_json
+from audit.store.storage.files import read_json, write_json
 
 RECORD = "camaudit-export.json"
 """File in a folder of exports that says what they are of."""

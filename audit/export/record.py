@@ -16,9 +16,9 @@ from audit.findings import Claim, ClassFinding, Effect, Finding, Findings, Outco
 from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.records import UNTESTED, ClaimChannel
 from audit.store import Run
-from audit.store.decided import decided
-from audit.store.records import Record, finite, json_schema
-from audit.store.verdicts import VerdictLog
+from audit.store.tables.records import Record, finite, json_schema
+from audit.store.verdicts.decided import decided
+from audit.store.verdicts.log import VerdictLog
 
 FORMAT = 6
 """Of the record; a change that breaks readers raises it."""

@@ -12,10 +12,10 @@ import pyarrow.csv as pacsv
 
 from audit.findings import Findings
 from audit.store import Run
-from audit.store.decided import Standing, decided
-from audit.store.files import write_atomically
-from audit.store.tables import write_parquet
-from audit.store.verdicts import VerdictLog, target_subject
+from audit.store.storage.files import write_atomically
+from audit.store.tables.parts import write_parquet
+from audit.store.verdicts.decided import Standing, decided
+from audit.store.verdicts.log import VerdictLog, target_subject
 
 _FORMULA = r"^([=+\-@\t\r])"
 

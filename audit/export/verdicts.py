@@ -16,10 +16,10 @@ from audit.errors import RunError
 from audit.export.labels.kind import Collection
 from audit.export.tables import reviewers_told, write_csv
 from audit.store import Run
-from audit.store.decided import Standing, decided
-from audit.store.files import write_atomically
-from audit.store.records import finite
-from audit.store.verdicts import BoxCorners, Verdict, VerdictLog, target_of, target_subject
+from audit.store.storage.files import write_atomically
+from audit.store.tables.records import finite
+from audit.store.verdicts.decided import Standing, decided
+from audit.store.verdicts.log import BoxCorners, Verdict, VerdictLog, target_of, target_subject
 
 FORMAT = 1
 """Of the JSON file."""

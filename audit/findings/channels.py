@@ -1,6 +1,7 @@
 """Which channels of the network set a claim's heat off the object apart, and in which images they carry most of it.
 
-Of each target a run keeps the few channels that carry most of its heat off the object (`audit.attribution.channels`).
+Of each target a run keeps the few channels that carry most of its heat off the object
+(`audit.attribution.inside.channels`).
 A channel sets a claim apart if it is among them more often where the claim shows than in the class's other images:
 Fisher's exact test, one-sided, near-copies with one vote, Benjamini-Hochberg over the channels of the claim. Where
 fewer than five other images are left, as of a class that looks off its objects throughout, other classes' images stand
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from audit.findings.claims.registry import kind_of
 from audit.findings.claims.votes import FEWEST, one_vote
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.findings.records import NOBODY, OTHERS, REST, Claim, ClaimChannel
 from audit.images import map_ahead
 from audit.stats.multiplicity import benjamini_hochberg

@@ -24,8 +24,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from audit.findings.frame import HEAT, heat_by_cell
-from audit.findings.gather import KEPT, Gathered
+from audit.findings.evidence.frame import HEAT, heat_by_cell
+from audit.findings.evidence.gather import KEPT, Gathered
 from audit.findings.rules import Rules, severity
 from audit.stats.intervals import wilson_interval
 from audit.store import Run, Shard

@@ -33,15 +33,15 @@ from audit.findings.records import (
 from audit.findings.rules import Rules
 from audit.html import paragraph
 from audit.store import Damage, Run, Shard, layout
-from audit.store.files import check_digest, check_names, read_json, sha256
-from audit.store.local_copies import local_copy
-from audit.store.objects import Location
-from audit.store.records import Record
-from audit.store.tables import made_by, read_rows, read_table
+from audit.store.storage.files import check_digest, check_names, read_json, sha256
+from audit.store.storage.local_copies import local_copy
+from audit.store.storage.objects import Location
+from audit.store.tables.parts import made_by, read_rows, read_table
+from audit.store.tables.records import Record
 
 if TYPE_CHECKING:
-    from audit.findings.disagreements import Disagreements
-    from audit.findings.evidence import ShardEvidence
+    from audit.findings.evidence.disagreements import Disagreements
+    from audit.findings.evidence.targets import ShardEvidence
 
 _KEYS = ["sample", "slot"]
 _Kind = TypeVar("_Kind", bound=Record)
@@ -220,8 +220,8 @@ class Findings:
         Raises:
             RunError: a shard was not flagged yet, or its tables are damaged.
         """
-        from audit.findings.evidence import ShardEvidence
-        from audit.findings.gather import gather
+        from audit.findings.evidence.gather import gather
+        from audit.findings.evidence.targets import ShardEvidence
 
         rules = self.rules()
         members = self.members().select([*_KEYS, "cluster"]).to_pandas()
@@ -262,7 +262,7 @@ class Findings:
         Raises:
             RunError: summary.json, or the verdict log, cannot be read.
         """
-        from audit.findings.disagreements import Disagreements
+        from audit.findings.evidence.disagreements import Disagreements
 
         heeded = (self.summary() or {}).get("verdicts")
         return Disagreements.of(self.run, heeded["as_of"]) if heeded else Disagreements.none()

@@ -29,9 +29,9 @@ from audit.findings.claims.spots import Spots
 from audit.findings.claims.votes import FEWEST, count_votes
 from audit.findings.claims.whole_class import WholeClasses, class_findings
 from audit.findings.claims.zones import Zones
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.frame import bits_as_cells
+from audit.findings.evidence.targets import Evidence
 from audit.findings.findings import Findings
-from audit.findings.frame import bits_as_cells
 from audit.findings.painted import Painted, read_evidence
 from audit.findings.power import SURE
 from audit.findings.records import ClassFinding

@@ -20,11 +20,11 @@ from audit.findings.claims.votes import one_vote
 from audit.findings.claims.whole_class import class_findings
 from audit.findings.dependence import why_dependent
 from audit.findings.detector import detect
-from audit.findings.disagreements import Disagreements
-from audit.findings.evidence import Evidence
-from audit.findings.features import read_features
-from audit.findings.frame import HEAT, by_cell, heat_by_cell
-from audit.findings.gather import Gathered, gather
+from audit.findings.evidence.disagreements import Disagreements
+from audit.findings.evidence.features import read_features
+from audit.findings.evidence.frame import HEAT, by_cell, heat_by_cell
+from audit.findings.evidence.gather import Gathered, gather
+from audit.findings.evidence.targets import Evidence
 from audit.findings.pages.basis import basis_record
 from audit.findings.pages.examples import show_claims
 from audit.findings.pages.index import index_tables

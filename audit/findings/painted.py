@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audit.errors import RunError
-from audit.findings.evidence import Evidence
-from audit.findings.gather import gather
+from audit.findings.evidence.gather import gather
+from audit.findings.evidence.targets import Evidence
 from audit.findings.judge import judge
 from audit.findings.rules import Rules
 from audit.progress import Progress

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from audit.findings.forms import claim_html, finding_html
 from audit.findings.rules import KINDS
-from audit.store.decided import SAID
-from audit.store.records import Record, column
+from audit.store.tables.records import Record, column
+from audit.store.verdicts.decided import SAID
 
 OUTCOMES = ("confirmed", "needs context", "refuted", "inconclusive")
 """What interventions may say."""

@@ -32,7 +32,7 @@ class Rules:
             beside classes that hardly ever do it is less, see `audit.findings.claims.whole_class`.
         unit: attribute of the manifest whose values are the units of evidence (patient, camera, video, burst); None
             where each image is one, with its near-copies.
-        verdicts: whether what reviewers disagree with is left out; see `audit.findings.disagreements`.
+        verdicts: whether what reviewers disagree with is left out; see `audit.findings.evidence.disagreements`.
     """
 
     fdr: float = 0.05

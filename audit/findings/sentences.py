@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.findings.frame import where_heat_lies
+from audit.findings.evidence.frame import where_heat_lies
 from audit.wording import percent
 
 _LEAST = 0.005

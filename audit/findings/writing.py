@@ -11,13 +11,13 @@ import pyarrow as pa
 from audit.findings.findings import Findings, MadeFrom
 from audit.findings.records import Claim, ClaimChannel, ClassFinding, Effect, Finding, Member, Outcome
 from audit.store import Run, Shard, layout
-from audit.store.files import sha256, write_atomically, write_json
-from audit.store.records import Record, columns_of
-from audit.store.tables import write_groups, write_table
+from audit.store.storage.files import sha256, write_atomically, write_json
+from audit.store.tables.parts import write_groups, write_table
+from audit.store.tables.records import Record, columns_of
 
 if TYPE_CHECKING:
     from audit.findings.claims.clustering import Members
-    from audit.findings.evidence import Evidence
+    from audit.findings.evidence.targets import Evidence
 
 _THREADS = 4
 

@@ -20,7 +20,7 @@ from audit.errors import ImageError, RunError
 from audit.images import Fit
 from audit.interventions.removals import Region, heat_at_input, hot_region, kept_region, on_plain, without
 from audit.scores.faithfulness import Image
-from audit.scores.given import objects_of_target
+from audit.scores.given.registry import objects_of_target
 from audit.store import Run
 
 Pixels = NDArray[np.uint8]

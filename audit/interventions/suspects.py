@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from audit.errors import RunError
 from audit.findings import Findings
-from audit.findings.gather import KEPT
-from audit.findings.units import units_of
+from audit.findings.evidence.gather import KEPT
+from audit.findings.evidence.units import units_of
 from audit.store import Run, Shard
 
 _BANDS = (0.5, 0.7, 0.9, 0.97)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from audit.findings import Claim, Findings
 from audit.findings.claims.kind import of_class
 from audit.findings.claims.registry import kind_of
-from audit.findings.evidence import Evidence, ShardEvidence
+from audit.findings.evidence.targets import Evidence, ShardEvidence
 
 _KEYS = ["sample", "slot"]
 

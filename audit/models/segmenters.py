@@ -18,9 +18,9 @@ from audit.images import Fit
 from audit.images.masks import VOID_INDEX
 from audit.images.views import interpolation_matrix
 from audit.models.classifier import Preprocessing
-from audit.models.optimisation import device_of
 from audit.models.pyramid import FeaturePyramid
 from audit.models.sources import build_architecture, build_with
+from audit.models.training.optimisation import device_of
 from audit.models.unet import UNet, resized
 from audit.models.weights import CHECKPOINT_FORMAT, first_line, load_state
 from audit.trusted import is_code

@@ -12,7 +12,7 @@ from audit.findings.dependence import units_said
 from audit.findings.pages.unfound import explain_silence
 from audit.report.html import Note
 from audit.store import Run, layout
-from audit.store.files import read_json
+from audit.store.storage.files import read_json
 from audit.wording import percent, shorten
 
 _NAMED = 10

@@ -16,7 +16,7 @@ from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.errors import RunError
 from audit.findings import Claim, Findings
 from audit.findings.claims.registry import kind_of
-from audit.findings.evidence import Evidence, ShardEvidence
+from audit.findings.evidence.targets import Evidence, ShardEvidence
 from audit.findings.pages.basis import basis_of
 from audit.findings.pages.unjudged import why_unjudged
 from audit.findings.records import HEAT_ALONE
@@ -27,8 +27,8 @@ from audit.report.reviewed import read_reviewed
 from audit.report.shown import reads_of, show_claims, show_targets
 from audit.stats.intervals import wilson_interval
 from audit.store import Run, layout
-from audit.store.files import write_atomically
-from audit.store.objects import Location
+from audit.store.storage.files import write_atomically
+from audit.store.storage.objects import Location
 from audit.wording import percent
 
 _EDGES = (0.0, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0)

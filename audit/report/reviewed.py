@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audit.findings import Findings
-from audit.findings.disagreements import set_aside_said
+from audit.findings.evidence.disagreements import set_aside_said
 from audit.findings.records import Finding
 from audit.review import FINDINGS, GUESSES, ClaimPrecision, Review, Standing, review_of
-from audit.store.decided import DISAGREE
-from audit.store.verdicts import VerdictLog, target_of, target_subject
+from audit.store.verdicts.decided import DISAGREE
+from audit.store.verdicts.log import VerdictLog, target_of, target_subject
 
 MOST = 20
 """Disagreed findings, and claims, that the page names."""

@@ -17,8 +17,8 @@ from audit.findings.claims.clusters import SHEET
 from audit.findings.claims.registry import kind_of
 from audit.progress import Progress, silent, tracked
 from audit.store import Run, layout
-from audit.store.files import file_stem, write_atomically
-from audit.store.objects import Location
+from audit.store.storage.files import file_stem, write_atomically
+from audit.store.storage.objects import Location
 
 THUMBNAIL = (120, 160)
 """Height and width, pixels."""

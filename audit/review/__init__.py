@@ -5,7 +5,7 @@ from audit.review.order import in_turn, most_informative
 from audit.review.precision import ClaimPrecision, precision_interval, precision_of
 from audit.review.progress import Review, Reviewer, form_review, review_of
 from audit.review.subjects import FINDINGS, GUESSES, claim_subjects
-from audit.store.decided import Standing, conflicts, decided, together
+from audit.store.verdicts.decided import Standing, conflicts, decided, together
 
 __all__ = [
     "FINDINGS",

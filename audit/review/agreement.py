@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.store.decided import Standing
-from audit.store.verdicts import DECISIONS
+from audit.store.verdicts.decided import Standing
+from audit.store.verdicts.log import DECISIONS
 
 DRAWS = 2000
 KAPPA, ALPHA = "Cohen's kappa", "Krippendorff's alpha"

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 from audit.review.precision import ENOUGH, precision_interval
-from audit.store.decided import AGREE, DISAGREE
+from audit.store.verdicts.decided import AGREE, DISAGREE
 
 
 def in_turn(subjects: Iterable[str]) -> list[str]:

@@ -33,7 +33,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from math import lgamma, log
 
-from audit.store.decided import AGREE, DISAGREE
+from audit.store.verdicts.decided import AGREE, DISAGREE
 
 ALPHA = 0.05
 """Probability that the interval ever misses the precision, at most."""

@@ -12,9 +12,9 @@ from audit.review.agreement import Agreement, agreement_of
 from audit.review.order import in_turn
 from audit.review.precision import ClaimPrecision, precision_of
 from audit.review.subjects import FINDINGS, GUESSES, claim_subjects
-from audit.store.decided import CONFLICT, DISAGREE, Standing, conflicts, decided
-from audit.store.records import finite
-from audit.store.verdicts import DECISIONS, Verdict, VerdictLog, target_of
+from audit.store.tables.records import finite
+from audit.store.verdicts.decided import CONFLICT, DISAGREE, Standing, conflicts, decided
+from audit.store.verdicts.log import DECISIONS, Verdict, VerdictLog, target_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.findings import Findings
-from audit.store.verdicts import target_subject
+from audit.store.verdicts.log import target_subject
 
 FINDINGS, GUESSES = "findings", "guesses"
 """Stand for a `claim_id`: all findings about targets, and all that a detector guesses."""

@@ -2,14 +2,14 @@
 
 from audit.scores.histograms import Confusion, ConfusionPool
 from audit.scores.mask_confusion import MaskConfusion
-from audit.scores.overlap import class_iou_curves, iou_curve, mean_iou_curve
-from audit.scores.ranking import (
+from audit.scores.metrics.ranking import (
     auroc,
     average_precision,
     mean_average_precision,
     pixel_average_precision,
     relevance_rank_accuracy,
 )
+from audit.scores.overlap import class_iou_curves, iou_curve, mean_iou_curve
 from audit.scores.scene import Scene, Scores, score
 
 __all__ = [

@@ -13,14 +13,14 @@ from audit.datasets.manifest import Sample
 from audit.datasets.objects import Objects, OwnObject, read_objects
 from audit.images import View, map_ahead
 from audit.scores import Confusion, ConfusionPool, Scene, Scores, score
-from audit.scores.detected import Detected
+from audit.scores.given.detected import Detected
+from audit.scores.given.segmented import Segmented
 from audit.scores.placed import Placed
 from audit.scores.placement import by_cell, centre_energy, on_other_classes, peak_distance
-from audit.scores.segmented import Segmented
 from audit.scores.shift_null import shift_null
 from audit.store.layout import CELLS, CONFUSION, CONTEXT, DETECTIONS, LEVELS, SCORES
-from audit.store.quantised import Quantised
-from audit.store.tables import Column, Rows
+from audit.store.maps.quantised import Quantised
+from audit.store.tables.parts import Column, Rows
 
 _AHEAD = 16
 _NUMBERS = ("area", "energy", "lift", "best_iou")

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.store.layout import LEVELS, REGIONS
-from audit.store.tables import Rows
+from audit.store.tables.parts import Rows
 
 NO_MAP = -1
 """Class of the pixels where no map takes part: background at any threshold."""

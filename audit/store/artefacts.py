@@ -13,12 +13,12 @@ from operator import itemgetter
 import pyarrow as pa
 
 from audit.store import layout
-from audit.store.files import sweep_partials
 from audit.store.ledger import Entry, Ledger
-from audit.store.map_files import Maps, map_files, publish_maps
-from audit.store.objects import Location, below
-from audit.store.packing import packed_names, unpack
-from audit.store.tables import Column, read_table, write_part
+from audit.store.maps.files import Maps, map_files, publish_maps
+from audit.store.storage.files import sweep_partials
+from audit.store.storage.objects import Location, below
+from audit.store.tables.packing import packed_names, unpack
+from audit.store.tables.parts import Column, read_table, write_part
 
 
 def named(entry: Entry | None) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Artefacts:
 
     def write_maps(self, start: int, maps: Maps) -> dict[str, str]:
         """Write the maps of the shard that begins at sample `start`; returns paths below the run with their sha256."""
-        from audit.store.maps import write_maps
+        from audit.store.maps.arrays import write_maps
 
         return dict(self._below(*file) for file in write_maps(self._maps, start, maps).items())
 

@@ -17,11 +17,11 @@ from audit.errors import RunError
 from audit.store import layout
 from audit.store.account import Shard
 from audit.store.artefacts import named, of_table, read_part
-from audit.store.files import read_json, sweep_partials, write_json
 from audit.store.ledger import Entry, Ledger
-from audit.store.objects import Location, below
 from audit.store.run import Run
-from audit.store.tables import Column, write_part
+from audit.store.storage.files import read_json, sweep_partials, write_json
+from audit.store.storage.objects import Location, below
+from audit.store.tables.parts import Column, write_part
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _AGAIN = "make it again with `camaudit labels`"

@@ -71,7 +71,7 @@ CELLS = 8
 COUNTS = pa.list_(pa.int32(), LEVELS)
 FRAME = pa.list_(pa.float16(), CELLS * CELLS)
 UNIT_VECTOR = pa.list_(pa.float16())
-"""Bulky columns are kept packed (`audit.store.packing`); schemas say what they are when they are read."""
+"""Bulky columns are kept packed (`audit.store.tables.packing`); schemas say what they are when they are read."""
 _CLEAR = pa.list_(pa.bool_(), CELLS * CELLS)
 
 SAMPLES = pa.schema(
@@ -147,7 +147,7 @@ FEATURES = pa.schema(
     [
         ("sample", pa.int64()),
         ("slot", pa.int16()),
-        ("relevance", UNIT_VECTOR),  # within the off-object heat; see `audit.attribution.features`
+        ("relevance", UNIT_VECTOR),  # within the off-object heat; see `audit.attribution.inside.features`
     ]
 )
 CONFUSION = pa.schema(
@@ -172,8 +172,11 @@ DETECTIONS = pa.schema(  # a row for every box that a detector gave, by falling 
         ("class_id", pa.int32()),
         ("score", pa.float32()),  # null of an object that was missed
         *((corner, pa.float32()) for corner in ("x0", "y0", "x1", "y1")),  # upright pixels
-        ("candidate", pa.list_(pa.float32())),  # what the detector is asked again by; see `audit.models.detectors`
-        ("error", pa.string()),  # see `audit.scores.detection_errors`, or missed; null where no object is known
+        (
+            "candidate",
+            pa.list_(pa.float32()),
+        ),  # what it is asked again by; see `audit.models.aimed.detectors`
+        ("error", pa.string()),  # see `audit.scores.given.errors`, or missed; null where no object is known
         ("iou", pa.float32()),  # with the object that this rests on
     ]
 )

@@ -15,8 +15,8 @@ from typing import Any
 
 from audit.errors import RunError
 from audit.store import layout
-from audit.store.files import Version, check_names, read_json, replace_json, version_of, write_json
-from audit.store.objects import Location, ObjectPath
+from audit.store.storage.files import Version, check_names, read_json, replace_json, version_of, write_json
+from audit.store.storage.objects import Location, ObjectPath
 
 Entry = dict[str, Any]
 """`shard`; `artefacts`, paths below the run with their sha256; counts: those of `COUNTED`, `scoring`, `seconds`."""

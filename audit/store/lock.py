@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from audit.errors import RunError
 from audit.store import layout
-from audit.store.objects import Location, ObjectPath
+from audit.store.storage.objects import Location, ObjectPath
 
 LEASE_S = 60.0
 """So long a lease holds after it was last written."""

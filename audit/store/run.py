@@ -21,15 +21,23 @@ from audit.errors import RunError
 from audit.store import layout
 from audit.store.account import Account, Damage, Shard
 from audit.store.artefacts import Artefacts, named, of_table, read_part, table_of
-from audit.store.files import PARTIAL, check_digest, check_names, read_json, sha256, write_atomically, write_json
 from audit.store.forms import run_html
 from audit.store.ledger import COUNTED, Entry, Ledger
-from audit.store.local_copies import local_copy
 from audit.store.lock import held
-from audit.store.map_files import ENCODINGS, Maps, metadata_files
-from audit.store.objects import Location, Place, address, below, location
+from audit.store.maps.files import ENCODINGS, Maps, metadata_files
 from audit.store.provenance import provenance
-from audit.store.tables import Column, made_by, read_table
+from audit.store.storage.files import (
+    PARTIAL,
+    check_digest,
+    check_names,
+    read_json,
+    sha256,
+    write_atomically,
+    write_json,
+)
+from audit.store.storage.local_copies import local_copy
+from audit.store.storage.objects import Location, Place, address, below, location
+from audit.store.tables.parts import Column, made_by, read_table
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ class Run:
         return ManifestFile.open(self.manifest_path())
 
     def _drawn(self, start: int, count: int) -> dict[int, tuple[Box, ...]]:
-        """Boxes that reviewers drew of some samples, by their place among these; see `audit.store.drawn`."""
+        """Boxes that reviewers drew of some samples, by their place among these; see `audit.store.verdicts.drawn`."""
         digest = self.record["artefacts"].get(layout.DRAWN)
         if digest is None or not count:
             return {}
@@ -323,7 +331,7 @@ class Run:
         Raises:
             RunError: they are damaged or lost.
         """
-        from audit.store.maps import read_maps
+        from audit.store.maps.arrays import read_maps
 
         size, path = self.record["shard_size"], self.path / layout.MAPS
         for name, digest in self.record["artefacts"].items():
@@ -352,7 +360,7 @@ class Run:
         return held(self.path)
 
     def _lay_out(self, manifest: Manifest | ManifestFile) -> None:
-        from audit.store.maps import create_maps
+        from audit.store.maps.arrays import create_maps
 
         slots, grid, shard_size = (self.record[name] for name in ("slots", "grid", "shard_size"))
         # Who works on a shard reads its rows alone.

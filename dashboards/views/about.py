@@ -19,7 +19,7 @@ from audit.findings import ClassFinding
 from audit.findings.dependence import units_said
 from audit.findings.pages.basis import basis_of
 from audit.store import layout
-from audit.store.objects import Location
+from audit.store.storage.objects import Location
 from audit.wording import number, percent, plain, shorten
 from dashboards.state import Context, show_notices
 from dashboards.words import html_facts, html_figures

@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from audit.errors import RunError
-from audit.store.decided import Standing, decided
-from audit.store.verdicts import DECISIONS, target_of
+from audit.store.verdicts.decided import Standing, decided
+from audit.store.verdicts.log import DECISIONS, target_of
 from audit.wording import number, plain, shorten
 from dashboards.bulk import ALIKE, ask_about, show_targets, show_undo, visible_verdicts
 from dashboards.components.grid import Asked

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from audit.compare import CHANGES, compare_runs, most_moved, moved_targets
 from audit.errors import AuditError, RunError
 from audit.store import Run, layout
-from audit.store.objects import Location
+from audit.store.storage.objects import Location
 from audit.wording import number, percent, plain, shorten
 from dashboards.state import SENTENCE, Context, go, open_context, show_notices, small_picture
 from dashboards.words import html_facts, html_figures

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from audit.errors import AuditError
-from audit.store.verdicts import target_subject
+from audit.store.verdicts.log import target_subject
 from audit.wording import plain, shorten
 from dashboards.header import BLIND, REVIEWER
 from dashboards.methods import METHODS, can_draw, draw

@@ -11,8 +11,8 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from audit.errors import RunError
-from audit.store.decided import Standing, decided
-from audit.store.verdicts import DECISIONS, target_subject
+from audit.store.verdicts.decided import Standing, decided
+from audit.store.verdicts.log import DECISIONS, target_subject
 from audit.wording import number, percent, plain, shorten
 from dashboards.bulk import ALIKE, ask_about, show_targets, show_undo, visible_verdicts
 from dashboards.components.scatter import Colouring, show_scatter

@@ -12,8 +12,8 @@ import streamlit as st
 
 from audit.errors import AuditError
 from audit.scores import iou_curve
-from audit.store.decided import Standing
-from audit.store.verdicts import DECISIONS, Verdict, target_of, target_subject
+from audit.store.verdicts.decided import Standing
+from audit.store.verdicts.log import DECISIONS, Verdict, target_of, target_subject
 from audit.wording import number, percent, plain, shorten
 from dashboards.components.viewer import NOTE, picture_data, show_viewer
 from dashboards.header import ask_name, others

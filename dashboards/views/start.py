@@ -15,7 +15,7 @@ from audit.findings.dependence import units_said
 from audit.findings.pages.basis import basis_of
 from audit.findings.pages.unfound import explain_silence
 from audit.findings.words import OUTCOMES, RESTS_ON, SIGNS, sure
-from audit.store.verdicts import target_of
+from audit.store.verdicts.log import target_of
 from audit.wording import number, plain, shorten
 from dashboards.cards import Card, cards_of
 from dashboards.patches import first_channel, patch_strip, words_of

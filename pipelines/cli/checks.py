@@ -17,7 +17,7 @@ from pipelines.terminal import TerminalProgress
 if TYPE_CHECKING:
     from audit.models import Classifier
     from audit.store import Run
-    from audit.store.objects import Location
+    from audit.store.storage.objects import Location
 
 
 @spread

@@ -86,7 +86,7 @@ def export(
     """
     from audit.export import LABEL_FORMATS, export_run
     from audit.store import Run
-    from audit.store.objects import address
+    from audit.store.storage.objects import address
     from pipelines.run.config import known_roles, mapped_roles
     from pipelines.run.export import over_workers
 

@@ -69,7 +69,7 @@ def _whole(label_set: str | None) -> str | None:
     if label_set is None:
         return None
     from audit.store.label_store import run_and_name
-    from audit.store.objects import address
+    from audit.store.storage.objects import address
 
     run, name = run_and_name(label_set)
     return f"{address(run)}:{name or NAME}"

@@ -33,8 +33,8 @@ def metrics(
     Example: camaudit metrics runs/val --json
     """
     from audit.attribution.targets import DETECTED
-    from audit.scores.detection_metrics import measure_detections
-    from audit.scores.metrics import measure_run
+    from audit.scores.given.detection_metrics import measure_detections
+    from audit.scores.metrics.registry import measure_run
     from audit.store import Run
     from pipelines.run.config import known_roles, mapped_roles
 

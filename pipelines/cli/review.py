@@ -11,7 +11,7 @@ from pipelines.cli.options import Json, RunPath, Wide
 from pipelines.cli.printing import line, print_json, print_review
 
 if TYPE_CHECKING:
-    from audit.store.verdicts import VerdictLog
+    from audit.store.verdicts.log import VerdictLog
 
 review_app = typer.Typer(
     no_args_is_help=True, help="Tell what reviewers decided, and merge their logs.", rich_markup_mode=None
@@ -34,7 +34,7 @@ def review_status(
     from audit.findings import Findings
     from audit.review import review_of
     from audit.store import Run
-    from audit.store.verdicts import VerdictLog
+    from audit.store.verdicts.log import VerdictLog
 
     run = Run.open(run_path)
     review = review_of(Findings(run), VerdictLog.of(run))
@@ -55,7 +55,7 @@ def review_import(
     from collections import Counter
 
     from audit.store import Run
-    from audit.store.verdicts import VerdictLog
+    from audit.store.verdicts.log import VerdictLog
 
     run = Run.open(run_path)
     own = VerdictLog.of(run)
@@ -71,8 +71,8 @@ def review_import(
 def _log_at(log: str) -> VerdictLog:
     """The log that is meant: a file, which beside its run's record is known to be that run's; or a run's."""
     from audit.store import Run, layout
-    from audit.store.objects import location
-    from audit.store.verdicts import VerdictLog
+    from audit.store.storage.objects import location
+    from audit.store.verdicts.log import VerdictLog
 
     place = location(log)
     folder = place if place.is_dir() else place.parent

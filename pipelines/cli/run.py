@@ -43,7 +43,7 @@ def run(
 
     Example: camaudit run val.parquet --model torchvision:resnet50 --weights IMAGENET1K_V2 -o runs/val
     """
-    from audit.findings.units import check_unit
+    from audit.findings.evidence.units import check_unit
     from pipelines.run.folders import attributes_of
 
     progress, rules, where = TerminalProgress(), findings.rules(), cluster.config()

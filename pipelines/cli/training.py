@@ -68,7 +68,7 @@ def train(
     if validate is not None and hold_out:
         raise typer.BadParameter("Expected --hold-out or --validate, got both; leave one out")
     with right_use():
-        from audit.models.augmentation import check_augmentation
+        from audit.models.training.augmentation import check_augmentation
 
         check_augmentation(augment)
     from audit.models.execution import use_threads
@@ -146,8 +146,8 @@ def distill(
     _check_patience(patience, validate is not None, "--validate")
     if confidence is None and (keep < 1 or weighted):
         raise typer.BadParameter("Expected --confidence beside --keep and --weighted, to know how sure the labels are")
-    from audit.models.augmentation import check_augmentation
     from audit.models.execution import use_threads
+    from audit.models.training.augmentation import check_augmentation
     from pipelines.training.distill import distill as fit_network
 
     use_threads(threads)

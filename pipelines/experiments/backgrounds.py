@@ -14,7 +14,7 @@ from audit.errors import ImageError
 from audit.interventions import Region, at_input, widened
 from audit.models import Classifier
 from audit.scores.faithfulness import Image, impute
-from audit.scores.given import objects_of_target
+from audit.scores.given.registry import objects_of_target
 from audit.store import Run
 from pipelines.experiments.inputs import Input, read_input
 

@@ -27,7 +27,7 @@ from audit.datasets.reach import Reach
 from audit.errors import ImageError, ModelError, RunError
 from audit.findings.channels import strongest
 from audit.models import Classifier
-from audit.models.aimed import refuse_aimed
+from audit.models.aimed.kind import refuse_aimed
 from audit.models.layers import Layout
 from audit.progress import Progress, silent, tracked
 from audit.scores.placed import Placed

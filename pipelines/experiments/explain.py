@@ -18,9 +18,9 @@ from audit.drawing.pixels import overlay, shrink
 from audit.errors import ModelError
 from audit.images import MAX_PIXELS, View, cut, decode_image, read_bytes
 from audit.models import Classifier
-from audit.models.aimed import Aimed, Asked
+from audit.models.aimed.kind import Aimed, Asked
 from audit.progress import Progress, silent, tracked
-from audit.store.files import write_atomically
+from audit.store.storage.files import write_atomically
 from pipelines.experiments.source import class_index
 
 _COLUMNS = 6

@@ -30,8 +30,8 @@ from audit.scores.faithfulness import (
 )
 from audit.stats.resampling import bootstrap_means
 from audit.store import Run, Shard, layout
-from audit.store.files import write_atomically, write_json
-from audit.store.objects import Location
+from audit.store.storage.files import write_atomically, write_json
+from audit.store.storage.objects import Location
 from pipelines.asked import Trial
 from pipelines.experiments.inputs import asked_of, class_probabilities, read_input, read_targets
 from pipelines.experiments.spread import Ask, Spread, Unread, failures, in_this_process

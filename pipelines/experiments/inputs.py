@@ -17,11 +17,11 @@ from audit.datasets import Sample, Unreadable, decode_sample
 from audit.errors import ImageError
 from audit.images import View
 from audit.models import Classifier
-from audit.models.aimed import Asked
-from audit.models.asking import answers
+from audit.models.aimed.asking import answers
+from audit.models.aimed.kind import Asked
 from audit.models.device import HALVING
 from audit.scores.faithfulness import Image
-from audit.scores.given import given_for
+from audit.scores.given.registry import given_for
 from audit.store import Run, Shard
 
 

@@ -26,7 +26,7 @@ from audit.scores.placed import Placed
 from audit.scores.shift_null import shift_null
 from audit.stats.resampling import bootstrap_means
 from audit.store import Run, layout
-from audit.store.files import write_json
+from audit.store.storage.files import write_json
 from pipelines.experiments.backgrounds import target_mask
 from pipelines.experiments.inputs import Input, asked_of, read_input
 

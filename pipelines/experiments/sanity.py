@@ -19,12 +19,12 @@ from audit.attribution.sanity import randomise_from_top, rank_correlation, struc
 from audit.datasets import Readable, Unreadable, decode_sample
 from audit.errors import ModelError, RunError
 from audit.models import Classifier
-from audit.models.aimed import Asked
+from audit.models.aimed.kind import Asked
 from audit.models.device import HALVING, choose_device, move
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, layout
-from audit.store.files import write_atomically, write_json
-from audit.store.objects import Location, Place, location
+from audit.store.storage.files import write_atomically, write_json
+from audit.store.storage.objects import Location, Place, location
 from pipelines.asked import SanityCheck
 from pipelines.experiments.model import model_of_run
 

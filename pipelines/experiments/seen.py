@@ -10,15 +10,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from audit.attribution import GradCAM
-from audit.attribution.backprop import Deconvnet
-from audit.attribution.visualise import STANDARD, Climb, channel_gradients, class_image, stage_activations
+from audit.attribution.inside.visualise import STANDARD, Climb, channel_gradients, class_image, stage_activations
+from audit.attribution.methods.backprop import Deconvnet
 from audit.drawing.pixels import colour
 from audit.errors import ModelError
 from audit.images import MAX_PIXELS, decode_image, read_bytes
 from audit.models import Classifier
-from audit.models.aimed import refuse_aimed
+from audit.models.aimed.kind import refuse_aimed
 from audit.progress import Progress, silent, tracked
-from audit.store.files import write_atomically
+from audit.store.storage.files import write_atomically
 from pipelines.experiments.explain import class_of
 
 SEEDS, CHANNELS, TILES = 3, 6, 16

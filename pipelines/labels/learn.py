@@ -16,7 +16,7 @@ from audit.segmentation.refine.learnt import Seeds, Training, save_head, train_h
 from audit.store import Run
 from audit.store.label_store import LabelStore, run_and_name
 from audit.store.layout import LEVELS
-from audit.store.objects import Location
+from audit.store.storage.objects import Location
 from pipelines.asked import Labelling
 from pipelines.labels.shard import network_of
 

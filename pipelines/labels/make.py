@@ -13,7 +13,7 @@ from audit.errors import RunError
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run
 from audit.store.label_store import LabelStore
-from audit.store.objects import Place
+from audit.store.storage.objects import Place
 from audit.trusted import absolute_name
 from pipelines.asked import Labelling
 from pipelines.experiments.source import source_of_run

@@ -12,7 +12,7 @@ from audit.segmentation.quality import Masks, pool_regions
 from audit.segmentation.regions import best_level, best_levels
 from audit.store.label_store import LabelStore
 from audit.store.layout import LEVELS
-from audit.store.records import finite
+from audit.store.tables.records import finite
 
 
 def quality_record(store: LabelStore, progress: Progress = silent) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from audit.attribution import Aligned
-from audit.attribution.activations import Activations
+from audit.attribution.inside.activations import Activations
 from audit.datasets import Manifest, Sample, read_objects
 from audit.errors import AuditError, ImageError, TransientError
 from audit.images import View, cut_to_image, decode_image, map_ahead, read_bytes, upsample
@@ -22,12 +22,12 @@ from audit.segmentation.label_image import Ranked
 from audit.segmentation.refine import Step, refine
 from audit.segmentation.regions import count_regions
 from audit.store import Run, Shard
-from audit.store.files import sha256
 from audit.store.label_store import LabelStore
 from audit.store.layout import LABEL_IMAGES, REGIONS
 from audit.store.ledger import Entry
-from audit.store.local_copies import local_copy
-from audit.store.tables import Rows
+from audit.store.storage.files import sha256
+from audit.store.storage.local_copies import local_copy
+from audit.store.tables.parts import Rows
 from pipelines.asked import Labelling
 from pipelines.experiments.model import model_of_run
 from pipelines.run.memory import keep_freed_memory

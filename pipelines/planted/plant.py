@@ -31,8 +31,8 @@ from audit.datasets.reach import holding_folder
 from audit.errors import AuditError, ImageError, ManifestError, TransientError
 from audit.images import MAX_PIXELS, decode_image, is_url, read_bytes
 from audit.progress import Progress, silent, tracked
-from audit.store.files import write_atomically
-from audit.store.tables import Rows, write_table
+from audit.store.storage.files import write_atomically
+from audit.store.tables.parts import Rows, write_table
 from pipelines.asked import Planting
 
 PLANTED, TWINS, TRUTH = "planted.parquet", "twins.parquet", "truth.parquet"

@@ -12,7 +12,7 @@ from audit.errors import RunError
 from audit.findings import Findings
 from audit.findings.pages.basis import basis_of
 from audit.store import Damage, Run, Shard, layout
-from audit.store.map_files import ENCODINGS, maps_size
+from audit.store.maps.files import ENCODINGS, maps_size
 from audit.wording import percent, size
 
 _PARTICULARS = re.compile(r"\S*[/\\.]\S+|\d+")

@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from audit.attribution import Method
-from audit.attribution.channels import leading_channels
-from audit.attribution.features import features_of, relevance_by_channel
+from audit.attribution.inside.channels import leading_channels
+from audit.attribution.inside.features import features_of, relevance_by_channel
 from audit.attribution.targets import WORD, role_of
 from audit.datasets import Objects, Readable, Sample, Unreadable, decode_sample
 from audit.datasets.objects import OwnObject
 from audit.images import batches, cut, map_ahead
-from audit.models.aimed import Given
-from audit.models.detectors import Detector
+from audit.models.aimed.detectors import Detector
+from audit.models.aimed.kind import Given
+from audit.models.aimed.regions import RegionClassifier
 from audit.models.device import HALVING, Upload
-from audit.models.regions import RegionClassifier
-from audit.scores.detected import Detected
+from audit.scores.given.detected import Detected
+from audit.scores.given.segmented import Segmented
 from audit.scores.placed import Placed
 from audit.scores.scorer import Explained, Scorer, Targets, score_sample
-from audit.scores.segmented import Segmented
 from audit.store.layout import (
     CHANNELS,
     CHECKS,
@@ -37,8 +37,8 @@ from audit.store.layout import (
     SHARE_STEPS,
     TARGETS,
 )
-from audit.store.map_files import Maps, empty_maps
-from audit.store.tables import Column, Rows, in_order
+from audit.store.maps.files import Maps, empty_maps
+from audit.store.tables.parts import Column, Rows, in_order
 from pipelines.run.config import RunConfig
 from pipelines.run.found import Found, explained
 from pipelines.run.quick_check import QuickCheck
@@ -286,7 +286,7 @@ def _add_channels(
 
 
 def encoding_of(explain: Method) -> str:
-    """How a run keeps the method's maps, one of `audit.store.map_files.ENCODINGS`: many pixels have fewer bits each."""
+    """How a run keeps the method's maps, one of `ENCODINGS`: many pixels have fewer bits each."""
     return "int8" if explain.pixels else "float16"
 
 

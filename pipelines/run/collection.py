@@ -17,13 +17,13 @@ from audit.datasets.manifest_file import most_labels
 from audit.errors import RunError, UnmappedError
 from audit.images.locations import is_url
 from audit.models import Classifier, ModelSpec, load_classifier
-from audit.models.aimed import Aimed
-from audit.models.detectors import Detector
-from audit.models.regions import RegionClassifier
-from audit.models.words import WordClassifier
+from audit.models.aimed.detectors import Detector
+from audit.models.aimed.kind import Aimed
+from audit.models.aimed.regions import RegionClassifier
+from audit.models.aimed.words import WordClassifier
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
-from audit.store.objects import Place
+from audit.store.storage.objects import Place
 from audit.wording import number
 from pipelines.run.config import USUAL_METHOD, RunConfig
 from pipelines.run.folders import check_folder

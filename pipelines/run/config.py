@@ -38,7 +38,7 @@ class RunConfig:
 
     Attributes:
         method: name of the attribution method, see `audit.attribution.make_method`; None for `USUAL_METHOD`, or
-            what a network that is aimed has, see `audit.models.aimed`.
+            what a network that is aimed has, see `audit.models.aimed.kind`.
         options: its options, as pairs.
         precision: of the network; see `audit.models.Execution`.
         roles: targets of each sample; of a detector `detected` alone.

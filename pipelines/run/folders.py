@@ -7,7 +7,7 @@ from pathlib import Path
 
 from audit.datasets import Manifest
 from audit.errors import ManifestError
-from audit.store.objects import Place, address
+from audit.store.storage.objects import Place, address
 
 _OF_VOC = ("ImageSets", "JPEGImages")
 

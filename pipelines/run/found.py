@@ -14,10 +14,10 @@ from audit.attribution import Attribution, Method, choose_targets
 from audit.attribution.method import Weighted
 from audit.attribution.taps import ONE_AT_A_TIME
 from audit.datasets import Sample
-from audit.models.detectors import Detections, Detector
+from audit.models.aimed.detectors import Detections, Detector
+from audit.models.aimed.regions import RegionClassifier, largest
+from audit.models.aimed.words import TextAim, WordClassifier
 from audit.models.device import fetch
-from audit.models.regions import RegionClassifier, largest
-from audit.models.words import TextAim, WordClassifier
 
 Found = dict[str, NDArray[Any]]
 """What the host keeps of a batch; see `found_of`."""

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from audit.attribution import Method, make_method
-from audit.attribution.receptive import receptive_side
+from audit.attribution.inside.receptive import receptive_side
 from audit.attribution.targets import GIVEN, slot_count
 from audit.errors import RunError
 from audit.models import Classifier, ModelSpec, weights_fingerprint
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
-from audit.store.objects import Place, address, location
+from audit.store.storage.objects import Place, address, location
 from pipelines.run.attribute import encoding_of
 from pipelines.run.collection import Collection, open_collection, refuse_changed
 from pipelines.run.config import USUAL_METHOD, RunConfig, default_shard_size

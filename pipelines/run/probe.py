@@ -22,8 +22,8 @@ from audit.errors import AuditError, ImageError
 from audit.images import is_remote, local_path
 from audit.progress import Noted, Progress, silent
 from audit.store import Run
-from audit.store.files import PARTIAL, read_json, write_json
-from audit.store.objects import Location
+from audit.store.storage.files import PARTIAL, read_json, write_json
+from audit.store.storage.objects import Location
 from audit.wording import size
 
 PACKAGES = ("camaudit", "torch", "zarr", "distributed")

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from audit.errors import RunError
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, Shard, layout
-from audit.store.objects import Location
+from audit.store.storage.objects import Location
 from pipelines.run.attribute import QUARANTINED
 from pipelines.run.crew import KEPT, Loss
 from pipelines.run.shard import Task

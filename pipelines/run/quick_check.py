@@ -17,13 +17,13 @@ from audit.images import batches
 from audit.interventions.quick import Candidate, Candidates, without_background
 from audit.interventions.removals import mask_at_input
 from audit.interventions.tried import share_lost
-from audit.models.aimed import Asked, Given
-from audit.models.asking import answers
+from audit.models.aimed.asking import answers
+from audit.models.aimed.kind import Asked, Given
 from audit.models.device import HALVING, fetch
 from audit.scores.faithfulness import Image
 from audit.scores.scorer import Explained, Part
 from audit.store.layout import CHECKS
-from audit.store.tables import Column, Rows
+from audit.store.tables.parts import Column, Rows
 
 RULES = Rules()
 """A run is asked by the rules as they come: others may be tried on it later, with `camaudit flag`."""

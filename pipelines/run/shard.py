@@ -23,11 +23,11 @@ from audit.models import Execution, ModelSpec, load_classifier, weights_fingerpr
 from audit.models.device import device_name, move, worker_device
 from audit.scores.scorer import score_samples
 from audit.store import Run, Shard
-from audit.store.files import write_atomically
 from audit.store.layout import LEDGER
 from audit.store.ledger import Entry
-from audit.store.objects import Location
-from audit.store.tables import Column
+from audit.store.storage.files import write_atomically
+from audit.store.storage.objects import Location
+from audit.store.tables.parts import Column
 from pipelines.run.attribute import ReadObjects, ShardMaps, attribute_samples
 from pipelines.run.config import USUAL_METHOD, RunConfig
 from pipelines.run.memory import keep_freed_memory

@@ -14,12 +14,12 @@ from audit.errors import RunError
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.models import ModelSpec
-from audit.models.aimed import Aimed
+from audit.models.aimed.kind import Aimed
 from audit.models.device import choose_device
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run, layout
-from audit.store.drawn import leave_drawn, take_drawn
-from audit.store.objects import Place
+from audit.store.storage.objects import Place
+from audit.store.verdicts.drawn import leave_drawn, take_drawn
 from audit.trusted import absolute_name
 from pipelines.run.account import cost_line, maps_line, maps_record, status_record
 from pipelines.run.cluster import connect

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from audit.errors import ModelError, RunError
-from audit.models.optimisation import Optimisation
+from audit.models.training.optimisation import Optimisation
 from audit.models.weights import load_state
 from audit.progress import Noted, Progress, stretch
-from audit.store.files import read_json, write_atomically, write_json
+from audit.store.storage.files import read_json, write_atomically, write_json
 from pipelines.interrupts import held
 from pipelines.training.curves import draw_learning_curve
 

@@ -16,11 +16,11 @@ from audit.errors import ImageError, ManifestError, MaskError
 from audit.images import Fit, decode_image, map_ahead, read_bytes, read_mask
 from audit.models import Preprocessing
 from audit.models.device import choose_device
-from audit.models.segmenter_training import SegmenterTraining
 from audit.models.segmenters import Segmenter, build_segmenter, load_backbone, load_weights, save_segmenter
+from audit.models.training.segmenters import SegmenterTraining
 from audit.progress import Progress, silent
 from audit.scores import MaskConfusion
-from audit.store.files import sha256
+from audit.store.storage.files import sha256
 from pipelines.asked import Distillation
 from pipelines.training.course import Course
 from pipelines.training.labels import (

@@ -16,7 +16,7 @@ from audit.errors import ImageError, ManifestError, MaskError
 from audit.images import decode_image, map_ahead, read_bytes, read_index_mask
 from audit.images.masks import VOID_INDEX
 from audit.progress import Progress, silent, tracked
-from audit.store.files import file_stem, read_json
+from audit.store.storage.files import file_stem, read_json
 from audit.wording import shorten
 
 RECORD = "camaudit-export.json"
@@ -59,7 +59,7 @@ class Survey:
 
 
 def find_labels(manifest: Manifest, folder: Path) -> list[Labelled]:
-    """Samples of a manifest that have a label in a folder, named by `audit.store.files.file_stem`,
+    """Samples of a manifest that have a label in a folder, named by `audit.store.storage.files.file_stem`,
     there or in one of its numbered folders.
 
     Raises:

@@ -19,7 +19,7 @@ from audit.models.classifier import weights_fingerprint
 from audit.models.segmenters import Segmenter
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.scores import MaskConfusion
-from audit.store.files import file_stem, read_json, write_atomically, write_json
+from audit.store.storage.files import file_stem, read_json, write_atomically, write_json
 from pipelines.training.labels import RECORD, check_classes
 
 CONFIDENCE = "confidence.csv"

@@ -18,11 +18,11 @@ from audit.errors import ManifestError
 from audit.images import Fit, map_ahead
 from audit.models import Preprocessing, build_architecture, save_checkpoint
 from audit.models.device import choose_device
-from audit.models.training import ClassifierTraining, FramedImages, classification_loss, predict
+from audit.models.training.classifiers import ClassifierTraining, FramedImages, classification_loss, predict
 from audit.models.weights import load_all_but_head
 from audit.progress import Progress, silent, tracked
 from audit.scores import mean_average_precision
-from audit.store.files import sha256
+from audit.store.storage.files import sha256
 from pipelines.asked import Training
 from pipelines.training.course import Course
 from pipelines.training.labels import check_classes

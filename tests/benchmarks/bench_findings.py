@@ -15,7 +15,7 @@ import numpy as np
 
 from audit.findings.claims.registry import CLAIM_KINDS, all_claims
 from audit.findings.claims.votes import count_votes
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from tests.benchmarks.timing import Row, apart
 from tests.support.made_evidence import CELLS, draw_evidence, material, plant_heat
 

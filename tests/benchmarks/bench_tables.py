@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from audit.store import Run, layout
-from audit.store.packing import pack, unpack
+from audit.store.tables.packing import pack, unpack
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
 from tests.benchmarks.bench_precision import voc

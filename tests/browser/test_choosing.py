@@ -15,7 +15,7 @@ from audit.findings import Rules
 from audit.findings.judge import flag
 from audit.findings.pages.embedding import embed
 from audit.store import Run
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.log import VerdictLog
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
 

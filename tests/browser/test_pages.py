@@ -19,7 +19,7 @@ from audit.datasets import read_voc
 from audit.datasets.manifest import Manifest
 from audit.report import write_report
 from audit.store import Run, layout
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.log import VerdictLog
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 VOC = SHARED / "voc2012" / "VOCdevkit" / "VOC2012"

@@ -23,7 +23,7 @@ from audit.drawing.targets import jpeg_bytes, read_target
 from audit.findings import Rules
 from audit.findings.judge import flag
 from audit.store import Run, layout
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.log import VerdictLog
 from dashboards.tables import RunTables
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package chromium")

@@ -15,7 +15,7 @@ from small_run import FAILURE, make_run
 from streamlit.testing.v1 import AppTest
 
 from audit.store import Run, layout
-from audit.store.files import write_json
+from audit.store.storage.files import write_json
 from dashboards.state import open_context
 from dashboards.views import about
 

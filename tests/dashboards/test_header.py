@@ -14,7 +14,7 @@ from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from audit.store import Run
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.log import VerdictLog
 
 APP = str(Path(__file__).parents[2] / "dashboards" / "app.py")
 

@@ -14,7 +14,7 @@ from small_run import FAILURE, HOSTILE, make_run
 from audit.findings import Findings
 from audit.review import in_turn
 from audit.store import Run, layout
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.log import VerdictLog
 from audit.wording import plain
 from dashboards.queues import Queue, asked_queue, targets_of
 from dashboards.state import open_context

@@ -20,8 +20,8 @@ from audit.findings.judge import flag
 from audit.findings.pages.embedding import Embedding, embed
 from audit.findings.records import Effect
 from audit.store import Run, layout
-from audit.store.records import columns_of
-from audit.store.verdicts import VerdictLog
+from audit.store.tables.records import columns_of
+from audit.store.verdicts.log import VerdictLog
 from dashboards import tables as reading
 from dashboards.filters import SORTS, Filters, order_by
 from dashboards.tables import PAGE, RunTables

@@ -23,8 +23,8 @@ from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.spots import Spots
 from audit.findings.claims.whole_class import WholeClasses
 from audit.findings.claims.zones import Zones
-from audit.findings.evidence import Absences, Evidence
-from audit.findings.frame import bits_as_cells
+from audit.findings.evidence.frame import bits_as_cells
+from audit.findings.evidence.targets import Absences, Evidence
 from audit.findings.power import Detectable
 
 Found = Callable[[int, int], bool | None]

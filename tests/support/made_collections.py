@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from audit.findings import Rules
 from audit.findings.claims.kind import Material
-from audit.findings.evidence import Evidence
-from audit.findings.frame import cells_as_bits
+from audit.findings.evidence.frame import cells_as_bits
+from audit.findings.evidence.targets import Evidence
 from audit.findings.rules import misplacement, severity
 from audit.scores.placed import GRID, Placed, heat_on_grid
 from audit.scores.placement import by_cell

@@ -10,8 +10,8 @@ from scipy.ndimage import maximum_filter
 
 from audit.findings import Rules
 from audit.findings.claims.kind import Material
-from audit.findings.evidence import Evidence
-from audit.findings.frame import cells_as_bits
+from audit.findings.evidence.frame import cells_as_bits
+from audit.findings.evidence.targets import Evidence
 
 CELLS = 8
 SCENES = 512

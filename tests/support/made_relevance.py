@@ -8,7 +8,7 @@ import numpy as np
 from made_collections import Boxes, Collection, Law, draw_collection
 from numpy.typing import NDArray
 
-from audit.findings.evidence import Evidence, Features
+from audit.findings.evidence.targets import Evidence, Features
 
 CHANNELS = 48
 NOISE = 0.3

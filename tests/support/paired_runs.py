@@ -19,10 +19,10 @@ from audit.compare.claims import Both
 from audit.compare.gate import Asked, Change, paired_changes
 from audit.datasets import Manifest, Sample
 from audit.findings import Claim, ClassFinding, Finding, Rules
-from audit.findings.evidence import Evidence
-from audit.findings.frame import cells_as_bits
+from audit.findings.evidence.frame import cells_as_bits
+from audit.findings.evidence.targets import Evidence
 from audit.store import Run, layout
-from audit.store.records import Record
+from audit.store.tables.records import Record
 
 CLASSES = ("cat", "car")
 

@@ -13,8 +13,8 @@ from audit.datasets import Manifest
 from audit.findings import Findings
 from audit.store import Run, layout
 from audit.store.artefacts import of_table
-from audit.store.files import read_json, sha256, write_json
-from audit.store.tables import write_table
+from audit.store.storage.files import read_json, sha256, write_json
+from audit.store.tables.parts import write_table
 
 
 def read_listed(path: Path) -> pa.Table:

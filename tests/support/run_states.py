@@ -10,7 +10,7 @@ from pathlib import Path
 from small_run import make_run
 
 from audit.store import layout
-from audit.store.files import read_json, write_json
+from audit.store.storage.files import read_json, write_json
 
 Build = Callable[[Path], Path]
 """From a folder to the directory of a run that is drawn in it."""

@@ -18,7 +18,7 @@ from audit.export.labels.kind import Collection, LabelFormat, Part
 from audit.export.labels.runs import coco_rle
 from audit.images.masks import voc_palette
 from audit.segmentation import LabelImage
-from audit.store.files import write_atomically
+from audit.store.storage.files import write_atomically
 
 _NEIGHBOURS = np.ones((3, 3), int)
 

@@ -13,7 +13,7 @@ from audit.errors import RunError
 from audit.export.labels.kind import PALETTE_CLASSES, Collection, LabelFormat, Part, as_background
 from audit.images.masks import index_png, voc_palette
 from audit.segmentation import UNKNOWN, LabelImage
-from audit.store.files import write_atomically
+from audit.store.storage.files import write_atomically
 
 _LIST = "ImageSets/Segmentation/default.txt"
 _CLASSES, _OBJECTS = "SegmentationClass", "SegmentationObject"

@@ -22,7 +22,7 @@ from audit.export.labels.kind import (
 )
 from audit.images.masks import DEEP_VOID_INDEX
 from audit.segmentation import UNKNOWN, LabelImage
-from audit.store.files import write_atomically
+from audit.store.storage.files import write_atomically
 
 
 class FiftyOne(LabelFormat):

@@ -18,7 +18,7 @@ from audit.datasets.manifest import Sample
 from audit.errors import ImageError, RunError
 from audit.images import is_remote, is_url, local_path
 from audit.segmentation import UNKNOWN, LabelImage
-from audit.store.files import file_stem, write_atomically
+from audit.store.storage.files import file_stem, write_atomically
 
 PARTS = ".camaudit"
 """Folder within an export of what each shard wrote, from which one that was interrupted is gone on with."""

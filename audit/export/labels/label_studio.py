@@ -14,7 +14,7 @@ from audit.export.labels.kind import Collection, LabelFormat, Part
 from audit.export.labels.runs import brush_rle
 from audit.images import is_url
 from audit.segmentation import LabelImage
-from audit.store.files import write_atomically
+from audit.store.storage.files import write_atomically
 
 _TAGS = ("label", "image")
 

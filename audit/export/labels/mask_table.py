@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from audit.export.labels.kind import Collection, LabelFormat, Part
 from audit.export.labels.runs import coco_rle
 from audit.segmentation import UNKNOWN, LabelImage
-from audit.store.files import write_atomically
-from audit.store.tables import Rows, arrow_table, write_parquet
+from audit.store.storage.files import write_atomically
+from audit.store.tables.parts import Rows, arrow_table, write_parquet
 
 MASKS = pa.schema(
     [

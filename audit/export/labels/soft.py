@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from audit.export.labels.kind import Collection, LabelFormat, Part
 from audit.segmentation import LabelImage
-from audit.store.files import PARTIAL, write_atomically
+from audit.store.storage.files import PARTIAL, write_atomically
 
 _STORE = "labels.zarr"
 _ROOT = "zarr.json"

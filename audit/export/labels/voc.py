@@ -10,7 +10,7 @@ from pathlib import Path
 from audit.export.labels.kind import PALETTE_CLASSES, Collection, LabelFormat, Part, index_image, without_image
 from audit.images import write_index_png
 from audit.segmentation import LabelImage
-from audit.store.files import write_atomically
+from audit.store.storage.files import write_atomically
 
 _KIT = "VOCdevkit/VOC2012"
 _LISTS = tuple(f"{_KIT}/ImageSets/Segmentation/{split}.txt" for split in ("train", "trainval"))

@@ -24,7 +24,7 @@ from audit.export.place import check_place, export_record, sign
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.segmentation import LabelImage, LabelSource
 from audit.store import Shard
-from audit.store.files import check_names, read_json, sweep_partials, write_json
+from audit.store.storage.files import check_names, read_json, sweep_partials, write_json
 
 _IMAGES = "images"
 _REWRITE = "choose another --out"

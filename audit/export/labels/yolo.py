@@ -15,7 +15,7 @@ from skimage.measure import find_contours
 
 from audit.export.labels.kind import Collection, LabelFormat, Part, as_background, image_suffix, without_image
 from audit.segmentation import UNKNOWN, LabelImage
-from audit.store.files import write_atomically
+from audit.store.storage.files import write_atomically
 
 _NEAR_INSIDE = 0.99
 _LEAST_POINTS = 3

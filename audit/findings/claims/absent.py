@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from audit.findings.claims.contrasts import Contrasts, Told, tested_together
 from audit.findings.claims.kind import MASKS, ClaimKind, Material
 from audit.findings.claims.votes import object_basis, one_vote, testable
-from audit.findings.evidence import Evidence
-from audit.findings.frame import where_heat_lies
+from audit.findings.evidence.frame import where_heat_lies
+from audit.findings.evidence.targets import Evidence
 from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.margins import exceeds

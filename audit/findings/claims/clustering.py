@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.claims.votes import one_vote
-from audit.findings.evidence import Evidence, Features
+from audit.findings.evidence.targets import Evidence, Features
 from audit.stats.components import Components, Moments, unit_length
 from audit.stats.grouping import k_means, nearest, stable_groups
 

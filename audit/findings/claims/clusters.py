@@ -29,8 +29,8 @@ from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, claim_id
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import FEWEST, MOST_VALUES
 from audit.findings.claims.zones import ZONES, in_zone
-from audit.findings.evidence import Evidence
-from audit.findings.frame import frame_totals, where
+from audit.findings.evidence.frame import frame_totals, where
+from audit.findings.evidence.targets import Evidence
 from audit.findings.records import Claim
 from audit.stats.multiplicity import benjamini_hochberg
 from audit.stats.permutation import label_permutation

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, tested_together
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import FEWEST, Votes, testable
-from audit.findings.evidence import Evidence
-from audit.findings.frame import frame_totals
+from audit.findings.evidence.frame import frame_totals
+from audit.findings.evidence.targets import Evidence
 from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.permutation import label_permutation

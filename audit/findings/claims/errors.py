@@ -1,6 +1,6 @@
 """A detector's errors, kind by kind: do boxes that are wrong in one way look off themselves more often than right ones?
 
-Kinds are those of TIDE (`audit.scores.detection_errors`). A box of `background` that looks off itself is named for what
+Kinds are those of TIDE (`audit.scores.given.errors`). A box of `background` that looks off itself is named for what
 lies around it, as a keyboard is expected before a screen; one that looks at itself is a thing that resembles the class.
 Which of the two it is decides what helps: other contexts in the training data, or more of what it is taken for.
 
@@ -20,11 +20,11 @@ from audit.findings.claims.contrasts import ALL_CLASSES, Contrasts, Told, tested
 from audit.findings.claims.kind import ClaimKind, Material, of_class
 from audit.findings.claims.votes import FEWEST, object_basis, one_vote
 from audit.findings.claims.whole_class import SIZES
-from audit.findings.evidence import Evidence
-from audit.findings.frame import frame_totals
+from audit.findings.evidence.frame import frame_totals
+from audit.findings.evidence.targets import Evidence
 from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
-from audit.scores.detection_errors import ERRORS
+from audit.scores.given.errors import ERRORS
 from audit.stats.strata import p_if_alike, stratified
 from audit.wording import percent
 

@@ -38,8 +38,8 @@ from audit.findings.claims.following import mean_of_pairs
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import FEWEST, choose, class_sums, testable
 from audit.findings.claims.zones import ODDS
-from audit.findings.evidence import Evidence
-from audit.findings.frame import PARTS, bits_as_cells, box_of_cells, where_cells_lie
+from audit.findings.evidence.frame import PARTS, bits_as_cells, box_of_cells, where_cells_lie
+from audit.findings.evidence.targets import Evidence
 from audit.findings.records import Claim
 from audit.stats.intervals import wilson_interval
 from audit.stats.margins import exceeds
@@ -93,7 +93,7 @@ class Looks:
         class_id: [m].
         heat: [m, 64] shares of all heat.
         objects: [m, 64] share of each cell that the object covers; NaN where much void is.
-        off_heat, off_area, clear: [m, 64] as in `audit.findings.evidence.Evidence`.
+        off_heat, off_area, clear: [m, 64] as in `audit.findings.evidence.targets.Evidence`.
     """
 
     class_id: NDArray[np.integer]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from audit.findings.claims.contrasts import Contrasts, Told
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import Votes, choose
-from audit.findings.evidence import Frames
+from audit.findings.evidence.targets import Frames
 from audit.findings.records import Claim
 from audit.stats.multiplicity import benjamini_hochberg
 from audit.wording import percent

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from audit.findings.claims.contrasts import ALL_CLASSES, LEAST, Contrasts, Family, Told, tested_together
 from audit.findings.claims.kind import ClaimKind, Material, of_class
 from audit.findings.claims.votes import FEWEST, MOST_VALUES, object_basis, one_vote, testable
-from audit.findings.evidence import Evidence
-from audit.findings.frame import frame_totals
+from audit.findings.evidence.frame import frame_totals
+from audit.findings.evidence.targets import Evidence
 from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.intervals import difference_interval

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.claims.votes import Votes, class_sums, testable
-from audit.findings.evidence import Evidence
-from audit.findings.frame import bits_as_cells, cells_as_bits, frames
+from audit.findings.evidence.frame import bits_as_cells, cells_as_bits, frames
+from audit.findings.evidence.targets import Evidence
 from audit.store.layout import CELLS
 
 TIMES = 4.0

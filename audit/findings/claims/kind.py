@@ -20,7 +20,7 @@ from audit.findings.claims.contrasts import LEAST, Family
 from audit.findings.claims.hot_cells import Heat, heat_of
 from audit.findings.claims.usual import Usual, usual_objects
 from audit.findings.claims.votes import Votes, count_votes
-from audit.findings.evidence import Evidence, Features, Frames
+from audit.findings.evidence.targets import Evidence, Features, Frames
 from audit.findings.power import Detectable
 from audit.findings.records import HEAT_ALONE, Claim, ClassFinding
 from audit.findings.rules import Rules

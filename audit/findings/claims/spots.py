@@ -31,8 +31,8 @@ from audit.findings.claims.hot_cells import TIMES, Heat, hot_cells, ratio
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.usual import Event
 from audit.findings.claims.votes import Votes
-from audit.findings.evidence import Evidence
-from audit.findings.frame import PARTS, bits_as_cells, cells_as_bits, clear_frames, where_cells_lie
+from audit.findings.evidence.frame import PARTS, bits_as_cells, cells_as_bits, clear_frames, where_cells_lie
+from audit.findings.evidence.targets import Evidence
 from audit.findings.power import Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.intervals import wilson_interval

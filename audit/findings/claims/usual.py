@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.findings.claims.votes import FEWEST, Votes, choose, votes_among
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.findings.records import HEAT_ALONE
 from audit.stats.margins import exceeds
 from audit.wording import percent
@@ -74,7 +74,7 @@ def usual_objects(
     """Of targets whose object is known, one a unit and class, where those with a vote are others.
 
     Args:
-        frames: of targets: all heat, and the object's share of each cell; see `audit.findings.evidence.Frames`.
+        frames: of targets: all heat, and the object's share of each cell; see `audit.findings.evidence.targets.Frames`.
     """
     if votes.rests_on != HEAT_ALONE or frames is None or not evidence.known.any():
         return Usual(np.zeros(0, np.int32), np.zeros((0, evidence.off_heat.shape[1])))

@@ -1,10 +1,10 @@
 """Who has a vote: the targets that claims about places are made from, one a unit and class.
 
-A unit is an image with its near-copies, or a patient, a video, a burst: `audit.findings.units`. The middle one of its
-targets that count votes for it: what that one shows owes nothing to how many there are. An event that a majority of
-them shows, or the surest, or any, would be rarer or commoner in large units than in small ones, and classes of large
-units would differ from others though their images do not. The first one may be unlike the rest, as the first frame of a
-video or the first slice of a patient is.
+A unit is an image with its near-copies, or a patient, a video, a burst: `audit.findings.evidence.units`. The middle
+one of its targets that count votes for it: what that one shows owes nothing to how many there are. An event that a
+majority of them shows, or the surest, or any, would be rarer or commoner in large units than in small ones, and
+classes of large units would differ from others though their images do not. The first one may be unlike the rest, as
+the first frame of a video or the first slice of a patient is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.findings.records import HEAT_ALONE
 
 FEWEST = 5

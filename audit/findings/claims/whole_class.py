@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.votes import FEWEST, testable
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.findings.power import MARGINS, Detectable, least_counts, least_shares, most_beside
 from audit.findings.records import OTHER_CLASSES, TOLERATED, Claim, ClassFinding
 from audit.findings.rules import Rules

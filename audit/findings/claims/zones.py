@@ -25,8 +25,8 @@ from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, a
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.usual import Event
 from audit.findings.claims.votes import Votes, class_sums, testable
-from audit.findings.evidence import Evidence
-from audit.findings.frame import PARTS, bits_as_cells, frames, where
+from audit.findings.evidence.frame import PARTS, bits_as_cells, frames, where
+from audit.findings.evidence.targets import Evidence
 from audit.findings.power import SURE, Detectable, found_from
 from audit.findings.records import Claim
 from audit.stats.margins import exceeds

@@ -1,8 +1,8 @@
 """What lies under the heat, in two dimensions and in a few: a map to look at, and what a target is like.
 
-The features (`audit.attribution.features`) are reduced to principal components, at most 32, whose distances say what is
-alike. Two of them, t-SNE (van der Maaten & Hinton, JMLR 2008) or UMAP (McInnes, Healy & Melville 2018) of them all, are
-the map. A map tells nothing by itself: t-SNE and UMAP keep who is near, not how far groups lie apart.
+The features (`audit.attribution.inside.features`) are reduced to principal components, at most 32, whose distances
+say what is alike. Two of them, t-SNE (van der Maaten & Hinton, JMLR 2008) or UMAP (McInnes, Healy & Melville 2018) of
+them all, are the map. A map tells nothing by itself: t-SNE and UMAP keep who is near, not how far groups lie apart.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.errors import AuditError, RunError
-from audit.findings.features import read_features
+from audit.findings.evidence.features import read_features
 from audit.progress import Progress, silent, tracked
 from audit.store import Run, layout
-from audit.store.files import check_digest, read_json, sha256, write_json
-from audit.store.tables import read_table, write_table
+from audit.store.storage.files import check_digest, read_json, sha256, write_json
+from audit.store.tables.parts import read_table, write_table
 
 METHODS = ("pca", "tsne", "umap")
 COMPONENTS = 32

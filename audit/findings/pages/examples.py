@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from audit.findings.claims.registry import kind_of
-from audit.findings.evidence import Evidence
-from audit.findings.frame import BLOCK
+from audit.findings.evidence.frame import BLOCK
+from audit.findings.evidence.targets import Evidence
 from audit.findings.records import Claim, Shown
 from audit.store import layout
 

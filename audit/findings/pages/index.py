@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from audit.datasets.manifest import attribute_names
 from audit.findings.claims.registry import kind_of
-from audit.findings.evidence import Evidence
-from audit.findings.gather import Gathered
+from audit.findings.evidence.gather import Gathered
+from audit.findings.evidence.targets import Evidence
 from audit.findings.pages.oddness import rank_without_masks
 from audit.findings.records import ROLES, Claim
-from audit.scores.detection_errors import ERRORS
+from audit.scores.given.errors import ERRORS
 from audit.store import Run, Shard
-from audit.store.tables import arrow_table
+from audit.store.tables.parts import arrow_table
 
 ROWS = 1 << 16
 """Rows of a row group."""

@@ -20,7 +20,7 @@ import scipy
 from numpy.typing import NDArray
 
 from audit.findings.claims.votes import class_sums
-from audit.findings.frame import BLOCK, PARTS
+from audit.findings.evidence.frame import BLOCK, PARTS
 
 _BORDER = PARTS["border"].ravel()
 _CORNERS = np.stack([part.ravel() for name, part in PARTS.items() if name.endswith("corner")], axis=1)

@@ -83,7 +83,7 @@ def _config(name: str) -> Any:
 
 
 def _detector(name: str, config: Any, spec: ModelSpec) -> Built:
-    """A detector as it comes, or with random weights or those of a file; `audit.models.detectors` knows its output."""
+    """A detector as it comes, or with random weights or those of a file; `aimed.detectors` knows its output."""
     automatic, weights = _transformers().AutoModelForObjectDetection, spec.weights or "pretrained"
     if weights == "pretrained":
         network = _pretrained(name, config, automatic)

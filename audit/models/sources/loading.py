@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from audit.datasets.classes import VOC_CLASSES, ClassMapping
 from audit.errors import ModelError
 from audit.images.views import CROPS
+from audit.models.aimed.detectors import family_of, make_detector
+from audit.models.aimed.regions import RegionClassifier, RegionNetwork, find_region_layer, logits_of, segments
+from audit.models.aimed.words import WordClassifier, WordNetwork, check_values, reads_texts
 from audit.models.class_names import OutputNames
 from audit.models.classifier import ACTIVATIONS, Classifier, Preprocessing
-from audit.models.detectors import family_of, make_detector
 from audit.models.layers import find_target_layer
-from audit.models.regions import RegionClassifier, RegionNetwork, find_region_layer, logits_of, segments
 from audit.models.sources import checkpoint, function
 from audit.models.sources.registry import SOURCES
 from audit.models.sources.source import Built, described, seeded
 from audit.models.sources.spec import ModelSpec
-from audit.models.words import WordClassifier, WordNetwork, check_values, reads_texts
 from audit.trusted import STATE_SUFFIXES
 
 

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from audit.errors import ModelError
 from audit.segmentation.refine.resolution import enlarge_heat, on_grid, reduce_heat, working_size
 from audit.segmentation.refine.step import Features, Heat, Pixels, Step
-from audit.store.files import write_atomically
-from audit.store.objects import Location
+from audit.store.storage.files import write_atomically
+from audit.store.storage.objects import Location
 
 _FORMAT = "camaudit-figure-head-1"
 _POSITIONS = 1024

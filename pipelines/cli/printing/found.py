@@ -25,7 +25,7 @@ def print_findings(findings: Findings, most: int, wide: bool = False) -> None:
         most: claims, and findings about targets, to print.
         wide: print every column.
     """
-    from audit.findings.disagreements import set_aside_said
+    from audit.findings.evidence.disagreements import set_aside_said
     from audit.findings.pages.basis import basis_of
     from audit.findings.pages.unfound import explain_silence
     from audit.findings.pages.unjudged import why_unjudged

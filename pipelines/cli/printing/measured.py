@@ -11,7 +11,7 @@ from pipelines.cli.tables import named, numbers, print_table, words
 
 if TYPE_CHECKING:
     from audit.findings.grading import Graded
-    from audit.store.objects import Location
+    from audit.store.storage.objects import Location
 
 _MOST_CLASSES = 20
 

@@ -12,7 +12,7 @@ from pipelines.cli.tables import whole
 if TYPE_CHECKING:
     from audit.datasets import Opening
     from audit.store import Run
-    from audit.store.objects import Place
+    from audit.store.storage.objects import Place
     from pipelines.run.start import Audited
 
 
@@ -87,7 +87,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     from audit.findings import KINDS
     from audit.findings.claims.registry import CLAIM_KINDS
     from audit.findings.dependence import units_said
-    from audit.findings.disagreements import set_aside_said
+    from audit.findings.evidence.disagreements import set_aside_said
 
     line(f"findings: {_counts(summary['findings'], KINDS)} of {summary['scores'].get('scored', 0)} scored targets")
     unscored = [

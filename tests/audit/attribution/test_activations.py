@@ -7,7 +7,7 @@ import torch
 from test_compositions import SIZE, StagedNet, staged
 from torch import nn
 
-from audit.attribution.activations import Activations
+from audit.attribution.inside.activations import Activations
 from audit.errors import ModelError
 
 

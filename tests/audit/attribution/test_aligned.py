@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from audit.attribution import GradCAM, make_method
-from audit.attribution.activations import Activations
+from audit.attribution.inside.activations import Activations
 from audit.datasets.classes import ClassMapping
 from audit.errors import ModelError
 from audit.images import View, upsample

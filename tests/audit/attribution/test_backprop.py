@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from audit.attribution import Deconvnet, GuidedBackprop, IntegratedGradients, Saliency
-from audit.attribution.backprop import InputGradient
+from audit.attribution.methods.backprop import InputGradient
 from audit.datasets.classes import ClassMapping
 from audit.errors import ModelError
 from audit.images.views import Fit

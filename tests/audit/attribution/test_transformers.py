@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torchvision.models import SwinTransformer, get_model
 
 from audit.attribution import METHODS, AttnLRP, GradientRollout, LeGrad, make_method
-from audit.attribution.attention import ExplicitAttention
+from audit.attribution.methods.attention import ExplicitAttention
 from audit.datasets.classes import ClassMapping
 from audit.errors import ModelError
 from audit.images import Fit
@@ -162,7 +162,7 @@ def test_attnlrp_without_gamma_is_relevance_propagated_rule_by_rule(vit: Classif
 @pytest.mark.parametrize("gamma", [0.05, 0.25, 3.0])
 def test_the_gamma_rule_is_zennits(layer: nn.Module, gamma: float) -> None:
     rules = pytest.importorskip("zennit.rules", reason="zennit is not installed")
-    from audit.attribution.relevance import by_gamma
+    from audit.attribution.methods.relevance import by_gamma
 
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(2, *((6,) if isinstance(layer, nn.Linear) else (3, 8, 8)), generator=generator).double()

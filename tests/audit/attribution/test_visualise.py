@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audit.attribution.backprop import Deconvnet, Saliency
-from audit.attribution.visualise import Climb, channel_gradients, class_image, stage_activations
+from audit.attribution.inside.visualise import Climb, channel_gradients, class_image, stage_activations
+from audit.attribution.methods.backprop import Deconvnet, Saliency
 from audit.datasets.classes import ClassMapping
 from audit.errors import ModelError
 from audit.images import Fit

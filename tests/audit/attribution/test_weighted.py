@@ -27,7 +27,7 @@ from audit.attribution import (
     engine,
 )
 from audit.attribution.heads import Head, certify
-from audit.attribution.weighted import first_component
+from audit.attribution.methods.weighted import first_component
 from audit.datasets.classes import ClassMapping
 from audit.images.views import Fit
 from audit.models import Classifier, Preprocessing, load_classifier

@@ -15,7 +15,7 @@ from audit.compare import compare_runs
 from audit.errors import RunError
 from audit.findings import Rules
 from audit.store import layout
-from audit.store.files import write_json
+from audit.store.storage.files import write_json
 
 
 def many(count: int, **more: Any) -> list[Target]:

@@ -19,7 +19,7 @@ from audit.errors import RunError
 from audit.findings import Findings
 from audit.images import View
 from audit.store import Run
-from audit.store.tables import read_table
+from audit.store.tables.parts import read_table
 
 GRID = (6, 8)
 

@@ -24,7 +24,7 @@ from audit.findings.writing import FindingsWriter
 from audit.images.masks import voc_palette
 from audit.images.views import View, upsample
 from audit.store import Run, layout
-from audit.store.files import file_stem
+from audit.store.storage.files import file_stem
 
 CLASSES = ("cat", "dog", "bird")
 VIEW = View(2.0, 0.0, 14.0, 12.0)

@@ -15,8 +15,8 @@ from audit.errors import RunError
 from audit.export import findings_schema
 from audit.findings import Claim, ClassFinding, Finding, Findings, Outcome
 from audit.store import Run, layout
-from audit.store.files import write_json
-from audit.store.records import finite
+from audit.store.storage.files import write_json
+from audit.store.tables.records import finite
 from pipelines.cli import app
 
 SCHEMA = findings_schema()

@@ -27,7 +27,7 @@ from audit.errors import RunError
 from audit.export import LABEL_FORMATS, export_labels
 from audit.export.labels import Collection
 from audit.segmentation import LabelImage
-from audit.store.files import file_stem
+from audit.store.storage.files import file_stem
 from pipelines.training.labels import find_labels
 
 

@@ -24,7 +24,7 @@ from audit.export.labels.kind import PARTS
 from audit.progress import Advanced, Began, Event
 from audit.segmentation import LabelImage
 from audit.store import Shard
-from audit.store.files import read_json
+from audit.store.storage.files import read_json
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def test_a_damaged_record_of_a_shard_has_it_written_again(source: DrawnLabels, t
 
 
 def test_a_record_that_names_files_outside_is_refused(source: DrawnLabels, tmp_path: Path) -> None:
-    from audit.store.files import write_json
+    from audit.store.storage.files import write_json
 
     out, mine = tmp_path / "out", tmp_path / "mine.txt"
     mine.write_text("mine")

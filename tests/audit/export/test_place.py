@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from audit.errors import RunError
 from audit.export import FORMATS, LABEL_FORMATS, PseudoMasks, export_run
 from audit.store import Run, layout
-from audit.store.files import read_json, write_json
-from audit.store.verdicts import VerdictLog
+from audit.store.storage.files import read_json, write_json
+from audit.store.verdicts.log import VerdictLog
 from pipelines.cli import app
 
 ALL = PseudoMasks(0.5)

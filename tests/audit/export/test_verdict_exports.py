@@ -17,7 +17,7 @@ from audit.export import PseudoMasks, export_run, findings_record
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.store import Run
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.log import VerdictLog
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from made_evidence import draw_evidence
 from audit.compare import compare_runs
 from audit.errors import RunError
 from audit.findings import Findings, Rules
-from audit.findings.disagreements import Disagreements
-from audit.findings.evidence import Absences
+from audit.findings.evidence.disagreements import Disagreements
+from audit.findings.evidence.targets import Absences
 from audit.findings.judge import flag
 from audit.review import claim_subjects, form_review, in_turn
 from audit.store import Run, layout
-from audit.store.verdicts import VerdictLog, target_of, target_subject
+from audit.store.verdicts.log import VerdictLog, target_of, target_subject
 
 ASKED = Rules(verdicts=True)
 

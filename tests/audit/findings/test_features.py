@@ -14,11 +14,11 @@ from audit.findings import Claim, Findings, Rules
 from audit.findings.claims.clustering import NONE
 from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.kind import Material
-from audit.findings.evidence import Evidence
-from audit.findings.features import read_features
+from audit.findings.evidence.features import read_features
+from audit.findings.evidence.targets import Evidence
 from audit.findings.writing import FindingsWriter
 from audit.store import Run, Shard
-from audit.store.tables import read_table
+from audit.store.tables.parts import read_table
 
 SIZE = 40
 

@@ -16,8 +16,8 @@ from audit.errors import RunError
 from audit.findings import Claim, Findings, Outcome, Rules
 from audit.findings import judge as judging
 from audit.findings.claims.registry import kind_of
-from audit.findings.frame import bits_as_cells
-from audit.findings.gather import gather
+from audit.findings.evidence.frame import bits_as_cells
+from audit.findings.evidence.gather import gather
 from audit.findings.judge import flag, judge
 from audit.findings.records import Effect
 from audit.store import Run, layout

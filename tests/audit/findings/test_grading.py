@@ -13,7 +13,7 @@ from made_evidence import draw_evidence
 from audit.datasets import Manifest, Sample
 from audit.errors import RunError
 from audit.findings import Rules
-from audit.findings.frame import bits_as_cells
+from audit.findings.evidence.frame import bits_as_cells
 from audit.findings.grading import DRAWN, Grading, grade_run, plant_shortcut
 from audit.findings.judge import flag
 from audit.findings.painted import Painted, read_evidence

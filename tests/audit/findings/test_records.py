@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 
 from audit.findings import Effect
-from audit.findings.evidence import Absences
-from audit.store.records import json_schema
+from audit.findings.evidence.targets import Absences
+from audit.store.tables.records import json_schema
 
 
 def test_a_fall_may_be_a_rise_so_its_least_is_below_zero() -> None:

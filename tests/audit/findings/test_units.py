@@ -23,12 +23,12 @@ from audit.findings.claims.spots import Spots
 from audit.findings.claims.votes import one_vote
 from audit.findings.claims.zones import Zones
 from audit.findings.dependence import units_said
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
+from audit.findings.evidence.units import units_of
 from audit.findings.judge import flag
-from audit.findings.units import units_of
 from audit.interventions.suspects import draw_suspects
 from audit.store import Run
-from audit.store.files import read_json
+from audit.store.storage.files import read_json
 from pipelines.cli import app
 
 FRAMES = 5

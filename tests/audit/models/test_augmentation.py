@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from audit.models.augmentation import augment_pair
+from audit.models.training.augmentation import augment_pair
 
 LEVELS = np.array([20, 120, 220], np.uint8)
 

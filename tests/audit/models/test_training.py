@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from audit.errors import ModelError
 from audit.models.layers import find_target_layer
 from audit.models.small import SmallNet, build, preprocessing
-from audit.models.training import ClassifierTraining, FramedImages, accuracy, balanced_chances, fit, predict
+from audit.models.training.classifiers import ClassifierTraining, FramedImages, accuracy, balanced_chances, fit, predict
 from audit.progress import Event
 
 Images = NDArray[np.uint8]

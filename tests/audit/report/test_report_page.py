@@ -20,7 +20,7 @@ from audit.errors import RunError
 from audit.findings import Findings
 from audit.report.page import gather_report, write_report
 from audit.store import Run, layout
-from audit.store.files import write_json
+from audit.store.storage.files import write_json
 from pipelines.cli import app
 
 VOID = {"meta", "br", "img", "circle", "line", "rect"}

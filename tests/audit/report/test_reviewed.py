@@ -15,7 +15,7 @@ from audit.findings.judge import flag
 from audit.report import write_report
 from audit.review import FINDINGS, claim_subjects, in_turn
 from audit.store import Run
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.log import VerdictLog
 
 
 @pytest.fixture(scope="module")

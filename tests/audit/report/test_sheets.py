@@ -16,7 +16,7 @@ from audit.drawing.pixels import contact_sheet
 from audit.findings import Claim
 from audit.report.sheets import THUMBNAIL, draw_sheets
 from audit.store import Run, layout
-from audit.store.records import columns_of
+from audit.store.tables.records import columns_of
 
 
 @pytest.fixture

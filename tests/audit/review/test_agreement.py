@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import cohen_kappa_score
 
 from audit.review.agreement import ALPHA, KAPPA, agreement_of, cohens_kappa, krippendorffs_alpha
-from audit.store.verdicts import DECISIONS, Verdict
+from audit.store.verdicts.log import DECISIONS, Verdict
 
 # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", example C: four observers, 0 where one is missing.
 TEXTBOOK = np.array(

@@ -9,7 +9,7 @@ import pytest
 
 from audit.review import conflicts, in_turn, most_informative, together
 from audit.review.precision import ENOUGH, precision_interval
-from audit.store.verdicts import Verdict
+from audit.store.verdicts.log import Verdict
 
 SUBJECTS = [f"{number}:0" for number in range(300)]
 

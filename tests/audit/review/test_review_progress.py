@@ -13,7 +13,7 @@ from audit.findings.claims.registry import kind_of
 from audit.findings.judge import flag
 from audit.review import FINDINGS, GUESSES, claim_subjects, in_turn, precision_interval, review_of
 from audit.store import Run
-from audit.store.verdicts import VerdictLog, target_subject
+from audit.store.verdicts.log import VerdictLog, target_subject
 
 
 @pytest.fixture(scope="module")

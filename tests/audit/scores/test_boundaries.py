@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.morphology import disk
 
-from audit.scores.boundaries import boundary_f, boundary_overlap, boundary_region, outline
+from audit.scores.metrics.boundaries import boundary_f, boundary_overlap, boundary_region, outline
 
 Mask = NDArray[np.bool_]
 SIZES = [(9, 14), (40, 33), (120, 160), (1, 30)]

@@ -5,7 +5,7 @@ import pytest
 
 from audit.datasets.manifest import Box, Sample
 from audit.datasets.objects import Objects
-from audit.scores.detection_errors import ERRORS, Truths, judge_boxes, true_objects
+from audit.scores.given.errors import ERRORS, Truths, judge_boxes, true_objects
 
 Corners = tuple[float, float, float, float]
 

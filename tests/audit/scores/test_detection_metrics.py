@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from audit.scores.boxes import box_ious
-from audit.scores.detection_errors import Truths
-from audit.scores.detection_metrics import average_precision
+from audit.scores.given.detection_metrics import average_precision
+from audit.scores.given.errors import Truths
 
 CLASSES = ("a", "b", "never")
 

@@ -7,7 +7,7 @@ from math import hypot
 import numpy as np
 import pytest
 
-from audit.attribution.features import WIDTH, features_of, relevance_by_channel
+from audit.attribution.inside.features import WIDTH, features_of, relevance_by_channel
 from audit.datasets.manifest import Box
 from audit.images.masks import draw_boxes
 from audit.images.reading import difference_hash

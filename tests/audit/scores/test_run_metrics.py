@@ -19,9 +19,9 @@ from audit.datasets.objects import Objects
 from audit.errors import RunError
 from audit.findings import Findings
 from audit.scores import pixel_average_precision, relevance_rank_accuracy
-from audit.scores.agreement import Agreement
-from audit.scores.from_scores import FromScores
-from audit.scores.metrics import measure_run, true_boxes
+from audit.scores.metrics.agreement import Agreement
+from audit.scores.metrics.from_scores import FromScores
+from audit.scores.metrics.registry import measure_run, true_boxes
 from audit.segmentation import ThresholdedRun
 from audit.store import Run
 from pipelines.cli import app

@@ -14,7 +14,7 @@ from skimage.filters import threshold_otsu
 
 from audit.segmentation.regions import NO_MAP, Pool, best_level, best_levels, count_regions, level_counts, otsu_level
 from audit.store.layout import LEVELS, REGIONS
-from audit.store.tables import arrow_table
+from audit.store.tables.parts import arrow_table
 
 CLASSES = 4
 Picture = tuple[np.ndarray, np.ndarray, list[int], np.ndarray]

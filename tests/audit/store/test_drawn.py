@@ -16,8 +16,8 @@ from audit.errors import RunError
 from audit.images.views import View
 from audit.scores.scorer import Explained, Targets, score_sample
 from audit.store import Run, layout
-from audit.store.drawn import leave_drawn, take_drawn
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.drawn import leave_drawn, take_drawn
+from audit.store.verdicts.log import VerdictLog
 
 SQUARE = (8.0, 8.0, 24.0, 24.0)
 SIZE = (24, 32)

@@ -12,8 +12,8 @@ import pytest
 from small_run import make_run
 
 from audit.store import Run, layout
-from audit.store.packing import PACKINGS, pack, packed_names, unpack
-from audit.store.tables import arrow_table
+from audit.store.tables.packing import PACKINGS, pack, packed_names, unpack
+from audit.store.tables.parts import arrow_table
 
 COUNTS, SHARES, VECTORS = (PACKINGS[kind] for kind in (layout.COUNTS, layout.FRAME, layout.UNIT_VECTOR))
 

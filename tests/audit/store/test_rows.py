@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from audit.store import layout
-from audit.store.tables import Rows, read_table, write_table
+from audit.store.tables.parts import Rows, read_table, write_table
 
 SCHEMA = pa.schema([("sample", pa.int64()), ("class", pa.string()), ("heat", pa.list_(pa.float16(), 2))])
 

@@ -21,12 +21,12 @@ from rewritten import part_of
 from audit.datasets.manifest import Manifest, Sample
 from audit.errors import RunError
 from audit.store import Run, Shard, layout
-from audit.store.files import ABSENT, read_json, sha256, sweep_partials, write_atomically, write_json
 from audit.store.ledger import Ledger
-from audit.store.map_files import maps_size
-from audit.store.maps import create_maps, read_maps, write_maps
-from audit.store.quantised import Quantised
-from audit.store.tables import read_table, write_table
+from audit.store.maps.arrays import create_maps, read_maps, write_maps
+from audit.store.maps.files import maps_size
+from audit.store.maps.quantised import Quantised
+from audit.store.storage.files import ABSENT, read_json, sha256, sweep_partials, write_atomically, write_json
+from audit.store.tables.parts import read_table, write_table
 
 GRID = (3, 2)
 

@@ -17,7 +17,7 @@ import pytest
 from audit.errors import RunError
 from audit.store import Run
 from audit.store import verdicts as module
-from audit.store.verdicts import DECISIONS, WITHDRAWN, Verdict, VerdictLog, origin_of, target_of
+from audit.store.verdicts.log import DECISIONS, WITHDRAWN, Verdict, VerdictLog, origin_of, target_of
 from tests.support.small_run import make_run
 
 ORIGIN = {"manifest": "0123", "model": "abcd", "maps": "{}"}
@@ -159,7 +159,7 @@ def test_the_file_itself_forbids_changing_a_verdict(log: VerdictLog, statement: 
 def test_eight_writers_at_once_all_get_in_with_batches_and_withdrawals(log: VerdictLog) -> None:
     code = """if True:
         import sys
-        from audit.store.verdicts import VerdictLog
+        from audit.store.verdicts.log import VerdictLog
         log = VerdictLog(sys.argv[1])
         for number in range(10):
             log.add(f"{number}:0", "agree", sys.argv[2])
@@ -338,7 +338,8 @@ def test_copies_of_an_old_log_merge_without_doubles(tmp_path: Path) -> None:
 
 def test_several_processes_may_find_an_old_log_at_once(log: VerdictLog) -> None:
     old_log(log.path)
-    code = "import sys; from audit.store.verdicts import VerdictLog; VerdictLog(sys.argv[1]).add('1:0', 'agree', 'Cem')"
+    load = "import sys; from audit.store.verdicts.log import VerdictLog"
+    code = f"{load}; VerdictLog(sys.argv[1]).add('1:0', 'agree', 'Cem')"
     writers = [subprocess.Popen([sys.executable, "-c", code, log.path]) for _ in range(4)]
     assert [writer.wait(120) for writer in writers] == [0] * 4
     assert len(log.rows()) == len(OLD_ROWS) + 4

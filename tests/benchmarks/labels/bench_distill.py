@@ -35,7 +35,7 @@ from audit.progress import tracked
 from audit.scores import MaskConfusion
 from audit.segmentation.refine import parse_steps, refine
 from audit.store import Run
-from audit.store.files import file_stem
+from audit.store.storage.files import file_stem
 from pipelines.asked import Distillation, Training
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start

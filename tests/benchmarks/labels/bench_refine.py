@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from audit.attribution import GradCAM
-from audit.attribution.activations import Activations
+from audit.attribution.inside.activations import Activations
 from audit.datasets import read_voc
 from audit.images import View, decode_image, read_bytes, read_mask, upsample
 from audit.images.views import interpolation_matrix

@@ -23,10 +23,10 @@ from audit.datasets import read_voc
 from audit.datasets.planted import CLASSES, CUES, REGIMES, draw_planted, read_truth
 from audit.findings import Findings
 from audit.models import ModelSpec, load_classifier
-from audit.models.aimed import Asked
-from audit.models.asking import answers
-from audit.models.detectors import Detector
-from audit.scores.detection_metrics import KINDS, measure_detections
+from audit.models.aimed.asking import answers
+from audit.models.aimed.detectors import Detector
+from audit.models.aimed.kind import Asked
+from audit.scores.given.detection_metrics import KINDS, measure_detections
 from audit.store import Run
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start

@@ -27,7 +27,7 @@ from audit.interventions.tried import share_lost
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.models.small import preprocessing
 from audit.store import Run, layout
-from audit.store.tables import read_table
+from audit.store.tables.parts import read_table
 from pipelines.asked import Planting, Training, Verification
 from pipelines.experiments.verify import verify_run
 from pipelines.planted.plant import PLANTED, plant

@@ -30,8 +30,8 @@ from audit.datasets.planted import CLASSES as SHAPES
 from audit.datasets.planted import PlantedSpec, Split, draw_scene
 from audit.drawing.pixels import overlay
 from audit.findings import Claim, Findings, Rules
-from audit.findings.evidence import Evidence
-from audit.findings.gather import gather
+from audit.findings.evidence.gather import gather
+from audit.findings.evidence.targets import Evidence
 from audit.findings.judge import judge
 from audit.images.reading import decode_image, read_bytes
 from audit.images.views import View

@@ -16,7 +16,7 @@ from audit.interventions.tried import share_lost
 from audit.models import Classifier
 from audit.scores import auroc
 from audit.store import Run, layout
-from audit.store.tables import read_table
+from audit.store.tables.parts import read_table
 from pipelines.experiments.verify import Verification, verify, verify_run
 from pipelines.planted.truth import RELIES
 from tests.benchmarks.truth.agreement import BINS, Agreement, agreement, plain_ways

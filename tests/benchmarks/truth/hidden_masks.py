@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from audit.findings import Rules
 from audit.findings.detector import Detector, fit_detector, target_features
-from audit.findings.frame import HEAT, heat_by_cell
-from audit.findings.gather import KEPT, gather
+from audit.findings.evidence.frame import HEAT, heat_by_cell
+from audit.findings.evidence.gather import KEPT, gather
 from audit.findings.judge import judge
 from audit.store import Run
 

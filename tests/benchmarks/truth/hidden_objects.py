@@ -17,8 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from audit.findings import Rules
-from audit.findings.frame import HEAT, heat_by_cell
-from audit.findings.gather import KEPT, gather
+from audit.findings.evidence.frame import HEAT, heat_by_cell
+from audit.findings.evidence.gather import KEPT, gather
 from audit.findings.judge import judge
 from audit.findings.pages.oddness import rank_without_masks, shares_of_heat
 from audit.scores import auroc

@@ -25,8 +25,8 @@ from audit.datasets import Manifest, read_voc
 from audit.datasets.cues import Cue
 from audit.datasets.planted import PlantedSpec, draw_planted
 from audit.findings import Rules
-from audit.findings.frame import HEAT, heat_by_cell
-from audit.findings.gather import KEPT, gather
+from audit.findings.evidence.frame import HEAT, heat_by_cell
+from audit.findings.evidence.gather import KEPT, gather
 from audit.findings.pages.oddness import rank_without_masks
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.models.small import preprocessing

@@ -28,7 +28,7 @@ from audit.datasets.cues import Cue
 from audit.findings import Findings
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.models.execution import use_threads
-from audit.models.training import fit, predict
+from audit.models.training.classifiers import fit, predict
 from audit.store import Run
 from pipelines.asked import Planting
 from pipelines.planted.plant import PLANTED, TRUTH, TWINS, plant

@@ -32,7 +32,7 @@ from paired_runs import change_between, draw_alike, draw_shortcut
 from audit.findings import Rules
 from audit.findings.claims.fixed import Fixed
 from audit.findings.claims.registry import all_claims
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 
 CLASSES = 20
 BASE_RATES = ((0.4, 0.4), (0.4, 0.2), (0.4, 0.1), (0.3, 0.6))

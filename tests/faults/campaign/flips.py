@@ -8,7 +8,7 @@ from pathlib import Path
 from claimed_run import make_claimed_run
 
 from audit.errors import AuditError
-from audit.store.files import write_json
+from audit.store.storage.files import write_json
 from faults.campaign.rows import Row
 from faults.reading import everything, flipped
 

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 
 from audit.store import Run
-from audit.store.files import sha256
+from audit.store.storage.files import sha256
 from faults.campaign.rows import Row
 from faults.collection import command, contents, draw_collection, launch, slowly, write_model
 

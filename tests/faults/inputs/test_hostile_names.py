@@ -14,7 +14,7 @@ from PIL import Image
 
 from audit.datasets.manifest import Manifest, Sample, storable_path
 from audit.errors import ManifestError
-from audit.store.files import file_stem
+from audit.store.storage.files import file_stem
 from faults.collection import CONFIG, account, audit_here, camaudit, draw_sample, save, write_model
 from pipelines.run.plan import Plan, prepare
 

@@ -21,9 +21,9 @@ from audit.datasets import Manifest, Sample
 from audit.errors import RunError
 from audit.findings import Findings
 from audit.store import Run, layout
-from audit.store.files import read_json, replace_json, version_of, write_json
-from audit.store.objects import ObjectPath, address, location
-from audit.store.verdicts import VerdictLog
+from audit.store.storage.files import read_json, replace_json, version_of, write_json
+from audit.store.storage.objects import ObjectPath, address, location
+from audit.store.verdicts.log import VerdictLog
 from faults.collection import (
     CONFIG,
     audit_here,

@@ -9,7 +9,7 @@ from claimed_run import make_claimed_run
 
 from audit.errors import AuditError
 from audit.store import Run
-from audit.store.files import write_json
+from audit.store.storage.files import write_json
 from faults.collection import camaudit
 from faults.reading import everything, files_of, flipped
 

@@ -16,7 +16,7 @@ from pipelines.run.schedule import pending
 from pipelines.run.shard import Finished, Stopped, audit_shard
 
 WRITES = {
-    "maps": "audit.store.maps._write_bytes",
+    "maps": "audit.store.maps.arrays._write_bytes",
     "tables": "pyarrow.parquet.write_table",
     "ledger": "audit.store.ledger.write_json",
     "flush": "os.fsync",

@@ -13,14 +13,14 @@ from distributed import Client
 
 from audit.errors import RunError
 from audit.store import Run
-from audit.store.maps import read_maps, write_maps
+from audit.store.maps.arrays import read_maps, write_maps
 from faults.collection import camaudit, command, connected, planned, refusals
 from pipelines.run.plan import Plan
 
 HOLD = """
 import sys, time
 from audit.store import Run
-from audit.store.maps import write_maps
+from audit.store.maps.arrays import write_maps
 with Run.open(sys.argv[1]).locked():
     print("held", flush=True)
     time.sleep(60)

@@ -16,8 +16,8 @@ from audit.datasets import Manifest
 from audit.errors import RunError
 from audit.findings import Findings
 from audit.store import Run, layout
-from audit.store.files import read_json, replace_json, version_of, write_json
-from audit.store.objects import ObjectPath
+from audit.store.storage.files import read_json, replace_json, version_of, write_json
+from audit.store.storage.objects import ObjectPath
 from faults.collection import CONFIG, audit_here, camaudit, draw_collection, finished, refusals
 from faults.writers import write, write_together, writer_of
 from pipelines.run.plan import prepare

@@ -14,7 +14,7 @@ from audit.errors import ImageError, RunError
 from audit.findings import Findings
 from audit.findings.writing import FindingsWriter
 from audit.store import Run, layout
-from audit.store.files import read_json, write_json
+from audit.store.storage.files import read_json, write_json
 from dashboards.tables import RunTables
 from faults.reading import everything
 

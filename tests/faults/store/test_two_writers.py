@@ -16,8 +16,8 @@ import xarray
 from audit.datasets import Manifest, Sample
 from audit.errors import RunError
 from audit.store import Run, layout
-from audit.store.files import write_atomically
 from audit.store.ledger import Entry, Ledger
+from audit.store.storage.files import write_atomically
 from faults.collection import audit_here, contents, finished, planned, resumed
 from faults.writers import write, write_together, writer_of
 from pipelines.run.shard import Finished, audit_shard
@@ -132,7 +132,7 @@ def test_without_hard_links_one_writer_alone_enters_and_a_full_disk_leaves_no_en
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("audit.store.files._flush", lambda _path: None)
+        patch.setattr("audit.store.storage.files._flush", lambda _path: None)
         patch.setattr("os.fsync", fail)
         with pytest.raises(OSError, match="No space left"):
             write(run, run.shards[1], 0)

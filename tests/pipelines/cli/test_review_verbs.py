@@ -15,7 +15,7 @@ from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.review import claim_subjects, in_turn
 from audit.store import Run, layout
-from audit.store.verdicts import VerdictLog
+from audit.store.verdicts.log import VerdictLog
 
 Capture = pytest.CaptureFixture[str]
 

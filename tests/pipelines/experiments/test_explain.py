@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit.attribution.visualise import Climb
+from audit.attribution.inside.visualise import Climb
 from audit.errors import AuditError
 from audit.models import Classifier, load_classifier
 from pipelines import cli

@@ -21,7 +21,7 @@ from audit.models import Classifier, Preprocessing, load_classifier
 from audit.models.device import Halving
 from audit.progress import Advanced, Began, Ended, Event
 from audit.store import Run
-from audit.store.files import read_json
+from audit.store.storage.files import read_json
 from pipelines import cli
 from pipelines.experiments import inputs
 from pipelines.experiments.faithfulness import MEASURES, Trial, draw_targets, measure_run

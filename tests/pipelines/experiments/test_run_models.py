@@ -15,7 +15,7 @@ from audit.errors import ModelError
 from audit.images.views import Fit
 from audit.models import ModelSpec, Preprocessing, build_architecture, save_checkpoint
 from audit.store import Run
-from audit.store.files import read_json, write_json
+from audit.store.storage.files import read_json, write_json
 from pipelines.experiments.model import model_of_run
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare

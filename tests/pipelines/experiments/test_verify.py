@@ -25,8 +25,8 @@ from audit.interventions.tried import Tried
 from audit.models import Classifier, ModelSpec, load_classifier
 from audit.progress import Advanced, Event
 from audit.store import Run, layout
-from audit.store.files import read_json, sha256, write_json
-from audit.store.tables import read_table
+from audit.store.storage.files import read_json, sha256, write_json
+from audit.store.tables.parts import read_table
 from pipelines.experiments.backgrounds import BACKGROUNDS, choose_backgrounds, gather_backgrounds
 from pipelines.experiments.faithfulness import draw_targets
 from pipelines.experiments.random_weights import compare_with_random

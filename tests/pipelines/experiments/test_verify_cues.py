@@ -15,7 +15,7 @@ from audit.datasets.manifest import Manifest, Sample
 from audit.findings import Claim
 from audit.models import ModelSpec, load_classifier
 from audit.store import Run, layout
-from audit.store.tables import read_table
+from audit.store.tables.parts import read_table
 from pipelines.asked import Verification
 from pipelines.experiments.verify import verify
 from pipelines.run.config import RunConfig

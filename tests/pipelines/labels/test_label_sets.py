@@ -168,7 +168,7 @@ def test_a_step_that_reads_the_network_is_given_what_it_holds_of_the_image(tmp_p
 
 def test_features_lie_where_an_aligned_run_has_its_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lattice = Lattice(first=9.0, step=5.0)
-    monkeypatch.setattr("audit.attribution.activations.find_lattice", lambda *_: lattice)
+    monkeypatch.setattr("audit.attribution.inside.activations.find_lattice", lambda *_: lattice)
     layers = {}
     for method in ("gradcam", "aligned:gradcam"):
         plan = finished(tmp_path / method, 1, replace(CONFIG, method=method))

@@ -18,7 +18,7 @@ from audit.findings import Findings
 from audit.findings.judge import flag
 from audit.findings.rules import Rules
 from audit.models import ModelSpec, load_classifier
-from audit.models.words import WordClassifier
+from audit.models.aimed.words import WordClassifier
 from audit.store import Run
 from pipelines.experiments.inputs import asked_of, class_probabilities, read_input
 from pipelines.run.config import RunConfig

@@ -20,9 +20,9 @@ from audit.findings.judge import flag
 from audit.findings.rules import Rules
 from audit.images import View, upsample
 from audit.models import ModelSpec, load_classifier
-from audit.models.detectors import Detector
-from audit.scores.detection_errors import ERRORS, Truths, judge_boxes
-from audit.scores.detection_metrics import measure_detections
+from audit.models.aimed.detectors import Detector
+from audit.scores.given.detection_metrics import measure_detections
+from audit.scores.given.errors import ERRORS, Truths, judge_boxes
 from audit.store import Run
 from pipelines.asked import SanityCheck, Verification
 from pipelines.experiments.backgrounds import target_mask

@@ -20,9 +20,9 @@ from audit.findings import Findings
 from audit.findings.judge import flag
 from audit.findings.rules import Rules
 from audit.models import ModelSpec, load_classifier
-from audit.models.aimed import refuse_aimed
-from audit.models.regions import RegionClassifier, largest, logits_of
-from audit.scores.segmented import Segmented, regions_of
+from audit.models.aimed.kind import refuse_aimed
+from audit.models.aimed.regions import RegionClassifier, largest, logits_of
+from audit.scores.given.segmented import Segmented, regions_of
 from audit.store import Run
 from pipelines.experiments.backgrounds import target_mask
 from pipelines.experiments.inputs import asked_of, class_probabilities, read_input

@@ -19,7 +19,7 @@ from audit.errors import AuditError, ImageError, ManifestError, MaskError, RunEr
 from audit.images import write_index_png
 from audit.models import weights_fingerprint
 from audit.models.segmenters import load_segmenter
-from audit.store.files import write_json
+from audit.store.storage.files import write_json
 from pipelines.asked import Distillation
 from pipelines.training.distill import distill, measure
 from pipelines.training.labels import find_labels, most_confident, survey, with_confidence

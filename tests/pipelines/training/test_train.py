@@ -17,7 +17,7 @@ from audit.datasets import Manifest, Sample
 from audit.errors import ManifestError, ModelError, RunError
 from audit.models import load_classifier, weights_fingerprint
 from audit.models.small import build, preprocessing
-from audit.models.training import FramedImages, predict
+from audit.models.training.classifiers import FramedImages, predict
 from audit.progress import Advanced, Event, Noted
 from pipelines.asked import Training
 from pipelines.training.train import frame_images, measure, train

@@ -15,8 +15,8 @@ from rewritten import put_part
 from audit.findings import Claim, Findings, Rules
 from audit.findings.claims.absent import Absent, _named
 from audit.findings.claims.registry import kind_of
-from audit.findings.evidence import Absences, Evidence
-from audit.findings.gather import gather
+from audit.findings.evidence.gather import gather
+from audit.findings.evidence.targets import Absences, Evidence
 from audit.findings.judge import flag, judge
 from audit.report import write_report
 from audit.store import Run

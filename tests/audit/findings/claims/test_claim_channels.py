@@ -11,7 +11,7 @@ from test_clusters import make_evidence
 
 from audit.findings import Claim
 from audit.findings.channels import Origins, claim_channels, strongest
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.findings.records import NOBODY, OTHERS, REST
 from audit.store.layout import LEADING
 

@@ -20,7 +20,7 @@ from audit.findings import Claim, Findings, Rules
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
 from audit.findings.claims.registry import CLAIM_KINDS
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.findings.judge import flag
 from audit.interventions.tried import Tried
 from audit.report import write_report

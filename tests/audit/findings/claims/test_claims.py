@@ -17,8 +17,8 @@ from audit.findings.claims.registry import all_claims
 from audit.findings.claims.spots import Spots
 from audit.findings.claims.votes import count_votes
 from audit.findings.claims.zones import ZONES, Zones
-from audit.findings.evidence import Evidence
-from audit.findings.frame import bits_as_cells, cells_as_bits
+from audit.findings.evidence.frame import bits_as_cells, cells_as_bits
+from audit.findings.evidence.targets import Evidence
 
 Rows = list[Claim]
 CORNER = np.zeros((CELLS, CELLS), bool)

@@ -18,7 +18,7 @@ from sklearn.preprocessing import normalize
 from audit.findings import Claim
 from audit.findings.claims.clustering import LEAST_MEMBERS, NONE, Members, cluster_targets
 from audit.findings.claims.clusters import SHEET, cluster_claims, middle_classes, zone
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.stats.components import Moments, unit_length
 
 LENGTH = 32

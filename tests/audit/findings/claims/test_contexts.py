@@ -11,7 +11,7 @@ from made_evidence import CELLS, draw_evidence, material
 from numpy.typing import NDArray
 
 from audit.findings.claims.context import Contexts
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.findings.rules import Rules, misplacement
 
 Y, X = np.mgrid[:CELLS, :CELLS]

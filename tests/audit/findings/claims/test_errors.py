@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from audit.findings.claims.errors import Errors
 from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.claims.whole_class import SIZES
-from audit.findings.evidence import Evidence
-from audit.findings.frame import frame_totals
-from audit.scores.detection_errors import ERRORS
+from audit.findings.evidence.frame import frame_totals
+from audit.findings.evidence.targets import Evidence
+from audit.scores.given.errors import ERRORS
 from tests.support.made_evidence import draw_evidence, material
 
 RIGHT, BACKGROUND, CONFUSED = (ERRORS.index(name) for name in ("right", "background", "confused"))

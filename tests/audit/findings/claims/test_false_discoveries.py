@@ -12,7 +12,7 @@ from made_evidence import CELLS, draw_evidence, material, plant_context, plant_h
 from audit.findings import Claim
 from audit.findings.claims.registry import all_claims
 from audit.findings.claims.spots import Spots
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 
 Rows = list[Claim]
 CORNER = np.zeros((CELLS, CELLS), bool)

@@ -10,7 +10,7 @@ from made_evidence import draw_evidence, material
 
 from audit.findings import Claim
 from audit.findings.claims.groups import Groups
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 
 CLASSES = 8
 DRAWS = 60

@@ -11,7 +11,7 @@ from drawn_run import FEATURES, draw_run
 from small_run import make_run
 
 from audit.errors import AuditError, RunError
-from audit.findings.features import read_features
+from audit.findings.evidence.features import read_features
 from audit.findings.pages import embedding as embedding_module
 from audit.findings.pages.embedding import COMPONENTS, Embedding, embed, nearest
 from audit.store import Run, layout

@@ -13,7 +13,7 @@ from made_evidence import draw_evidence
 from audit.findings import Claim
 from audit.findings.claims.registry import CLAIM_KINDS
 from audit.findings.claims.zones import ZONES
-from audit.findings.evidence import Evidence
+from audit.findings.evidence.targets import Evidence
 from audit.findings.pages.examples import FEW, show_claims
 
 COUNT = 64

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from audit.attribution import GradCAM
 from audit.images import Fit
+from audit.models.aimed.detectors import Detector, family_of, make_detector
 from audit.models.classifier import Preprocessing
-from audit.models.detectors import Detector, family_of, make_detector
 from tests.support.made_detectors import CATEGORIES, DETECTORS, SIZE, lively
 
 NAMES = tuple(f"class {index}" for index in range(CATEGORIES))

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from audit.images import Fit
 from audit.models import ModelSpec, load_classifier
+from audit.models.aimed.detectors import Detector, family_of, make_detector
 from audit.models.classifier import Preprocessing
-from audit.models.detectors import Detector, family_of, make_detector
 from tests.support.tiny_detectors import DETECTORS, SIDE, drawn
 
 CLASSES = ("three", "one", "two")

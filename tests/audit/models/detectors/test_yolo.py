@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from audit.images import Fit
+from audit.models.aimed.detectors import Detector, family_of, make_detector
 from audit.models.classifier import Preprocessing
-from audit.models.detectors import Detector, family_of, make_detector
 
 tasks = pytest.importorskip("ultralytics.nn.tasks", reason="the package ultralytics is not installed")
 SIDE = 96

@@ -1,0 +1,1 @@
+"""What findings are made from: arrays of one row a target, gathered from a run's tables."""

@@ -1,0 +1,1 @@
+"""Training classifiers and segmentation networks."""

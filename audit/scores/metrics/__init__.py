@@ -1,0 +1,1 @@
+"""The field's measures of a run by their standard names."""

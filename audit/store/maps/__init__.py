@@ -1,0 +1,1 @@
+"""The maps of a run: Zarr arrays and the files that hold them."""

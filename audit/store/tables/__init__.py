@@ -1,0 +1,1 @@
+"""Tables of a run: their rows, their parts, and how both are packed."""

@@ -1,0 +1,1 @@
+"""What reviewers decided: a log to which is only added."""
