@@ -1,16 +1,16 @@
 """Image collections as manifests: readers, what a sample's image and objects are, and the names of classes."""
 
 from audit.datasets.classes import VOC_CLASSES, ClassMapping, map_classes
-from audit.datasets.coco import list_coco, read_coco
 from audit.datasets.decoding import Readable, Unreadable, decode_sample
-from audit.datasets.folder import list_folder, read_folder
-from audit.datasets.listing import Listing
 from audit.datasets.manifest import MASK_KINDS, Box, Manifest, Sample, coordinate, manifest_length, storable_path
 from audit.datasets.manifest_file import ManifestFile
 from audit.datasets.objects import Objects, has_objects, read_objects
 from audit.datasets.opening import Opening, Tally, try_opening
-from audit.datasets.table import list_table, read_table
-from audit.datasets.voc import is_segmentation, list_voc, read_voc
+from audit.datasets.readers.coco import list_coco, read_coco
+from audit.datasets.readers.folder import list_folder, read_folder
+from audit.datasets.readers.listing import Listing
+from audit.datasets.readers.table import list_table, read_table
+from audit.datasets.readers.voc import is_segmentation, list_voc, read_voc
 
 __all__ = [
     "MASK_KINDS",

@@ -32,7 +32,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from audit.datasets.ids import repeated
-from audit.datasets.manifest_file import BATCH, COLUMNS, Head, ManifestFile, fingerprint, write_manifest
+from audit.datasets.manifest_file import BATCH, COLUMNS, Head, ManifestFile, Source, fingerprint, write_manifest
 from audit.errors import ManifestError
 from audit.images.locations import is_url, location_fault
 
@@ -127,7 +127,7 @@ class Manifest:
         return cls(table, names, base, mask_kind, fingerprint([table], head, attribute_names(table.column_names)))
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Manifest:
+    def open(cls, path: Source, start: int = 0, stop: int | None = None) -> Manifest:
         """Read a manifest, or only its rows `start:stop` (only the row groups that hold them are read).
 
         Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +36,26 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 """Those of every manifest; each of the others is an attribute."""
 _KEY = b"camaudit"
+
+
+class Remote(Protocol):
+    """A file that lies on no file system, as an object of a bucket, of which ranges can be read.
+
+    Operations on it raise `OSError`, as those on a file do.
+    """
+
+    def __hash__(self) -> int:
+        """Two of one place are equal."""
+
+    def version(self) -> str:
+        """Another one for every content."""
+
+    def open(self) -> IO[bytes] | io.RawIOBase:
+        """Its content, to be read by ranges."""
+
+
+Source = str | os.PathLike[str] | Remote
+"""Where a manifest lies."""
 
 
 @dataclass(frozen=True)
@@ -139,29 +160,33 @@ class ManifestFile:
     """A manifest in Parquet, its footer read.
 
     Attributes:
+        path: where it lies; of a remote one ranges are read, of no row group the others.
         starts: [groups + 1] the row that each row group begins at, and the number of rows.
     """
 
-    path: Path
+    path: Path | Remote
     head: Head
     footer: pq.FileMetaData
     starts: NDArray[np.int64]
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> ManifestFile:
+    def open(cls, path: Source) -> ManifestFile:
         """Open a manifest; a process reads the footer of each once, until the file changes.
 
         Raises:
             ManifestError: the file is missing or is not a camaudit manifest.
         """
+        place = Path(path) if isinstance(path, str | os.PathLike) else path
         try:
-            state = os.stat(path)
-            footer, starts = _footer(os.fspath(path), (state.st_ino, state.st_mtime_ns, state.st_size))
-        except FileNotFoundError:
-            raise ManifestError(f"No manifest at {path}; make one with `camaudit index`") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ManifestError(f"Expected a manifest in Parquet at {path}, got: {error}") from None
-        return cls(Path(path), _head(footer, path), footer, starts)
+            footer, starts = _footer(place, _version(place))
+        except FileNotFoundError as error:
+            why = "" if isinstance(place, Path) else f" ({error.strerror})"
+            raise ManifestError(f"No manifest at {place}{why}; make one with `camaudit index`") from None
+        except pa.ArrowInvalid as error:
+            raise ManifestError(f"Expected a manifest in Parquet at {place}, got: {error}") from None
+        except OSError as error:
+            raise ManifestError(f"Cannot read the manifest {place}: {error.strerror or error}") from None
+        return cls(place, _head(footer, place), footer, starts)
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -198,12 +223,21 @@ class ManifestFile:
         groups = list(range(first, last)) if stop > start else []
         origin = int(self.starts[first]) if groups else start
         try:
-            with pq.ParquetFile(self.path, metadata=self.footer, memory_map=True, page_checksum_verification=True) as f:
-                table = f.read_row_groups(groups, columns=None if columns is None else list(columns))
+            with self._opened() as file:
+                table = file.read_row_groups(groups, columns=None if columns is None else list(columns))
         except (OSError, pa.ArrowException) as error:
+            if not isinstance(self.path, Path) and not isinstance(error, pa.ArrowException):
+                raise ManifestError(f"Cannot read the manifest {self.path}: {error.strerror or error}") from None
             reason = str(error).splitlines()[0]
             raise ManifestError(f"Damaged manifest {self.path}: {reason}; index it again") from None
         return table.slice(start - origin, stop - start).replace_schema_metadata(None)
+
+    def _opened(self) -> pq.ParquetFile:
+        """Ranges of a remote one are read ahead, those beside one another in one request."""
+        options = {"metadata": self.footer, "page_checksum_verification": True}
+        if isinstance(self.path, Path):
+            return pq.ParquetFile(self.path, memory_map=True, **options)
+        return pq.ParquetFile(self.path.open(), pre_buffer=True, **options)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """All rows, `BATCH` at a time or a row group, where these are larger."""
@@ -230,7 +264,7 @@ def most_labels(tables: Iterable[pa.Table]) -> int:
     return max((pc.max(pc.list_value_length(table["labels"])).as_py() or 0 for table in tables), default=0)
 
 
-def _head(footer: pq.FileMetaData, path: str | os.PathLike[str]) -> Head:
+def _head(footer: pq.FileMetaData, path: Path | Remote) -> Head:
     raw = (footer.metadata or {}).get(_KEY)
     if raw is None:
         raise ManifestError(f"{path} is Parquet but not a manifest; index it with `camaudit index table {path}`")
@@ -238,10 +272,18 @@ def _head(footer: pq.FileMetaData, path: str | os.PathLike[str]) -> Head:
     return Head(tuple(record["classes"]), record["root"], record["mask_kind"], record["fingerprint"])
 
 
+def _version(path: Path | Remote) -> str | tuple[int, int, int]:
+    if not isinstance(path, Path):
+        return path.version()
+    state = os.stat(path)
+    return state.st_ino, state.st_mtime_ns, state.st_size
+
+
 @lru_cache(maxsize=4)
-def _footer(path: str, _version: tuple[int, int, int]) -> tuple[pq.FileMetaData, NDArray[np.int64]]:
+def _footer(path: Path | Remote, _version: object) -> tuple[pq.FileMetaData, NDArray[np.int64]]:
     """Of one version of a file: with thousands of row groups it takes longer to read than a shard's rows."""
-    footer = pq.read_metadata(path, memory_map=True)
+    is_local = isinstance(path, Path)
+    footer = pq.read_metadata(path, memory_map=True) if is_local else pq.read_metadata(path.open())
     groups = (footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     return footer, np.cumsum(list(chain([0], groups)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from audit.errors import RunError
@@ -14,19 +13,20 @@ from audit.export.tables import export_table
 from audit.export.verdicts import export_coco, export_fiftyone, export_verdicts
 from audit.progress import Progress, silent
 from audit.store import Run
+from audit.store.storage.objects import Location
 
 
 class Format(Protocol):
     """Writes a run to `out` and says in one line what was written."""
 
-    def __call__(self, run: Run, out: Path, progress: Progress) -> str:
+    def __call__(self, run: Run, out: Location, progress: Progress) -> str:
         """Write it."""
 
 
 def export_run(
     run: Run,
     name: str,
-    out: Path,
+    out: Location,
     masks: PseudoMasks,
     progress: Progress = silent,
     overwrite: bool = False,
@@ -50,7 +50,7 @@ def export_run(
 
 
 def _table(suffix: str) -> Format:
-    def write(run: Run, out: Path, progress: Progress) -> str:
+    def write(run: Run, out: Location, progress: Progress) -> str:
         if out.suffix != suffix:
             raise RunError(f"Expected --out to end in {suffix}, got {out}")
         return f"{out}: {export_table(run, out)} findings"
@@ -58,8 +58,8 @@ def _table(suffix: str) -> Format:
     return write
 
 
-def _verdicts(write: Callable[[Run, Path], int], what: str, *suffixes: str) -> Format:
-    def write_to(run: Run, out: Path, progress: Progress) -> str:
+def _verdicts(write: Callable[[Run, Location], int], what: str, *suffixes: str) -> Format:
+    def write_to(run: Run, out: Location, progress: Progress) -> str:
         if out.suffix not in suffixes:
             raise RunError(f"Expected --out to end in {' or '.join(suffixes)}, got {out}")
         return f"{out}: {write(run, out)} {what}"

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from audit.errors import RunError
 from audit.store import Run, layout
 from audit.store.storage.files import read_json, write_json
+from audit.store.storage.objects import Location
 
 RECORD = "camaudit-export.json"
 """File in a folder of exports that says what they are of."""
 
 
-def check_place(run: Run, out: Path, overwrite: bool, of: Mapping[str, Any] | None = None) -> None:
+def check_place(run: Run, out: Location, overwrite: bool, of: Mapping[str, Any] | None = None) -> None:
     """See that `out` may be written.
 
     Args:
@@ -38,7 +38,7 @@ def check_place(run: Run, out: Path, overwrite: bool, of: Mapping[str, Any] | No
         raise RunError(f"Expected --out for this collection, got {out}, {_holds(out)}; choose another")
 
 
-def sign(run: Run, out: Path, finished: bool, of: Mapping[str, Any]) -> None:
+def sign(run: Run, out: Location, finished: bool, of: Mapping[str, Any]) -> None:
     """Say in a folder of exports what they are of, before the first and after the last.
 
     Args:
@@ -48,22 +48,22 @@ def sign(run: Run, out: Path, finished: bool, of: Mapping[str, Any]) -> None:
     write_json(out / RECORD, {"ledger": run.ledger.digest(), "finished": finished, **where, "of": dict(of)})
 
 
-def export_record(out: Path) -> dict[str, Any]:
+def export_record(out: Location) -> dict[str, Any]:
     """What a folder of exports says that it is of; empty where it says nothing."""
     path = out / RECORD
     return read_json(path, "choose another --out") if path.exists() else {}
 
 
-def _is_rest_of(out: Path, of: Mapping[str, Any]) -> bool:
+def _is_rest_of(out: Location, of: Mapping[str, Any]) -> bool:
     record = export_record(out)
     return record.get("finished") is False and record.get("of") == of
 
 
-def _taken(out: Path) -> bool:
+def _taken(out: Location) -> bool:
     return out.is_file() or (out.is_dir() and any(out.iterdir()))
 
 
-def _holds(out: Path) -> str:
+def _holds(out: Location) -> str:
     record = export_record(out)
     if record:
         return f"which holds an export of {record.get('run', 'another run')}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from audit.concepts.kept import Concept, Concepts
 from audit.export.tables import reviewers_told, with_verdicts
 from audit.findings import Claim, ClassFinding, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import CLAIM_KINDS
@@ -20,7 +21,7 @@ from audit.store.tables.records import Record, finite, json_schema
 from audit.store.verdicts.decided import decided
 from audit.store.verdicts.log import VerdictLog
 
-FORMAT = 6
+FORMAT = 7
 """Of the record; a change that breaks readers raises it."""
 
 _SAMPLES = {
@@ -77,6 +78,12 @@ _LISTS: dict[str, tuple[str, type[Record], str, str]] = {
         "A channel of the network that a claim's heat off the object comes from.",
         "Of claims that stand; those that set a claim apart first. Empty where maps are no sum over channels.",
     ),
+    "concepts": (
+        "concept",
+        Concept,
+        "A direction of the layer that what lies under the heat of a claim, or of a class, is made of.",
+        "As `camaudit units --concepts` last found them; without damaged ones, and those of images that changed since.",
+    ),
 }
 
 
@@ -106,6 +113,7 @@ def findings_record(run: Run) -> dict[str, Any]:
         "set_aside": targets(findings.set_aside()),
         "causes": [outcome.plain() for outcome in findings.outcomes().values()],
         "channels": [row.plain() for row in findings.channels()],
+        "concepts": [row.plain() for kept in Concepts(findings).all() if kept.current for row in kept.concepts],
     }
 
 

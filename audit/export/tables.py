@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +12,7 @@ import pyarrow.csv as pacsv
 from audit.findings import Findings
 from audit.store import Run
 from audit.store.storage.files import write_atomically
+from audit.store.storage.objects import Location
 from audit.store.tables.parts import write_parquet
 from audit.store.verdicts.decided import Standing, decided
 from audit.store.verdicts.log import VerdictLog, target_subject
@@ -20,7 +20,7 @@ from audit.store.verdicts.log import VerdictLog, target_subject
 _FORMULA = r"^([=+\-@\t\r])"
 
 
-def export_table(run: Run, out: Path) -> int:
+def export_table(run: Run, out: Location) -> int:
     """Write findings to `out`, CSV or Parquet by its suffix, and return how many.
 
     In CSV a text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a return) gets a leading
@@ -56,7 +56,7 @@ def reviewers_told(given: Iterable[str]) -> str:
     return "; ".join(sorted(given))
 
 
-def write_csv(table: pa.Table, out: Path) -> None:
+def write_csv(table: pa.Table, out: Location) -> None:
     """Write a table as CSV, whole or not at all; texts that a spreadsheet would take for formulas as `export_table`."""
     safe, options = _without_formulas(table), pacsv.WriteOptions(quoting_style="needed")
     write_atomically(out, lambda unnamed: pacsv.write_csv(safe, unnamed, options))

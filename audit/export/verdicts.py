@@ -17,6 +17,7 @@ from audit.export.labels.kind import Collection
 from audit.export.tables import reviewers_told, write_csv
 from audit.store import Run
 from audit.store.storage.files import write_atomically
+from audit.store.storage.objects import Location
 from audit.store.tables.records import finite
 from audit.store.verdicts.decided import Standing, decided
 from audit.store.verdicts.log import BoxCorners, Verdict, VerdictLog, target_of, target_subject
@@ -45,7 +46,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def export_verdicts(run: Run, out: Path) -> int:
+def export_verdicts(run: Run, out: Location) -> int:
     """Write the verdicts that stand, CSV or JSON by the suffix of `out`, and return how many.
 
     Raises:
@@ -61,7 +62,7 @@ def export_verdicts(run: Run, out: Path) -> int:
     return int(table.num_rows)
 
 
-def export_coco(run: Run, out: Path) -> int:
+def export_coco(run: Run, out: Location) -> int:
     """Write COCO annotations that carry what reviewers together say, one a target, or one a box that they drew.
 
     COCO has no tags. Its readers take what else an annotation holds: FiftyOne its own fields, CVAT and Datumaro those
@@ -91,7 +92,7 @@ def export_coco(run: Run, out: Path) -> int:
     return len(annotations)
 
 
-def export_fiftyone(run: Run, out: Path) -> int:
+def export_fiftyone(run: Run, out: Location) -> int:
     """Write the tags of each image, by its path: what reviewers together say, alone and with the class.
 
     Raises:
@@ -194,7 +195,7 @@ def _annotation(
     }
 
 
-def _write_json(out: Path, record: Mapping[str, Any]) -> None:
+def _write_json(out: Location, record: Mapping[str, Any]) -> None:
     write_atomically(out, partial(_dump, record))
 
 

@@ -1,4 +1,4 @@
-"""Work done by a thread before its result is asked for."""
+"""Work done by threads before its result is asked for."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ _LEFT = TypeVar("_LEFT")
 _RIGHT = TypeVar("_RIGHT")
 
 
-def map_ahead(work: Callable[[_LEFT], _RIGHT], items: Iterable[_LEFT], ahead: int) -> Iterator[_RIGHT]:
-    """`map`, with up to `ahead` items worked on by a thread before they are asked for; 0 for none."""
+def map_ahead(
+    work: Callable[[_LEFT], _RIGHT], items: Iterable[_LEFT], ahead: int, threads: int = 1
+) -> Iterator[_RIGHT]:
+    """`map`, with up to `ahead` items worked on by threads before they are asked for; 0 for none."""
     if not ahead:
         yield from map(work, items)
         return
     queue: deque[Future[_RIGHT]] = deque()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         try:
             for item in items:
                 queue.append(pool.submit(work, item))

@@ -11,8 +11,11 @@ import re
 from audit.errors import TransientError
 from audit.wording import one_line
 
-REMOTE = {"http": "http", "https": "http", "s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "az", "abfs": "az"}
-"""Kinds of URL that are read over a network, each with the extra of camaudit that brings its package."""
+BUCKETS = ("s3", "gs", "gcs", "az", "abfs")
+REMOTE = ("http", "https", *BUCKETS)
+"""Kinds of URL that are read over a network."""
+EXTRA = "http"
+"""Of camaudit, which brings the package that reads `http` and `https`."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
 _KINDS = f"file, {', '.join(REMOTE)}"
@@ -24,7 +27,7 @@ def is_url(path: str) -> bool:
     >>> is_url("s3://bucket/a.jpg"), is_url("photos/a://b.jpg")
     (True, False)
     """
-    return _URL.match(path) is not None
+    return "://" in path and _URL.match(path) is not None
 
 
 def is_remote(path: str) -> bool:
@@ -43,23 +46,31 @@ def location_fault(path: str) -> str | None:
     return f"a path, or one URL of {_KINDS}; got {one_line(path)}"
 
 
+def in_bucket(path: str) -> bool:
+    """Whether a path is a URL of an object store."""
+    return _kind(path) in BUCKETS
+
+
 def read_remote(url: str) -> bytes:
     """The content of a remote URL that has no `location_fault`.
 
     Raises:
         TransientError: the package that reads this kind of URL is not installed.
-        Exception: each file system has its own.
+        Exception: of whoever reads it.
     """
+    if in_bucket(url):
+        from audit.images.buckets import read_object
+
+        return read_object(url)
     import fsspec.core
 
     try:
         system, path = fsspec.core.url_to_fs(url)
         content: bytes = system.cat_file(path)
     except ImportError as error:
-        extra = REMOTE[_kind(url)]
         raise TransientError(
             f"Cannot read {one_line(url)}: {one_line(error)}; "
-            f"install what is missing with: pip install 'camaudit[{extra}]', then resume"
+            f"install what is missing with: pip install 'camaudit[{EXTRA}]', then resume"
         ) from None
     return content
 

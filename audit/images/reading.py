@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from audit.errors import AuditError, ImageError, TransientError
-from audit.images.locations import is_remote, location_fault, read_remote
+from audit.images.locations import in_bucket, is_remote, location_fault, read_remote
 from audit.wording import one_line
 
 MAX_PIXELS = 100_000_000
@@ -78,6 +78,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_JPEG_END = b"\xff\xd9"
 _SIGNATURES = (
     (rb"\xff\xd8\xff", "JPEG"),
     (rb"\x89PNG", "PNG"),
@@ -109,6 +110,7 @@ def read_bytes(path: str, attempts: int = 3, pause_s: float = 0.2) -> bytes:
         raise ValueError(f"Expected `attempts` of at least 1, got {attempts}")
     if fault := location_fault(path):
         raise ImageError(f"Expected {fault}; correct the manifest or copy the file")
+    attempts = 1 if in_bucket(path) else attempts  # its client asks again by itself, for three minutes
     failure: Exception | None = None
     for attempt in range(attempts):
         if attempt:
@@ -117,11 +119,11 @@ def read_bytes(path: str, attempts: int = 3, pause_s: float = 0.2) -> bytes:
             return _read_once(path)
         except AuditError:
             raise
-        except Exception as error:  # each fsspec file system raises its own
+        except Exception as error:  # what reads `http` raises its own
             if not _may_pass(error, path):
                 raise _refusal(error, path) from None
             failure = error
-    tried = f"tried {attempts} times: {_reason(failure)}"
+    tried = f"tried {attempts} times: {_reason(failure)}" if attempts > 1 else _reason(failure)
     raise TransientError(f"Cannot read {one_line(path)}, {tried}; resume to try again") from failure
 
 
@@ -134,6 +136,28 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS, max_side:
     """
     with _named_errors(data, name, _KINDS):
         return _rgb(open_upright(data, name, max_pixels, max_side))
+
+
+def plain_jpeg(data: bytes, max_pixels: int = MAX_PIXELS, max_side: int = MAX_SIDE) -> int | None:
+    """EXIF orientation, 1 to 8, of a whole JPEG of three colours within the limits; None of anything else.
+
+    Other decoders than Pillow's are given these alone: of a JPEG that is cut short they may make a picture, and what is
+    coded as RGB (Adobe's transform 0) they may take for YCbCr.
+    """
+    if not data.startswith(b"\xff\xd8") or not data.rstrip(b"\0").endswith(_JPEG_END):
+        return None
+    try:
+        image = _open(data, "", max_pixels, max_side, ("JPEG",))
+    except Exception:  # decoders raise nearly anything on damaged data; `decode_image` says what is wrong
+        return None
+    coded_as_rgb = image.info.get("adobe_transform") == 0
+    return _orientation(image, data) if image.mode == "RGB" and not coded_as_rgb else None
+
+
+def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """An image [H, W, 3] as stored, turned by its EXIF orientation."""
+    turn = _TURNS.get(orientation)
+    return image if turn is None else np.asarray(Image.fromarray(image).transpose(turn))
 
 
 def difference_hash(image: NDArray[np.uint8]) -> int:
@@ -211,9 +235,11 @@ def _may_pass(error: Exception, path: str) -> bool:
 def _refusal(error: Exception, path: str) -> ImageError:
     shown = one_line(path)
     if isinstance(error, FileNotFoundError):
-        return ImageError(f"No such file: {shown}; check the path, and that its disk is mounted")
+        what = "" if is_remote(path) else ", and that its disk is mounted"
+        return ImageError(f"No such file: {shown}; check the path{what}")
     if isinstance(error, PermissionError):
-        return ImageError(f"Permission denied: {shown}; make it readable")
+        advice = one_line(error.strerror) if is_remote(path) else "make it readable"
+        return ImageError(f"Permission denied: {shown}; {advice}")
     if isinstance(error, IsADirectoryError):
         return ImageError(f"Expected a file, got a folder: {shown}")
     if getattr(error, "errno", None) == errno.ELOOP:

@@ -17,7 +17,7 @@ from audit.store.ledger import Entry, Ledger
 from audit.store.maps.files import Maps, map_files, publish_maps
 from audit.store.storage.files import sweep_partials
 from audit.store.storage.objects import Location, below
-from audit.store.tables.packing import packed_names, unpack
+from audit.store.tables.packing import older_names, packed_names, unpack
 from audit.store.tables.parts import Column, read_table, write_part
 
 
@@ -45,7 +45,8 @@ def read_part(root: Location, entry: Entry | None, table: str, columns: Sequence
     """
     for name in of_table(entry, table):
         schema = (layout.PARTS | layout.LABEL_PARTS)[table]
-        part = read_table(root / name, packed_names(schema, columns), named(entry)[name])
+        kept = [*packed_names(schema, columns), *older_names(schema, columns)]
+        part = read_table(root / name, kept, named(entry)[name])
         return unpack(part, schema, columns)
     return None
 
@@ -82,10 +83,10 @@ class Artefacts:
 
         Files of pending shards stay: their writer may still be about to enter them.
         """
-        count, entered = sweep_partials(self._run), ledger.entered()
+        count, entries = sweep_partials(self._run), ledger.entries()
         for shard, files in groupby(sorted(self._files()), key=itemgetter(0)):
-            if shard in entered:
-                kept = named(ledger.entry(shard))
+            if shard in entries:
+                kept = named(entries[shard])
                 unnamed = [file for _, file in files if self._below(file, "")[0] not in kept]
                 for file in unnamed:
                     file.unlink(missing_ok=True)

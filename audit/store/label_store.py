@@ -141,7 +141,8 @@ class LabelStore:
         return part
 
     def sweep(self) -> int:
-        """Delete what killed writers left half written, and say how many files that were."""
+        """Delete what killed writers left half written, roll the ledger up, and say how many files were deleted."""
+        self.ledger.roll_up()
         return sweep_partials(self.path)
 
 

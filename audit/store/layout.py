@@ -10,7 +10,8 @@ RUN/
   samples/  targets/  scores/  context/  features/  confusion/  checks/  channels/  detections/  segmentations/
                            part-00000.DIGEST.parquet ..., one a shard; the last two where a network gave them
   ledger/                  00000.json ..., written last: a shard is done when its entry exists and for no other reason;
-                           it names the shard's files, which are named by their content and never changed
+                           it names the shard's files, which are named by their content and never changed;
+                           rolled-up.json, a copy of all entries that are listed as they were when it was written
   findings/                part-00000.parquet ... about targets; classes, claims, clusters (who is in which),
                            claim_channels (what their heat comes from), effects and causes (what interventions did)
                            .parquet; index.parquet, all targets in one table for pages; set_aside.parquet, findings that
@@ -19,6 +20,7 @@ RUN/
                            channels/, sheets of patches
   summary.json             counts, curve, threshold and findings in short
   labels/NAME/             a label set: record.json, ledger/, images/ and regions/, parts as above
+  concepts/                a file a class or claim: what lies under its heat, by `camaudit units --concepts`
   embedding/               points.parquet: targets placed by what lies under their heat; record.json, written last
   drawn.parquet            boxes that reviewers drew, where `score --verdicts` took them for objects
   verdicts.sqlite          what reviewers decided; of a run in a bucket it lies on their machine
@@ -30,7 +32,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-FORMAT = 8
+FORMAT = 9
+ALIKE = 8
+"""Format whose runs are read as they are, but for those with the table `detections`; none is written any more."""
 LEVELS = 256
 """Map values 0..1 are counted at levels floor(256 value); threshold t keeps the levels from 256 t on."""
 
@@ -58,6 +62,7 @@ SANITY = "sanity.json"
 VERDICTS = "verdicts.sqlite"
 DRAWN = "drawn.parquet"
 VIEWS = "views.json"
+CONCEPTS = "concepts"
 EMBEDDING = "embedding"
 POINTS = "points.parquet"
 LABELS = "labels"
@@ -147,7 +152,7 @@ FEATURES = pa.schema(
     [
         ("sample", pa.int64()),
         ("slot", pa.int16()),
-        ("relevance", UNIT_VECTOR),  # within the off-object heat; see `audit.attribution.inside.features`
+        ("relevance", UNIT_VECTOR),  # within the off-object heat; see `audit.scores.features`
     ]
 )
 CONFUSION = pa.schema(
@@ -178,6 +183,7 @@ DETECTIONS = pa.schema(  # a row for every box that a detector gave, by falling 
         ),  # what it is asked again by; see `audit.models.aimed.detectors`
         ("error", pa.string()),  # see `audit.scores.given.errors`, or missed; null where no object is known
         ("iou", pa.float32()),  # with the object that this rests on
+        ("true_class", pa.int32()),  # of that object; null without one
     ]
 )
 DRAWN_BOXES = pa.schema(  # what reviewers drew around objects of the class, where the manifest lists none
@@ -191,7 +197,7 @@ LEADING = 8
 """Channels that are kept of each map."""
 SHARE_STEPS = 255
 """Their shares are kept in so many steps."""
-CHANNELS = pa.schema(  # a row for every target of a method whose maps are a sum over channels; `attribution.channels`
+CHANNELS = pa.schema(  # a row for every target of a method whose maps are a sum over channels; `audit.scores.channels`
     [
         ("sample", pa.int64()),
         ("slot", pa.int16()),

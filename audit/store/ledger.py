@@ -2,26 +2,43 @@
 
 An entry names the shard's artefacts with their digests. Artefacts are never changed, so what an entry names fits
 together, whoever else works on the shard: of two writers, the one whose entry is there first wins.
+
+Who asks for all entries would read thousands of files. So a copy of them lies beside, `rolled-up.json`, with the
+version of each as a list of the folder tells it. An entry that is listed with that version is taken from the copy,
+any other is read itself. So the entries stay the truth: a copy that is old, damaged or gone costs time alone, and of
+two that are written at once either will do.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 from audit.errors import RunError
 from audit.store import layout
-from audit.store.storage.files import Version, check_names, read_json, replace_json, version_of, write_json
-from audit.store.storage.objects import Location, ObjectPath
+from audit.store.storage.files import (
+    Version,
+    check_names,
+    load_json,
+    mapped,
+    replace_json,
+    version_of,
+    versions_in,
+    write_json,
+)
+from audit.store.storage.objects import Location
 
 Entry = dict[str, Any]
 """`shard`; `artefacts`, paths below the run with their sha256; counts: those of `COUNTED`, `scoring`, `seconds`."""
 
-_READERS = 16
+ROLLED_UP = "rolled-up.json"
+FEW = 16
+"""Entries that are as quickly read one by one."""
+_Told = dict[int, tuple[Version, Entry]]
+"""Entries by shard, in order, with their versions as listed."""
 COUNTED = ("processed", "failed", "transient")
 """Counts of samples that every entry has."""
 
@@ -39,13 +56,14 @@ class Ledger:
 
     def entered(self) -> set[int]:
         """Shards that have an entry."""
-        return {int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdecimal()}
+        return set(_by_shard(versions_in(self._folder)))
 
     def entry(self, shard: int) -> Entry | None:
         """A shard's entry, or None while it is pending. A process reads each once, until it changes.
 
         Raises:
             RunError: it is damaged.
+            OSError: it cannot be read, which may pass.
         """
         return self._versioned(shard)[0]
 
@@ -54,14 +72,21 @@ class Ledger:
 
         Raises:
             RunError: one is damaged.
+            OSError: one cannot be read, which may pass.
         """
-        shards = sorted(self.entered())
-        if isinstance(self._folder, ObjectPath):  # each takes the time of two requests
-            with ThreadPoolExecutor(_READERS) as pool:
-                read = list(pool.map(self.entry, shards))
-        else:
-            read = [self.entry(shard) for shard in shards]
-        return {shard: entry for shard, entry in zip(shards, read, strict=True) if entry is not None}
+        return {shard: dict(entry) for shard, (_, entry) in self._told().items()}
+
+    def roll_up(self) -> None:
+        """Write the copy of all entries that `entries` reads them from; not of a few, nor where it holds them already.
+
+        It only saves time, so whatever is in its way ends nothing: who needs an entry is told what is wrong with it.
+        """
+        with suppress(OSError, RunError):
+            told, files = self._told(), versions_in(self._folder)
+            listed = _by_shard(files)  # again: one may have been replaced while it was read
+            kept = {shard: (version, entry) for shard, (version, entry) in told.items() if listed.get(shard) == version}
+            if len(kept) > FEW and kept != self._copied(files):
+                write_json(self._folder / ROLLED_UP, {"entries": {str(shard): told for shard, told in kept.items()}})
 
     def enter(self, shard: int, entry: Mapping[str, Any], before: Entry | None) -> Entry:
         """Enter a shard if nobody did so meanwhile, and return the entry that stands.
@@ -91,28 +116,82 @@ class Ledger:
                 digest.update(f"{name} {content}\n".encode())
         return digest.hexdigest()[:16]
 
+    def _told(self) -> _Told:
+        """All entries; those alone are read that the copy does not hold."""
+        files = versions_in(self._folder)
+        listed, copied = _by_shard(files), self._copied(files)
+        known = {shard: copied[shard][1] for shard in listed.keys() & copied if copied[shard][0] == listed[shard]}
+        unknown = sorted(listed.keys() - known)
+        read = mapped(self._folder, lambda shard: self._checked(shard, listed[shard]), unknown)
+        known |= {shard: entry for shard, entry in zip(unknown, read, strict=True) if entry is not None}
+        return {shard: (listed[shard], known[shard]) for shard in listed if shard in known}
+
+    def _copied(self, files: Mapping[str, Version]) -> _Told:
+        """What the copy holds; nothing where there is none among the files, or it cannot be read."""
+        with suppress(OSError):
+            return _rolled_up(self._folder / ROLLED_UP, files[ROLLED_UP]) if ROLLED_UP in files else {}
+        return {}
+
+    def _checked(self, shard: int, version: Version) -> Entry | None:
+        """A version of an entry; None if there is none any more."""
+        path = self.path(shard)
+        try:
+            entry = _read(path, version)
+        except FileNotFoundError:
+            return None
+        if not entry and path.exists():
+            raise RunError(f"Damaged ledger entry {path}; recompute it: `camaudit repair {self._run}`")
+        return entry or None
+
     def _versioned(self, shard: int) -> tuple[Entry | None, Version | None]:
         path = self.path(shard)
         try:
             version = version_of(path)
-            entry = _read(path, version)
         except FileNotFoundError:
             return None, None
-        if not entry:
-            if not path.exists():  # withdrawn meanwhile
-                return None, None
-            raise RunError(f"Damaged ledger entry {path}; recompute it: `camaudit repair {self._run}`")
-        return dict(entry), version
+        entry = self._checked(shard, version)
+        return (None, None) if entry is None else (dict(entry), version)
+
+
+def _by_shard(files: Mapping[str, Version]) -> dict[int, Version]:
+    """Versions of the entries among files, in the order of their shards."""
+    stems = {name.removesuffix(".json"): version for name, version in files.items() if name.endswith(".json")}
+    return {int(stem): stems[stem] for stem in sorted(filter(str.isdecimal, stems), key=int)}
+
+
+@lru_cache(maxsize=1)
+def _rolled_up(path: Location, _version: Version) -> _Told:
+    """A version of the copy; empty if it is damaged."""
+    try:
+        copied = {int(shard): told for shard, told in load_json(path, "")["entries"].items()}
+        whole = all(_is_whole(entry, path) for _, entry in copied.values())
+        return {shard: (_hashable(listed), entry) for shard, (listed, entry) in copied.items()} if whole else {}
+    except (RunError, AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def _hashable(version: Any) -> Version:
+    """As it was before it was JSON."""
+    return tuple(version) if isinstance(version, list) else version
 
 
 @lru_cache(maxsize=1 << 14)
 def _read(path: Location, _version: Version) -> Entry:
-    """A version of an entry; empty if it is damaged."""
+    """A version of an entry; empty if it is damaged. One that cannot be read raises `OSError` and is not remembered."""
     try:
-        entry = read_json(path, "")
+        entry = load_json(path, "")
     except RunError:
         return {}
-    if not entry.keys() >= {"artefacts", *COUNTED}:
-        return {}
-    check_names(entry["artefacts"], path)
-    return entry
+    return entry if _is_whole(entry, path) else {}
+
+
+def _is_whole(entry: Entry, path: Location) -> bool:
+    """Whether an entry has what every one has.
+
+    Raises:
+        RunError: it names files elsewhere.
+    """
+    whole = entry.keys() >= {"artefacts", *COUNTED}
+    if whole:
+        check_names(entry["artefacts"], path)
+    return whole

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -25,16 +24,18 @@ from audit.store.forms import run_html
 from audit.store.ledger import COUNTED, Entry, Ledger
 from audit.store.lock import held
 from audit.store.maps.files import ENCODINGS, Maps, metadata_files
-from audit.store.provenance import provenance
+from audit.store.provenance import differences, is_readable, provenance
 from audit.store.storage.files import (
     PARTIAL,
     check_digest,
     check_names,
+    mapped,
     read_json,
     sha256,
     write_atomically,
     write_json,
 )
+from audit.store.storage.granted import check_conditions
 from audit.store.storage.local_copies import local_copy
 from audit.store.storage.objects import Location, Place, address, below, location
 from audit.store.tables.parts import Column, made_by, read_table
@@ -62,6 +63,7 @@ class Run:
             RunError: the place is taken: by a file, by other files, or by a run that began meanwhile.
         """
         run = cls(location(path), provenance(manifest, record))
+        check_conditions(run.path)
         _claim(run.path)
         with run.locked():
             if (run.path / layout.RUN_JSON).exists():
@@ -80,7 +82,7 @@ class Run:
         if not (root / layout.RUN_JSON).exists():
             raise RunError(f"No run at {root} ({layout.RUN_JSON} is missing); make one with `camaudit run`")
         record = read_json(root / layout.RUN_JSON, _RESTORE, signed=False)
-        if record.get("format") != layout.FORMAT:
+        if not is_readable(record):
             run_format = record.get("format")
             later = isinstance(run_format, int) and run_format > layout.FORMAT
             advice = "update camaudit" if later else "an earlier camaudit made it: audit again into another directory"
@@ -168,10 +170,7 @@ class Run:
 
     def differences(self, record: Mapping[str, Any], manifest_fingerprint: str) -> list[str]:
         """What would change if the run went on with another configuration, model or manifest: `name: old -> new`."""
-        old = {**_flatten(self.record, _COMPARED), "manifest": self.record["manifest"]["fingerprint"]}
-        new = {**_flatten(record, _COMPARED), "manifest": manifest_fingerprint}
-        names = sorted(old.keys() | new.keys())
-        return [f"{n}: {old.get(n)} -> {new.get(n)}" for n in names if _plain(old.get(n)) != _plain(new.get(n))]
+        return differences(self.record, record, manifest_fingerprint)
 
     def commit(
         self,
@@ -228,6 +227,14 @@ class Run:
         self.ledger.withdraw(shard.index)
         Artefacts(self.path).publish(shard.index, None)
 
+    def entered(self) -> dict[Shard, Entry]:
+        """All finished shards with their entries, in a few requests."""
+        return {self.shards[shard]: entry for shard, entry in self.ledger.entries().items()}
+
+    def having(self, table: str) -> list[Shard]:
+        """Finished shards that have a part of a table."""
+        return [shard for shard, entry in self.entered().items() if of_table(entry, table)]
+
     def done(self) -> list[Shard]:
         """Shards that are in the ledger."""
         entered = self.ledger.entered()
@@ -240,11 +247,14 @@ class Run:
 
     def outdated(self) -> list[Shard]:
         """Shards whose scores are of an earlier scoring than the last, which was interrupted then."""
-        return [shard for shard in self.unscored(self.done()) if self.has_scores(shard)]
+        scored = ((shard, entry) for shard, entry in self.entered().items() if of_table(entry, "scores"))
+        return [shard for shard, entry in scored if not self._is_scored(entry)]
 
     def unscored(self, shards: Iterable[Shard]) -> list[Shard]:
         """Those of some finished shards that have no scores of the last scoring."""
-        return [shard for shard in shards if (entry := self.entry(shard)) and not self._is_scored(entry)]
+        asked = list(shards)
+        entered = {shard: self.entry(shard) for shard in asked} if len(asked) == 1 else self.entered()
+        return [shard for shard in asked if (entry := entered.get(shard)) and not self._is_scored(entry)]
 
     def begin_scoring(self) -> Run:
         """The run with all scores out of date, to be made again one shard after another."""
@@ -256,13 +266,13 @@ class Run:
         return bool(self.record.get("rescoring"))
 
     def amended(self, **changes: Any) -> Run:
-        """The run with changes to its record, which are written."""
-        write_json(self.path / layout.RUN_JSON, {**Run.open(self.path).record, **changes})
+        """The run with changes to its record, which are written; and of this format, as what is added to it will be."""
+        write_json(self.path / layout.RUN_JSON, {**Run.open(self.path).record, **changes, "format": layout.FORMAT})
         return Run.open(self.path)
 
     def account(self) -> Account:
         """Count samples by what became of them."""
-        entered = {self.shards[shard]: entry for shard, entry in self.ledger.entries().items()}
+        entered = self.entered()
         processed, failed, transient = (sum(entry[name] for entry in entered.values()) for name in COUNTED)
         pending = self.samples - sum(map(len, entered))
         outdated = sum(bool(of_table(entry, "scores")) and not self._is_scored(entry) for entry in entered.values())
@@ -271,8 +281,8 @@ class Run:
     def failures(self, most: int) -> list[tuple[str, str]]:
         """Ids and reasons of the first failed samples."""
         failures: list[tuple[str, str]] = []
-        for shard in self.done():
-            if len(failures) < most and (self.entry(shard) or {"failed": 0})["failed"]:
+        for shard, entry in self.entered().items():
+            if len(failures) < most and entry["failed"]:
                 rows = self.read("samples", shard, ["id", "status", "reason"]).to_pylist()
                 failures += [(row["id"], row["reason"]) for row in rows if row["status"] == "failed"]
         return failures[:most]
@@ -341,14 +351,13 @@ class Run:
         return read_maps(path, start, stop, files)
 
     def sweep(self) -> int:
-        """Delete what killed or slower writers left, and say how many files that were.
+        """Delete what killed or slower writers left, roll the ledger up, and say how many files were deleted.
 
-        That are partial files, and artefacts of shards in the ledger that their entry does not name. Those of pending
-        shards stay: their writer may still be about to enter them.
+        That are partial files, and artefacts that the entry of a finished shard does not name; see `Artefacts.sweep`.
         """
         artefacts = Artefacts(self.path)
-        for shard in self.done():
-            artefacts.publish(shard.index, self.entry(shard))
+        self.ledger.roll_up()
+        mapped(self.path, lambda told: artefacts.publish(*told), self.ledger.entries().items())
         return artefacts.sweep(self.ledger)
 
     def locked(self) -> AbstractContextManager[str | None]:
@@ -375,7 +384,6 @@ class Run:
         return bool(of_table(entry, "scores")) and entry.get("scoring", 0) == self.scoring
 
 
-_COMPARED = ("config", "model")
 _RESTORE = "restore it from a copy, or audit again into another directory"
 _LAID_OUT = (layout.RUN_JSON, layout.MANIFEST, layout.MAPS, layout.LEDGER, layout.LOCK, layout.LOCK_HOLDER)
 
@@ -388,12 +396,3 @@ def _claim(root: Location) -> None:
     strays = {path.name for path in root.iterdir() if path.suffix != PARTIAL} - set(_LAID_OUT)
     if strays:
         raise RunError(f"Expected a new or empty directory for the run, got {root} with {min(strays)}; choose another")
-
-
-def _flatten(record: Mapping[str, Any], parts: Sequence[str]) -> dict[str, Any]:
-    return {f"{part}.{name}": value for part in parts for name, value in record.get(part, {}).items()}
-
-
-def _plain(value: Any) -> Any:
-    """As JSON gives it back: tuples are lists."""
-    return json.loads(json.dumps(value))

@@ -106,10 +106,7 @@ def withdraw_quarantined(run: Run) -> int:
 
 def _quarantined(run: Run) -> Iterator[tuple[Shard, dict[str, Any]]]:
     """Finished shards with samples that killed their worker, and their ledger entries."""
-    for shard in run.done():
-        entry = run.entry(shard)
-        if entry and entry.get("quarantined"):
-            yield shard, entry
+    return ((shard, entry) for shard, entry in run.entered().items() if entry.get("quarantined"))
 
 
 def withdraw_damaged(run: Run) -> list[Damage]:

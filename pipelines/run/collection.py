@@ -23,10 +23,10 @@ from audit.models.aimed.regions import RegionClassifier
 from audit.models.aimed.words import WordClassifier
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
-from audit.store.storage.objects import Place
+from audit.store.storage.objects import Location, Place
 from audit.wording import number
 from pipelines.run.config import USUAL_METHOD, RunConfig
-from pipelines.run.folders import check_folder
+from pipelines.run.folders import check_folder, is_folder
 
 TEXT = "text"
 """Attribute that holds an image's text, for networks that read one."""
@@ -60,7 +60,7 @@ class Collection:
         most_labels: of any sample.
     """
 
-    path: Path
+    path: Location
     manifest: ManifestFile
     most_labels: int
     classifier: Classifier
@@ -87,7 +87,7 @@ class Collection:
 
 
 @contextmanager
-def open_collection(path: Path, out: Place, spec: ModelSpec, progress: Progress = silent) -> Iterator[Collection]:
+def open_collection(path: Location, out: Place, spec: ModelSpec, progress: Progress = silent) -> Iterator[Collection]:
     """Open a manifest or index a folder, and load the classifier.
 
     Args:
@@ -98,14 +98,14 @@ def open_collection(path: Path, out: Place, spec: ModelSpec, progress: Progress 
         ModelError: see `load_classifier`.
     """
     with tempfile.TemporaryDirectory(prefix="camaudit-") as aside:
-        if path.is_dir():
+        if is_folder(path):
             check_folder(path, out)
             yield _of_folder(path, Path(aside) / layout.MANIFEST, spec, progress)
         else:
             yield _of_manifest(path, spec, progress)
 
 
-def _of_manifest(path: Path, spec: ModelSpec, progress: Progress) -> Collection:
+def _of_manifest(path: Location, spec: ModelSpec, progress: Progress) -> Collection:
     manifest = ManifestFile.open(path)
     classifier = _load(spec, manifest.classes, progress)
     named = manifest if manifest.classes else manifest.named(classifier.classes)
@@ -136,7 +136,7 @@ def refuse_changed(run: Run, collection: Collection, progress: Progress = silent
     Raises:
         RunError: images have come or gone.
     """
-    if not collection.path.is_dir():
+    if not is_folder(collection.path):
         return
     kept = run.manifest_file
     if kept.fingerprint == collection.manifest.fingerprint:

@@ -34,6 +34,7 @@ class FiftyOne(LabelFormat):
 
     name = "fiftyone"
     says = "FiftyOne's ImageSegmentationDirectory: mask PNGs, images as links, mask_targets.json"
+    needs_disk = "links to the images"
     joined = ("mask_targets.json",)
 
     def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:

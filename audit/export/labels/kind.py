@@ -18,7 +18,9 @@ from audit.datasets.manifest import Sample
 from audit.errors import ImageError, RunError
 from audit.images import is_remote, is_url, local_path
 from audit.segmentation import UNKNOWN, LabelImage
-from audit.store.storage.files import file_stem, write_atomically
+from audit.store.storage.files import bytes_made, file_stem, write_atomically
+from audit.store.storage.objects import Location
+from audit.store.storage.uploads import Uploads
 
 PARTS = ".camaudit"
 """Folder within an export of what each shard wrote, from which one that was interrupted is gone on with."""
@@ -70,27 +72,43 @@ class Part:
     """What a shard writes, and where.
 
     Attributes:
-        out: folder of the export.
+        out: folder of the export, on the disk or of a bucket.
         shard: its number.
         files: paths below `out` of what was written -> bytes; None of a link or folder.
         counts: what there is to tell, summed over shards.
+        uploads: by which files go into a bucket, waited for by whoever made them; None on the disk.
     """
 
-    out: Path
+    out: Location
     shard: int
     files: dict[str, int | None] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    uploads: Uploads | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The export's folder on the disk, for formats that `needs_disk`."""
+        if not isinstance(self.out, Path):
+            raise TypeError(f"Expected a folder on the disk, got {self.out}")
+        return self.out
 
     def write(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` make the file of that name, whole or not at all."""
         path = self.out / name
+        if not isinstance(path, Path):
+            if self.uploads is None:
+                raise TypeError(f"Expected uploads to write {path} by, got none")
+            content = bytes_made(write)
+            self.uploads.put(path, content)
+            self.files[name] = len(content)
+            return
         # Not waited for: a file that a power cut has emptied differs in size from what its part says.
         write_atomically(path, write, durable=False)
         self.files[name] = path.stat().st_size
 
     def link(self, name: str, sample: Sample) -> bool:
         """Make a link to a sample's image; False where that is behind a URL or gone, or there are no links here."""
-        source, path = image_file(sample), self.out / name
+        source, path = image_file(sample), self.folder / name
         if source is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
@@ -103,7 +121,12 @@ class Part:
 
     def payload(self, suffix: str) -> str:
         """Name of the shard's file that is to be joined with others'."""
-        return f"{PARTS}/part-{self.shard:05d}{suffix}"
+        return part_name(self.shard, suffix)
+
+
+def part_name(shard: int, suffix: str) -> str:
+    """Path below the export of a file that a shard leaves beside its label images."""
+    return f"{PARTS}/part-{shard:05d}{suffix}"
 
 
 class LabelFormat(ABC):
@@ -115,6 +138,7 @@ class LabelFormat(ABC):
         suffix: of what a shard leaves to be joined; empty where nothing is joined.
         joined: paths below the export of what `join` writes.
         most_classes: that it can hold; None for any number.
+        needs_disk: what no bucket can hold of it; empty where one can hold all.
     """
 
     name: ClassVar[str]
@@ -122,6 +146,19 @@ class LabelFormat(ABC):
     suffix: ClassVar[str] = ""
     joined: ClassVar[tuple[str, ...]] = ()
     most_classes: ClassVar[int | None] = None
+    needs_disk: ClassVar[str] = ""
+
+    def check_place(self, out: Location) -> None:
+        """See that it can lie there.
+
+        Raises:
+            RunError: it cannot.
+        """
+        if self.needs_disk and not isinstance(out, Path):
+            raise RunError(
+                f"{self.name} holds {self.needs_disk}, which no bucket can; "
+                "write it to a folder, or export voc-png, coco, mask-table or npz"
+            )
 
     def check(self, classes: Sequence[str]) -> None:
         """See that the classes can be written.

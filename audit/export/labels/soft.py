@@ -42,13 +42,14 @@ class Zarr(LabelFormat):
 
     name = "zarr"
     says = "one Zarr store, a group an image: mask, the highest map's levels, confidences"
+    needs_disk = "groups that are each given their name in one step"
     joined = (f"{_STORE}/{_ROOT}",)
 
     def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:
         """Write a group of each beside its name, then give it its name."""
         for image in images:
             name = f"{_STORE}/{group_name(image, collection)}"
-            _write_group(part.out / name, image, collection)
+            _write_group(part.folder / name, image, collection)
             part.files[name] = None
 
     def join(self, payloads: Sequence[Path], out: Path, collection: Collection) -> None:

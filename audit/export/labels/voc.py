@@ -49,6 +49,7 @@ class VocTree(LabelFormat):
     name = "voc"
     says = "the tree of a VOC data kit, JPEGImages as links; lists train and trainval name all of it"
     suffix = ".txt"
+    needs_disk = "links to the images"
     joined = (*_LISTS, f"{_KIT}/classes.txt")
     most_classes = PALETTE_CLASSES
 

@@ -6,25 +6,26 @@ are all there, is not written again. Files of another format or of other labels 
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
 from audit.errors import RunError
-from audit.export.labels.kind import PARTS, Collection, LabelFormat, Part
+from audit.export.labels.kind import PARTS, Collection, LabelFormat, Part, part_name
 from audit.export.labels.registry import LABEL_FORMATS
 from audit.export.place import check_place, export_record, sign
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.segmentation import LabelImage, LabelSource
 from audit.store import Shard
-from audit.store.storage.files import check_names, read_json, sweep_partials, write_json
+from audit.store.lock import held
+from audit.store.storage.files import check_names, mapped, read_json, sizes_below, sweep_partials, write_json
+from audit.store.storage.objects import Location, address, location
+from audit.store.storage.uploads import Uploads
 
 _IMAGES = "images"
 _REWRITE = "choose another --out"
@@ -50,7 +51,7 @@ def one_by_one(shards: list[Shard], work: Work, progress: Progress) -> None:
 def export_labels(
     source: LabelSource,
     name: str,
-    out: Path,
+    out: Location,
     progress: Progress = silent,
     overwrite: bool = False,
     spread: Spread = one_by_one,
@@ -69,10 +70,11 @@ def export_labels(
     """
     kind, run = LABEL_FORMATS[name], source.run
     kind.check(source.classes)
+    kind.check_place(out)
     of = {"format": name, "labels": source.about(), "classes": list(source.classes), "shards": len(run.shards)}
     of |= {"a_folder": Collection.a_folder}
     check_place(run, out, overwrite, of)
-    with _held(out):
+    with held(_parts_folder(out)):
         if export_record(out).get("of", of) != of:
             _clear(out)
         sign(run, out, False, of)
@@ -85,30 +87,29 @@ def export_labels(
     return f"{out}: {counts[_IMAGES]} pseudo-masks{at}{kind.notes(counts)}"
 
 
-@contextmanager
-def _held(out: Path) -> Iterator[None]:
-    """Hold a folder of exports for this process: two would sweep away what the other is about to name."""
-    (out / PARTS).mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / PARTS / "lock", timeout=0):
-            yield
-    except Timeout:
-        raise RunError(f"{out} is in use by another export; wait for it, or stop it, then try again") from None
+def _parts_folder(out: Location) -> Location:
+    """It holds the lock too: of two exports one would sweep away what the other is about to name."""
+    folder = out / PARTS
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-def _write_missing(source: LabelSource, name: str, out: Path, progress: Progress, spread: Spread) -> None:
-    shards, work = list(source.shards), partial(write_shard, source, name, Path(os.path.abspath(out)))
-    todo = [shard for shard in shards if not _is_written(out, shard, source.digest(shard))]
+def _write_missing(source: LabelSource, name: str, out: Location, progress: Progress, spread: Spread) -> None:
+    shards, work = list(source.shards), partial(write_shard, source, name, location(address(out)))
+    recorded, is_there = zip(shards, _records(out, shards), strict=True), _look(out)
+    todo = [shard for shard, record in recorded if not _stands(record, source.digest(shard), is_there)]
     total = sum(map(len, shards))
     with stretch(progress, "exporting", total, total - sum(map(len, todo))):
         spread(todo, work, progress)
 
 
-def write_shard(source: LabelSource, name: str, out: Path, shard: Shard) -> int:
+def write_shard(source: LabelSource, name: str, out: Location, shard: Shard) -> int:
     """Write a shard's label images, then the record of what it wrote; returns how many images that were."""
     digest = source.digest(shard)
-    earlier, part = _files(out, shard.index), Part(out, shard.index)
-    LABEL_FORMATS[name].write(_counted(source.images(shard), part), part, _collection(source))
+    earlier = _files(out, shard.index)
+    with Uploads() as uploads:
+        part = Part(out, shard.index, uploads=uploads)
+        LABEL_FORMATS[name].write(_counted(source.images(shard), part), part, _collection(source))
     _delete(out, earlier.keys() - part.files.keys())
     write_json(_record_path(out, shard.index), {"of": digest, "files": part.files, "counts": dict(part.counts)})
     return part.counts[_IMAGES]
@@ -124,20 +125,53 @@ def _collection(source: LabelSource) -> Collection:
     return Collection(source.classes, source.run.manifest(0, 0).root, source.run.samples)
 
 
-def _join(source: LabelSource, kind: LabelFormat, out: Path) -> Counter[str]:
-    """Make what is one file of all shards; returns their counts, summed."""
-    parts = [Part(out, shard.index) for shard in source.shards]
-    counts: Counter[str] = Counter()
-    for part in parts:
-        counts.update(_record(out, part.shard)["counts"])
-    payloads = [out / part.payload(kind.suffix) for part in parts] if kind.suffix else []
-    kind.join(payloads, out, _collection(source))
+def _join(source: LabelSource, kind: LabelFormat, out: Location) -> Counter[str]:
+    """Make what is one file of all shards; returns their counts, summed.
+
+    Raises:
+        RunError: the record of a shard cannot be read.
+    """
+    shards, counts = list(source.shards), Counter[str]()
+    for shard, record in zip(shards, _records(out, shards), strict=True):
+        if "counts" not in record:
+            raise RunError(f"Cannot read {_record_path(out, shard.index)}; run the same command again")
+        counts.update(record["counts"])
+    payloads = [part_name(shard.index, kind.suffix) for shard in shards] if kind.suffix else []
+    with _here(out, payloads, kind.joined) as folder:
+        kind.join([folder / name for name in payloads], folder, _collection(source))
     return counts
 
 
-def _is_written(out: Path, shard: Shard, digest: str) -> bool:
-    record = _record(out, shard.index)
-    return record.get("of") == digest and all(_is_there(out / name, size) for name, size in record["files"].items())
+@contextmanager
+def _here(out: Location, payloads: Sequence[str], joined: Sequence[str]) -> Iterator[Path]:
+    """A folder on this machine that holds the payloads. What is joined there goes into the bucket when it is left."""
+    if isinstance(out, Path):
+        yield out
+        return
+    with tempfile.TemporaryDirectory(prefix="camaudit-") as aside:
+        folder = Path(aside)
+        for name in payloads:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((out / name).read_bytes())
+        yield folder
+        for name in joined:
+            (out / name).put(folder / name)
+
+
+Look = Callable[[str, int | None], bool]
+"""Whether a file of an export is there, with that many bytes; None of a link or folder."""
+
+
+def _look(out: Location) -> Look:
+    """A bucket is listed once: to ask for each of a million objects would take hours."""
+    if isinstance(out, Path):
+        return lambda name, size: _is_there(out / name, size)
+    sizes = sizes_below(out)
+    return lambda name, size: sizes.get(name) == size
+
+
+def _stands(record: Mapping[str, Any], digest: str, is_there: Look) -> bool:
+    return record.get("of") == digest and all(is_there(name, size) for name, size in record["files"].items())
 
 
 def _is_there(path: Path, size: int | None) -> bool:
@@ -146,38 +180,44 @@ def _is_there(path: Path, size: int | None) -> bool:
     return path.is_file() and path.stat().st_size == size
 
 
-def _record_path(out: Path, shard: int) -> Path:
-    return out / PARTS / f"part-{shard:05d}.json"
+def _record_path(out: Location, shard: int) -> Location:
+    return out / part_name(shard, ".json")
 
 
-def _record(out: Path, shard: int) -> dict[str, Any]:
+def _records(out: Location, shards: Sequence[Shard]) -> list[dict[str, Any]]:
+    return mapped(out, lambda shard: _record(out, shard.index), shards)
+
+
+def _record(out: Location, shard: int) -> dict[str, Any]:
+    """What a shard wrote; empty where that is not known."""
     path = _record_path(out, shard)
     try:
-        record = read_json(path, _REWRITE) if path.exists() else {}
-    except RunError:  # damaged: as if it were not there
+        record = read_json(path, _REWRITE)
+    except RunError:
         return {}
     check_names(record.get("files", {}), path)
     return record
 
 
-def _files(out: Path, shard: int) -> Mapping[str, int | None]:
+def _files(out: Location, shard: int) -> Mapping[str, int | None]:
     files: Mapping[str, int | None] = _record(out, shard).get("files", {})
     return files
 
 
-def _clear(out: Path) -> None:
+def _clear(out: Location) -> None:
     """Delete all that an earlier export wrote."""
     earlier = LABEL_FORMATS.get(export_record(out).get("of", {}).get("format", ""))
     _delete(out, earlier.joined if earlier else ())
-    for path in sorted((out / PARTS).glob("part-*.json")):
+    records: list[Location] = list((out / PARTS).glob("part-*.json"))
+    for path in records:
         _delete(out, _files(out, int(path.stem.removeprefix("part-"))).keys())
         path.unlink()
 
 
-def _delete(out: Path, names: Iterable[str]) -> None:
+def _delete(out: Location, names: Iterable[str]) -> None:
     for name in names:
         path = out / name
-        if path.is_dir() and not path.is_symlink():
+        if isinstance(path, Path) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

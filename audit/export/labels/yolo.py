@@ -30,6 +30,7 @@ class Yolo(LabelFormat):
 
     name = "yolo"
     says = "YOLO polygons, one text an image, images as links, data.yaml; holes are filled"
+    needs_disk = "links to the images"
     joined = ("data.yaml",)
 
     def write(self, images: Iterator[LabelImage], part: Part, collection: Collection) -> None:

@@ -15,14 +15,18 @@ import re
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 
 from audit.errors import RunError
 from audit.store.storage.objects import Location, ObjectPath
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 PARTIAL = ".partial"
 _LONGEST = 200
@@ -34,6 +38,8 @@ DIGEST = "sha256"
 """Key of a JSON record under which the digest of all its other keys stands."""
 Version = tuple[int, int, int] | str
 """Of a file: its inode, time of change in ns, and size. Of an object: its entity tag."""
+READERS = 16
+"""Requests that are under way at once."""
 _REPLACING = "replacing.lock"
 _WAIT_S = 60.0
 
@@ -57,6 +63,27 @@ def write_atomically(
         if durable:
             _flush(partial)
         _link(partial, path) if exclusive else os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def made_beside(path: Location) -> Iterator[Path]:
+    """A file of this machine to write to, which becomes `path` when the context is left without an error.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    if isinstance(path, ObjectPath):
+        with tempfile.TemporaryDirectory(prefix="camaudit-") as folder:
+            made = Path(folder) / path.name
+            yield made
+            path.put(made)
+        return
+    partial = _partial(path)
+    try:
+        yield partial
+        os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -120,11 +147,25 @@ def read_json(path: Location, advice: str, signed: bool = True) -> dict[str, Any
     Raises:
         RunError: it cannot be read, is no record, or is not what was written.
     """
+    try:
+        return load_json(path, advice, signed)
+    except OSError as error:
+        raise RunError(f"Cannot read {path}: {error}; {advice}") from None
+
+
+def load_json(path: Location, advice: str, signed: bool = True) -> dict[str, Any]:
+    """As `read_json`, for those who tell what is damaged from what cannot be read now.
+
+    Raises:
+        OSError: it cannot be read, which may pass.
+        RunError: it is no record, or is not what was written.
+    """
     if isinstance(path, Path) and path.exists() and not path.is_file():
         raise RunError(f"Expected {path} to be a file, got a folder, FIFO or device; {advice}")
+    content = path.read_bytes()
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        record = json.loads(content)
+    except ValueError as error:
         raise RunError(f"Cannot read {path}: {error}; {advice}") from None
     if not isinstance(record, dict):
         raise RunError(f"Expected {path} to hold a JSON object, got {type(record).__name__}; {advice}")
@@ -178,8 +219,21 @@ def version_of(path: Location) -> Version:
     """
     if isinstance(path, ObjectPath):
         return path.version()
-    state = path.stat()
-    return state.st_ino, state.st_mtime_ns, state.st_size
+    return _version(path.stat())
+
+
+def versions_in(folder: Location) -> dict[str, Version]:
+    """Versions of the files or objects of a folder by their names, told by listing it.
+
+    They are comparable with one another: of an object a store may tell another version when it is asked for it alone.
+    """
+    if isinstance(folder, ObjectPath):
+        return {path.name: version for path, (version, _) in folder.below().items() if path.parent == folder}
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name: _version(entry.stat()) for entry in entries if entry.is_file()}
+    except FileNotFoundError:
+        return {}
 
 
 def stamp_of(path: Location) -> str:
@@ -190,6 +244,14 @@ def stamp_of(path: Location) -> str:
         except FileNotFoundError:
             return hashlib.sha256(repr(sorted(path.below().items())).encode()).hexdigest()
     return str(path.stat().st_mtime_ns) if path.exists() else ""
+
+
+def mapped(place: Location, read: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What is read for each item at a place: several at once in a bucket, where each takes the time of a request."""
+    if isinstance(place, Path):
+        return list(map(read, items))
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(read, items))
 
 
 def size_of(path: Location) -> int:
@@ -269,6 +331,16 @@ def _made(write: Callable[[Path], object]) -> Iterator[Path]:
         path = Path(folder) / f"object{PARTIAL}"
         write(path)
         yield path
+
+
+def bytes_made(write: Callable[[Path], object]) -> bytes:
+    """The content of a file that `write` makes."""
+    with _made(write) as made:
+        return made.read_bytes()
+
+
+def _version(state: os.stat_result) -> Version:
+    return state.st_ino, state.st_mtime_ns, state.st_size
 
 
 def _by_content(path: Location, digest: str) -> str:

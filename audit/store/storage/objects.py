@@ -7,43 +7,36 @@ there is none yet, and put where there is still the version that was read. Every
 from __future__ import annotations
 
 import errno
+import io
 import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import obstore
-from obstore import exceptions
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore
 
 from audit.errors import RunError
+from audit.images.buckets import ABSENT, named_errors, store_of
 from audit.images.locations import is_url
 from audit.wording import one_line
 
 if TYPE_CHECKING:
-    from obstore import PutMode
-    from obstore.store import ClientConfig
+    from obstore import GetOptions, PutMode
 
 KINDS = ("s3", "gs", "az", "abfs")
 """Kinds of URL that a run may have."""
 
 _CONFLICT = re.compile(r"\b409\b|Conflict")
-_ABSENT = (exceptions.NotFoundError, FileNotFoundError)  # some operations raise the one, some the other
-_NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound")
-_METADATA = "169.254.169.254"
-"""Where a machine of the vendor is asked for credentials when the environment has none."""
 _TRIES = 8
 _FIRST_WAIT_S = 0.05
-_ENDPOINTS = ("AWS_ENDPOINT_URL", "GOOGLE_BASE_URL", "AZURE_STORAGE_ENDPOINT")
-"""Where the environment names another server than the vendor's."""
 Version = str
 """Of an object: its entity tag, another one for every content; in Google's store its generation, one a write."""
 
@@ -105,6 +98,12 @@ class ObjectPath:
         """One part less."""
         return ObjectPath(self.root, self.key.rpartition("/")[0])
 
+    @property
+    def parents(self) -> list[ObjectPath]:
+        """All folders that it lies in, the nearest first, the bucket last."""
+        parents = map(str, PurePosixPath(self.key).parents)
+        return [ObjectPath(self.root, "" if parent == "." else parent) for parent in parents]
+
     def with_name(self, name: str) -> ObjectPath:
         """Another place beside this one."""
         return self.parent / name
@@ -157,7 +156,7 @@ class ObjectPath:
     def iterdir(self) -> Iterator[ObjectPath]:
         """Objects of this folder, and folders below."""
         with self._named():
-            listed = obstore.list_with_delimiter(_store(self.root), f"{self.key}/" if self.key else None)
+            listed = obstore.list_with_delimiter(store_of(self.root), f"{self.key}/" if self.key else None)
         keys = [*listed["common_prefixes"], *(meta["path"] for meta in listed["objects"])]
         return (ObjectPath(self.root, key.rstrip("/")) for key in sorted(keys))
 
@@ -175,7 +174,7 @@ class ObjectPath:
     def below(self) -> dict[ObjectPath, tuple[Version, int]]:
         """All objects below this folder, with version and size in bytes."""
         with self._named():
-            chunks = obstore.list(_store(self.root), f"{self.key}/" if self.key else None)
+            chunks = obstore.list(store_of(self.root), f"{self.key}/" if self.key else None)
             metas = [meta for chunk in chunks for meta in chunk]
         return {ObjectPath(self.root, meta["path"]): (self._version(meta), meta["size"]) for meta in metas}
 
@@ -184,7 +183,7 @@ class ObjectPath:
     def read_bytes(self) -> bytes:
         """The object's content."""
         with self._named():
-            return obstore.get(_store(self.root), self.key).bytes().to_bytes()
+            return obstore.get(store_of(self.root), self.key).bytes().to_bytes()
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """The same as text."""
@@ -193,8 +192,30 @@ class ObjectPath:
     def read(self) -> tuple[bytes, Version]:
         """Content and version of the same moment."""
         with self._named():
-            got = obstore.get(_store(self.root), self.key)
+            got = obstore.get(store_of(self.root), self.key)
             return got.bytes().to_bytes(), self._version(got.meta)
+
+    def open(self) -> io.RawIOBase:
+        """The content of the version that stands now, of which only what is asked for is read: a request a range.
+
+        Once another is written over it, reading raises `OSError`.
+        """
+        meta = self._head()
+        return _Ranges(self, int(meta["size"]), self._version(meta))
+
+    def read_range(self, start: int, stop: int, version: Version) -> bytes:
+        """Bytes `start:stop` of a version of the object.
+
+        Raises:
+            OSError: it is of another by now.
+        """
+        of: GetOptions = {"version": version} if self._by_generation else {"if_match": version}
+        try:
+            with self._named():
+                got = obstore.get(store_of(self.root), self.key, options={**of, "range": (start, stop)})
+                return got.bytes().to_bytes()
+        except FileExistsError:
+            raise OSError(errno.ESTALE, "Another version was written meanwhile", str(self)) from None
 
     def put(self, content: bytes | Path) -> None:
         """Write the object, whatever was there."""
@@ -226,7 +247,7 @@ class ObjectPath:
         for turn in range(_TRIES):
             try:
                 with self._named():
-                    obstore.put(_store(self.root), self.key, content, mode=mode, use_multipart=_in_parts(mode))
+                    obstore.put(store_of(self.root), self.key, content, mode=mode, use_multipart=_in_parts(mode))
             except OSError as error:
                 refused = isinstance(error, FileExistsError) or _CONFLICT.search(str(error))
                 if not refused or turn + 1 == _TRIES or taken():
@@ -238,14 +259,14 @@ class ObjectPath:
     def copy_to(self, other: ObjectPath) -> None:
         """Copy it within its bucket; nothing passes through this machine."""
         with self._named():
-            obstore.copy(_store(self.root), self.key, other.key)
+            obstore.copy(store_of(self.root), self.key, other.key)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete the object. A store need not say whether there was one, so no error tells."""
         with self._named():
             try:
-                obstore.delete(_store(self.root), self.key)
-            except _ABSENT:
+                obstore.delete(store_of(self.root), self.key)
+            except ABSENT:
                 if not missing_ok:
                     raise
 
@@ -254,7 +275,7 @@ class ObjectPath:
 
     def store(self) -> ObjectStore:
         """A store whose root is this folder, as Zarr takes it."""
-        return _store(str(self))
+        return store_of(str(self))
 
     @property
     def _by_generation(self) -> bool:
@@ -268,26 +289,39 @@ class ObjectPath:
 
     def _head(self) -> Any:
         with self._named():
-            return obstore.head(_store(self.root), self.key)
+            return obstore.head(store_of(self.root), self.key)
 
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Errors of the store as those of files, with the URL."""
-        try:
-            yield
-        except _ABSENT:
-            raise FileNotFoundError(errno.ENOENT, "No such object, or no such bucket", str(self)) from None
-        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
-            raise FileExistsError(errno.EEXIST, "There is such an object", str(self)) from None
-        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            reason = f"Access denied; check the credentials in the environment: {_reason(error)}"
-            raise PermissionError(errno.EACCES, reason, str(self)) from None
-        except exceptions.BaseError as error:
-            if _NO_BUCKET.search(str(error)):
-                raise FileNotFoundError(errno.ENOENT, "No such bucket", str(self)) from None
-            if _METADATA in str(error):
-                raise PermissionError(errno.EACCES, "No credentials in the environment", str(self)) from None
-            raise OSError(errno.EIO, f"Object store failed: {_reason(error)}", str(self)) from None
+    def _named(self) -> AbstractContextManager[None]:
+        return named_errors(self)
+
+
+class _Ranges(io.RawIOBase):
+    """A file to read, of a version of an object."""
+
+    def __init__(self, path: ObjectPath, size: int, version: Version) -> None:
+        self._path, self._size, self._version, self._place = path, size, version, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = max(start + offset, 0)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        stop = self._size if size is None or size < 0 else min(self._place + size, self._size)
+        if stop <= self._place:
+            return b""
+        content = self._path.read_range(self._place, stop, self._version)
+        self._place += len(content)
+        return content
 
 
 Location = Path | ObjectPath
@@ -322,22 +356,6 @@ def below(place: Location, folder: Location) -> str:
     return str(place).removeprefix(f"{folder}/").replace(os.sep, "/")
 
 
-@cache
-def _store(url: str) -> ObjectStore:
-    """The store of a bucket or folder. How to reach it stands in the environment, by the names of each vendor."""
-    options: ClientConfig = {"timeout": "120s"}
-    if any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS):  # who names one means it
-        options["allow_http"] = True
-    try:
-        return from_url(url, client_options=options)
-    except exceptions.BaseError as error:
-        raise RunError(f"Cannot use {one_line(url)}: {_reason(error)}") from None
-
-
 def _in_parts(mode: PutMode) -> bool | None:
     """Large objects are sent in parts, which knows no condition."""
     return None if mode == "overwrite" else False
-
-
-def _reason(error: BaseException) -> str:
-    return one_line(str(error).partition("\n")[0])[:300]

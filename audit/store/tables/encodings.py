@@ -10,8 +10,10 @@ import pyarrow as pa
 _LEVEL = 6
 """Of zstd, for parts: a hundredth less room than the default's, for 0.02 ms a target."""
 _RISING = ("sample", "map_level")
-_UNLIKE = ("id", "digest", "look", "count")
+_UNLIKE = ("id", "digest", "look", "count_steps")
 """Columns of parts whose values rise row by row, and that hardly repeat one."""
+_ELEMENT = ".list.element"
+"""Of the name that Parquet gives to the values of a column of lists."""
 
 
 def options(schema: pa.Schema) -> dict[str, Any]:
@@ -25,11 +27,16 @@ def options(schema: pa.Schema) -> dict[str, Any]:
 
 
 def part_options(schema: pa.Schema) -> dict[str, Any]:
-    """The same of parts. Whoever reads one reads all its rows, so the least and highest values are not noted."""
+    """The same of parts.
+
+    Whoever reads one reads all its rows, so the least and highest values are not noted. Nor is the schema a second
+    time, as Arrow would have it: `audit.store.layout` says what columns are.
+    """
     encodings = {path: encoding for path, kind in _leaves(schema) if (encoding := _encoding(path, kind))}
     repeating = [path for path in options(schema)["use_dictionary"] if path not in encodings]
     encoded = {"use_dictionary": repeating, "column_encoding": encodings}
-    return options(schema) | encoded | {"write_statistics": False, "compression_level": _LEVEL}
+    left_out = {"write_statistics": False, "store_schema": False}
+    return options(schema) | encoded | left_out | {"compression_level": _LEVEL}
 
 
 def _encoding(path: str, kind: pa.DataType) -> str | None:
@@ -40,11 +47,12 @@ def _encoding(path: str, kind: pa.DataType) -> str | None:
         return "DELTA_LENGTH_BYTE_ARRAY"
     if pa.types.is_fixed_size_binary(kind):
         return "PLAIN"
-    return "BYTE_STREAM_SPLIT" if path in _UNLIKE or pa.types.is_uint32(kind) else None
+    split = path in _UNLIKE or path.endswith(_ELEMENT) or pa.types.is_uint32(kind)
+    return "BYTE_STREAM_SPLIT" if split and pa.types.is_integer(kind) else None
 
 
 def _leaves(schema: pa.Schema) -> Iterator[tuple[str, pa.DataType]]:
     """Columns as Parquet names them, and the types of their values."""
     for field in schema:
         nested = isinstance(field.type, pa.ListType | pa.FixedSizeListType)
-        yield (f"{field.name}.list.element", field.type.value_type) if nested else (field.name, field.type)
+        yield (f"{field.name}{_ELEMENT}", field.type.value_type) if nested else (field.name, field.type)

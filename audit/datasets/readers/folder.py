@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from audit.datasets.classes import preview
 from audit.datasets.ids import Ids, escaped, is_utf8
-from audit.datasets.listing import Listing
 from audit.datasets.manifest import Manifest, Sample, storable_path
 from audit.datasets.manifest_file import BATCH
 from audit.datasets.reach import holding_folder
+from audit.datasets.readers.listing import Listing
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
 

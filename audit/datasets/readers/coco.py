@@ -19,11 +19,11 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from audit.datasets.folder import stored_path
 from audit.datasets.ids import unique_ids
-from audit.datasets.json_stream import JsonStream
-from audit.datasets.listing import Listing
 from audit.datasets.manifest import Box, Manifest, Sample, coordinate
+from audit.datasets.readers.folder import stored_path
+from audit.datasets.readers.json_stream import JsonStream
+from audit.datasets.readers.listing import Listing
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
 

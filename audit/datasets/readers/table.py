@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from audit.datasets.classes import preview
 from audit.datasets.ids import Ids
-from audit.datasets.listing import Listing
 from audit.datasets.manifest import Manifest, Sample
 from audit.datasets.manifest_file import BATCH
 from audit.datasets.reach import holding_folder
+from audit.datasets.readers.listing import Listing
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
 

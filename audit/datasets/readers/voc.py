@@ -13,10 +13,10 @@ from pathlib import Path
 from PIL import Image
 
 from audit.datasets.classes import VOC_CLASSES, preview
-from audit.datasets.folder import stored_path
 from audit.datasets.ids import unique_ids
-from audit.datasets.listing import Listing
 from audit.datasets.manifest import Box, Manifest, Sample, coordinate
+from audit.datasets.readers.folder import stored_path
+from audit.datasets.readers.listing import Listing
 from audit.errors import ManifestError
 from audit.progress import Progress, silent, tracked
 
