@@ -13,16 +13,19 @@ from audit.models.aimed.kind import Aimed, Asked
 from audit.models.classifier import Classifier
 
 
-def surest(classifier: Classifier, images: Tensor, class_id: int | None = None) -> list[Asked | None]:
+def surest(
+    classifier: Classifier, images: Tensor, class_id: int | None = None, texts: Sequence[str] | None = None
+) -> list[Asked | None]:
     """Of each image [B, 3, H, W] the class that it is named, or the surest thing that the network gives for it.
 
     None where it gives nothing.
 
     Args:
         class_id: the class that the thing is to be of.
+        texts: [B], for a network that reads one beside each image.
     """
     if isinstance(classifier, Aimed):
-        return classifier.surest(images, class_id)
+        return classifier.surest(images, class_id, texts)
     with torch.inference_mode():
         named = classifier.class_logits(classifier.module(images)).argmax(dim=1)
     return [Asked(int(one)) for one in named]

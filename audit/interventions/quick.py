@@ -13,15 +13,20 @@ as are flagged, or in a large run as many as keep the whole below a tenth of the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audit.interventions.removals import Region, object_with_rim, on_scattered, widened
+from audit.findings.rules import Rules, misplacement
+from audit.interventions.removals import Region, mask_at_input, object_with_rim, on_scattered, widened
 from audit.scores.faithfulness import Image
+from audit.scores.scorer import Explained
 
+RULES = Rules()
+"""A run is asked by the rules as they come: others may be tried on it later, with `camaudit flag`."""
 _KEPT = 16
 """Unflagged candidates of a class that are kept at least."""
 _FLAGGED_AN_OTHER = 8
@@ -52,6 +57,54 @@ class Candidate:
     given: tuple[int, int]
     object_id: int
     asked: Sequence[float] | NDArray[np.integer] | str | None = None
+
+
+class Suspect(NamedTuple):
+    """A target that was named with confidence and whose object was found; see `Candidate`."""
+
+    row: int
+    slot: int
+    class_id: int
+    probability: float
+    misplaced: float
+    mask: NDArray[np.int16]
+    object_id: int
+
+
+def suspects(
+    sample: Explained, probability: NDArray[np.floating], scores: Mapping[str, NDArray[Any]], side: int
+) -> list[Suspect]:
+    """The targets of a sample about which the network may be asked again.
+
+    Args:
+        sample: with K targets.
+        probability: [K].
+        scores: columns of the table `scores`, [K] each.
+        side: of the network's input, pixels.
+    """
+    misplaced = misplacement(*(scores[name] for name in ("p_high", "energy", "attainable")))
+    chosen = (scores["status"] == "scored") & (probability >= RULES.confident)
+    found: list[Suspect] = []
+    start = 0
+    for part in sample.parts():
+        stop = start + len(part.targets.slots)
+        own = np.flatnonzero(chosen[start:stop])
+        if len(own) and part.objects.mask is not None:
+            seen = mask_at_input(part.objects.mask, sample.view, side)
+            found += [
+                Suspect(
+                    sample.row,
+                    int(part.targets.slots[k]),
+                    int(part.targets.class_ids[k]),
+                    float(probability[start + k]),
+                    float(misplaced[start + k]),
+                    seen,
+                    int(part.object_ids[k]),
+                )
+                for k in own.tolist()
+            ]
+        start = stop
+    return found
 
 
 @dataclass

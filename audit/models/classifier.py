@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -42,14 +42,19 @@ class Preprocessing:
 
 
 class _Tables:
-    """Tensors that follow a module from device to device, copied when it has moved and no oftener."""
+    """Tensors that follow a module from device to device, copied when it has moved and no oftener.
 
-    def __init__(self, tensors: tuple[Tensor, ...]) -> None:
-        self._tensors = tensors
+    Whoever asks first may be in inference mode, whose tensors no gradient could go past later.
+    """
+
+    def __init__(self, *rows: Sequence[Any] | NDArray[Any]) -> None:
+        with torch.inference_mode(False):
+            self._tensors = tuple(map(torch.tensor, rows))
 
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
         if self._tensors[0].device != device:
-            self._tensors = tuple(tensor.to(device) for tensor in self._tensors)
+            with torch.inference_mode(False):
+                self._tensors = tuple(tensor.to(device) for tensor in self._tensors)
         return self._tensors
 
 
@@ -119,7 +124,7 @@ class Classifier:
         longest = max(map(len, outputs))
         members = [list(o) + [o[0] if o else 0] * (longest - len(o)) for o in outputs]
         membership = [[0.0] * len(o) + [-torch.inf] * (longest - len(o)) for o in outputs]
-        return _Tables((torch.tensor(self.named), torch.tensor(members), torch.tensor(membership)))
+        return _Tables(self.named, members, membership)
 
     def class_logits(self, outputs: Tensor) -> Tensor:
         """Outputs [B, outputs] -> logits of the data set's classes [B, C]; -inf for a class without output.

@@ -75,21 +75,21 @@ class Upload:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def send(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Begin to copy [B, S, S, 3] to the device."""
         batch = torch.from_numpy(pixels)
         if self._stream is None:
-            return batch.to(self._device)
+            return batch.to(self.device)
         with torch.cuda.stream(self._stream):
-            return batch.pin_memory().to(self._device, non_blocking=True)
+            return batch.pin_memory().to(self.device, non_blocking=True)
 
     def receive(self, batch: Tensor) -> Tensor:
         """The batch, for the stream that computes to use as soon as it is there."""
         if self._stream is not None:
-            computing = torch.cuda.current_stream(self._device)
+            computing = torch.cuda.current_stream(self.device)
             computing.wait_stream(self._stream)
             batch.record_stream(computing)  # its memory is not given away before that stream is done with it
         return batch

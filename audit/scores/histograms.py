@@ -127,6 +127,10 @@ class ConfusionPool:
     def __init__(self) -> None:
         self._parts: list[Confusion] = []
 
+    def __getstate__(self) -> dict[str, list[Confusion]]:
+        """Travels between processes pooled."""
+        return {"_parts": [self.result()] if self._parts else []}
+
     def add(self, part: Confusion) -> None:
         """Take an image's, or a shard's."""
         self._parts.append(part)

@@ -6,13 +6,13 @@ Checks that need the methods import them when a record is made, so that the comm
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import RunError
 from audit.images import MAX_PIXELS
+from pipelines.run.cores import usable_cores
 
 if TYPE_CHECKING:
     from audit.store import Run
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 COMPILING = ("auto", "always", "never")
 """`auto`: where a trial shows that it repays; see `pipelines.run.speed`."""
 DEVICES = ("auto", "cpu", "cuda")
+JPEG_DECODERS = ("pillow", "nvjpeg")
+"""`nvjpeg`: by the GPU; see `audit.models.nvjpeg`."""
 USUAL_METHOD = "gradcam"
 _LOCAL_PATIENCE_S = 60.0
 _SHARD_PASSES = 4096
@@ -42,6 +44,7 @@ class RunConfig:
         options: its options, as pairs.
         precision: of the network; see `audit.models.Execution`.
         roles: targets of each sample; of a detector `detected` alone.
+        jpeg_decoder: one of `JPEG_DECODERS`; what is no plain JPEG, or refused, is decoded by Pillow all the same.
         detections: of an image, a detector's surest boxes, or the largest regions, that are explained.
         batch_size: images a forward pass.
         shard_size: samples a shard; None for what the run has, or for a new one what suits its number and cost.
@@ -60,6 +63,7 @@ class RunConfig:
     scored: bool = True
     quick_check: bool = True
     detections: int = 10
+    jpeg_decoder: str = "pillow"
 
     def __post_init__(self) -> None:
         from audit.attribution import check_method
@@ -68,6 +72,9 @@ class RunConfig:
         check_method(self.method or USUAL_METHOD, dict(self.options))
         Execution(self.precision)
         known_roles(self.roles)
+        if self.jpeg_decoder not in JPEG_DECODERS:
+            known = ", ".join(JPEG_DECODERS)
+            raise ValueError(f"Expected --jpeg-decoder to be one of {known}, got {self.jpeg_decoder!r}")
         for name in ("batch_size", "shard_size", "max_pixels", "detections"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -75,7 +82,10 @@ class RunConfig:
 
     def record(self) -> dict[str, Any]:
         """As run.json keeps it."""
-        return asdict(self) | {"roles": list(self.roles), "options": dict(self.options)}
+        kept = asdict(self) | {"roles": list(self.roles), "options": dict(self.options)}
+        if self.jpeg_decoder == RunConfig.jpeg_decoder:  # so do runs of before there was another
+            del kept["jpeg_decoder"]
+        return kept
 
 
 def known_roles(roles: tuple[str, ...]) -> tuple[str, ...]:
@@ -138,6 +148,7 @@ class ClusterConfig:
         workers: processes of a local cluster; one a core if None.
         threads: torch threads a worker.
         device: where networks run, `auto`, `cpu` or `cuda`; `auto` is a GPU where a worker sees one.
+        scorers: processes that score beside a worker; None for what its device wants, see `shards.scorers`.
         compiling: whether workers compile the network, one of `COMPILING`.
         memory: memory limit of a local worker, as `4GB`; the machine's memory shared out if None.
         scheduler: address of an existing scheduler.
@@ -151,6 +162,7 @@ class ClusterConfig:
     threads: int = 1
     compiling: str = "auto"
     device: str = "auto"
+    scorers: int | None = None
     memory: str | None = None
     scheduler: str | None = None
     scheduler_file: str | None = None
@@ -163,6 +175,8 @@ class ClusterConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"Expected --{name.replace('_', '-')} of at least 1, got {value}")
+        if self.scorers is not None and self.scorers < 0:
+            raise ValueError(f"Expected --scorers of at least 0, got {self.scorers}")
         if self.min_workers > 1 and self.is_local:
             raise ValueError("Expected --scheduler or --scheduler-file beside --min-workers; --workers are started")
         if self.compiling not in COMPILING:
@@ -192,9 +206,9 @@ class ClusterConfig:
     @property
     def local_workers(self) -> int:
         """Processes of a local cluster."""
-        return self.workers or max(os.cpu_count() or 1, 1)
+        return self.workers or usable_cores()
 
     @property
     def local_shards(self) -> int:
         """Shards that a local worker has in hand at once: several keep a GPU busy while others are read and scored."""
-        return max((os.cpu_count() or 1) // self.local_workers, 1) if self.device == "cuda" else 1
+        return max(usable_cores() // self.local_workers, 1) if self.device == "cuda" else 1

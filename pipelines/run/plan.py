@@ -18,10 +18,10 @@ from audit.models import Classifier, ModelSpec, weights_fingerprint
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, layout
 from audit.store.storage.objects import Place, address, location
-from pipelines.run.attribute import encoding_of
 from pipelines.run.collection import Collection, open_collection, refuse_changed
 from pipelines.run.config import USUAL_METHOD, RunConfig, default_shard_size
-from pipelines.run.shard import Task
+from pipelines.run.shards.attribute import encoding_of
+from pipelines.run.shards.shard import Task
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Plan:
 
 
 def prepare(
-    manifest_path: str,
+    manifest_path: Place,
     out: Place,
     spec: ModelSpec,
     config: RunConfig,
@@ -55,7 +55,7 @@ def prepare(
     Raises:
         RunError: the run at `out` has another configuration, model or manifest.
     """
-    with open_collection(Path(manifest_path), out, spec, progress) as collection:
+    with open_collection(location(manifest_path), out, spec, progress) as collection:
         return _prepared(collection, out, spec, config, set_aside, progress)
 
 

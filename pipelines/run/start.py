@@ -16,19 +16,21 @@ from audit.findings.judge import flag
 from audit.models import ModelSpec
 from audit.models.aimed.kind import Aimed
 from audit.models.device import choose_device
+from audit.models.nvjpeg import refuse_others
 from audit.progress import Noted, Progress, silent, stretch
 from audit.store import Run, layout
 from audit.store.storage.objects import Place
 from audit.store.verdicts.drawn import leave_drawn, take_drawn
 from audit.trusted import absolute_name
 from pipelines.run.account import cost_line, maps_line, maps_record, status_record
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.probe import Needs
-from pipelines.run.schedule import audit, pending, submit_all
-from pipelines.run.shard import rescore_shard
+from pipelines.run.shards.scorers import usual_count
+from pipelines.run.shards.shard import rescore_shard
 from pipelines.run.speed import decide_compiling
+from pipelines.run.workers.client import connect
+from pipelines.run.workers.probe import Needs
+from pipelines.run.workers.schedule import audit, pending, submit_all
 from pipelines.terminal import command_line
 
 
@@ -36,7 +38,7 @@ from pipelines.terminal import command_line
 class Request:
     """All that `camaudit run` was asked."""
 
-    manifest: Path
+    manifest: Place
     out: Place
     spec: ModelSpec
     config: RunConfig
@@ -68,14 +70,16 @@ def start(request: Request, progress: Progress = silent) -> Audited:
     """Begin or resume a run and see it to its end.
 
     Raises:
-        ModelError: a GPU is asked for and this machine, whose workers were to use it, has none.
+        ModelError: a GPU is asked for, or its decoder, and this machine, whose workers were to use it, has none.
     """
-    if request.cluster.is_local:
-        choose_device(request.cluster.device)  # before anything is laid out
+    if request.cluster.is_local:  # before anything is laid out
+        device = choose_device(request.cluster.device)
+        if request.config.jpeg_decoder == "nvjpeg":
+            refuse_others(device)
     spec = portable(request.spec)
-    plan = prepare(str(request.manifest), str(request.out), spec, request.config, request.set_aside, progress)
+    plan = prepare(request.manifest, str(request.out), spec, request.config, request.set_aside, progress)
     with plan.run.locked() as stale:
-        run = Run.open(plan.run.path)  # another command may have held it while the model was loaded
+        run = plan.run.amended()  # as it is now: another command may have held it while the model was loaded
         plan = replace(plan, run=run)
         _tell_resumed(run, plan.resumed, stale, run.sweep(), progress)
         _keep_command(run)
@@ -99,6 +103,7 @@ def _audit_pending(plan: Plan, cluster: ClusterConfig, todo: int, progress: Prog
         threads=cluster.threads,
         device=cluster.device,
         numbered=cluster.is_local,
+        scorers=_scorers(cluster),
         compiled=_compiling(plan, cluster, todo, progress),
     )
     progress(Noted(_workers_line(cluster)))
@@ -114,6 +119,13 @@ def one_a_gpu(cluster: ClusterConfig) -> ClusterConfig:
     device = choose_device(cluster.device).type
     workers = cluster.workers or (torch.cuda.device_count() if device == "cuda" else None)
     return replace(cluster, device=device, workers=workers)
+
+
+def _scorers(cluster: ClusterConfig) -> int | None:
+    """Processes that score beside each worker; None for workers of others to say, who know their device."""
+    if cluster.scorers is not None or not cluster.is_local:
+        return cluster.scorers
+    return usual_count(cluster.device, cluster.local_workers)
 
 
 def _workers_line(cluster: ClusterConfig) -> str:
@@ -155,6 +167,7 @@ def rescore(
             raise RunError(f"{run.path} has no finished shard to score; finish it with `camaudit run`")
         rules = Findings(run).rules()
         run.sweep()
+        run = run.amended()
         if anew or not run.rescoring or (verdicts and layout.DRAWN not in run.record["artefacts"]):
             run = (_with_drawn(run, progress) if verdicts else leave_drawn(run)).begin_scoring()
         _score(run, cluster, progress)

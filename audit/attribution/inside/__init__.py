@@ -1,1 +1,1 @@
-"""What a network holds of an image: activations, the channels that a map comes from, what cells and channels see."""
+"""What a network holds of an image: activations, what cells and channels see."""

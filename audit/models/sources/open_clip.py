@@ -64,9 +64,14 @@ class ZeroShot(nn.Module):
         self.register_buffer("origin", torch.tensor(list(origin), dtype=torch.uint8))
 
     def forward(self, images: Tensor) -> Tensor:
-        embedded = self.tower(images)
-        logits: Tensor = self.words(embedded[0] if isinstance(embedded, tuple) else embedded)  # CoCa gives tokens too
+        logits: Tensor = self.words(self.embedded(images))
         return logits
+
+    def embedded(self, images: Tensor) -> Tensor:
+        """Embeddings [B, D], not normalised."""
+        given = self.tower(images)
+        embedded: Tensor = given[0] if isinstance(given, tuple) else given  # CoCa gives tokens too
+        return embedded
 
 
 def load(name: str, spec: ModelSpec) -> Built:

@@ -100,10 +100,17 @@ class Beside:
                 candidate=list(map(float, self.detected.candidates[place])),
                 error=None if known is None else known.errors[place],
                 iou=None if known is None else float(known.ious[place]),
+                true_class=self._true_class(place),
             )
         for values in self._missed():
             rows.add(**values)
         return rows
+
+    def _true_class(self, place: int) -> int | None:
+        """Of the object that a box's error rests on."""
+        if self.truths is None or self.judged is None or self.judged.truth[place] < 0:
+            return None
+        return int(self.truths.class_ids[self.judged.truth[place]])
 
     def _missed(self) -> list[dict[str, Any]]:
         if self.truths is None or self.judged is None:
@@ -114,6 +121,7 @@ class Beside:
                 "sample": self.row,
                 "class_id": int(self.truths.class_ids[place]),
                 "error": MISSED,
+                "true_class": int(self.truths.class_ids[place]),
                 **nothing,
                 **dict(zip(CORNERS, self.truths.boxes[place].tolist(), strict=True)),
             }

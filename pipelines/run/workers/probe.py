@@ -23,7 +23,7 @@ from audit.images import is_remote, local_path
 from audit.progress import Noted, Progress, silent
 from audit.store import Run
 from audit.store.storage.files import PARTIAL, read_json, write_json
-from audit.store.storage.objects import Location
+from audit.store.storage.objects import Location, location
 from audit.wording import size
 
 PACKAGES = ("camaudit", "torch", "zarr", "distributed")
@@ -66,7 +66,7 @@ class Question:
 
     def notes(self, run: Run) -> list[Location]:
         """The files that the driver wrote. One that a kill leaves behind is swept with other partial files."""
-        places = [*([run.path] if self.needs.into_run else []), *([Path(self.needs.out)] if self.needs.out else [])]
+        places = [*([run.path] if self.needs.into_run else []), *([location(self.needs.out)] if self.needs.out else [])]
         return [place / f".probe-{self.token}{PARTIAL}" for place in places]
 
 

@@ -1,7 +1,7 @@
 """Which channels a map's heat comes from, and where: the few that carry most of it, small enough to keep for all.
 
 A map is the sum of w^k A^k over the layer's channels. What channel k adds to a part of it is r_k, the sum of
-s_ij w_ij^k A_ij^k over positions, s the share of each that belongs to the part (`audit.attribution.inside.features`). A
+s_ij w_ij^k A_ij^k over positions, s the share of each that belongs to the part (`audit.scores.features`). A
 channel's share of the heat is r_k among all r that are positive: what speaks against the class takes heat away, and
 would let shares exceed 1. Where it is strongest is the position with the largest term of that sum.
 
@@ -43,7 +43,7 @@ def leading_channels(
     """The channels that carry most of a part of each map.
 
     Args:
-        relevance: [K, C] of the part, as `audit.attribution.inside.features.relevance_by_channel` gives it.
+        relevance: [K, C] of the part, as `audit.scores.features.relevance_by_channel` gives it.
         part, weights, activation: as there.
         most: how many are told.
     """

@@ -22,11 +22,11 @@ from audit.progress import Advanced, Noted, Passed, Progress, silent, stretch
 from audit.store import Run, Shard
 from pipelines.interrupts import grace
 from pipelines.run.config import ClusterConfig
-from pipelines.run.crew import KEPT, LOOK_EVERY_S, LOST, Crew, Loss
 from pipelines.run.plan import Plan
-from pipelines.run.probe import Needs, Probe, question_about
-from pipelines.run.quarantine import DEATHS, Quarantine
-from pipelines.run.shard import PASSES, Finished, Stopped, audit_shard, is_pending
+from pipelines.run.shards.shard import PASSES, Finished, Stopped, audit_shard, is_pending
+from pipelines.run.workers.crew import KEPT, LOOK_EVERY_S, LOST, Crew, Loss
+from pipelines.run.workers.probe import Needs, Probe, question_about
+from pipelines.run.workers.quarantine import DEATHS, Quarantine
 
 ShardEnd = Finished | Stopped
 ShardWork = Callable[[Shard], ShardEnd]
@@ -36,6 +36,8 @@ _QUEUED_PER_THREAD = 2
 _DOUBTFUL_PER_WORKER = 2
 _LONE_LOSSES = 2
 _FETCH_S = 10.0
+_ROLLED_UP_AFTER = 500
+"""Finished shards."""
 
 
 def audit(plan: Plan, client: Client, progress: Progress = silent, cluster: ClusterConfig | None = None) -> None:
@@ -48,15 +50,25 @@ def audit(plan: Plan, client: Client, progress: Progress = silent, cluster: Clus
     todo = sum(map(len, shards))
     client.subscribe_topic(PASSES, lambda event: progress(Passed(event[1])))
     with stretch(progress, "auditing", run.samples, run.samples - todo, _passes(run, todo)):
-        work = partial(audit_shard, plan.task)
-        submit_all(
-            client, shards, work, progress, Quarantine(run, plan.task), cluster, Needs(plan.task.run, into_run=True)
-        )
+        work, needs = partial(audit_shard, plan.task), Needs(plan.task.run, into_run=True)
+        submit_all(client, shards, work, progress, Quarantine(run, plan.task), cluster, needs, _rolling_up(run))
+
+
+def _rolling_up(run: Run) -> Callable[[Finished], None]:
+    """What takes finished shards and rolls the ledger up now and then, for whoever asks how far the run is."""
+    finished = count(1)
+
+    def roll_up(_: Finished) -> None:
+        if next(finished) % _ROLLED_UP_AFTER == 0:
+            run.ledger.roll_up()
+
+    return roll_up
 
 
 def pending(run: Run) -> list[Shard]:
     """Shards to do: not in the ledger, with failures that may pass, or with samples to be tried once more."""
-    return [shard for shard in run.shards if is_pending(run.entry(shard))]
+    entered = run.entered()
+    return [shard for shard in run.shards if is_pending(entered.get(shard))]
 
 
 def submit_all(

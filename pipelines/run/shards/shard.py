@@ -7,20 +7,21 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import uuid4
 
 import torch
-from distributed import get_worker
+from distributed import get_worker, secede
 
 from audit.attribution import Method, make_method
-from audit.datasets import Manifest, read_objects
 from audit.errors import AuditError, ModelError
+from audit.findings.evidence.asked_anyway import LARGE, SHARE
 from audit.models import Execution, ModelSpec, load_classifier, weights_fingerprint
 from audit.models.device import device_name, move, worker_device
+from audit.models.nvjpeg import NvJpeg
 from audit.scores.scorer import score_samples
 from audit.store import Run, Shard
 from audit.store.layout import LEDGER
@@ -28,11 +29,17 @@ from audit.store.ledger import Entry
 from audit.store.storage.files import write_atomically
 from audit.store.storage.objects import Location
 from audit.store.tables.parts import Column
-from pipelines.run.attribute import ReadObjects, ShardMaps, attribute_samples
 from pipelines.run.config import USUAL_METHOD, RunConfig
-from pipelines.run.memory import keep_freed_memory
-from pipelines.run.quick_check import LARGE, SHARE, QuickCheck
+from pipelines.run.cores import usable_cores
+from pipelines.run.shards.attribute import ShardMaps, attribute_samples
+from pipelines.run.shards.memory import keep_freed_memory
+from pipelines.run.shards.quick_check import QuickCheck
+from pipelines.run.shards.reading import Reader
+from pipelines.run.shards.scorers import scorers_of, usual_count
+from pipelines.run.shards.scoring import ObjectsReader
 
+READERS = 4
+"""Threads that read and decode for a GPU's worker of one thread; one decodes some 400 images a second."""
 PASSES = "camaudit-passes"
 """Topic of the events that tell how many images a method of many passes has sent through its network."""
 _TELL_EVERY_S = 1.0
@@ -46,6 +53,7 @@ class Task:
     Attributes:
         device: `auto`, `cpu` or `cuda`.
         numbered: whether workers share the GPUs out by their number; else each takes the first that it sees.
+        scorers: processes that score beside a worker; None for what its device wants.
         careful: take samples one by one and note each before it is touched, to find one that kills the worker.
         quarantined: rows that are left out, for they kill the worker.
         retried: whether all of those were tried once more by a later run than the one that first left them out.
@@ -58,6 +66,7 @@ class Task:
     compiled: bool = False
     device: str = "cpu"
     numbered: bool = False
+    scorers: int | None = None
     careful: bool = False
     quarantined: frozenset[int] = frozenset()
     retried: bool = False
@@ -93,7 +102,8 @@ def audit_shard(task: Task, shard: Shard) -> Finished | Stopped:
         entry = run.entry(shard)
         if is_pending(entry):
             explain = explainer(task, run.classes, run.record["model"]["fingerprint"])
-            entry = _process(run, shard, task, explain, entry)
+            with _IN_HAND if _lone(task, explain.classifier.device) else nullcontext():
+                entry = _process(run, shard, task, explain, entry)
     except (AuditError, OSError) as error:
         return Stopped(shard, describe(error))
     return _finished(shard, entry)
@@ -138,6 +148,8 @@ def explainer(task: Task, classes: tuple[str, ...], fingerprint: str) -> Method:
 
 
 _MAKING = threading.Lock()
+_IN_HAND = threading.BoundedSemaphore(2)
+"""Shards of a worker that hands over: the one that is explained, and the end of the one before."""
 
 
 @lru_cache(maxsize=1)
@@ -194,27 +206,63 @@ def _score(run: Run, shard: Shard, entry: Entry | None) -> Entry:
 
 def _process(run: Run, shard: Shard, task: Task, explain: Method, entry: Entry | None) -> Entry:
     began = time.perf_counter()
-    manifest = run.manifest(shard.start, shard.stop)
-    samples = list(manifest)
-    objects = _objects_reader(manifest) if task.config.scored else None
-    check = _quick_check(run, shard, task.config, explain)
-    slots, left_out = run.record["slots"], task.quarantined
-    with _noting(run, shard, task.careful) as before:
-        maps = attribute_samples(samples, shard.start, explain, task.config, slots, objects, before, left_out, check)
-    computed = {"device": device_name(explain.classifier.device)}
-    quarantine = {"quarantined": len(left_out), "retried": task.retried}
-    counts = (
-        _counts(maps)
-        | quarantine
-        | computed
-        | {"seconds": round(time.perf_counter() - began, 3), "scoring": run.scoring}
-    )
+    manifest, config, device = run.manifest(shard.start, shard.stop), task.config, explain.classifier.device
+    check = _quick_check(run, shard, config, explain)
+    jpegs = NvJpeg(device) if config.jpeg_decoder == "nvjpeg" else None
+    with _noting(run, shard, task.careful) as before, scorers_of(_scorer_count(task, explain)) as scorers:
+        reader = Reader(
+            explain.classifier.preprocessing.fit,
+            ObjectsReader(manifest.mask_kind, len(manifest.classes)) if config.scored else None,
+            config.max_pixels,
+            scorers is not None,
+            before,
+            task.quarantined,
+            jpegs,
+            min(READERS, usable_cores()) if _lone(task, device) else 1,
+        )
+        samples, slots, begun = list(manifest), run.record["slots"], partial(_hand_over, task, device)
+        maps = attribute_samples(samples, shard.start, explain, config, slots, reader, check, scorers, begun)
+    counts = _counts(maps) | {
+        "quarantined": len(task.quarantined),
+        "retried": task.retried,
+        "device": device_name(device),
+        **({} if jpegs is None else {"nvjpeg": jpegs.decoded, "nvjpeg_refused": jpegs.refused}),
+        "seconds": round(time.perf_counter() - began, 3),
+        "scoring": run.scoring,
+    }
     return run.commit(shard, maps.maps, maps.tables(), counts, entry)
+
+
+def _hand_over(task: Task, device: torch.device) -> None:
+    """Let a worker of one thread begin its next shard, where a GPU would else wait for the end and commit of this one.
+
+    Its scheduler counts it no more and may give the worker any number of others: `_IN_HAND` bounds them. A careful task
+    keeps its worker to itself.
+    """
+    if _lone(task, device):
+        secede()
+
+
+def _lone(task: Task, device: torch.device) -> bool:
+    """Whether a worker's only thread feeds a GPU, where those of others have several shards in hand."""
+    if device.type == "cpu" or task.careful:
+        return False
+    try:
+        return bool(get_worker().state.nthreads == 1)
+    except ValueError:  # no worker
+        return False
+
+
+def _scorer_count(task: Task, explain: Method) -> int:
+    """Processes that score; none where samples are taken one by one: one that kills has to kill the worker."""
+    if task.careful or not task.config.scored:
+        return 0
+    return usual_count(explain.classifier.device.type) if task.scorers is None else task.scorers
 
 
 def _quick_check(run: Run, shard: Shard, config: RunConfig, explain: Method) -> QuickCheck | None:
     most = len(shard) if run.samples < LARGE else round(SHARE * len(shard))
-    return QuickCheck(explain, config.batch_size, most) if config.scored and config.quick_check else None
+    return QuickCheck(explain, config.batch_size, most, run.samples) if config.scored and config.quick_check else None
 
 
 def _rescored(run: Run, shard: Shard, samples: dict[str, Column], targets: dict[str, Column]) -> dict[str, Any]:
@@ -248,10 +296,6 @@ class _Teller:
         with suppress(ValueError):  # no worker
             get_worker().log_event(PASSES, self._made)
         self._made, self._told = 0, time.monotonic()
-
-
-def _objects_reader(manifest: Manifest) -> ReadObjects:
-    return lambda sample, size: read_objects(sample, manifest.mask_kind, size, len(manifest.classes))
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from audit.errors import RunError
 from audit.progress import Noted, Progress, silent
 from audit.store import Run, Shard, layout
 from audit.store.storage.objects import Location
-from pipelines.run.attribute import QUARANTINED
-from pipelines.run.crew import KEPT, Loss
-from pipelines.run.shard import Task
+from pipelines.run.shards.reading import QUARANTINED
+from pipelines.run.shards.shard import Task
+from pipelines.run.workers.crew import KEPT, Loss
 
 _TO_LOOK_CLOSER = 2
 _TO_LEAVE_OUT = 2
