@@ -16,7 +16,13 @@ from audit.store import Account, Run, Shard, layout
 from audit.store.storage.files import stamp_of
 from audit.store.storage.objects import ObjectPath
 
-_CHANGING = (layout.LEDGER, layout.SUMMARY, f"{layout.FINDINGS}/{layout.FINDINGS_LEDGER}", layout.EMBEDDING)
+_CHANGING = (
+    layout.LEDGER,
+    layout.SUMMARY,
+    f"{layout.FINDINGS}/{layout.FINDINGS_LEDGER}",
+    layout.EMBEDDING,
+    layout.CONCEPTS,
+)
 _BUCKET_ASKED_EVERY_S = 2.0
 
 

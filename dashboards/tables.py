@@ -29,7 +29,7 @@ from audit.store.storage.objects import Location
 from audit.store.verdicts.decided import Standing
 from audit.store.verdicts.log import target_of, target_subject
 from dashboards.beside import effects_table, targets_table, verdicts_table
-from dashboards.filters import ANY, TELLING, Filters, order_by
+from dashboards.browsing.filters import ANY, TELLING, Filters, order_by
 from dashboards.run_state import RunState, stamp
 
 _THREADS = 4

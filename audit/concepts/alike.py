@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.concepts.channels import write_sheet
-from audit.concepts.neighbours import Near, like_looks, like_under_heat, row_of, slots_of
+from audit.concepts.neighbours import Near, like_in_all_heat, like_looks, like_under_heat, row_of, slots_of
 from audit.concepts.patches import PatchReader
 from audit.concepts.sheets import Strip
 from audit.datasets.reach import BELOW_ROOT, Reach
@@ -29,13 +29,14 @@ def tell_alike(run: Run, name: str, most: int, reach: Reach = BELOW_ROOT) -> dic
     sample, reader = row_of(run, name), PatchReader(run, reach)
     classes = slots_of(run, sample)
     near = {slot: like_under_heat(run, sample, slot, most) for slot in classes}
-    images = like_looks(run, sample, most)
+    heat, images = like_in_all_heat(run, sample, most), like_looks(run, sample, most)
     strips = []
     for slot, like in near.items():
         tiles = _overlays(run, reader, [(sample, slot), *((row.sample, row.slot) for row in like)])
         strips.append(Strip(classes[slot], ["like what lies", "under its heat"], tiles))
-    looks = [reader.overlay(row, None) for row in (sample, *(image.sample for image in images))]
-    strips.append(Strip("the image", ["like it as a whole"], [pixels for pixels in looks if pixels is not None]))
+    for lines, like in ((["like it in all its heat"], heat), (["like it in its looks"], images)):
+        wholes = [reader.overlay(row, None) for row in (sample, *(image.sample for image in like))]
+        strips.append(Strip("the image", lines, [pixels for pixels in wholes if pixels is not None]))
     sheet = write_sheet(run, f"like {name}", strips)
     return {
         "id": name,
@@ -44,6 +45,7 @@ def tell_alike(run: Run, name: str, most: int, reach: Reach = BELOW_ROOT) -> dic
             {"slot": slot, "class": classes[slot], "like": [_plain(run, row) for row in like]}
             for slot, like in near.items()
         ],
+        "heat": [_plain(run, row) for row in heat],
         "images": [_plain(run, row) for row in images],
         "sheet": str(sheet) if sheet else None,
     }

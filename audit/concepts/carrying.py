@@ -89,7 +89,7 @@ def _patches(rows: _Rows, channel: int, units: NDArray[np.int64]) -> list[tuple[
 
 
 def _of_class(run: Run, class_id: int, progress: Progress) -> _Rows:
-    shards = [shard for shard in run.done() if run.part("channels", shard) is not None]
+    shards = run.having("channels")
     parts, some = [], False
     tables = tracked(progress, "reading channels", read_channels(run, shards, off=False), len(shards))
     for shard, table in zip(shards, tables, strict=True):

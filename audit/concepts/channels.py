@@ -16,7 +16,8 @@ from audit.concepts.patches import PatchReader, Target
 from audit.concepts.sheets import Strip, draw_sheet
 from audit.errors import RunError
 from audit.findings import Claim, Findings
-from audit.findings.records import NOBODY, ClaimChannel
+from audit.findings.claims.registry import kind_of
+from audit.findings.records import HEAT_ALONE, NOBODY, ClaimChannel
 from audit.store import Run, layout
 from audit.store.storage.files import file_stem, write_atomically
 from audit.store.storage.objects import Location
@@ -24,12 +25,12 @@ from audit.wording import percent
 
 
 def claims_asked(findings: Findings, claim_id: str | None) -> list[Claim]:
-    """The claims that stand, or the one that is named.
+    """The claims that stand, those about whole classes first; or the one that is named.
 
     Raises:
         RunError: no claim of this name stands.
     """
-    claims = findings.standing_claims()
+    claims = sorted(findings.standing_claims(), key=_whole_first)
     if claim_id is None:
         return claims
     named = [claim for claim in claims if claim.claim_id == claim_id]
@@ -37,6 +38,10 @@ def claims_asked(findings: Findings, claim_id: str | None) -> list[Claim]:
         some = ", ".join(claim.claim_id for claim in claims[:5]) or "none at all"
         raise RunError(f"Expected a claim of {findings.run.path} that stands, as {some}; got {claim_id!r}")
     return named
+
+
+def _whole_first(claim: Claim) -> tuple[bool, bool]:
+    return claim.rests_on == HEAT_ALONE, not kind_of(claim).whole
 
 
 def class_asked(run: Run, name: str) -> int:

@@ -1,13 +1,14 @@
-"""What is like a sample: by what lies under a target's heat, and by the whole image.
+"""What is like a sample: by what lies under a target's heat, by all that its classes are named by, and by its looks.
 
-Under the heat: the cosine of the features that the run kept of it (`audit.attribution.inside.features`), off the object
-where one is known. As a whole: how many bits of the difference hash of what the network saw are the same, of 64.
-Nothing is indexed: all targets are gone through, shard by shard.
+Under the heat: the cosine of the features that the run kept of it (`audit.scores.features`), off the object where one
+is known. In all its heat: the cosine of the shares that the leading channels have in it, on the object and off it,
+summed over an image's targets. In its looks: how many bits of the difference hash of what the network saw are the
+same, of 64. Nothing is indexed: all targets are gone through, shard by shard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.errors import RunError
+from audit.findings.channels import read_channels
 from audit.findings.evidence.features import read_features
 from audit.store import Run, Shard
 
@@ -26,7 +28,7 @@ class Near(NamedTuple):
 
     Attributes:
         slot: -1 for an image.
-        nearness: cosine for a target; for an image the share of the hash's bits that are the same.
+        nearness: cosine; by looks the share of the hash's bits that are the same.
     """
 
     sample: int
@@ -65,7 +67,7 @@ def slots_of(run: Run, sample: int) -> dict[int, str]:
 
 def like_under_heat(run: Run, sample: int, slot: int, most: int) -> list[Near]:
     """The targets of other images whose heat has most alike under it; none where nothing of that was kept."""
-    shards = [shard for shard in run.done() if run.part("features", shard) is not None]
+    shards = run.having("features")
     own = next(_features_of(run, shards, sample, slot), None)
     if own is None:
         return []
@@ -74,6 +76,33 @@ def like_under_heat(run: Run, sample: int, slot: int, most: int) -> list[Near]:
         cosine = vectors.astype(np.float32) @ own / np.maximum(np.linalg.norm(vectors.astype(np.float32), axis=1), 1e-9)
         best.add(samples, slots, np.where(samples == sample, -np.inf, cosine))
     return best.result()
+
+
+def like_in_all_heat(run: Run, sample: int, most: int) -> list[Near]:
+    """The images of whose heat the same channels carry most; none where no channels were kept."""
+    own = np.zeros(0)
+    for samples, shares in _shares(run, [run.shards[sample // run.record["shard_size"]]]):
+        own = shares[samples == sample].sum(axis=0)
+    if not own.any():
+        return []
+    best = _Nearest(most)
+    for samples, shares in _shares(run, run.done()):
+        width = min(len(own), shares.shape[1])  # each ends with the last channel that leads in its shard
+        lengths = np.linalg.norm(shares, axis=1) * np.linalg.norm(own)
+        cosine = shares[:, :width] @ own[:width] / np.maximum(lengths, 1e-30)
+        best.add(samples, np.full(len(samples), -1), np.where(samples == sample, -np.inf, cosine))
+    return best.result()
+
+
+def _shares(run: Run, shards: Sequence[Shard]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Shard by shard its samples with heat [n], and the share that each channel has in all of it, [n, channels]."""
+    for table in read_channels(run, shards, off=False):
+        row, place = np.nonzero(table.channel >= 0)
+        if len(row):
+            samples, of = np.unique(table.sample[row], return_inverse=True)
+            shares = np.zeros((len(samples), int(table.channel.max()) + 1))
+            np.add.at(shares, (of, table.channel[row, place]), table.share[row, place])
+            yield samples, shares
 
 
 def like_looks(run: Run, sample: int, most: int) -> list[Near]:

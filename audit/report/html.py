@@ -44,6 +44,27 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Note:
+    """Something that a reader should know, and the command that would tell more, if there is one."""
+
+    text: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class ShownConcept:
+    """A concept of a claim.
+
+    Attributes:
+        says: what it is worth, whether it comes back, and its words.
+        pictures: its patches, and their whole images with where it is; none where no image can be read.
+    """
+
+    says: str
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True)
 class ShownClaim:
     """A claim with what shows it.
 
@@ -55,6 +76,8 @@ class ShownClaim:
         notices: what could not be shown and why.
         patches: of the channel that sets it apart most, beside one another; None without.
         seen: what these are, in a sentence.
+        concepts: the first of those that lie under its heat; `more` others were found.
+        lacking: why there are none to be seen, with the command that makes them; None where nobody looked for any.
     """
 
     claim: Claim
@@ -65,6 +88,9 @@ class ShownClaim:
     notices: Sequence[str] = ()
     patches: Picture | None = None
     seen: str = ""
+    concepts: Sequence[ShownConcept] = ()
+    more: int = 0
+    lacking: Note | None = None
 
     @property
     def kind(self) -> ClaimKind:
@@ -148,14 +174,6 @@ class SizeBin:
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something that a reader should know, and the command that would tell more, if there is one."""
-
-    text: str
-    command: str = ""
-
-
-@dataclass(frozen=True)
 class Report:
     """All that the page says.
 
@@ -175,6 +193,7 @@ class Report:
         unjudged: why nothing was judged; empty where something was.
         reviewed: what reviewers decided; None where nobody decided anything.
         basis: what the findings rest on, what was not tested, and what it would take, in sentences.
+        concepts: what to do where no claim shows concepts, or why there can be none; None where one does.
     """
 
     name: str
@@ -193,6 +212,7 @@ class Report:
     unjudged: str = ""
     reviewed: Reviewed | None = None
     basis: Sequence[str] = ()
+    concepts: Note | None = None
 
     @property
     def claim_count(self) -> int:

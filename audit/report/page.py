@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.concepts.kept import UNTRIED, command, why_none
 from audit.concepts.patches import PatchReader
 from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.errors import RunError
@@ -21,7 +23,7 @@ from audit.findings.pages.basis import basis_of
 from audit.findings.pages.unjudged import why_unjudged
 from audit.findings.records import HEAT_ALONE
 from audit.progress import Progress, silent, tracked
-from audit.report.html import Report, SizeBin, render_report
+from audit.report.html import Note, Report, ShownClaim, SizeBin, render_report
 from audit.report.limits import checks_of, limits_of
 from audit.report.reviewed import read_reviewed
 from audit.report.shown import reads_of, show_claims, show_targets
@@ -37,7 +39,7 @@ _MOST_FAILURES = 10
 
 
 def write_report(
-    run: Run, out: Path | None = None, most: int = 12, progress: Progress = silent, reach: Reach = BELOW_ROOT
+    run: Run, out: Location | None = None, most: int = 12, progress: Progress = silent, reach: Reach = BELOW_ROOT
 ) -> Location:
     """Write a run's report, by default RUN/report/index.html, and return its path.
 
@@ -66,11 +68,12 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
     pictured = [claim for claim in claims if not kind_of(claim).repeats(claim)][:most]
     unpictured = [claim for claim in claims if claim not in pictured]
     survey = Survey(most)
-    shards = [shard for shard in run.done() if run.has_scores(shard)]
+    shards = run.having("scores")
     for part in tracked(progress, "reading", findings.evidence(shards), len(shards)):
         survey.add(part)
     manifest = run.manifest(0, 0)
     read = reads_of(run, reach)
+    shown = show_claims(findings, pictured, read, PatchReader(run, reach))
     return Report(
         name=Path(manifest.root).name or "a collection",
         samples=summary["samples"],
@@ -82,7 +85,8 @@ def gather_report(run: Run, most: int, progress: Progress = silent, reach: Reach
         unjudged=why_unjudged(summary["scores"]),
         reviewed=read_reviewed(findings, summary),
         basis=basis.lines() if (basis := basis_of(findings)) else [],
-        claims=show_claims(findings, pictured, read, PatchReader(run, reach)),
+        claims=shown,
+        concepts=_about_concepts(run, shown),
         unpictured=unpictured[:_MOST_UNPICTURED],
         targets=show_targets(findings, survey.worst(), read),
         sizes=survey.sizes(),
@@ -174,6 +178,14 @@ def _facts(run: Run) -> list[tuple[str, str]]:
             "what is listed may be luck",
         ),
     ]
+
+
+def _about_concepts(run: Run, claims: Sequence[ShownClaim]) -> Note | None:
+    """That nobody looked for concepts of the claims, or why nobody can."""
+    if not claims or any(claim.concepts or claim.lacking for claim in claims):
+        return None
+    why = why_none(run)
+    return Note(why) if why else Note(UNTRIED, command(run))
 
 
 def _day(moment: str) -> str:

@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.concepts.channels import channels_by_claim, said, targets_of
+from audit.concepts.kept import STALE, About, Concept, Concepts, command
 from audit.concepts.patches import PatchReader
+from audit.concepts.shown import concept_tiles
 from audit.datasets.reach import BELOW_ROOT, Reach
 from audit.drawing.pixels import contact_sheet, shrink
 from audit.drawing.targets import Picture as TargetPicture
@@ -21,12 +23,14 @@ from audit.errors import RunError
 from audit.findings import Claim, Effect, Finding, Findings, Outcome
 from audit.findings.claims.registry import kind_of
 from audit.findings.records import ClaimChannel, Shown
-from audit.report.html import Picture, ShownClaim, ShownMap, ShownSample, ShownTarget
+from audit.report.html import Note, Picture, ShownClaim, ShownConcept, ShownMap, ShownSample, ShownTarget
 from audit.store import Run
 from audit.wording import one_line
 
 SIDE = 288
 """Longer side of a picture, pixels."""
+_CONCEPTS = 3
+"""Of a claim that are shown."""
 
 ReadTarget = Callable[[int, int], tuple[TargetPicture, str]]
 """From a sample and a slot to what there is to see of the target, and its name."""
@@ -79,13 +83,13 @@ def reads_of(run: Run, reach: Reach) -> ReadTarget:
 def show_claims(
     findings: Findings, claims: Sequence[Claim], read: ReadTarget, patches: PatchReader
 ) -> list[ShownClaim]:
-    """Claims with their pictures, and with what the channel that sets each apart most lies on."""
+    """Claims with their pictures, with what the channel that sets each apart most lies on, and with their concepts."""
     outcomes, shown, channels = findings.outcomes(), findings.shown(), channels_by_claim(findings)
-    cards = []
+    cards, concepts = [], Concepts(findings)
     for claim in claims:
         name = claim.claim_id
         card = _shown_claim(claim, outcomes.get(name), shown.get(name, Shown(name, (), ())), read)
-        cards.append(_with_patches(card, channels.get(name, ()), patches))
+        cards.append(_with_concepts(_with_patches(card, channels.get(name, ()), patches), concepts, patches))
     return cards
 
 
@@ -121,9 +125,34 @@ def _with_patches(card: ShownClaim, channels: Sequence[ClaimChannel], patches: P
     tiles = patches.patches(targets_of(channels[0])) if channels else []
     if not tiles:
         return card
-    picture = Picture(jpeg_bytes(contact_sheet([_opaque(tile) for tile in tiles], len(tiles))), said(channels[0]))
     seen = f"{said(channels[0])}: the images in which it carries most, cut out there."
-    return replace(card, patches=picture, seen=seen)
+    return replace(card, patches=_row(tiles, said(channels[0])), seen=seen)
+
+
+def _with_concepts(card: ShownClaim, concepts: Concepts, patches: PatchReader) -> ShownClaim:
+    """The claim with the first concepts that were found under its heat; with a line where they hold no more."""
+    about = About.claim(card.claim)
+    try:
+        kept = concepts.of(about)
+    except RunError as error:
+        return replace(card, lacking=Note(f"{error}."))
+    if kept is None:
+        return card
+    if not kept.current:
+        return replace(card, lacking=Note(STALE, command(patches.run, about, kept.asked)))
+    shown = [_shown_concept(concept, patches) for concept in kept.concepts[:_CONCEPTS]]
+    return replace(card, concepts=shown, more=len(kept.concepts) - len(shown))
+
+
+def _shown_concept(concept: Concept, patches: PatchReader) -> ShownConcept:
+    says, tiles = concept.said(), concept_tiles(concept, patches)
+    alts = (says, f"Where concept {concept.place} is")
+    return ShownConcept(says, [_row(row, alt) for row, alt in zip(tiles, alts, strict=True) if row])
+
+
+def _row(tiles: Sequence[NDArray[np.uint8]], alt: str) -> Picture:
+    """Tiles beside one another."""
+    return Picture(jpeg_bytes(contact_sheet([_opaque(tile) for tile in tiles], len(tiles))), alt)
 
 
 def _opaque(tile: NDArray[np.uint8]) -> NDArray[np.uint8]:

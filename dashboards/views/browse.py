@@ -12,12 +12,12 @@ from audit.errors import RunError
 from audit.store.verdicts.decided import Standing, decided
 from audit.store.verdicts.log import DECISIONS, target_of
 from audit.wording import number, plain, shorten
-from dashboards.bulk import ALIKE, ask_about, show_targets, show_undo, visible_verdicts
+from dashboards.browsing.bulk import ALIKE, ask_about, show_targets, show_undo, visible_verdicts
+from dashboards.browsing.filtering import LIKE, PAGE_NUMBER, choose_filters, put
+from dashboards.browsing.filters import SORTS, TELLING, Filters
+from dashboards.browsing.queues import AT, Queue
+from dashboards.browsing.saved_views import LONGEST, SavedViews
 from dashboards.components.grid import Asked
-from dashboards.filtering import LIKE, PAGE_NUMBER, choose_filters, put
-from dashboards.filters import SORTS, TELLING, Filters
-from dashboards.queues import AT, Queue
-from dashboards.saved_views import LONGEST, SavedViews
 from dashboards.state import Context, go, load_ahead, show_notices, small_picture
 from dashboards.tables import PAGE
 from dashboards.words import LABELS

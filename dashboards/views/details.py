@@ -11,9 +11,9 @@ import streamlit as st
 from audit.errors import AuditError
 from audit.store.verdicts.log import target_subject
 from audit.wording import plain, shorten
+from dashboards.browsing.queues import AT
 from dashboards.header import BLIND, REVIEWER
 from dashboards.methods import METHODS, can_draw, draw
-from dashboards.queues import AT
 from dashboards.state import Context, fragment, picture_of, shown, small_picture
 from dashboards.views.before_after import show_before_and_after
 from dashboards.views.labels import show_labels

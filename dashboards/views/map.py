@@ -14,11 +14,11 @@ from audit.errors import RunError
 from audit.store.verdicts.decided import Standing, decided
 from audit.store.verdicts.log import DECISIONS, target_subject
 from audit.wording import number, percent, plain, shorten
-from dashboards.bulk import ALIKE, ask_about, show_targets, show_undo, visible_verdicts
+from dashboards.browsing.bulk import ALIKE, ask_about, show_targets, show_undo, visible_verdicts
+from dashboards.browsing.filtering import LIKE, choose_filters
+from dashboards.browsing.filters import Filters
+from dashboards.browsing.queues import AT
 from dashboards.components.scatter import Colouring, show_scatter
-from dashboards.filtering import LIKE, choose_filters
-from dashboards.filters import Filters
-from dashboards.queues import AT
 from dashboards.state import Context, go, show_notices
 from dashboards.tables import PAGE
 from dashboards.words import LABELS

@@ -15,9 +15,9 @@ from audit.scores import iou_curve
 from audit.store.verdicts.decided import Standing
 from audit.store.verdicts.log import DECISIONS, Verdict, target_of, target_subject
 from audit.wording import number, percent, plain, shorten
+from dashboards.browsing.queues import AT, CLAIM, Queue, Targets, asked_queue, targets_of, title_of
 from dashboards.components.viewer import NOTE, picture_data, show_viewer
 from dashboards.header import ask_name, others
-from dashboards.queues import AT, CLAIM, Queue, Targets, asked_queue, targets_of, title_of
 from dashboards.state import SENTENCE, Context, Shown, fragment, go, load_ahead, picture_of, show_notices, shown
 from dashboards.views.details import show_details
 from dashboards.words import LABELS, decision_badge, html_facts, show_verdict, why_none

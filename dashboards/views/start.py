@@ -9,7 +9,9 @@ from typing import Any
 import streamlit as st
 from markupsafe import Markup
 
+from audit.concepts.kept import Concept
 from audit.drawing.vectors import as_image, heat_frame, interval_bar
+from audit.findings import Claim
 from audit.findings.claims.registry import kind_of
 from audit.findings.dependence import units_said
 from audit.findings.pages.basis import basis_of
@@ -17,9 +19,9 @@ from audit.findings.pages.unfound import explain_silence
 from audit.findings.words import OUTCOMES, RESTS_ON, SIGNS, sure
 from audit.store.verdicts.log import target_of
 from audit.wording import number, plain, shorten
+from dashboards.browsing.queues import CLAIM, NEXT, Queue
 from dashboards.cards import Card, cards_of
-from dashboards.patches import first_channel, patch_strip, words_of
-from dashboards.queues import CLAIM, NEXT, Queue
+from dashboards.patches import about_concepts, concept_picture, concepts_of, first_channel, patch_strip, words_of
 from dashboards.state import SENTENCE, Context, go, show_notices, small_picture
 from dashboards.words import html_figures
 
@@ -41,6 +43,9 @@ def show(context: Context) -> None:
         for card in cards[:MOST_CARDS]:
             with grid.cell():
                 _show_card(context, card)
+        untried = about_concepts(context, [card.claim for card in cards[:MOST_CARDS]])
+        if untried:
+            st.html(Markup('<p class="tags">{}</p>').format(untried))
     _show_ways(context)
     _show_others(context, cards[MOST_CARDS:])
     _show_basis(context)
@@ -122,7 +127,7 @@ def _pictured(context: Context, card: Card) -> str:
         ).format(
             says=shorten(claim.says, SENTENCE),
             strip=Markup("").join([*frame, *pictures]),
-            seen=_seen(context, claim.claim_id),
+            seen=_seen(context, claim.claim_id) + _concepts(context, claim),
             bar=bar,
             outcome=claim.outcome,
             sign=SIGNS.get(claim.outcome, ""),
@@ -143,6 +148,28 @@ def _seen(context: Context, claim_id: str) -> Markup:
     encoded = b64encode(data).decode()
     picture = Markup('<img src="data:image/webp;base64,{}" alt="{}">').format(encoded, words_of(row))
     return Markup('<div class="patches">{}</div><p class="tags">{}</p>').format(picture, words_of(row))
+
+
+def _concepts(context: Context, claim: Claim) -> Markup:
+    """What lies under the claim's heat, the first concept at once and the others when they are asked for."""
+    kept = concepts_of(context, claim)
+    if isinstance(kept, str):
+        return Markup('<p class="tags">{}</p>').format(kept) if kept else Markup("")
+    first, *others = (_concept(context, claim, concept) for concept in kept.concepts)
+    if not others:
+        return first
+    more = "1 more concept" if len(others) == 1 else f"{len(others)} more concepts"
+    return first + Markup('<details class="tags"><summary>{}</summary>{}</details>').format(
+        more, Markup("").join(others)
+    )
+
+
+def _concept(context: Context, claim: Claim, concept: Concept) -> Markup:
+    data = concept_picture(context, claim, concept)
+    said = concept.said()
+    encoded = b64encode(data).decode() if data else ""
+    picture = Markup('<img src="data:image/webp;base64,{}" alt="{}">').format(encoded, said) if data else Markup("")
+    return Markup('<div class="patches">{}</div><p class="tags">{}</p>').format(picture, said)
 
 
 def _also(card: Card) -> str:

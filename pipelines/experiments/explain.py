@@ -19,7 +19,9 @@ from audit.errors import ModelError
 from audit.images import MAX_PIXELS, View, cut, decode_image, read_bytes
 from audit.models import Classifier
 from audit.models.aimed.kind import Aimed, Asked
+from audit.models.aimed.words import WordClassifier
 from audit.progress import Progress, silent, tracked
+from audit.store import Run
 from audit.store.storage.files import write_atomically
 from pipelines.experiments.source import class_index
 
@@ -49,6 +51,7 @@ def explain_image(
     class_name: str | None,
     out: Path,
     progress: Progress = silent,
+    text: str | None = None,
 ) -> tuple[str, list[Panel]]:
     """Draw an image under several methods.
 
@@ -56,6 +59,7 @@ def explain_image(
         class_name: what to explain; the predicted class if None. Of a detector its surest box, of a network
             that segments its largest region, or those of the class.
         out: a PNG to write.
+        text: that belongs to the image, for a network that reads one.
 
     Returns:
         The name of the class, and the panels that were drawn.
@@ -67,7 +71,7 @@ def explain_image(
     fitted, view = classifier.preprocessing.fit(pixels)
     given = cut(fitted, classifier.preprocessing.fit, pixels.shape[:2])
     batch = classifier.preprocessing.normalise(np.stack([given])).to(classifier.device)
-    asked = _asked(classifier, batch, class_name)
+    asked = _asked(classifier, batch, class_name, text)
     panels = [_panel(name, classifier, batch, asked) for name in tracked(progress, "explaining", methods)]
     named = classifier.classes[asked.class_id]
     figure = _draw(pixels, view, panels, named)
@@ -75,15 +79,29 @@ def explain_image(
     return named, panels
 
 
-def _asked(classifier: Classifier, batch: torch.Tensor, name: str | None) -> Asked:
+def _asked(classifier: Classifier, batch: torch.Tensor, name: str | None, text: str | None) -> Asked:
+    reads = isinstance(classifier, WordClassifier)
+    if reads != (text is not None):
+        wanted = "the image's text for a network that reads one" if reads else "no text for a network of images alone"
+        raise ModelError(f"Expected {wanted}, got {'none; give it with --text' if reads else repr(text)}")
     if name is not None and not isinstance(classifier, Aimed):
         return Asked(class_of(classifier, batch, name))
-    (asked,) = surest(classifier, batch, None if name is None else class_index(classifier.classes, name))
+    texts = None if text is None else [text]
+    (asked,) = surest(classifier, batch, None if name is None else class_index(classifier.classes, name), texts)
+    if asked is None and text is not None:
+        wanted = name or f"a word or phrase among {', '.join(classifier.classes[:20])}"
+        raise ModelError(f"Expected a text that says {wanted}, got {text!r}")
     if asked is None:
         wanted = f"something named {name}" if name else "something"
         kind = classifier.kind if isinstance(classifier, Aimed) else "the network"
         raise ModelError(f"Expected {wanted} in the image to explain, but {kind} gives none here")
     return asked
+
+
+def text_of(run: Run, image: str) -> str | None:
+    """The text of a run's sample, known by its id or its image's path; None where there is no such, or no text."""
+    found = (sample for sample in run.manifest() if image in (sample.id, sample.image))
+    return next((sample.attributes.get("text") for sample in found), None)
 
 
 def class_of(classifier: Classifier, batch: torch.Tensor, name: str | None) -> int:

@@ -20,6 +20,7 @@ from audit.datasets import Readable, Unreadable, decode_sample
 from audit.errors import ModelError, RunError
 from audit.models import Classifier
 from audit.models.aimed.kind import Asked
+from audit.models.aimed.words import WordClassifier
 from audit.models.device import HALVING, choose_device, move
 from audit.progress import Advanced, Progress, silent, stretch
 from audit.store import Run, layout
@@ -47,8 +48,8 @@ def check_sanity(path: Place, check: SanityCheck, progress: Progress = silent) -
     methods = {name: _options(run, name) for name in check.methods or (run.record["config"]["method"],)}
     classifier = model_of_run(run, check.model)
     move(classifier.module, choose_device(check.device))
-    images = _images(run, classifier, check.samples)
-    names, comparisons = _compare(classifier, images, methods, check, progress)
+    images, texts = _images(run, classifier, check.samples)
+    names, comparisons = _compare(classifier, images, texts, methods, check, progress)
     record = {
         "samples": len(images),
         "seed": check.seed,
@@ -105,14 +106,19 @@ def _options(run: Run, method: str) -> dict[str, Any]:
     return dict(config["options"]) if method == config["method"] else {}
 
 
-def _images(run: Run, classifier: Classifier, count: int) -> Tensor:
-    """Inputs [n, 3, H, W] of samples taken evenly over the run; unreadable ones are left out."""
+def _images(run: Run, classifier: Classifier, count: int) -> tuple[Tensor, list[str] | None]:
+    """Inputs [n, 3, H, W] of samples taken evenly over the run; unreadable ones are left out.
+
+    And the texts [n] of a network that reads them.
+    """
     rows = np.unique(np.linspace(0, run.samples - 1, count).round().astype(int)).tolist()
     decoded = (_decoded(run, row, classifier) for row in rows)
-    fitted = [image.pixels for image in decoded if isinstance(image, Readable)]
-    if not fitted:
+    read = [image for image in decoded if isinstance(image, Readable)]
+    if not read:
         raise RunError(f"Expected readable images in {run.path}, found none among {len(rows)}; check the manifest")
-    return classifier.preprocessing.normalise(np.stack(fitted)).to(classifier.device)
+    images = classifier.preprocessing.normalise(np.stack([image.pixels for image in read])).to(classifier.device)
+    reads = isinstance(classifier, WordClassifier)
+    return images, [image.sample.attributes.get("text") or "" for image in read] if reads else None
 
 
 def _decoded(run: Run, row: int, classifier: Classifier) -> Readable | Unreadable:
@@ -123,12 +129,13 @@ def _decoded(run: Run, row: int, classifier: Classifier) -> Readable | Unreadabl
 def _compare(
     classifier: Classifier,
     images: Tensor,
+    texts: Sequence[str] | None,
     methods: Mapping[str, Mapping[str, Any]],
     check: SanityCheck,
     progress: Progress,
 ) -> tuple[list[str], dict[str, tuple[list[Maps], list[Maps]]]]:
     """Names of the stages, and for each method its rank correlations and SSIM, [n] a stage."""
-    pairs = [(place, about) for place, about in enumerate(surest(classifier, images)) if about is not None]
+    pairs = [(place, about) for place, about in enumerate(surest(classifier, images, texts=texts)) if about is not None]
     if not pairs:
         raise RunError("Expected targets in the images drawn, but the network gives none; draw more with --sample")
     images, asked = images[[place for place, _ in pairs]], [about for _, about in pairs]

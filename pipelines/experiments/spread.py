@@ -20,12 +20,12 @@ from audit.progress import Advanced, Progress
 from audit.store import Run, Shard
 from audit.trusted import absolute_name
 from pipelines.experiments.model import model_of_run
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
-from pipelines.run.memory import keep_freed_memory
-from pipelines.run.probe import Needs
-from pipelines.run.schedule import submit_all
-from pipelines.run.shard import Finished, Stopped, describe
+from pipelines.run.shards.memory import keep_freed_memory
+from pipelines.run.shards.shard import Finished, Stopped, describe
+from pipelines.run.workers.client import connect
+from pipelines.run.workers.probe import Needs
+from pipelines.run.workers.schedule import submit_all
 
 Target = Mapping[str, Any]
 Ask = Callable[[Target], Any]

@@ -1,4 +1,4 @@
-"""Words for patches by a CLIP network of open_clip, where that is installed."""
+"""Words for patches by a CLIP network, as the source `clip:` gives it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from audit.concepts.patches import PatchReader, Target
 from audit.concepts.words import PROMPT, Word, builtin_words, nearest_words
 from audit.errors import ModelError
-from audit.progress import Progress, silent, tracked
-from audit.wording import shorten
+from audit.models import load_classifier
+from audit.models.sources.open_clip import ZeroShot
 
 OTHERS = 6
 """Other parts of each image, at random places."""
@@ -30,11 +29,13 @@ class Namer:
         words: the list.
         texts: [m, D] of them, at unit length.
         see: from pictures [n, t, t, 3] to [n, D] at unit length.
+        source: the network's name.
     """
 
     words: tuple[str, ...]
     texts: NDArray[np.float32]
     see: Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
+    source: str = ""
 
     def name(self, reader: PatchReader, targets: Sequence[Target], seed: int = 0) -> list[Word]:
         """The nearest words of the patches of some targets; none where no image can be read."""
@@ -68,36 +69,25 @@ def words_of(source: str) -> tuple[str, ...]:
     return words
 
 
-def load_namer(name: str, words: Sequence[str], progress: Progress = silent) -> Namer:
-    """A CLIP network by its name and weights, as `ViT-B-32:laion2b_s34b_b79k`.
+def load_namer(name: str, words: Sequence[str]) -> Namer:
+    """A CLIP network as `clip:` takes it, by its name and weights: `ViT-B-32:laion2b_s34b_b79k`, or a folder.
 
     Raises:
-        ModelError: no weights are named, open_clip is not installed, or does not have them.
+        ModelError: open_clip is not installed, or has no such network, or not these weights.
     """
-    architecture, _, weights = name.partition(":")
-    if not weights:
-        raise ModelError(f"Expected a CLIP network with its weights, as ViT-B-32:laion2b_s34b_b79k; got {name!r}")
-    try:
-        import open_clip
-    except ImportError:
-        raise ModelError("Expected open_clip to be installed, to name patches: `pip install open_clip_torch`") from None
-    try:
-        model, _, prepare = open_clip.create_model_and_transforms(architecture, pretrained=weights)
-        tokenizer = open_clip.get_tokenizer(architecture)
-    except (RuntimeError, OSError, ValueError, AssertionError) as error:
-        raise ModelError(f"Cannot load the CLIP network {name}: {shorten(str(error), 200)}") from None
-    model.eval()
-
-    def unit(vectors: torch.Tensor) -> NDArray[np.float32]:
-        made: NDArray[np.float32] = torch.nn.functional.normalize(vectors.float(), dim=1).numpy()
-        return made
+    model, _, weights = name.partition(":")
+    classifier = load_classifier(f"clip:{model}", weights or None, classes=words, prompts=(PROMPT,))
+    module, prepared = classifier.module, classifier.preprocessing
+    assert isinstance(module, ZeroShot)
 
     def see(pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        fitted = np.stack([prepared.fit(picture)[0] for picture in pictures])
         with torch.inference_mode():
-            return unit(model.encode_image(torch.stack([prepare(Image.fromarray(each)) for each in pictures])))
+            return _unit(module.embedded(prepared.normalise(fitted)))
 
-    with torch.inference_mode():
-        texts = [
-            unit(model.encode_text(tokenizer([PROMPT.format(word)]))) for word in tracked(progress, "reading", words)
-        ]
-    return Namer(tuple(words), np.concatenate(texts), see)
+    return Namer(tuple(words), _unit(module.words.get_buffer("rows")), see, name)
+
+
+def _unit(vectors: torch.Tensor) -> NDArray[np.float32]:
+    made: NDArray[np.float32] = torch.nn.functional.normalize(vectors.float(), dim=1).cpu().numpy()
+    return made

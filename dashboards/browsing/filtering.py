@@ -11,7 +11,7 @@ import streamlit as st
 from audit.findings.records import OUTCOMES, UNTESTED
 from audit.store.verdicts.log import DECISIONS
 from audit.wording import shorten
-from dashboards.filters import ANY, NONE, RIGHT, WRONG, Filters
+from dashboards.browsing.filters import ANY, NONE, RIGHT, WRONG, Filters
 from dashboards.tables import RunTables
 
 PAGE_NUMBER, LIKE = "page", "like"

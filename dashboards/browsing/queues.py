@@ -14,7 +14,7 @@ import streamlit as st
 from audit.review import decided, most_informative
 from audit.store.verdicts.decided import Standing
 from audit.wording import shorten
-from dashboards.filters import ANY, TELLING, Filters
+from dashboards.browsing.filters import ANY, TELLING, Filters
 from dashboards.state import Context
 
 CLAIM, NEXT, ONE = "claim", "next", "one"
