@@ -54,6 +54,8 @@ class Both:
             attributes={name: (codes[name], values) for name, (_, values) in a.attributes.items()},
             context={name: np.concatenate([values, beside[name]]) for name, values in a.context.items()},
             error=None,  # what is wrong with a box is of one run
+            boxes=None,
+            lost=None,
         )
         return cls(together)
 
@@ -124,7 +126,7 @@ def told(claim: Claim) -> dict[str, Any]:
 
 def _read(run: Run) -> Evidence:
     """All targets that claims are made from."""
-    findings, shards = Findings(run), [shard for shard in run.done() if run.has_scores(shard)]
+    findings, shards = Findings(run), run.having("scores")
     gathered = gather(run, shards, units=False)
     flagged = [findings.of_shard(shard, [*_KEYS, "kind", "severity"]).to_pandas() for shard in shards]
     found = pd.concat([pd.DataFrame(columns=[*_KEYS, "kind", "severity"]), *flagged])

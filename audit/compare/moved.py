@@ -75,7 +75,7 @@ def _even(heat: NDArray[np.floating]) -> NDArray[np.float32]:
 def _side(run: Run) -> tuple[pd.DataFrame, NDArray[np.float16]]:
     """Targets of a run with their `row` in the heat [n, 64] of all."""
     rows = Findings(run).index(_COLUMNS).to_pandas()
-    shards = [shard for shard in run.done() if run.has_scores(shard)]
+    shards = run.having("scores")
     tables = [run.read("scores", shard, ["sample", "slot", *HEAT]) for shard in shards]
     keys = np.concatenate([np.zeros(0, np.int64), *(_keys(table["sample"], table["slot"]) for table in tables)])
     heat = [heat_by_cell(table) for table in tables]

@@ -128,7 +128,7 @@ def _targets(run: Run, samples: pd.DataFrame, shared: pd.DataFrame) -> pd.DataFr
 
 def _scored(run: Run) -> pd.DataFrame:
     """Scored targets: their energy, what it is judged by, and whether there is a finding about them."""
-    findings, shards = Findings(run), [shard for shard in run.done() if run.has_scores(shard)]
+    findings, shards = Findings(run), run.having("scores")
     scores = _table(run, "scores", shards, [*_KEYS, "status", *_JUDGED_BY])
     flagged = [findings.of_shard(shard, _KEYS) for shard in shards] or [layout.SCORES.empty_table().select(_KEYS)]
     found = pa.concat_tables(flagged).to_pandas().assign(off_object=1.0)

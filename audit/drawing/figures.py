@@ -131,7 +131,7 @@ def mean_heat(findings: Findings, class_name: str) -> tuple[NDArray[np.float64],
     if class_name not in run.classes:
         raise RunError(f"No class {one_line(class_name)} in {run.path}")
     class_id, total, targets = run.classes.index(class_name), np.zeros(CELLS * CELLS), 0
-    for part in findings.evidence([shard for shard in run.done() if run.has_scores(shard)]):
+    for part in findings.evidence(run.having("scores")):
         counted = part.evidence.named & (part.evidence.class_id == class_id)
         heat = part.evidence.off_heat[counted].astype(np.float64)
         total += np.nan_to_num(heat).sum(axis=0)

@@ -1,7 +1,7 @@
 """Which channels of the network set a claim's heat off the object apart, and in which images they carry most of it.
 
 Of each target a run keeps the few channels that carry most of its heat off the object
-(`audit.attribution.inside.channels`).
+(`audit.scores.channels`).
 A channel sets a claim apart if it is among them more often where the claim shows than in the class's other images:
 Fisher's exact test, one-sided, near-copies with one vote, Benjamini-Hochberg over the channels of the claim. Where
 fewer than five other images are left, as of a class that looks off its objects throughout, other classes' images stand

@@ -343,7 +343,7 @@ class Findings:
             done = self.run.done()
             if not done:
                 raise RunError(f"{path} has no finished shard yet, so no findings; finish it with `camaudit run`")
-            verb = "flag" if any(map(self.run.has_scores, done)) else "score"
+            verb = "flag" if self.run.having("scores") else "score"
             unfinished = len(done) < len(self.run.shards)
             rest = "finish it with `camaudit run`, or judge what is done" if unfinished else "make them"
             raise RunError(f"{path} has no findings yet; {rest} with `camaudit {verb} {path}`")

@@ -60,7 +60,7 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     ledger = run.ledger.digest()
     _refuse_mixed(run)
     heeded = Disagreements.of(run) if rules.verdicts else Disagreements.none()
-    shards = [shard for shard in run.done() if run.has_scores(shard)]
+    shards = run.having("scores")
     gathered = gather(run, shards, progress, rules.unit)
     curve = mean_iou_curve(gathered.confusion, len(run.classes))
     map_level = _map_level(threshold, curve)
@@ -80,7 +80,7 @@ def flag(run: Run, rules: Rules, threshold: float | None = None, progress: Progr
     writer.write_classes(classes)
     evidence = gathered.evidence(run, as_judged, rules.confident)
     material = _material(run, shards, evidence, classes, rules, heeded)
-    claims, said, refused = _write_claims(writer, shards, material, heeded)
+    claims, said, refused = _write_claims(writer, shards, material, heeded, gathered.target_status.get("ok", 0))
     # Targets that are left out are still among their claims', or all that is left would seem to be right.
     clustered = _with_clusters(material, evidence)
     del material  # votes and heat of all targets
@@ -243,9 +243,12 @@ def _material(
 
 
 def _write_claims(
-    writer: FindingsWriter, shards: Sequence[Shard], material: Material, heeded: Disagreements
+    writer: FindingsWriter, shards: Sequence[Shard], material: Material, heeded: Disagreements, maps: int
 ) -> tuple[list[Claim], dict[str, Any], int]:
     """Make and write the claims and the clusters' members.
+
+    Args:
+        maps: targets that have one.
 
     Returns:
         The claims, what the summary says of them, and how many would stand were they not disagreed with.
@@ -260,7 +263,7 @@ def _write_claims(
     shown = show_claims(stand, clustered)
     said = {
         "claims": _count(claims),
-        "basis": basis_record(writer.run.manifest_file, material),
+        "basis": basis_record(writer.run.manifest_file, material, maps),
         "untested": untested,
         "shown": [asdict(claim) for claim in shown],
         **silence(all_detectable(material), claims, material.classes, material.rules),

@@ -82,7 +82,7 @@ class Painted:
 
 def read_evidence(run: Run, rules: Rules, progress: Progress) -> tuple[Evidence, NDArray[np.float64]]:
     """Evidence on all scored targets, judged by rules, and the share [n] of what was seen that is their object."""
-    shards = [shard for shard in run.done() if run.has_scores(shard)]
+    shards = run.having("scores")
     gathered = gather(run, shards, progress, rules.unit)
     judged: pd.DataFrame = judge(gathered.scored, rules)
     return gathered.evidence(run, judged, rules.confident), gathered.targets["area"].to_numpy(np.float64)

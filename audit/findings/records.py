@@ -19,11 +19,17 @@ OUTCOMES = ("confirmed", "needs context", "refuted", "inconclusive")
 UNTESTED = "not tested"
 """Outcome of what no intervention was made for."""
 HEAT_ALONE = "heat alone"
-BASES = ("masks", "boxes", "masks and boxes", HEAT_ALONE, "activations", "labels")
+GIVEN = {"detected": "detections", "segmented": "regions"}
+"""Role of a target that brings its object along -> what these objects are."""
+AIMED = (*GIVEN, "word")
+"""Roles of targets that are no classes of an image as a whole."""
+BASES = ("masks", "boxes", "masks and boxes", *GIVEN.values(), HEAT_ALONE, "activations", "labels")
 """What a claim may rest on."""
 ARMS = ("flagged", "control")
 ROLES = ("label", "predicted", "runner_up", "detected", "segmented", "word")
 """Why a map was made."""
+GIVEN_ROLES = ("detected", "segmented", "word")
+"""Of what a network gave itself, not of classes of images as a whole."""
 TOLERATED, OTHER_CLASSES = "tolerated", "other classes"
 """What the share of a class is held against."""
 REST, OTHERS, NOBODY = "rest of the class", "other classes", "nothing"

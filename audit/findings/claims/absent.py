@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from audit.findings.claims.contrasts import Contrasts, Told, tested_together
 from audit.findings.claims.kind import MASKS, ClaimKind, Material
-from audit.findings.claims.votes import object_basis, one_vote, testable
+from audit.findings.claims.votes import basis_of_objects, one_vote, testable
 from audit.findings.evidence.frame import where_heat_lies
 from audit.findings.evidence.targets import Evidence
 from audit.findings.power import Detectable, found_from
@@ -40,7 +40,7 @@ class Named:
         of: [C] how many each class has.
         absences: rows of the evidence's absences that are votes.
         shows: [C] how many those are.
-        rests_on: as `object_basis` says.
+        rests_on: as `basis_of_objects` says.
     """
 
     of: NDArray[np.int64]
@@ -94,6 +94,10 @@ class Absent(ClaimKind):
         shares = found_from(of, p, family.fdr / max(len(class_id), 1))
         how, names = "if it has the class named without its object", material.names
         return [Detectable(names[i], self.name, "", how, share) for i, share in zip(class_id, shares, strict=True)]
+
+    def applies(self, material: Material) -> bool:
+        """Not to boxes or regions: each is its own object."""
+        return material.evidence.given is None
 
     def lacks(self, material: Material) -> str:
         """Masks, where none shows a class."""
@@ -152,7 +156,7 @@ def _named(material: Material) -> Named:
     shows = votes >= len(there)
     of, absent = (np.bincount(class_id[rows], minlength=len(outlined)) for rows in (votes, votes[shows]))
     boxed = np.concatenate([evidence.boxed[there], absences.boxed[gone]])
-    return Named(of, gone[votes[shows] - len(there)], absent, object_basis(boxed[votes]))
+    return Named(of, gone[votes[shows] - len(there)], absent, basis_of_objects(boxed[votes], evidence.given))
 
 
 def _contrasts(named: Named, least: float) -> Contrasts:

@@ -27,7 +27,7 @@ import scipy
 from numpy.typing import NDArray
 
 from audit.findings.claims.contrasts import LEAST_IN_A_PLACE, Contrasts, Told, tested_together
-from audit.findings.claims.kind import ClaimKind, Material
+from audit.findings.claims.kind import OBJECTS, ClaimKind, Material
 from audit.findings.claims.votes import FEWEST, Votes, testable
 from audit.findings.evidence.frame import frame_totals
 from audit.findings.evidence.targets import Evidence
@@ -146,6 +146,11 @@ class Contexts(ClaimKind):
             Detectable(material.names[i], self.name, other, f"if it draws heat to {other}, where both are shown", share)
             for i, other, share in zip(pairs.class_id, others, shares, strict=True)
         ]
+
+    def lacks(self, material: Material) -> str:
+        """Objects; of what the network gave its own, other objects beside."""
+        evidence = material.evidence
+        return OBJECTS if evidence.given and not len(evidence.context["target"]) else super().lacks(material)
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
         """The target looks off the object, and the other class holds more of the heat."""

@@ -76,7 +76,7 @@ class Errors(ClaimKind):
         beside = stratified(compared.counts, family.least)
         tested = tested_together(compared.class_id, beside.shows, beside.of, beside.expected, beside.p)
         contrasts = replace(tested, low=beside.low, high=beside.high)
-        basis = object_basis(material.evidence.boxed[material.evidence.known])
+        basis = object_basis(material.evidence, material.evidence.known)
 
         def tell(i: int) -> Told:
             kind = ERRORS[compared.code[i]]

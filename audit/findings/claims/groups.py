@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from audit.findings.claims.contrasts import ALL_CLASSES, LEAST, Contrasts, Family, Told, tested_together
 from audit.findings.claims.kind import ClaimKind, Material, of_class
-from audit.findings.claims.votes import FEWEST, MOST_VALUES, object_basis, one_vote, testable
+from audit.findings.claims.voters import ERRORS, MEASURES, OFF, WRONG, Voters, voters_of
+from audit.findings.claims.votes import FEWEST, MOST_VALUES, testable
 from audit.findings.evidence.frame import frame_totals
 from audit.findings.evidence.targets import Evidence
 from audit.findings.power import Detectable, found_from
@@ -39,28 +40,8 @@ from audit.stats.resampling import difference_interval as resampled_difference
 from audit.stats.strata import Stratified, p_if_alike, stratified
 from audit.wording import listed, percent
 
-MEASURES = ("wrong", "off_object")
-
-
-@dataclass(frozen=True, eq=False)
-class Voters:
-    """Targets that a measure is of, one a unit and class.
-
-    Attributes:
-        measure: wrong or off_object.
-        whole: one vote a unit over all classes, instead of one a class.
-        rows: [r] positions in the evidence.
-        class_id: [r] their classes.
-        shows: [r] bool, wrong or off the object.
-        rests_on: labels, or as `object_basis` says.
-    """
-
-    measure: str
-    whole: bool
-    rows: NDArray[np.int64]
-    class_id: NDArray[np.int32]
-    shows: NDArray[np.bool_]
-    rests_on: str
+_MOST_EXAMPLES = 200
+"""Boxes that a claim about a detector's errors names."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +92,8 @@ class Groups(ClaimKind):
     compared_with = "images with another value of the attribute; over all classes, in the group's own mix of classes"
     stands = "q is small, the share exceeds the other by more than 0.1, and no other attribute accounts for it"
     numbers = (
-        "`measure`: `wrong` or `off_object`; `attribute`, `value`; where q is small `heat_off`, `heat_off_of_others`: "
+        "`measure`: `wrong` or `off_object`, and of a detector `missed`, `confused`, `background`, with `examples` as "
+        "sample and slot; `attribute`, `value`; where q is small `heat_off`, `heat_off_of_others`: "
         "mean share of the heat off the object; `heat_off_low`, `heat_off_high`: 95 % interval of the difference; "
         "`beside`: other attributes that may be behind it (`attribute`), how many images can be compared with others "
         "of the same value (`images`), `share`, `expected` and `p` among them, and whether it `accounts` for the claim"
@@ -129,6 +111,8 @@ class Groups(ClaimKind):
             group = groups[i]
             measure, value = group.voters.measure, evidence.attributes[group.attribute][1][group.code]
             details: dict[str, Any] = {"measure": measure, "attribute": group.attribute, "value": value}
+            if measure in ERRORS:
+                details["examples"] = _examples(evidence, group)
             if i in beside:
                 details |= _heat_off(evidence, group) | {"beside": [vars(other) for other in beside[i]]}
             said = (other.says(group.attribute) for other in beside.get(i, ()))
@@ -145,11 +129,11 @@ class Groups(ClaimKind):
         over_classes = (group for group in groups if group.voters.whole)
         rows = []
         for (attribute, voters), alike in groupby(over_classes, lambda group: (group.attribute, group.voters)):
-            codes, values = material.evidence.attributes[attribute]
-            counts = _counts(codes[voters.rows], len(values), voters.class_id, len(material.names), voters.shows)
+            _, values = material.evidence.attributes[attribute]
+            counts = _counts(voters.codes(attribute), len(values), voters.class_id, len(material.names), voters.shows)
             code = [group.code for group in alike]
             shares = _found_from(counts.swapaxes(1, 2)[:, code], family.least, level)
-            how = "were named wrongly" if voters.measure == "wrong" else "were looked at off the object"
+            how = MEASURES[voters.measure].drew
             subjects = (f"{attribute}={values[i]}" for i in code)
             rows += [Detectable(None, self.name, *row) for row in zip(subjects, repeat(how), shares)]
         return rows
@@ -170,30 +154,42 @@ class Groups(ClaimKind):
         ]
 
     def shows(self, claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
-        """The sample is of the group, and named wrongly or looked at off the object."""
-        group = _of_group(claim, evidence)
-        if claim.details["measure"] == "wrong":
-            return np.asarray(group & evidence.labelled & evidence.wrong, bool)
-        return np.asarray(group & evidence.off, bool)
+        """The sample is of the group, and named wrongly or looked at off the object; none of a detector's errors."""
+        group, measure = _of_group(claim, evidence), claim.details["measure"]
+        shows = {WRONG: evidence.labelled & evidence.wrong, OFF: evidence.off}.get(measure, np.zeros_like(group))
+        return np.asarray(group & shows, bool)
 
     def event(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
-        """Named wrongly, or looked at off the object; of the group's samples."""
-        if claim.details["attribute"] not in evidence.attributes:
+        """Named wrongly, or looked at off the object; of the group's samples. A detector's errors are of boxes."""
+        if claim.details["attribute"] not in evidence.attributes or claim.details["measure"] in ERRORS:
             return np.full(len(evidence), np.nan)
-        wrong = claim.details["measure"] == "wrong"
+        wrong = claim.details["measure"] == WRONG
         voters = evidence.labelled if wrong else evidence.named & evidence.known
         voters = voters & of_class(claim, evidence.class_id) & _of_group(claim, evidence)
         return np.where(voters, evidence.wrong if wrong else evidence.off, np.nan)
 
     def prominence(self, claim: Claim, evidence: Evidence) -> NDArray[np.floating]:
         """Severity, or for errors the probability of the label that another class beats, within the group."""
-        if claim.details["measure"] == "wrong":
+        if claim.details["measure"] == WRONG:
             return np.where(self.shows(claim, evidence), evidence.probability, -np.inf)
         return np.where(_of_group(claim, evidence), super().prominence(claim, evidence), -np.inf)
 
     def judged_by_background(self, claim: Claim) -> bool:
         """That a group is named wrongly more often says nothing about where heat lies."""
-        return bool(claim.details["measure"] != "wrong")
+        return bool(claim.details["measure"] == OFF)
+
+    def targets(self, claim: Claim, evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        """Of a detector's errors the boxes, as far as they have a map."""
+        if claim.details["measure"] not in ERRORS:
+            return super().targets(claim, evidence)
+        found = np.array(claim.details["examples"], np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1].astype(np.int16)
+
+    def examples(self, claim: Claim) -> list[tuple[int, int]] | None:
+        """Of a detector's errors the surest boxes; an object that was missed has none."""
+        if claim.details["measure"] not in ERRORS:
+            return None
+        return [(sample, slot) for sample, slot in claim.details["examples"]]
 
 
 def _of_group(claim: Claim, evidence: Evidence) -> NDArray[np.bool_]:
@@ -232,10 +228,10 @@ def _compared(material: Material) -> tuple[list[Group], Contrasts]:
     evidence, least = material.evidence, Groups().family_in(material).least
     groups: list[Group] = []
     parts: list[Stratified] = []
-    every = _voters(evidence)
-    for name, codes, values in _attributes(evidence):
+    every = voters_of(evidence)
+    for name, _, values in _attributes(evidence):
         for voters in every:
-            counts = _counts(codes[voters.rows], len(values), voters.class_id, len(evidence.classes), voters.shows)
+            counts = _counts(voters.codes(name), len(values), voters.class_id, len(evidence.classes), voters.shows)
             class_id, code, part = (_over_classes if voters.whole else _in_classes)(counts, least)
             groups += [Group(name, int(v), int(c), voters) for c, v in zip(class_id, code, strict=True)]
             parts.append(part)
@@ -243,22 +239,6 @@ def _compared(material: Material) -> tuple[list[Group], Contrasts]:
     class_ids = np.array([group.class_id for group in groups], np.int64)
     contrasts = tested_together(class_ids, compared.shows, compared.of, compared.expected, compared.p)
     return groups, replace(contrasts, low=compared.low, high=compared.high)
-
-
-def _voters(evidence: Evidence) -> list[Voters]:
-    named = evidence.named & evidence.known
-    measured = (
-        ("wrong", evidence.labelled, evidence.wrong, "labels"),
-        ("off_object", named, evidence.off, object_basis(evidence.boxed[named])),
-    )
-    voters = []
-    for measure, chosen, shows, rests_on in measured:
-        positions = np.flatnonzero(chosen)
-        class_id = evidence.class_id[positions]
-        for whole in (False, True):
-            rows = positions[one_vote(np.zeros_like(class_id) if whole else class_id, evidence.unit[positions])]
-            voters.append(Voters(measure, whole, rows, evidence.class_id[rows], shows[rows], rests_on))
-    return voters
 
 
 def _counts(
@@ -344,11 +324,11 @@ def _same_images(first: Group, second: Group) -> bool:
 def _within(evidence: Evidence, group: Group, attribute: str, least: float) -> Stratified:
     """The group [1] against others of the same class and of the same value of another attribute."""
     voters = group.voters
-    codes, (strata, values) = evidence.attributes[group.attribute][0], evidence.attributes[attribute]
+    values = evidence.attributes[attribute][1]
     of_class = voters.whole | (voters.class_id == group.class_id)
-    rows = voters.rows[of_class]
-    stratum = np.where(strata[rows] < 0, -1, voters.class_id[of_class] * len(values) + strata[rows])
-    code = np.where(codes[rows] < 0, -1, codes[rows] != group.code)
+    codes, strata = voters.codes(group.attribute)[of_class], voters.codes(attribute)[of_class]
+    stratum = np.where(strata < 0, -1, voters.class_id[of_class] * len(values) + strata)
+    code = np.where(codes < 0, -1, codes != group.code)
     counts = _counts(code, 2, stratum, len(evidence.classes) * len(values), voters.shows[of_class])
     return stratified(counts[:, None, :, 0], least)
 
@@ -358,11 +338,25 @@ def _accounted(claim: Claim) -> Claim:
     return replace(claim, found=claim.found and not any(b["accounts"] for b in claim.details.get("beside", ())))
 
 
+def _examples(evidence: Evidence, group: Group) -> list[list[int]]:
+    """Samples and slots of boxes that show what a group is held for."""
+    boxes = evidence.boxes
+    if boxes is None:
+        return []
+    rows = boxes.sure & (boxes.slot >= 0) & boxes.of(group.voters.measure)
+    rows &= boxes.attributes[group.attribute][0] == group.code
+    if not group.voters.whole:
+        rows &= boxes.true_class == group.class_id
+    chosen = np.flatnonzero(rows)[:_MOST_EXAMPLES]
+    named: list[list[int]] = np.stack([boxes.sample[chosen], boxes.slot[chosen]], axis=1).tolist()
+    return named
+
+
 def _heat_off(evidence: Evidence, group: Group) -> dict[str, float]:
     """How much heat lies off the object, beside the others; nothing where no object is known."""
     codes = evidence.attributes[group.attribute][0]
     chosen = evidence.known & (codes >= 0) & ~np.isnan(evidence.off_heat[:, 0])
-    chosen &= evidence.labelled if group.voters.measure == "wrong" else evidence.named
+    chosen &= evidence.labelled if group.voters.measure == WRONG else evidence.named
     if not group.voters.whole:
         chosen &= evidence.class_id == group.class_id
     rows = np.flatnonzero(chosen)
@@ -376,11 +370,8 @@ def _heat_off(evidence: Evidence, group: Group) -> dict[str, float]:
 
 
 def _says(contrasts: Contrasts, i: int, group: Group, value: str, classes: tuple[str, ...]) -> str:
-    share, expected = percent(contrasts.share[i]), percent(contrasts.expected[i])
-    wrong, whole = group.voters.measure == "wrong", group.voters.whole
-    name = "" if whole else f" {'labelled' if wrong else 'named'} {classes[group.class_id]}"
-    others = "of the others, in the same mix of classes," if whole else "of the others,"
-    images = f"Of {contrasts.of[i]} images{name} with {group.attribute} {value},"
-    if wrong:
-        return f"{images} {share} are named wrongly; {others} {expected}."
-    return f"{images} the model looks off the object in {share}; {others} in {expected}."
+    whole, measure = group.voters.whole, MEASURES[group.voters.measure]
+    name = None if whole else classes[group.class_id]
+    others = "of the others, in the same mix of classes," if whole and measure.of else "of the others,"
+    shares = percent(contrasts.share[i]), others, percent(contrasts.expected[i])
+    return measure.says(str(contrasts.of[i]), name, f"{group.attribute} {value}", *shares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from audit.findings.claims.absent import Absent
+from audit.findings.claims.around import Around
 from audit.findings.claims.clusters import Clusters
 from audit.findings.claims.context import Contexts
 from audit.findings.claims.errors import Errors
@@ -29,6 +30,7 @@ CLAIM_KINDS: dict[str, ClaimKind] = {
         Spots(),
         Fixed(),
         Contexts(),
+        Around(),
         Groups(),
         Errors(),
         Clusters(),

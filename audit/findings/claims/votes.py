@@ -95,7 +95,7 @@ def votes_among(evidence: Evidence, chosen: NDArray[np.int64], rests_on: str) ->
     class_id = evidence.class_id[rows]
     images = np.bincount(class_id, minlength=len(evidence.classes))
     starts = np.concatenate([[0], np.cumsum(images)])
-    return Votes(rows, class_id, images, starts, rests_on or object_basis(evidence.boxed[rows]))
+    return Votes(rows, class_id, images, starts, rests_on or object_basis(evidence, rows))
 
 
 def choose(votes: Votes, sample: NDArray[np.integer], class_ids: NDArray[np.integer]) -> list[NDArray[np.int64]]:
@@ -122,13 +122,23 @@ def one_vote(owner: NDArray[np.integer], unit: NDArray[np.integer]) -> NDArray[n
     return np.asarray(order[start + (count - 1) // 2], np.int64)
 
 
-def object_basis(boxed: NDArray[np.bool_]) -> str:
-    """What the objects of targets were taken from, by whether each is known by boxes alone, [n].
+def object_basis(evidence: Evidence, rows: NDArray[np.integer] | NDArray[np.bool_]) -> str:
+    """What the objects of some targets were taken from."""
+    return basis_of_objects(evidence.boxed[rows], evidence.given)
+
+
+def basis_of_objects(boxed: NDArray[np.bool_], given: str | None = None) -> str:
+    """What objects were taken from, by whether each is known by boxes alone, [n].
+
+    Args:
+        given: what the network gave itself, if these are the objects.
 
     Example:
-        >>> object_basis(np.array([False, True])), object_basis(np.array([True]))
+        >>> basis_of_objects(np.array([False, True])), basis_of_objects(np.array([True]))
         ('masks and boxes', 'boxes')
     """
+    if given is not None:
+        return given
     if not boxed.any():
         return "masks"
     return "boxes" if boxed.all() else "masks and boxes"

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from audit.findings.claims.contrasts import claim_id
 from audit.findings.claims.kind import ClaimKind, Material
-from audit.findings.claims.votes import FEWEST, testable
+from audit.findings.claims.votes import FEWEST, object_basis, testable
 from audit.findings.evidence.targets import Evidence
 from audit.findings.power import MARGINS, Detectable, least_counts, least_shares, most_beside
 from audit.findings.records import OTHER_CLASSES, TOLERATED, Claim, ClassFinding
@@ -58,7 +58,7 @@ def class_findings(
         certify: whether to say how many images off the object are needed for a finding.
     """
     votes = (columns["probability"] >= rules.confident) & columns["vote"]
-    strata = _by_stratum(columns, off, votes, len(classes))
+    strata = by_stratum(columns, off, votes, len(classes))
     all_targets = np.bincount(columns["class_id"], minlength=len(classes))
     present = np.flatnonzero(all_targets)
     off_object, confident = strata[:2, present].sum(axis=2)
@@ -85,10 +85,16 @@ def class_findings(
     return [ClassFinding(class_name=classes[row[0]], **dict(zip(table, row, strict=True))) for row in rows]
 
 
-def _by_stratum(
+def by_stratum(
     columns: Mapping[str, NDArray[Any]], off: NDArray[np.bool_], votes: NDArray[np.bool_], classes: int
 ) -> NDArray[np.int64]:
-    """Counts [4, C, strata] of votes: off the object, and all, of the class; the same of the other classes."""
+    """Counts [4, C, strata] of votes: off the object, and all, of the class; the same of the other classes.
+
+    Args:
+        columns: `class_id`, `probability` and `area`, each [n].
+        off: [n] whether a target shows it.
+        votes: [n] whether it counts.
+    """
     stratum = np.digitize(columns["area"], SIZES) * (len(SURENESS) + 1)
     stratum += np.digitize(columns["probability"], SURENESS)
     strata = (len(SIZES) + 1) * (len(SURENESS) + 1)
@@ -103,7 +109,7 @@ class _Bar:
     """What each class's share is held against; arrays [c].
 
     Attributes:
-        strata: counts [4, c, strata] of `_by_stratum`.
+        strata: counts [4, c, strata] of `by_stratum`.
         confident: images.
         beside: whether it is the other classes' share, and not the one tolerated.
         expected: the share itself.
@@ -180,8 +186,7 @@ class WholeClasses(ClaimKind):
     def test(self, material: Material) -> list[Claim]:
         """One claim a class that can be tested, those that are findings among them; see the module."""
         evidence = material.evidence
-        boxed = bool(evidence.boxed[evidence.known].all()) and bool(evidence.known.any())
-        rests_on = "boxes" if boxed else "masks"
+        rests_on = object_basis(evidence, evidence.known)
         tested = sum(row.confident >= FEWEST for row in material.classes)
         return [
             self._claim(row, material.rules, tested, rests_on) for row in material.classes if row.confident >= FEWEST

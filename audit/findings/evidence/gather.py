@@ -19,10 +19,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from audit.errors import RunError
+from audit.findings.evidence.asked_anyway import asked_anyway
+from audit.findings.evidence.box_errors import BOX_COLUMNS, Attributes, BoxErrors, box_columns
 from audit.findings.evidence.frame import by_cell, cells_as_bits
 from audit.findings.evidence.targets import Absences, Evidence
 from audit.findings.evidence.units import units_of
-from audit.findings.records import ROLES
+from audit.findings.records import AIMED, GIVEN, ROLES
 from audit.images import map_ahead
 from audit.progress import Progress, silent, tracked
 from audit.scores import Confusion
@@ -52,6 +54,7 @@ class Gathered:
         cells: `off_heat` and `off_area`, [n, 64] float16, and `clear`, [n] uint64, its cells as bits.
         context: `target` (place among them) and the columns of the table of that name.
         absent: columns of the targets of `audit.findings.evidence.targets.Absences`, `look` and `unit`.
+        boxes: columns of `audit.findings.evidence.box_errors.box_columns`, and `unit`.
         rest: columns of all other targets, such as those without a map: keys, answers, `quick` and `status`.
         confusion: pooled.
         target_status, score_status: rows of those tables by status.
@@ -61,6 +64,7 @@ class Gathered:
     cells: dict[str, NDArray[Any]]
     context: dict[str, NDArray[Any]]
     absent: dict[str, NDArray[Any]]
+    boxes: dict[str, NDArray[Any]]
     rest: dict[str, NDArray[Any]]
     confusion: Confusion
     target_status: dict[str, int]
@@ -86,6 +90,7 @@ class Gathered:
         def column(name: str, kind: type) -> NDArray[Any]:
             return targets[name].to_numpy(kind)
 
+        attributes, attributes_of_boxes = _attributes(run, targets["sample"].to_numpy(), self.boxes["sample"])
         return Evidence(
             classes=run.classes,
             sample=column("sample", np.int64),
@@ -103,17 +108,31 @@ class Gathered:
             off_heat=self.cells["off_heat"],
             off_area=self.cells["off_area"],
             clear=self.cells["clear"],
-            attributes=_attributes(run, targets["sample"].to_numpy()),
+            attributes=attributes,
             context=self.context,
             cluster=cluster,
             absences=self._absences(confident),
-            error=column("error", np.int8) if self.of_detector else None,
+            error=column("error", np.int8) if self.aimed == "detected" else None,
+            boxes=self._box_errors(confident, attributes_of_boxes),
+            lost=self._lost(run) if self.aimed in GIVEN else None,
+            aimed=self.aimed,
         )
 
     @property
-    def of_detector(self) -> bool:
-        """Whether targets are a detector's boxes."""
-        return bool((self.targets["role"] == ROLES.index("detected")).any())
+    def aimed(self) -> str | None:
+        """The role of targets that are no classes of an image as a whole, which a run's targets share; else None."""
+        roles = {ROLES[place] for place in self.targets["role"].unique()}
+        return next((role for role in AIMED if role in roles), None)
+
+    def _lost(self, run: Run) -> NDArray[np.float32]:
+        sample, slot, quick = (self.targets[name].to_numpy() for name in ("sample", "slot", "quick"))
+        return np.where((slot == 0) & asked_anyway(sample, run.samples), quick, np.nan).astype(np.float32)
+
+    def _box_errors(self, confident: float, attributes: Attributes) -> BoxErrors | None:
+        if self.aimed != "detected" or not len(self.boxes["sample"]):
+            return None
+        columns = {name: values for name, values in self.boxes.items() if name not in ("score", "look")}
+        return BoxErrors(**columns, sure=self.boxes["score"] >= confident, attributes=attributes)
 
     def _absences(self, confident: float) -> Absences:
         columns = {name: values for name, values in self.absent.items() if name != "look"}
@@ -127,6 +146,7 @@ class _Part(NamedTuple):
     cells: dict[str, NDArray[Any]]
     context: dict[str, NDArray[Any]]
     absent: dict[str, NDArray[Any]]
+    boxes: dict[str, NDArray[Any]]
     rest: dict[str, NDArray[Any]]
     confusion: Confusion
     target_status: Counter[str]
@@ -155,13 +175,14 @@ def gather(
         part.context["target"] += offset
     columns = _joined([part.columns for part in parts] or [_columns(*_EMPTY)])
     absent = _joined([part.absent for part in parts] or [_absent(*_NOTHING)])
-    rows = len(columns["sample"]) + len(absent["sample"])
-    numbers = _units(run, columns, absent, unit) if units else np.arange(rows)
+    boxes = _joined([part.boxes for part in parts] or [box_columns(None, np.zeros(0, np.int64), 0)])
+    of_targets, of_absent, of_boxes = _units(run, (columns, absent, boxes), unit, units)
     return Gathered(
-        pd.DataFrame(columns | {"unit": numbers[: len(columns["sample"])]}),
+        pd.DataFrame(columns | {"unit": of_targets}),
         _joined([part.cells for part in parts] or [_cells(_EMPTY[0])]),
         _joined([part.context for part in parts] or [dict.fromkeys(("target", *_CONTEXT), np.zeros(0, np.int64))]),
-        absent | {"unit": numbers[len(columns["sample"]) :]},
+        absent | {"unit": of_absent},
+        boxes | {"unit": of_boxes},
         _joined([part.rest for part in parts] or [dict.fromkeys((*_REST, "status"), np.zeros(0, np.int64))]),
         Confusion.merge([part.confusion for part in parts]),
         dict(sum((part.target_status for part in parts), Counter[str]()).most_common()),
@@ -170,11 +191,12 @@ def gather(
 
 
 def _units(
-    run: Run, columns: dict[str, NDArray[Any]], absent: dict[str, NDArray[Any]], unit: str | None
-) -> NDArray[np.int64]:
-    """Numbers of the units of the targets, and of those whose object is absent behind them."""
-    sample, look = (np.concatenate([columns[name], absent[name]]).astype(np.int64) for name in ("sample", "look"))
-    return units_of(run, sample, look, unit)
+    run: Run, tables: Sequence[dict[str, NDArray[Any]]], unit: str | None, units: bool
+) -> list[NDArray[np.int64]]:
+    """Numbers of the units of the rows of some tables, as if they were one; a row each where none are made."""
+    sample, look = (np.concatenate([table[name] for table in tables]).astype(np.int64) for name in ("sample", "look"))
+    numbers = units_of(run, sample, look, unit) if units else np.arange(len(sample))
+    return np.split(numbers, np.cumsum([len(table["sample"]) for table in tables])[:-1])
 
 
 class _Tables(NamedTuple):
@@ -193,8 +215,7 @@ def _read(run: Run, shard: Shard) -> _Tables:
     scores = run.read("scores", shard, ["sample", "slot", "status", "rests_on", *_SCORES, *_FLAGS, *_SHARES, "clear"])
     targets = run.read("targets", shard, [*_TARGETS, "role", "status"])
     checks, confusion, context = (run.read(name, shard) for name in ("checks", "confusion", "context"))
-    boxes = run.part("detections", shard) is not None
-    found = run.read("detections", shard, ["sample", "slot", "error"]) if boxes else None
+    found = run.read("detections", shard, BOX_COLUMNS) if run.part("detections", shard) is not None else None
     return _Tables(scores, targets, run.read("samples", shard, ["look"]), checks, confusion, context, found)
 
 
@@ -215,6 +236,7 @@ def _part(run: Run, shard: Shard, tables: _Tables) -> _Part:
         {name: values[kept] for name, values in _cells(scores).items()},
         _context(context, columns, kept),
         _absent(context, columns, status, scores["off_heat"]),
+        box_columns(boxes, looks, shard.start),
         {name: columns[name][~kept] for name in _REST} | {"status": _status(targets, status)[~kept]},
         Confusion(*(_array(confusion[name]) for name in ("predicted", "true", "map_level", "count"))),
         _counts(targets["status"]),
@@ -304,7 +326,8 @@ def _absent(
     hottest = np.lexsort((-on_other, beside))
     beside, first = np.unique(beside[hottest], return_index=True)
     keys = _keys(columns["sample"], columns["slot"])
-    rows = np.flatnonzero((status == "absent") & ~columns["label"] & np.isin(keys, beside))
+    named = columns["label"] | (columns["role"] == ROLES.index("word"))  # a word is a label that the text says
+    rows = np.flatnonzero((status == "absent") & ~named & np.isin(keys, beside))
     most = hottest[first[np.searchsorted(beside, keys[rows])]]
     return {name: columns[name][rows] for name in _ABSENT} | {
         "heat": by_cell(heat)[rows],
@@ -331,12 +354,16 @@ def _counts(column: pa.ChunkedArray) -> Counter[str]:
     return Counter({row["values"]: row["counts"] for row in pc.value_counts(column).to_pylist()})
 
 
-def _attributes(run: Run, samples: NDArray[np.int64]) -> dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]:
-    """Codes and values of each attribute of the manifest, for the samples named."""
+def _attributes(run: Run, *tables: NDArray[np.int64]) -> list[Attributes]:
+    """Codes and values of each attribute of the manifest, for the samples of some tables; values are those of all."""
+    samples = np.concatenate(tables)
     first, last = (int(samples.min()), int(samples.max()) + 1) if len(samples) else (0, 0)
     file = run.manifest_file
-    coded = ((name, pd.factorize(file.rows(first, last, [name])[name].to_pandas())) for name in file.attributes)
-    return {name: (codes[samples - first].astype(np.int32), tuple(map(str, values))) for name, (codes, values) in coded}
+    coded = {name: pd.factorize(file.rows(first, last, [name])[name].to_pandas()) for name in file.attributes}
+    return [
+        {name: (codes[of - first].astype(np.int32), tuple(map(str, values))) for name, (codes, values) in coded.items()}
+        for of in tables
+    ]
 
 
 _EMPTY = *(schema.empty_table() for schema in (layout.SCORES, layout.TARGETS, layout.CHECKS)), np.zeros(0, np.int64), 0

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from audit.findings.evidence.box_errors import Attributes, BoxErrors
+from audit.findings.records import GIVEN
 from audit.store import Shard
 from audit.store.layout import CELLS
 
@@ -86,6 +88,10 @@ class Evidence:
         absences: targets beside these, whose object is not in the image.
         error: [n] int8, what is wrong with a detector's box, as its place among `audit.scores.given.errors.ERRORS`,
             -1 where that is not known; None of a classifier.
+        boxes: what a detector's boxes were beside the objects there; None where that is not known.
+        lost: [n] float32, quick reliance of what was asked wherever its heat lies, NaN of others; None of a run whose
+            targets bring no objects along.
+        aimed: role of targets that are no classes of an image as a whole: `detected`, `segmented`, `word`; else None.
     """
 
     classes: tuple[str, ...]
@@ -104,14 +110,22 @@ class Evidence:
     off_heat: NDArray[np.float16]
     off_area: NDArray[np.float16]
     clear: NDArray[np.uint64]
-    attributes: dict[str, tuple[NDArray[np.int32], tuple[str, ...]]]
+    attributes: Attributes
     context: dict[str, NDArray[Any]]
     cluster: NDArray[np.int32] | None = None
     absences: Absences = field(default_factory=Absences.none)
     error: NDArray[np.int8] | None = None
+    boxes: BoxErrors | None = None
+    lost: NDArray[np.float32] | None = None
+    aimed: str | None = None
 
     def __len__(self) -> int:
         return len(self.sample)
+
+    @property
+    def given(self) -> str | None:
+        """What the network gave as objects, by its role; None where the manifest has the objects."""
+        return None if self.aimed is None else GIVEN.get(self.aimed)
 
     def take(self, rows: NDArray[np.integer] | slice) -> Evidence:
         """The targets of some rows [m], none twice; their numbers in `unit` stay what they were.

@@ -1,6 +1,6 @@
 """What lies under the heat, in two dimensions and in a few: a map to look at, and what a target is like.
 
-The features (`audit.attribution.inside.features`) are reduced to principal components, at most 32, whose distances
+The features (`audit.scores.features`) are reduced to principal components, at most 32, whose distances
 say what is alike. Two of them, t-SNE (van der Maaten & Hinton, JMLR 2008) or UMAP (McInnes, Healy & Melville 2018) of
 them all, are the map. A map tells nothing by itself: t-SNE and UMAP keep who is near, not how far groups lie apart.
 """
@@ -185,7 +185,7 @@ def nearest(vectors: NDArray[np.floating], place: int, count: int) -> NDArray[np
 
 def _gathered(run: Run, progress: Progress) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.floating]]:
     """Samples [n], slots [n] and features [n, D] of all targets that have any."""
-    shards = [shard for shard in run.done() if run.part("features", shard) is not None]
+    shards = run.having("features")
     parts = list(tracked(progress, "reading features", read_features(run, shards)))
     if not parts:
         return np.zeros(0, np.int64), np.zeros(0, np.int16), np.zeros((0, 1), np.float16)

@@ -87,8 +87,14 @@ class Aimed(Classifier, ABC):
         """
 
     @abstractmethod
-    def surest(self, images: Tensor, class_id: int | None = None) -> list[Asked | None]:
-        """Of each image [B, 3, S, S] the surest thing that the network gives, perhaps of a class; None for none."""
+    def surest(
+        self, images: Tensor, class_id: int | None = None, texts: Sequence[str] | None = None
+    ) -> list[Asked | None]:
+        """Of each image [B, 3, S, S] the surest thing that the network gives, perhaps of a class; None for none.
+
+        Args:
+            texts: [B], where the network reads one beside each image.
+        """
 
     @abstractmethod
     def places(self, asked: Sequence[Asked]) -> list[int]:

@@ -113,7 +113,9 @@ class RegionClassifier(Aimed):
         labels = [torch.as_tensor(about.given, dtype=torch.long) for about in asked]
         return self.network.aimed(torch.stack(labels).to(self.device))
 
-    def surest(self, images: Tensor, class_id: int | None = None) -> list[Asked | None]:
+    def surest(
+        self, images: Tensor, class_id: int | None = None, texts: Sequence[str] | None = None
+    ) -> list[Asked | None]:
         found: list[Asked | None] = []
         for labels in self.network.segment(images):
             wanted = labels if class_id is None else torch.where(labels == class_id, labels, -1)

@@ -2,6 +2,11 @@
 
 A class is a word or a phrase. It is a target of the images that are labelled with it and whose text says it. Explained
 is the sum of the network's values for its words: the log-probability of a phrase, given the image and the words before.
+
+How sure of a phrase a network is must not depend on how long it is: of three words that are each as likely as not the
+product is an eighth. So a target's probability is the geometric mean over its words, the inverse of their perplexity
+(Jelinek et al. 1977; by length as Wu et al. 2016, section 7, rank captions). From 0.5 on, no word is less likely than
+all others together, on average.
 """
 
 from __future__ import annotations
@@ -61,7 +66,10 @@ class WordNetwork(nn.Module):
         return list(own(text)) if callable(own) else text.split()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [R, 3, H, W] -> [R, K]: of each target the sum over its words; 0 where there is none."""
+        """Images [R, 3, H, W] -> [R, 2 K]: of each target the sum over its words, then the mean; 0 where there is none.
+
+        The K of a batch are `slots`.
+        """
         count = len(images)
         texts, spans = (
             list(part) if len(part) == count else list(part) * count for part in (self._aim.texts, self._aim.spans)
@@ -71,7 +79,8 @@ class WordNetwork(nn.Module):
         for row, own in enumerate(spans):
             for place, span in enumerate(own):
                 chosen[row, place, list(span)] = 1
-        return torch.einsum("rkw,rw->rk", chosen, values)
+        sums = torch.einsum("rkw,rw->rk", chosen, values)
+        return torch.cat([sums, sums / chosen.sum(dim=2).clamp(min=1)], dim=1)
 
     @contextmanager
     def aimed(self, aim: TextAim) -> Iterator[None]:
@@ -121,19 +130,33 @@ class WordClassifier(Aimed):
         spans = [[self.span(about.class_id, text)] for about, text in zip(asked, texts, strict=True)]
         return self.network.aimed(TextAim(texts, spans))
 
-    def surest(self, images: Tensor, class_id: int | None = None) -> list[Asked | None]:
-        return [None] * len(images)  # without its text an image has no words
+    def surest(
+        self, images: Tensor, class_id: int | None = None, texts: Sequence[str] | None = None
+    ) -> list[Asked | None]:
+        """Of each image the likeliest of the words that its text says; None where it says none, or there is no text."""
+        if texts is None:
+            return [None] * len(images)
+        return [self._likeliest(images[place : place + 1], text, class_id) for place, text in enumerate(texts)]
+
+    def _likeliest(self, image: Tensor, text: str, class_id: int | None) -> Asked | None:
+        ids = range(len(self.classes)) if class_id is None else (class_id,)
+        spans = {one: span for one in ids if (span := self.span(one, text))}
+        if not spans:
+            return None
+        with torch.inference_mode(), self.network.aimed(TextAim([text], [list(spans.values())])):
+            sure = self.probabilities(self.network(image))[0]
+        return Asked(list(spans)[int(sure.argmax())], text)
 
     def places(self, asked: Sequence[Asked]) -> list[int]:
         return [0] * len(asked)
 
     def class_logits(self, outputs: Tensor) -> Tensor:
-        """Values [B, K] of the words at which the network is aimed."""
-        return outputs
+        """Values [B, K] of the phrases at which the network is aimed, of its outputs [B, 2 K]."""
+        return outputs[:, : outputs.shape[1] // 2]
 
     def probabilities(self, outputs: Tensor) -> Tensor:
-        """Their exponentials, 1 at most."""
-        return outputs.exp().clamp(max=1)
+        """Geometric means [B, K] of their words' probabilities, 1 at most."""
+        return outputs[:, outputs.shape[1] // 2 :].exp().clamp(max=1)
 
 
 def spelt(words: Sequence[str]) -> list[str]:

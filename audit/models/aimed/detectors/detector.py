@@ -112,7 +112,9 @@ class Detector(Aimed):
             raise ValueError("Expected the candidate of each box that a detector is asked about, got none")
         return self.network.aimed(self.aim_at(candidates))
 
-    def surest(self, images: Tensor, class_id: int | None = None) -> list[Asked | None]:
+    def surest(
+        self, images: Tensor, class_id: int | None = None, texts: Sequence[str] | None = None
+    ) -> list[Asked | None]:
         boxes = self.detect(images)
         found: list[Asked | None] = []
         for classes, candidates in zip(self.classes_of(boxes.categories), boxes.candidates, strict=True):

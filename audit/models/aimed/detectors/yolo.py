@@ -1,4 +1,8 @@
-"""YOLO as the package ultralytics builds it (v8, 11): places of three levels, one category each.
+"""YOLO as the package ultralytics builds it (v8, 11; v10, 26): places of three levels, one category each.
+
+v10 and 26 have a second head, which gives an object one place, so that nothing is suppressed. There a place may be of
+several categories. Which of the heads answers is the package's own switch: `model.end2end = True` before the network is
+returned.
 
 `FILE.py:function` returns the network: `YOLO("yolo11n.pt").model`. A checkpoint of that package is a pickle, which runs
 code when it is read, so that its path alone is not taken.
@@ -18,14 +22,13 @@ from audit.models.classifier import Preprocessing
 
 
 class YOLO(OneStage):
-    """Networks with a head of the package's; those that suppress nothing (v10, 26) have two, and are not known here."""
+    """Networks with a head of the package's, or with two."""
 
     name = "YOLO of ultralytics"
 
     @classmethod
     def takes(cls, module: nn.Module) -> bool:
-        detects = any(kind.__name__ == "DetectionModel" for kind in type(module).__mro__)
-        return detects and not hasattr(module.model[-1], "one2one_cv2")  # type: ignore[index]
+        return any(kind.__name__ == "DetectionModel" for kind in type(module).__mro__)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -38,8 +41,8 @@ class YOLO(OneStage):
 
     @property
     def suppression(self) -> Suppression:
-        """That of its predictor: 0.25 and 0.7."""
-        return Suppression(0.25, 0.7, 300)
+        """That of its predictor: 0.25 and 0.7; of the head that needs none, 0.25 alone."""
+        return Suppression(0.25, None if self._alone else 0.7, 300)
 
     @property
     def trunk(self) -> tuple[str, ...]:
@@ -57,18 +60,26 @@ class YOLO(OneStage):
         found = self._found(images)
         logits, boxes = found["scores"].mT, self._head._get_decode_boxes(found).mT
         scores = logits.sigmoid()
-        named = scores == scores.amax(dim=2, keepdim=True)
-        best, corners = torch.where(named, scores, 0), box_convert(boxes, "cxcywh", "xyxy")
+        if not self._alone:
+            scores = torch.where(scores == scores.amax(dim=2, keepdim=True), scores, 0)
+            boxes = box_convert(boxes, "cxcywh", "xyxy")
         pools = torch.zeros(1, 1, dtype=torch.long, device=images.device)
         keys = numbered(len(logits), logits.shape[1], images.device)
-        return Candidates(logits, best, corners[:, :, None], keys, pools)
+        return Candidates(logits, scores, boxes[:, :, None], keys, pools)
 
     @property
     def _head(self) -> Any:
         return self.network.model[-1]
 
+    @property
+    def _alone(self) -> bool:
+        """Whether the head answers that gives an object one place."""
+        return bool(getattr(self._head, "end2end", False))
+
     def _found(self, images: Tensor) -> dict[str, Any]:
         """`scores` [B, C, A] before the sigmoid, `boxes` and `feats`, the levels."""
         self._head.shape = None  # places are made anew: those kept from a pass without a graph cannot be in one
         found: dict[str, Any] = self.network(images)[1]
-        return found
+        both: dict[str, Any] = {"one2one": found, "one2many": found} | found
+        answers: dict[str, Any] = both["one2one" if self._alone else "one2many"]
+        return answers
