@@ -76,15 +76,21 @@ class ConceptSearch:
         images: that are read again, at most.
         removals: images that concepts are removed from, to rank them.
         seed: of the draw and of the factorisation.
+        way: one of `audit.concepts.ways.registry.WAYS`.
     """
 
-    count: int = 5
+    count: int
     images: int = 300
     removals: int = 64
     seed: int = 0
+    way: str = "nmf"
 
     def __post_init__(self) -> None:
+        from audit.concepts.ways.registry import WAYS
+
         _refuse_none(concepts=self.count, images=self.images, removals=self.removals)
+        if self.way not in WAYS:
+            raise ValueError(f"Expected --way to be one of {', '.join(WAYS)}, got {self.way!r}")
 
 
 @dataclass(frozen=True)

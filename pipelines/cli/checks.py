@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipelines.asked import SanityCheck, Trial, Verification
-from pipelines.cli.groups import ClusterOptions, spread
-from pipelines.cli.options import Device, Json, ModelAgain, RunPath, Wide, right_use
+from pipelines.cli.options.common import Device, Json, ModelAgain, RunPath, Wide, right_use
+from pipelines.cli.options.groups import ClusterOptions, spread
 from pipelines.cli.printing import line, print_faithfulness, print_json, print_sanity, print_verified
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress

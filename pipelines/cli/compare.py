@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import Json, Wide
+from pipelines.cli.options.common import Json, Wide
 from pipelines.cli.printing import print_comparison, print_json
 from pipelines.terminal import TerminalProgress
 

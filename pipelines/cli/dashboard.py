@@ -16,8 +16,8 @@ import typer
 
 from audit.drawing.palette import DARK, LIGHT
 from audit.errors import AuditError
-from pipelines.cli.groups import ReachOptions, spread
-from pipelines.cli.options import ModelAgain, RunPath
+from pipelines.cli.options.common import ModelAgain, RunPath
+from pipelines.cli.options.groups import ReachOptions, spread
 from pipelines.interrupts import held
 
 _HOST = "127.0.0.1"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from importlib.metadata import version
 
-from pipelines.cli.options import Json
+from pipelines.cli.options.common import Json
 from pipelines.cli.printing import print_json, print_pairs
+from pipelines.run.cores import usable_cores
 
 
 def doctor(as_json: Json = False) -> None:
@@ -31,7 +31,7 @@ def examine() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
-        "cores": str(os.cpu_count()),
+        "cores": str(usable_cores()),
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "compiler": shutil.which("c++") or shutil.which("g++") or "none",

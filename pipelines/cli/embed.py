@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from audit.wording import percent
-from pipelines.cli.options import RunPath, right_use
+from pipelines.cli.options.common import RunPath, right_use
 from pipelines.cli.printing import line
 from pipelines.terminal import TerminalProgress
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.groups import ClusterOptions, LabelSetOptions, ReachOptions, spread
-from pipelines.cli.options import Json, MaskThreshold, RunPath, Wide, names, right_use
+from pipelines.cli.options.common import Json, MaskThreshold, RunPath, Wide, names, no_folder, right_use
+from pipelines.cli.options.groups import ClusterOptions, LabelSetOptions, ReachOptions, spread
 from pipelines.cli.printing import line, print_findings, print_json
 from pipelines.terminal import TerminalProgress
 
@@ -46,7 +45,8 @@ def report(
     run_path: RunPath,
     images: ReachOptions,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", dir_okay=False, help="Page to write. [default: RUN/report/index.html]")
+        str | None,
+        typer.Option("--out", "-o", callback=no_folder, help="Page, or its URL. [default: RUN/report/index.html]"),
     ] = None,
     most: Annotated[int, typer.Option(min=0, help="Claims, and images, to show with pictures.")] = 12,
 ) -> None:
@@ -59,9 +59,10 @@ def report(
     """
     from audit.report import draw_sheets, write_report
     from audit.store import Run
+    from audit.store.storage.objects import location
 
     opened, progress, reach = Run.open(run_path), TerminalProgress(), images.reach()
-    line(str(write_report(opened, out, most, progress, reach)))
+    line(str(write_report(opened, None if out is None else location(out), most, progress, reach)))
     for sheet in draw_sheets(opened, progress, reach):
         line(str(sheet))
 
@@ -72,7 +73,9 @@ def export(
     label_set: LabelSetOptions,
     cluster: ClusterOptions,
     kind: Annotated[str, typer.Option("--format", help=_FORMATS)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of masks, or file of findings or verdicts.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="Folder of masks, or file of findings or verdicts; or a URL of one.")
+    ],
     threshold: MaskThreshold = None,
     roles: Annotated[str, typer.Option(help="Targets that make pseudo-masks.")] = "label",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write over an earlier export.")] = False,
@@ -86,7 +89,7 @@ def export(
     """
     from audit.export import LABEL_FORMATS, export_run
     from audit.store import Run
-    from audit.store.storage.objects import address
+    from audit.store.storage.objects import address, location
     from pipelines.run.config import known_roles, mapped_roles
     from pipelines.run.export import over_workers
 
@@ -96,5 +99,6 @@ def export(
     run, masks = Run.open(address(run_path)), label_set.masks(threshold, chosen)
     if kind in LABEL_FORMATS and label_set.labels is None:
         mapped_roles(run, chosen)
-    spread_over = over_workers(cluster.config(), run, out)
-    line(export_run(run, kind, out, masks, TerminalProgress(), overwrite, spread_over))
+    place = location(out)
+    spread_over = over_workers(cluster.config(), run, place)
+    line(export_run(run, kind, place, masks, TerminalProgress(), overwrite, spread_over))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.cli.groups import Verb
+from pipelines.cli.options.common import no_folder
+from pipelines.cli.options.groups import Verb, on_this_machine
 from pipelines.cli.printing import line, print_opening
 from pipelines.terminal import TerminalProgress
 
@@ -18,12 +17,15 @@ if TYPE_CHECKING:
 
 index_app = typer.Typer(no_args_is_help=True, help="Index a data set: write its manifest.", rich_markup_mode=None)
 
-Out = Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="Manifest to write (Parquet).")]
+Out = Annotated[
+    str, typer.Option("--out", "-o", callback=no_folder, help="Manifest to write (Parquet), or the URL of one.")
+]
 MaskKind = Literal["index", "binary"]
 Check = Annotated[bool, typer.Option("--check/--no-check", help="Open the first and 50 random images and masks.")]
 
 
 @index_app.command("voc", cls=Verb)
+@on_this_machine
 def index_voc(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="A VOCdevkit or a VOC2012 folder.")],
     out: Out,
@@ -41,6 +43,7 @@ def index_voc(
 
 
 @index_app.command("coco", cls=Verb)
+@on_this_machine
 def index_coco(
     annotations: Annotated[Path, typer.Argument(metavar="ANNOTATIONS", help="instances_*.json")],
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder of the images.")],
@@ -57,6 +60,7 @@ def index_coco(
 
 
 @index_app.command("folder", cls=Verb)
+@on_this_machine
 def index_folder(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Class subfolders, or images beside one another.")],
     out: Out,
@@ -75,6 +79,7 @@ def index_folder(
 
 
 @index_app.command("table", cls=Verb)
+@on_this_machine
 def index_table(
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet with a column `path`.")],
     out: Out,
@@ -93,16 +98,18 @@ def index_table(
     _write(list_table(table, root=root, mask_kind=mask_kind, progress=TerminalProgress()), out, check)
 
 
-def _write(listing: Listing, out: Path, check: bool, expects_masks: bool = False) -> None:
+def _write(listing: Listing, out: str, check: bool, expects_masks: bool = False) -> None:
     """Write a manifest as its samples come; it gets its name unless a look at its files says that it is of no use."""
-    partial = out.with_name(f"{out.name}.{secrets.token_hex(8)}.partial")
-    try:
+    from audit.store.storage.files import made_beside
+    from audit.store.storage.granted import check_writable
+    from audit.store.storage.objects import location
+
+    place = location(out)
+    check_writable(place.parent)
+    with made_beside(place) as partial:
         manifest = listing.save(partial)
         if check:
             _check(manifest, expects_masks)
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
     line(f"{out}: {len(manifest)} samples, {len(manifest.classes)} classes, fingerprint {manifest.fingerprint}")
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.asked import Labelling
-from pipelines.cli.groups import ClusterOptions, spread
-from pipelines.cli.options import Json, RunPath, Wide, names, right_use
+from pipelines.cli.options.common import Json, RunPath, Wide, names, right_use
+from pipelines.cli.options.groups import ClusterOptions, spread
 from pipelines.cli.printing import line, print_json, print_labels
 from pipelines.terminal import TerminalProgress
 

@@ -15,11 +15,11 @@ from pipelines.cli.dashboard import dashboard
 from pipelines.cli.doctor import doctor
 from pipelines.cli.embed import embed
 from pipelines.cli.findings import export, findings, report
-from pipelines.cli.groups import Verb
 from pipelines.cli.index import index_app
 from pipelines.cli.labels import labels
 from pipelines.cli.methods import explain, methods
 from pipelines.cli.metrics import metrics
+from pipelines.cli.options.groups import Verb, on_this_machine
 from pipelines.cli.plant import demo, fetch, grade, plant, scenes
 from pipelines.cli.review import review_app
 from pipelines.cli.run import flag, repair, run, score, status
@@ -59,7 +59,7 @@ app = typer.Typer(
 app.add_typer(index_app, name="index")
 app.add_typer(review_app, name="review")
 for verb in VERBS:
-    app.command(cls=Verb)(verb)
+    app.command(cls=Verb)(on_this_machine(verb))
 
 
 def _print_version(asked: bool) -> None:
@@ -95,7 +95,7 @@ def main() -> None:
         except AuditError as error:
             _fail(str(error))
         except OSError as error:
-            from pipelines.run.shard import describe
+            from pipelines.run.shards.shard import describe
 
             _fail(describe(error))
         if code == INTERRUPTED:  # Typer makes it of a verb's KeyboardInterrupt

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import Arch, Classes, Device, Json, Mode, Prompts, Size, Weights, prompts_of, right_use
+from pipelines.cli.options.common import Device, Json, right_use
+from pipelines.cli.options.groups import ModelDetailOptions, spread
 from pipelines.cli.printing import line, print_json, print_methods
+from pipelines.terminal import TerminalProgress
 
 if TYPE_CHECKING:
+    from audit.models import Classifier
     from audit.store import Run
 
 
@@ -47,8 +50,10 @@ def method_rows() -> list[dict[str, Any]]:
     return rows
 
 
+@spread
 def explain(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="File or URL.")],
+    details: ModelDetailOptions,
     model: Annotated[str | None, typer.Option(help="As for camaudit run.")] = None,
     run_path: Annotated[
         Path | None, typer.Option("--run", help="Run whose model is taken; with --model where that is code.")
@@ -56,14 +61,10 @@ def explain(
     out: Annotated[Path, typer.Option("--out", "-o", dir_okay=False, help="PNG to write.")] = Path("explained.png"),
     class_name: Annotated[str | None, typer.Option("--class", help="What to explain. [default: predicted]")] = None,
     method: Annotated[list[str] | None, typer.Option(help="May be given several times. [default: all]")] = None,
-    weights: Weights = None,
-    arch: Arch = None,
-    layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a grid]")] = None,
-    size: Size = None,
-    mode: Mode = None,
-    activation: Annotated[str | None, typer.Option(help="softmax, sigmoid or none.")] = None,
-    classes: Classes = None,
-    prompts: Prompts = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="The image's text, for a network that reads one. [default: that in --run]"),
+    ] = None,
     units: Annotated[
         bool, typer.Option("--units", help="Draw what the network sees instead: the class, channels, layers.")
     ] = False,
@@ -78,33 +79,19 @@ def explain(
     """
     if model is None and run_path is None:
         raise typer.BadParameter("Expected --model, or --run with a run whose model is taken; got neither")
-    run = _checked(class_name, model, weights, run_path)
-    from audit.attribution import AROUND, METHODS, check_method
-    from audit.models import ModelSpec, load_classifier
-    from audit.models.class_names import read_class_names
-    from audit.models.device import choose_device, move
-    from audit.models.execution import use_threads
-    from pipelines.experiments.explain import explain_image
-    from pipelines.experiments.model import model_of_run
-    from pipelines.terminal import TerminalProgress
-
-    chosen = method or [*METHODS, *(f"{name}:gradcam" for name in AROUND)]
-    with right_use():
-        for name in chosen:
-            check_method(name)
-    use_threads()
-    words = None if classes is None else read_class_names(classes)
-    asked: dict[str, Any] = {"activation": activation, "classes": words, "prompts": prompts_of(prompts)}
-    spec = ModelSpec(str(model), weights, arch, layer, size=size, mode=mode, **asked)
-    classifier = model_of_run(run, model) if run else load_classifier(spec)
-    move(classifier.module, choose_device(device))
+    if run_path is not None and details.given():
+        raise typer.BadParameter(f"Expected {details.given()[0]} without --run, whose own is taken; leave one out")
+    run = _checked(class_name, model, details.weights, run_path)
+    chosen = _checked_methods(method)
+    classifier = _classifier(run, model, details, device)
     if units:
-        from pipelines.experiments.seen import draw_seen
-
-        named, logits = draw_seen(image, classifier, class_name, out, progress=TerminalProgress())
-        line(f"{out}: what the network sees of {named}; logits of its images {', '.join(f'{v:.1f}' for v in logits)}")
+        _draw_seen(image, classifier, class_name, out)
         return
-    named, panels = explain_image(image, classifier, chosen, class_name, out, TerminalProgress())
+    from audit.models.aimed.words import WordClassifier
+    from pipelines.experiments.explain import explain_image, text_of
+
+    text = text_of(run, image) if text is None and run is not None and isinstance(classifier, WordClassifier) else text
+    named, panels = explain_image(image, classifier, chosen, class_name, out, TerminalProgress(), text)
     for panel in panels:
         if panel.heat is None:
             typer.echo(f"{panel.method}: {panel.reason}", err=True)
@@ -122,3 +109,34 @@ def _checked(class_name: str | None, model: str | None, weights: str | None, run
     run = Run.open(run_path)
     source_of_run(run, model)
     return run
+
+
+def _checked_methods(names: list[str] | None) -> list[str]:
+    """The methods that are named, or all."""
+    from audit.attribution import AROUND, METHODS, check_method
+
+    chosen = names or [*METHODS, *(f"{name}:gradcam" for name in AROUND)]
+    with right_use():
+        for name in chosen:
+            check_method(name)
+    return chosen
+
+
+def _classifier(run: Run | None, model: str | None, details: ModelDetailOptions, device: str) -> Classifier:
+    """The model that is named, or the run's, on its device."""
+    from audit.models import load_classifier
+    from audit.models.device import choose_device, move
+    from audit.models.execution import use_threads
+    from pipelines.experiments.model import model_of_run
+
+    use_threads()
+    classifier = load_classifier(details.of(str(model))) if run is None else model_of_run(run, model)
+    move(classifier.module, choose_device(device))
+    return classifier
+
+
+def _draw_seen(image: str, classifier: Classifier, class_name: str | None, out: Path) -> None:
+    from pipelines.experiments.seen import draw_seen
+
+    named, logits = draw_seen(image, classifier, class_name, out, progress=TerminalProgress())
+    line(f"{out}: what the network sees of {named}; logits of its images {', '.join(f'{v:.1f}' for v in logits)}")

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli.groups import LabelSetOptions, spread
-from pipelines.cli.options import Json, MaskThreshold, RunPath, Wide, names, right_use
+from pipelines.cli.options.common import Json, MaskThreshold, RunPath, Wide, names, right_use
+from pipelines.cli.options.groups import LabelSetOptions, spread
 from pipelines.cli.printing import line, print_detections, print_json
 from pipelines.cli.tables import named, numbers, print_table
 from pipelines.terminal import TerminalProgress

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipelines.asked import Planting
-from pipelines.cli.options import DefaultOf, Json, ManifestPath, RunPath, Wide, numbers_of, right_use
+from pipelines.cli.options.common import DefaultOf, Json, ManifestPath, RunPath, Wide, numbers_of, right_use
 from pipelines.cli.printing import line, print_demonstration, print_graded, print_json, print_planted
 from pipelines.run.config import ClusterConfig
 from pipelines.terminal import TerminalProgress
@@ -86,12 +86,13 @@ def plant(
     """
     from audit.datasets import Manifest
     from audit.datasets.cues import Cue
+    from audit.store.storage.objects import location
     from pipelines.planted.plant import PLANTED
     from pipelines.planted.plant import plant as plant_cue
 
     with right_use():
         planting = Planting(class_name, Cue(cue, size, strength, corner, height), share, elsewhere, seed)
-    counts = plant_cue(Manifest.open(manifest), planting, out, TerminalProgress())
+    counts = plant_cue(Manifest.open(location(manifest)), planting, out, TerminalProgress())
     print_planted(out / PLANTED, cue, counts)
 
 

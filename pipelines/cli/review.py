@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.cli.groups import Verb
-from pipelines.cli.options import Json, RunPath, Wide
+from pipelines.cli.options.common import Json, RunPath, Wide
+from pipelines.cli.options.groups import Verb, on_this_machine
 from pipelines.cli.printing import line, print_json, print_review
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ review_app = typer.Typer(
 
 
 @review_app.command("status", cls=Verb)
+@on_this_machine
 def review_status(
     run_path: RunPath,
     most: Annotated[int, typer.Option(min=0, help="Claims, and disputed subjects, to print.")] = 20,
@@ -42,6 +43,7 @@ def review_status(
 
 
 @review_app.command("import", cls=Verb)
+@on_this_machine
 def review_import(
     run_path: RunPath,
     log: Annotated[str, typer.Argument(metavar="LOG", help="Another log's verdicts.sqlite, or the run it lies in.")],

@@ -8,7 +8,8 @@ import typer
 
 from audit.errors import RunError
 from audit.progress import Noted
-from pipelines.cli.groups import (
+from pipelines.cli.options.common import CollectionPath, Json, RunOut, RunPath, share
+from pipelines.cli.options.groups import (
     AttributionOptions,
     ClusterOptions,
     FindingsOptions,
@@ -16,7 +17,6 @@ from pipelines.cli.groups import (
     RunClusterOptions,
     spread,
 )
-from pipelines.cli.options import CollectionPath, Json, RunOut, RunPath, share
 from pipelines.cli.printing import line, print_audited, print_basis, print_json, print_status, print_summary
 from pipelines.terminal import TerminalProgress
 
@@ -174,5 +174,5 @@ def _check_scored(run: Run) -> None:
     done = run.done()
     if not done:
         raise RunError(f"{run.path} has no finished shard to flag; finish it with `camaudit run`")
-    if not any(map(run.has_scores, done)):
+    if not run.having("scores"):
         raise RunError(f"{run.path} has no scores to make findings from; score it with `camaudit score {run.path}`")

@@ -19,10 +19,10 @@ from pipelines.asked import Labelling
 from pipelines.experiments.source import source_of_run
 from pipelines.labels.learn import learn_head
 from pipelines.labels.shard import HEAD, STRONG, Task, label_shard, takes_part
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
-from pipelines.run.probe import Needs
-from pipelines.run.schedule import submit_all
+from pipelines.run.workers.client import connect
+from pipelines.run.workers.probe import Needs
+from pipelines.run.workers.schedule import submit_all
 
 
 def make_labels(

@@ -30,8 +30,8 @@ from audit.store.storage.local_copies import local_copy
 from audit.store.tables.parts import Rows
 from pipelines.asked import Labelling
 from pipelines.experiments.model import model_of_run
-from pipelines.run.memory import keep_freed_memory
-from pipelines.run.shard import Finished, Stopped, describe
+from pipelines.run.shards.memory import keep_freed_memory
+from pipelines.run.shards.shard import Finished, Stopped, describe
 
 _AHEAD = 4
 _MOST_MAPS = 255

@@ -35,14 +35,19 @@ def print_concepts(told: Sequence[Mapping[str, Any]], wide: bool = False) -> Non
         columns = [
             numbers("concept", (row["place"] for row in rows)),
             numbers("logit lost without it", (f"{row['worth']:.2f}" for row in rows)),
-            numbers("least cosine over draws", (f"{min(row['cosine'], default=0):.2f}" for row in rows), rank=1),
-            *_words_column(rows),
+            numbers("least cosine over draws", (_cosine(row["cosine"]) for row in rows), rank=1),
+            *_words_column([row | {"words": row["words"].get("nearest", [])} for row in rows]),
         ]
-        about = f"{found['images']} images, mean logit {found['logit']:.2f}"
+        first = rows[0]
+        about = f"{first['images']} images, mean logit {first['logit']:.2f}, {first['way']}"
         print_table(f"Concepts of {shorten(found['of'], 80)}: {about}", columns, wide)
         _print_sheet(found["sheet"])
     if not told:
         line("0 claims stand; name a class with --class")
+
+
+def _cosine(least: float | None) -> str:
+    return "-" if least is None else f"{least:.2f}"
 
 
 def _words_column(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
@@ -98,9 +103,14 @@ def print_alike(record: Mapping[str, Any]) -> None:
             print_table(f"Alike under the heat of {shorten(target['class'], 60)}", columns)
         else:
             line(f"Nothing was kept of what lies under the heat of {shorten(target['class'], 60)}")
+    about = shorten(record["id"], 60)
+    if record["heat"]:
+        cosines = (f"{row['nearness']:.3f}" for row in record["heat"])
+        columns = [named("sample", (row["id"] for row in record["heat"])), numbers("cosine", cosines)]
+        print_table(f"Images like {about} in all their heat", columns)
     columns = [
         named("sample", (row["id"] for row in record["images"])),
         numbers("bits the same", (percent(row["nearness"]) for row in record["images"])),
     ]
-    print_table(f"Images like {shorten(record['id'], 60)}", columns)
+    print_table(f"Images that look like {about}", columns)
     _print_sheet(record["sheet"])

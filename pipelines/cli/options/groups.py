@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_type_hints
 import typer
 from typer.core import TyperCommand
 
-from pipelines.cli.options import (
+from audit.wording import shorten
+from pipelines.cli.options.common import (
     Arch,
     Classes,
     DefaultOf,
@@ -47,15 +49,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """Which model, and how images go into it."""
+class ModelDetailOptions:
+    """How a model is taken, and how images go into it."""
 
     heading: ClassVar[str] = "Model"
 
-    model: Annotated[
-        str,
-        typer.Option(help="torchvision:, timm:, hf: or clip:NAME, PATH.pt, module:function, FILE.py:function"),
-    ]
     weights: Weights = None
     arch: Arch = None
     layer: Annotated[str | None, typer.Option(help="Target layer. [default: the last with a spatial output]")] = None
@@ -71,15 +69,35 @@ class ModelOptions:
         str | None, typer.Option(help="softmax; sigmoid for a multi-label model; none: outputs as they are.")
     ] = None
 
-    def spec(self) -> ModelSpec:
-        """The model that they name."""
+    def given(self) -> list[str]:
+        """Those that were given, as on the command line."""
+        names = {"mode": "fit"}
+        asked = [field.name for field in fields(ModelDetailOptions) if getattr(self, field.name) not in (None, [])]
+        return [f"--{names.get(name, name)}" for name in asked]
+
+    def of(self, model: str) -> ModelSpec:
+        """A model so taken."""
         from audit.models import ModelSpec
         from audit.models.class_names import read_class_names
 
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(ModelDetailOptions)}
         classes = None if self.classes is None else read_class_names(self.classes)
         asked = {"classes": classes, "prompts": prompts_of(self.prompts)}
-        return ModelSpec(**values | {"mean": triple(self.mean), "std": triple(self.std, 0)} | asked)
+        return ModelSpec(model, **values | {"mean": triple(self.mean), "std": triple(self.std, 0)} | asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(ModelDetailOptions):
+    """Which model, and how images go into it."""
+
+    model: Annotated[
+        str,
+        typer.Option(help="torchvision:, timm:, hf: or clip:NAME, PATH.pt, module:function, FILE.py:function"),
+    ]
+
+    def spec(self) -> ModelSpec:
+        """The model that they name."""
+        return self.of(self.model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +132,10 @@ class AttributionOptions:
         bool, typer.Option(help="Ask the model again about what is flagged, and ask about as much that is not.")
     ] = RunConfig.quick_check
 
+    jpeg_decoder: Annotated[
+        str, typer.Option(help="pillow, or nvjpeg: by the GPU, whose pixels are some levels from Pillow's.")
+    ] = RunConfig.jpeg_decoder
+
     def config(self) -> RunConfig:
         """What they ask of a run."""
         with right_use():
@@ -127,6 +149,7 @@ class AttributionOptions:
                 scored=self.score,
                 quick_check=self.quick_check,
                 detections=self.detections,
+                jpeg_decoder=self.jpeg_decoder,
             )
 
 
@@ -166,6 +189,10 @@ class RunClusterOptions(ClusterOptions):
         ClusterConfig.compiling
     )
     device: Device = ClusterConfig.device
+    scorers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes that score beside a worker. [default: none on a CPU, up to 4 on a GPU]"),
+    ] = ClusterConfig.scorers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,9 +332,10 @@ def spread(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 def _parameters(group: Any) -> list[inspect.Parameter]:
-    """A group's options as parameters, each with the group's heading."""
+    """A group's options as parameters, the required ones first, each with the group's heading."""
     hints = get_type_hints(group, include_extras=True)
-    return [_parameter(field, hints[field.name], group.heading) for field in fields(group)]
+    ordered = sorted(fields(group), key=lambda field: field.default is not MISSING)
+    return [_parameter(field, hints[field.name], group.heading) for field in ordered]
 
 
 def _parameter(field: Field[Any], hint: Any, heading: str) -> inspect.Parameter:
@@ -321,6 +349,24 @@ def _parameter(field: Field[Any], hint: Any, heading: str) -> inspect.Parameter:
 
 def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
     return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+_URL = re.compile("([a-z0-9]{2,}):/(.*)")  # as a path has it, whose slashes are single
+
+
+def on_this_machine(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb that refuses URLs for its paths; what may lie in a bucket is text to it, not a path."""
+
+    @wraps(verb)
+    def call(**values: Any) -> None:
+        for name, value in values.items():
+            if isinstance(value, Path) and (url := _URL.match(str(value))):
+                advice = "write it here, then copy it there" if name in ("out", "folder") else "copy it here first"
+                got = shorten(f"{url[1]}://{url[2]}")
+                raise typer.BadParameter(f"Expected a path of this machine as {name}, got {got}; {advice}")
+        verb(**values)
+
+    return call
 
 
 class Verb(TyperCommand):

@@ -20,6 +20,13 @@ def share(value: float | None) -> float | None:
     return value
 
 
+def no_folder(file: str | None) -> str | None:
+    """The path or URL of a file to write, refused where a folder lies there."""
+    if file is not None and Path(file).is_dir():
+        raise typer.BadParameter(f"Expected a file to write, got the folder {file}")
+    return file
+
+
 @dataclass(frozen=True)
 class DefaultOf:
     """The default of a record's field; the record is loaded when that is asked for, so that other verbs stay quick.
@@ -49,10 +56,10 @@ class DefaultOf:
 RunPath = Annotated[str, typer.Argument(metavar="RUN", help="Directory or URL of a run.")]
 RunOut = Annotated[str, typer.Option("--out", "-o", help="Directory or URL of the run.")]
 ManifestPath = Annotated[
-    Path, typer.Argument(metavar="MANIFEST", help="Samples and classes, as camaudit index wrote them.")
+    str, typer.Argument(metavar="MANIFEST", help="Samples and classes, as camaudit index wrote them; or its URL.")
 ]
 CollectionPath = Annotated[
-    Path, typer.Argument(metavar="MANIFEST", help="As camaudit index wrote it, or a folder of images.")
+    str, typer.Argument(metavar="MANIFEST", help="As camaudit index wrote it, or its URL; or a folder of images.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Wide = Annotated[bool, typer.Option("--wide", help="Print every column, whatever the width.")]

@@ -1,0 +1,1 @@
+"""Options of the verbs, alone and in groups that become one record."""
