@@ -13,7 +13,7 @@ demo: $(READY)  ## plant shortcuts in drawn scenes, train, audit, show the findi
 	$(BIN)/camaudit demo
 
 test: $(READY) chromium  ## all tests, browser tests too
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## lint, format, types, direction of imports
 	$(BIN)/ruff check .
@@ -61,7 +61,7 @@ mutants: .venv/mutation  ## small random changes to the code: whether tests catc
 test-oldest:  ## library, pipeline and store with the oldest versions that are promised, in .venv-oldest
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e '.[test]'
-	.venv-oldest/bin/pytest -n 2 --dist loadgroup $(OLDEST)
+	.venv-oldest/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder $(OLDEST)
 
 # Not the pages, for Streamlit's oldest is its newest; nor what asks other packages, which have floors of their own.
 OLDEST := tests/audit tests/pipelines tests/faults/store tests/faults/inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tests run side by side, on small networks: more threads would only wait for one another. Before torch and NumPy load.
@@ -11,8 +12,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from forks import forked_workers
+from shared import SHARED
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+LONGEST = ("tests/browser/", "tests/faults/workers/", "tests/faults/", "tests/pipelines/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Rooms whose files take longest come first, so that no worker is left with a long file at the end."""
+    items.sort(
+        key=lambda item: next((at for at, room in enumerate(LONGEST) if item.nodeid.startswith(room)), len(LONGEST))
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_workers() -> Iterator[None]:
+    """Clusters of the tests' own process start their workers quickly."""
+    with forked_workers():
+        yield
 
 
 @pytest.fixture(autouse=True)

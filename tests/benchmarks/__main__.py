@@ -11,27 +11,32 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli.doctor import examine
-from tests.benchmarks import (
+from tests.benchmarks.maps import (
     bench_agreement,
     bench_attribution,
-    bench_channels,
     bench_classes,
-    bench_cluster,
-    bench_clusters,
-    bench_commits,
-    bench_copies,
-    bench_dashboard,
-    bench_driver,
-    bench_end_to_end,
-    bench_findings,
     bench_gpu,
+)
+from tests.benchmarks.runs import (
+    bench_channels,
+    bench_commits,
+    bench_end_to_end,
     bench_memory,
-    bench_million,
     bench_precision,
     bench_profile,
     bench_quick_check,
     bench_tables,
     bench_thresholds,
+)
+from tests.benchmarks.scale import (
+    bench_cluster,
+    bench_clusters,
+    bench_copies,
+    bench_dashboard,
+    bench_driver,
+    bench_findings,
+    bench_ledger,
+    bench_million,
 )
 from tests.benchmarks.timing import Row
 
@@ -47,6 +52,7 @@ BENCHMARKS = {
     "agreement": bench_agreement,
     "findings": bench_findings,
     "gpu": bench_gpu,
+    "ledger": bench_ledger,
     "clusters": bench_clusters,
     "commits": bench_commits,
     "copies": bench_copies,

@@ -22,6 +22,25 @@ from playwright.sync_api import Page, ViewportSize, sync_playwright
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
+_SETTLED = """() => new Promise((settled, failed) => {
+    const began = performance.now();
+    let changed = began;
+    const note = () => { changed = performance.now(); };
+    const everything = { subtree: true, childList: true, attributes: true, characterData: true };
+    const observer = new MutationObserver(note);
+    observer.observe(document, everything);
+    const look = () => {
+        const idle = document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]");
+        if (!idle || document.querySelector("[data-testid=stSkeleton]")) note();
+        if (performance.now() - began > 60_000) failed(new Error("The page does not come to rest within a minute"));
+        else if (performance.now() - changed < 250) return setTimeout(look, 25);
+        observer.disconnect();
+        settled();
+    };
+    look();
+})"""
+"""Resolves once no script has run, and nothing of the page has changed, for a quarter of a second."""
+
 
 @contextmanager
 def dashboard(run: Path, *arguments: str) -> Iterator[str]:
@@ -35,32 +54,22 @@ def dashboard(run: Path, *arguments: str) -> Iterator[str]:
 
 
 @contextmanager
-def pages(count: int, width: int = 1400, height: int = 900, dark: bool = False) -> Iterator[list[Page]]:
-    """Pages of a Chromium without a screen, each of a person of its own."""
+def browser_page(width: int = 1400, height: int = 900, dark: bool = False) -> Iterator[Page]:
+    """A page of a Chromium without a screen, in which nothing moves that could stand still."""
     if CHROMIUM is None:
         raise FileNotFoundError("Expected a Chromium on the PATH; install the system's package chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         scheme: Literal["dark", "light"] = "dark" if dark else "light"
         size: ViewportSize = {"width": width, "height": height}
-        yield [browser.new_context(viewport=size, color_scheme=scheme).new_page() for _ in range(count)]
+        yield browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce").new_page()
         browser.close()
-
-
-@contextmanager
-def browser_page(width: int = 1400, height: int = 900, dark: bool = False) -> Iterator[Page]:
-    """One page."""
-    with pages(1, width, height, dark) as (page,):
-        yield page
 
 
 def settle(page: Page) -> None:
     """Wait until the page was drawn and nothing runs any more."""
     page.locator("[data-testid=stAppViewContainer]").wait_for()
-    page.wait_for_timeout(150)
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=20_000)
-    page.wait_for_function("document.querySelectorAll('[data-testid=stSkeleton]').length == 0")
-    page.wait_for_timeout(200)
+    page.evaluate(_SETTLED)
 
 
 def _printed_address(server: subprocess.Popen[str]) -> str:

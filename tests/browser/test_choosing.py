@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from drawn_run import draw_run
+from forked import dashboard
 from playwright.sync_api import Page, expect
-from screenshot import CHROMIUM, browser_page, dashboard, settle
+from screenshot import CHROMIUM, settle
 from small_run import make_run
 
 from audit.findings import Rules
@@ -32,12 +33,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def address(run: Run) -> Iterator[str]:
     with dashboard(run.path, "--reviewer", "Ana") as address:
         yield address
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with browser_page(1366, 768) as page:
-        yield page
 
 
 def drawn(page: Page) -> None:
@@ -156,15 +151,15 @@ def test_a_line_around_points_chooses_them(address: str, page: Page) -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(1440, 900), (1366, 768), (1024, 768), (390, 844)])
 @pytest.mark.parametrize("where", ["browse", "browse?as=table", "map"])
-def test_nothing_is_wider_than_the_screen(address: str, where: str, width: int, height: int) -> None:
-    with browser_page(width, height) as page:
-        page.goto(f"{address}/{where}")
-        settle(page)
-        assert overflow(page) <= 0
-        if where == "browse":
-            bar = page.locator(".bar").bounding_box()
-            assert bar is not None
-            assert bar["y"] + bar["height"] <= height + 1
+def test_nothing_is_wider_than_the_screen(address: str, where: str, width: int, height: int, page: Page) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(f"{address}/{where}")
+    settle(page)
+    assert overflow(page) <= 0
+    if where == "browse":
+        bar = page.locator(".bar").bounding_box()
+        assert bar is not None
+        assert bar["y"] + bar["height"] <= height + 1
 
 
 def test_a_run_without_masks_or_findings_is_browsed_with_its_pictures(tmp_path: Path, page: Page) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forked import dashboard
 from playwright.sync_api import Page
 from run_states import SPOILED, STATES
-from screenshot import CHROMIUM, browser_page, dashboard, settle
+from screenshot import CHROMIUM, settle
 from small_run import FAILURE, make_run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package chromium")
@@ -57,12 +57,6 @@ RAW = re.compile(r"Traceback|Exception|\b\w*Error\b|\bNone\b|\bnan\b|Errno|(duck
 UNTRUE = re.compile(r"damaged|No readable|Nothing was found|threshold 0\.000|0\.0 %$")
 """What no page says of a run in which nothing is damaged and nothing was judged."""
 UNJUDGED = ("no shard yet", "running", "no scores", "no masks", "all failed")
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with browser_page() as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from claimed_run import make_claimed_run
+from forked import dashboard
 from playwright.sync_api import Page
-from screenshot import CHROMIUM, browser_page, dashboard, settle
+from screenshot import CHROMIUM, settle
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package chromium")
 
@@ -21,12 +22,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     run: Path = make_claimed_run(tmp_path_factory.mktemp("claimed"))
     with dashboard(run, "--reviewer", "Ana") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with browser_page() as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("where", PAGES, ids=lambda where: where or "start")

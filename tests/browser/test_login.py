@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from screenshot import CHROMIUM, browser_page, dashboard, settle
+from screenshot import CHROMIUM, dashboard, settle
 from small_run import make_run
 from test_reviewing import decide, drawn, log_of
 
@@ -21,12 +21,6 @@ from oidc_provider import CLIENT, SECRET, Provider, served
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package chromium")
 
 WHO = "ana@example.org"
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with browser_page(1366, 768) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from faults.collection import audit_here
+from forked import dashboard
 from playwright.sync_api import Page, expect
-from screenshot import CHROMIUM, browser_page, dashboard, settle
+from screenshot import CHROMIUM, settle
 from small_run import HOSTILE, make_run
 
 from audit.datasets import read_voc
 from audit.datasets.manifest import Manifest
+from audit.models import ModelSpec
 from audit.report import write_report
 from audit.store import Run, layout
 from audit.store.verdicts.log import VerdictLog
+from pipelines.run.config import RunConfig
+from pipelines.run.plan import prepare
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 VOC = SHARED / "voc2012" / "VOCdevkit" / "VOC2012"
@@ -28,12 +31,6 @@ IMAGES = 36
 PAGES = ("review", "browse", "map", "compare", "about")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package chromium")
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with browser_page() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +42,11 @@ def voc_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     listed = read_voc(VOC, split="trainval")
     first = Manifest.from_samples(list(listed)[:IMAGES], listed.classes, listed.root, listed.mask_kind)
     first.save(folder / "voc.parquet")
-    options = "--layer features --size 320 --fit squash --targets label --activation sigmoid --shard-size 64"
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "run", str(folder / "voc.parquet")]
-    command += ["--model", f"{MODEL}:build", *options.split(), "--workers", "1", "-o", str(folder / "run")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder / "run"
+    spec = ModelSpec(f"{MODEL}:build", layer="features", size=320, mode="squash", activation="sigmoid")
+    config = RunConfig(roles=("label",), shard_size=64)
+    plan = prepare(str(folder / "voc.parquet"), str(folder / "run"), spec, config)
+    audit_here(plan)
+    return plan.run.path
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from claimed_run import make_claimed_run
 from playwright.sync_api import Page, expect
-from screenshot import CHROMIUM, browser_page
+from screenshot import CHROMIUM
 
 from audit.report.page import write_report
 from audit.store import Run
@@ -18,12 +16,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install t
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(Run.open(make_claimed_run(tmp_path_factory.mktemp("claimed")))).as_uri()
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with browser_page() as opened:
-        yield opened
 
 
 def test_the_report_asks_for_nothing_and_breaks_nothing(page: Page, address: str) -> None:
@@ -47,10 +39,10 @@ def test_every_picture_of_the_report_is_drawn(page: Page, address: str) -> None:
 
 
 @pytest.mark.parametrize("width", [380, 1400])
-def test_the_report_is_never_wider_than_the_screen(width: int, address: str) -> None:
-    with browser_page(width=width) as page:
-        page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_the_report_is_never_wider_than_the_screen(width: int, page: Page, address: str) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(address)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

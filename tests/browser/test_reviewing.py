@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_run import draw_run
+from forked import dashboard
 from PIL import Image
 from playwright.sync_api import Page, TimeoutError, expect
-from screenshot import CHROMIUM, browser_page, dashboard, pages, settle
+from screenshot import CHROMIUM, settle
 from small_run import make_run
 
 from audit.drawing.targets import jpeg_bytes, read_target
@@ -28,7 +28,7 @@ from dashboards.tables import RunTables
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package chromium")
 
-MANY = 24
+MANY = 12
 REVIEWERS = 8
 _DRAWN = """() => {
     const found = [];
@@ -48,12 +48,6 @@ _CANVAS = """() => {
     walk(document);
     return found[0];
 }"""
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with browser_page(1366, 768) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -223,9 +217,9 @@ def test_a_reviewer_is_asked_for_a_name_once(small: Path, page: Page) -> None:
     assert log_of(small).standing()[first].keys() == {"Cleo"}
 
 
-def test_eight_reviewers_at_once_lose_no_verdict(small: Path) -> None:
-    with dashboard(small) as address, ExitStack() as stack:
-        open_pages = stack.enter_context(pages(REVIEWERS))
+def test_eight_reviewers_at_once_lose_no_verdict(small: Path, page: Page) -> None:
+    with dashboard(small) as address:
+        open_pages = [page.context.new_page() for _ in range(REVIEWERS)]
         for number, page in enumerate(open_pages):
             page.goto(f"{address}/review?at=0:0&reviewer=r{number}")
         for page in open_pages:
@@ -235,5 +229,6 @@ def test_eight_reviewers_at_once_lose_no_verdict(small: Path) -> None:
             page.keyboard.press("1")
         for page in open_pages:
             settle(page)
+            page.close()
     (given,) = log_of(small).standing().values()
     assert given.keys() == {f"r{number}" for number in range(REVIEWERS)}

@@ -20,8 +20,8 @@ from audit.findings import Rules
 from audit.findings.judge import flag
 from audit.findings.pages.embedding import embed
 from audit.store import Run, layout
-from dashboards.filters import Filters
-from dashboards.saved_views import LONGEST, SavedViews
+from dashboards.browsing.filters import Filters
+from dashboards.browsing.saved_views import LONGEST, SavedViews
 from dashboards.views.map import _DECIDED, _NAMED, _REST, _RISING, _in_steps, _named
 
 

@@ -16,7 +16,7 @@ from audit.review import in_turn
 from audit.store import Run, layout
 from audit.store.verdicts.log import VerdictLog
 from audit.wording import plain
-from dashboards.queues import Queue, asked_queue, targets_of
+from dashboards.browsing.queues import Queue, asked_queue, targets_of
 from dashboards.state import open_context
 from dashboards.tables import RunTables
 from dashboards.views import review

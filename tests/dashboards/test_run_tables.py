@@ -23,7 +23,7 @@ from audit.store import Run, layout
 from audit.store.tables.records import columns_of
 from audit.store.verdicts.log import VerdictLog
 from dashboards import tables as reading
-from dashboards.filters import SORTS, Filters, order_by
+from dashboards.browsing.filters import SORTS, Filters, order_by
 from dashboards.tables import PAGE, RunTables
 
 SAMPLES = 2000

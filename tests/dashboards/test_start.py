@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 import streamlit as st
 from claimed_run import make_claimed_run
+from drawn_concepts import keep_drawn
 from pages import address, page, press, said
 from small_run import make_run
 from streamlit.testing.v1 import AppTest
 
 import dashboards
+from audit.concepts.kept import STALE, UNTRIED, About
 from audit.findings import Findings
 from audit.store import Run, layout
+from audit.store.storage.files import read_json, write_json
 from dashboards.app import VIEWS
 from dashboards.cards import cards_of
 from dashboards.state import open_context
@@ -83,6 +86,27 @@ def test_a_card_says_what_is_claimed_how_sure_it_is_and_what_interventions_made_
     assert text.count("the heat over the image") >= 4
     assert "Mean heat by part of the frame" in text
     assert "Channel 3 carries 60 % of the heat off the object: where it carries most." in text
+
+
+def test_a_card_shows_its_concepts_or_the_command_that_finds_them_or_that_they_hold_no_more(tmp_path: Path) -> None:
+    path, spot = make_claimed_run(tmp_path), About("square", "spot:square:x 88-100 %")
+    assert f"{UNTRIED} camaudit units {path} --concepts 4" in said(page("start", path))
+    keep_drawn(Run.open(path), spot)
+    text = said(page("start", path))
+    assert "Without concept 1 the logit falls by 4.00 of 6.50. Cosine over draws: 0.98 or more" in text
+    assert "<summary>1 more concept</summary>" in text
+    assert UNTRIED not in text
+    (kept,) = (path / layout.CONCEPTS).glob("*.json")
+    record = read_json(kept, "")
+    write_json(kept, record | {"made_from": {}})
+    text = said(page("start", path))
+    assert f"{STALE} camaudit units" in text
+    assert "--concepts 2" in text
+    kept.unlink()
+    kept.write_text("{")
+    app = page("start", path)
+    assert not app.exception
+    assert f"Cannot read {kept}" in said(app)
 
 
 def test_the_images_of_a_claim_are_a_press_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from distributed import Client
+
+from tests.support.forks import FORKS
 
 BLIND = """
 import builtins, errno, io, os
@@ -33,12 +35,13 @@ def dask_setup(worker):
 """For `dask worker --preload`: a machine on which what begins with $HIDDEN is not there."""
 
 AGED = """
-import importlib.metadata as metadata, os
+import os
+from pipelines.run.workers import probe
 
 def aged(real):
     return lambda name: os.environ.get(f"AGED_{name}") or real(name)
 
-metadata.version = aged(metadata.version)
+probe.version = aged(probe.version)
 
 def dask_setup(worker):
     pass
@@ -56,9 +59,9 @@ class Attached:
 
     folder: Path
     file: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[BaseProcess] = field(default_factory=list)
 
-    def worker(self, threads: int = 1, preload: str = "", **environment: str) -> subprocess.Popen[bytes]:
+    def worker(self, threads: int = 1, preload: str = "", **environment: str) -> BaseProcess:
         """Start a worker, in a folder of its own."""
         own = self.folder / f"worker-{len(self.processes)}"
         own.mkdir()
@@ -73,24 +76,30 @@ class Attached:
         with Client(scheduler_file=str(self.file), set_as_default=False) as client:
             client.wait_for_workers(workers, timeout=120)
 
-    def _start(self, command: list[str], folder: Path, **environment: str) -> subprocess.Popen[bytes]:
-        name, *more = command
-        with (folder / "said.txt").open("wb") as said:
-            return subprocess.Popen(
-                [sys.executable, "-m", f"distributed.cli.{name}", *more, "--scheduler-file", str(self.file)],
-                cwd=folder,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
+    def _start(self, command: list[str], folder: Path, **environment: str) -> BaseProcess:
+        told = [*command, "--scheduler-file", str(self.file)]
+        process = FORKS.Process(target=_run, args=(told, folder, {**os.environ, **environment}))
+        process.start()
+        return process
 
     def end(self) -> None:
         """End all processes."""
         for process in self.processes:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+                os.kill(process.pid or 0, signal.SIGKILL)
+            process.join()
+
+
+def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    """What `python -m distributed.cli.NAME ...` does in that folder."""
+    os.setsid()
+    os.chdir(folder)
+    os.environ.update(environment)
+    said = os.open("said.txt", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(said, number)
+    name, *arguments = command
+    import_module(f"distributed.cli.{name}").main(arguments)
 
 
 @contextmanager
@@ -102,7 +111,7 @@ def attached(folder: Path) -> Iterator[Attached]:
     cluster.processes.append(cluster._start(command, folder))
     try:
         while not cluster.file.exists():
-            assert cluster.processes[0].poll() is None, (folder / "said.txt").read_text()
+            assert cluster.processes[0].exitcode is None, (folder / "said.txt").read_text()
             time.sleep(0.05)
         yield cluster
     finally:

@@ -29,8 +29,8 @@ from audit.store import Run, layout
 from pipelines import cli
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.schedule import pending
-from pipelines.run.shard import Finished, Stopped, audit_shard
+from pipelines.run.shards.shard import Finished, Stopped, audit_shard
+from pipelines.run.workers.schedule import pending
 
 CLASSES = ("disc", "box", "bar")
 CONFIG = RunConfig(shard_size=4, batch_size=4)
@@ -223,9 +223,9 @@ def connected(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         yield
 
 
-def launch(arguments: list[str]) -> subprocess.Popen[str]:
-    """Start the command line in a process group of its own, as a terminal does."""
-    code = "import sys; sys.argv[0] = 'camaudit'; from pipelines.__main__ import main; main()"
+def launch(arguments: list[str], first: str = "pass") -> subprocess.Popen[str]:
+    """Start the command line in a process group of its own, as a terminal does; `first` is a statement before it."""
+    code = f"import sys; sys.argv[0] = 'camaudit'; {first}; from pipelines.__main__ import main; main()"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
@@ -237,12 +237,12 @@ def launch(arguments: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
+def wait_until(true: Callable[[], bool], seconds: float, what: str, every_s: float = 0.02) -> None:
     """Poll until something is true, or fail."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"waited {seconds} s in vain: {what}"
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 def no_process_is_left_of(group: int, seconds: float = 10) -> None:

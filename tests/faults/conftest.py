@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from distributed import Client
 
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
+from pipelines.run.workers.client import connect
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import SHARED
+from shared import SHARED
 
 TESTS = Path(__file__).resolve().parents[1]
 INDEX = (TESTS / "faults/index.md").read_text()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 import boto3
+import dask
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
@@ -96,11 +97,14 @@ def served(patch: pytest.MonkeyPatch) -> Iterator[Faults]:
     server = make_server("127.0.0.1", 0, answer, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
-    for name, value in {"ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "any", "REGION": "us-east-1"}.items():
-        patch.setenv(f"AWS_{name}", value)
+    keys = {"ACCESS_KEY_ID": "any", "SECRET_ACCESS_KEY": "any", "REGION": "us-east-1"}
+    place = {f"AWS_{name}": value for name, value in keys.items()}
+    place["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{server.port}"
+    for name, value in place.items():
+        patch.setenv(name, value)
     try:
-        yield faults
+        with dask.config.set({"distributed.nanny.environ": place}):  # workers are forks of a process without it
+            yield faults
     finally:
         server.shutdown()
         thread.join()

@@ -23,11 +23,10 @@ class Captioner(nn.Module):
     def forward(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         hidden = torch.tanh(self.hidden(self.features(images).mean(dim=(2, 3))))
         longest = max(len(text.split()) for text in texts)
-        ages = torch.arange(longest).view(1, -1, 1) / 10
+        ages = torch.arange(longest, device=images.device).view(1, -1, 1) / 10
         words = (self.head(hidden)[:, None] + ages).log_softmax(dim=2)
-        ids = torch.tensor(
-            [[_id(word) for word in text.split()] + [0] * (longest - len(text.split())) for text in texts]
-        )
+        rows = [[_id(word) for word in text.split()] + [0] * (longest - len(text.split())) for text in texts]
+        ids = torch.tensor(rows, device=images.device)
         return words.gather(2, ids[:, :, None])[:, :, 0]
 
 

@@ -1,4 +1,4 @@
-"""Azure's and Google's stores on loopback: Azurite, a program of its own, and a stand-in for Google's written here."""
+"""Other stores: Azurite, a program of its own; a stand-in for Google's, written here; an S3 server that is named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from urllib.request import urlopen
 from uuid import uuid4
 from xml.sax.saxutils import escape
 
+import boto3
 import pytest
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
@@ -32,6 +34,8 @@ ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """The account that Azurite has, and its key, which is public."""
 AZURITE = "azurite-blob"
+SERVER = "CAMAUDIT_TEST_S3"
+"""Variable that names an S3 server to be tried, by its URL; its keys stand in the variables of AWS."""
 
 
 @contextmanager
@@ -75,6 +79,21 @@ def _new_container(server: str) -> str:
                 raise
             time.sleep(0.1)  # it is still starting
     raise TimeoutError(f"{AZURITE} did not answer at {server}")
+
+
+@contextmanager
+def own_s3(patch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A new bucket of the S3 server that the environment names, and how to reach it; gives the bucket's URL."""
+    server = os.environ.get(SERVER)
+    if server is None:
+        pytest.skip(f"no S3 server named by {SERVER}, as http://127.0.0.1:9000")
+    known = {"ACCESS_KEY_ID": "test", "SECRET_ACCESS_KEY": "test", "REGION": "us-east-1"}
+    for name, value in known.items():
+        patch.setenv(f"AWS_{name}", os.environ.get(f"AWS_{name}", value))
+    patch.setenv("AWS_ENDPOINT_URL", server)
+    name = f"audits-{uuid4().hex[:8]}"
+    boto3.client("s3", endpoint_url=server).create_bucket(Bucket=name)
+    yield f"s3://{name}"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Methods on another device, without one: `meta` tensors have a place but no numbers, so nothing can be read back."""
+"""Methods on another device, without one: it refuses tensors of both and counts what is read back."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 import vit_oracle
-from one_device import OneDevice
+from second_device import THERE, SecondDevice
 from torch import nn
 
-from audit.attribution import METHODS, make_method
+from audit.attribution import METHODS, Attribution, make_method
 from audit.datasets.classes import ClassMapping
 from audit.images import Fit
 from audit.models.classifier import Classifier, Preprocessing
@@ -44,6 +44,27 @@ AROUND = ("smoothgrad:gradcam", "multiscale:gradcam", "flip:gradcam", "aligned:g
 OF_TRANSFORMERS = ("legrad", "gradient-rollout", "attnlrp")
 
 
+def assert_same_there(name: str, made: Callable[[], Classifier], side: int) -> None:
+    """What a method gives on the second device is what it gives on the CPU, and nothing is read back for it."""
+    images = torch.rand(2, 3, side, side)
+    choose = lambda _logits: torch.tensor([[0, 2], [2, -1]])  # noqa: E731
+    with make_method(name, made(), options=OPTIONS.get(name)) as explain:
+        expected = explain.attribute(images, choose)
+    with make_method(name, made(), options=OPTIONS.get(name)) as explain:
+        getattr(explain, "_trunk_runs_alone", None)  # asked once, before all batches
+        with SecondDevice() as device:
+            explain.classifier.module.to(THERE)
+            found = explain.attribute(images, choose)
+            assert device.reads == []
+            for there, here in zip(tensors_of(found), tensors_of(expected), strict=True):
+                assert there.device == THERE
+                torch.testing.assert_close(there.cpu(), here, equal_nan=True)
+
+
+def tensors_of(found: Attribution) -> list[torch.Tensor]:
+    return [found.maps, found.class_ids, found.logits, found.probabilities, *(found.weighted or ())]
+
+
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("name", [name for name in (*METHODS, *AROUND) if name not in OF_TRANSFORMERS])
 def test_a_method_stays_on_its_device_and_reads_nothing_back(name: str, head: str) -> None:
@@ -51,27 +72,16 @@ def test_a_method_stays_on_its_device_and_reads_nothing_back(name: str, head: st
         pytest.skip("CAM takes a linear head alone")
     if name == "multiscale:gradcam" and head == "general":
         pytest.skip("a head that flattens takes inputs of one size")
-    with make_method(name, classifier(head), options=OPTIONS.get(name)) as explain:
-        getattr(explain, "_trunk_runs_alone", None)  # asked once, before all batches
-        explain.classifier.module.to("meta")
-        with OneDevice():
-            found = explain.attribute(torch.zeros(2, 3, SIZE, SIZE), lambda _logits: torch.tensor([[0, 2], [2, -1]]))
-    for part in (found.maps, found.class_ids, found.logits, found.probabilities, *(found.weighted or ())):
-        assert part.device.type == "meta"
-    assert found.maps.shape == (2, 2, *explain.grid)
+    assert_same_there(name, lambda: classifier(head), SIZE)
 
 
 @pytest.mark.parametrize("name", OF_TRANSFORMERS)
 def test_a_method_for_transformers_stays_on_its_device_too(name: str) -> None:
     mapping = ClassMapping(("a", "b", "c"), ((0, 3), (), (1,)))
     side = vit_oracle.SIDE
-    vit = Classifier(vit_oracle.build(), Preprocessing(Fit(side)), mapping, "encoder.ln")
-    with make_method(name, vit) as explain:
-        explain.classifier.module.to("meta")
-        with OneDevice():
-            found = explain.attribute(torch.zeros(2, 3, side, side), lambda _logits: torch.tensor([[0, 2], [2, -1]]))
-    assert {part.device.type for part in (found.maps, found.class_ids, found.logits)} == {"meta"}
-    assert found.maps.shape == (2, 2, *explain.grid)
+    assert_same_there(
+        name, lambda: Classifier(vit_oracle.build(), Preprocessing(Fit(side)), mapping, "encoder.ln"), side
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,11 +94,25 @@ def test_a_method_for_transformers_stays_on_its_device_too(name: str) -> None:
         lambda there, here: torch.nn.functional.linear(there, here),
     ],
 )
-def test_the_watch_sees_what_meta_tensors_alone_let_pass(mixed: Callable[[torch.Tensor, torch.Tensor], object]) -> None:
-    there, here = torch.zeros(3, 3, device="meta"), torch.zeros(3, 3)
-    mixed(there, here)
-    with OneDevice():
+def test_the_second_device_refuses_tensors_of_both(mixed: Callable[[torch.Tensor, torch.Tensor], object]) -> None:
+    here = torch.zeros(3, 3)
+    with SecondDevice():
+        there = here.to(THERE)
         mixed(here, here)
-        (there + here.to("meta")) * torch.tensor(2.0)
-        with pytest.raises(AssertionError, match="on cpu and meta"):
+        mixed(there, there)
+        with pytest.raises(AssertionError, match="on both devices"):
             mixed(there, here)
+
+
+def test_the_second_device_computes_and_counts_what_is_read_back() -> None:
+    with SecondDevice() as device:
+        there = (torch.arange(4.0).to(THERE) + torch.tensor(2.0)) * torch.tensor([1, 0, 1, 1], device=THERE)
+        assert there.device == THERE
+        there[[0, 3]] = 7
+        assert device.reads == []
+        assert there.cpu().tolist() == [7, 0, 4, 7]
+        assert float(there.sum()) == 18
+        assert there.nonzero()[:, 0].tolist() == [0, 2, 3]
+        with pytest.raises((TypeError, RuntimeError)):
+            there.numpy()
+    assert device.reads == ["aten._to_copy", "aten._local_scalar_dense", "aten.nonzero", "tolist"]

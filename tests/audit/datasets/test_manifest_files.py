@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit.datasets import Box, Listing, Manifest, ManifestFile, Sample
-from audit.datasets.json_stream import JsonStream
 from audit.datasets.manifest_file import rebatched
+from audit.datasets.readers.json_stream import JsonStream
 from audit.errors import ManifestError
 from audit.store import Run, layout
 
@@ -136,7 +136,7 @@ def drawn(rng: np.random.Generator, depth: int = 0) -> Any:
 
 @pytest.mark.parametrize("chunk", [1, 3, 64])
 def test_a_stream_of_json_is_what_the_decoder_reads_at_once(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr("audit.datasets.json_stream._CHUNK", chunk)
+    monkeypatch.setattr("audit.datasets.readers.json_stream._CHUNK", chunk)
     rng = np.random.default_rng(chunk)
     for _ in range(60):
         record = {f"member {place}": drawn(rng) for place in range(rng.integers(0, 6))}

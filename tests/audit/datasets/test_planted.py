@@ -31,7 +31,7 @@ from audit.datasets.planted import (
     read_truth,
     shows_cue,
 )
-from audit.datasets.voc import read_voc
+from audit.datasets.readers.voc import read_voc
 from audit.errors import ManifestError
 from audit.progress import Advanced, Event
 

@@ -20,11 +20,13 @@ from drawn_labels import DrawnLabels, drawn_labels
 from audit.errors import RunError
 from audit.export import LABEL_FORMATS, export_labels
 from audit.export.labels import write_shard
-from audit.export.labels.kind import PARTS
-from audit.progress import Advanced, Began, Event
+from audit.export.labels.kind import PARTS, Part
+from audit.export.labels.writing import Work, one_by_one
+from audit.progress import Advanced, Began, Event, Progress
 from audit.segmentation import LabelImage
 from audit.store import Shard
 from audit.store.storage.files import read_json
+from audit.store.storage.objects import ObjectPath
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ from audit.store import Run
 
 class Slow(DrawnLabels):
     def images(self, shard):
-        for image in super().images(shard):
-            time.sleep(0.2 * shard.index)
+        for place, image in enumerate(super().images(shard)):
+            time.sleep(60 * (shard.index == 1 and place == 1))
             yield image
 
 export_labels(Slow(Run.open(sys.argv[1])), "voc", Path(sys.argv[2]))
@@ -96,7 +98,7 @@ def test_an_export_that_was_killed_is_gone_on_with_to_the_same_files(source: Dra
         deadline = time.monotonic() + 60
         while len(list(out.rglob("SegmentationClass/*.png"))) < 4 and time.monotonic() < deadline:
             time.sleep(0.01)
-        with pytest.raises(RunError, match="is in use by another export; wait for it"):
+        with pytest.raises(RunError, match=r"is in use by process .*; wait for it"):
             export_labels(source, "voc", out)
         process.kill()
     assert not read_json(out / "camaudit-export.json", "")["finished"]
@@ -125,6 +127,27 @@ def test_labels_that_have_changed_take_the_place_of_the_earlier(name: str, sourc
     export_labels(changed, name, out, overwrite=True)
     export_labels(changed, name, fresh)
     assert files(out) == files(fresh)
+
+
+@pytest.mark.parametrize("left", [None, b"{"], ids=["lost", "cut"])
+def test_a_record_that_cannot_be_read_once_all_is_written_is_one_line(
+    left: bytes | None, source: DrawnLabels, tmp_path: Path
+) -> None:
+    record = tmp_path / "out" / PARTS / "part-00001.json"
+
+    def spoil(shards: list[Shard], work: Work, progress: Progress) -> None:
+        one_by_one(shards, work, progress)
+        record.unlink() if left is None else record.write_bytes(left)
+
+    with pytest.raises(RunError, match=r"Cannot read .*part-00001.json; run the same command again"):
+        export_labels(source, "coco", tmp_path / "out", spread=spoil)
+    assert export_labels(source, "coco", tmp_path / "out").endswith(": 6 pseudo-masks")
+
+
+def test_a_part_goes_into_no_bucket_without_uploads_that_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ObjectPath, "put", lambda *_: pytest.fail("nobody waits for this"))
+    with pytest.raises(TypeError, match=r"Expected uploads to write s3://b/out/a.png by, got none"):
+        Part(ObjectPath.parse("s3://b/out"), 0).write("a.png", lambda path: path.write_bytes(b"a"))
 
 
 def test_another_format_leaves_nothing_of_the_earlier(source: DrawnLabels, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from blobs import blobs, make_evidence
 from rewritten import put_part
 from small_run import CLASSES, TARGETS, make_run
-from test_clusters import blobs, make_evidence
 
 from audit.findings import Claim, Findings, Rules
 from audit.findings.claims.clustering import NONE
@@ -46,9 +46,9 @@ def test_features_of_a_run_come_shard_by_shard_without_targets_that_have_none(ru
     write_features(run, 2, np.array([4]), [None])
     first, second = read_features(run, run.done())
     assert (first[0].tolist(), first[1].tolist()) == ([0], [0])
-    np.testing.assert_allclose(first[2], [under[0]], atol=0.005)
+    np.testing.assert_allclose(first[2], [under[0]], atol=0.025)  # kept in 45 steps
     assert second[0].tolist() == [2, 3]
-    np.testing.assert_allclose(second[2], under[2:], atol=0.005)
+    np.testing.assert_allclose(second[2], under[2:], atol=0.025)  # kept in 45 steps
 
 
 def test_clusters_of_a_run_are_written_and_told(run: Run, rng: np.random.Generator) -> None:

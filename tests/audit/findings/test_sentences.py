@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from audit.findings import frame
+from audit.findings.evidence import frame
 from audit.findings.sentences import explain_targets
 
 

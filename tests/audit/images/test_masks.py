@@ -297,10 +297,10 @@ def test_regions_that_overflow_or_nest_too_deeply_name_the_sample(text: str) -> 
 
 
 def test_run_lengths_without_an_end_are_given_up_at_once() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(MaskError, match="one without end"):
         read_regions([region(0, {"size": [3, 4], "counts": "o" * 2_000_000}, SIZE)], SIZE)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_regions_that_take_more_memory_than_there_is_name_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:

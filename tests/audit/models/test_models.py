@@ -292,6 +292,16 @@ def test_a_class_of_several_outputs_has_the_logsumexp_of_theirs(
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_who_asks_in_inference_mode_first_lets_gradients_past_later() -> None:
+    answers = Classifier(nn.Linear(3, 3), Preprocessing(Fit(1)), ClassMapping(("a", "b"), ((0, 2), (1,))), "")
+    with torch.inference_mode():
+        here = (answers.members, answers.membership)
+        answers.module.to("meta")
+        there = (answers.members, answers.membership)
+    assert [table.device.type for table in (*here, *there)] == ["cpu", "cpu", "meta", "meta"]
+    assert not any(table.is_inference() for table in (*here, *there))
+
+
 def test_softmax_gives_a_class_the_sum_of_its_outputs_probabilities(rng: np.random.Generator) -> None:
     groups, outputs = [[0, 3], [], [2]], torch.tensor(rng.normal(size=(4, 6)))
     found, all_of_them = with_groups(groups).probabilities(outputs), outputs.softmax(dim=1)

@@ -10,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from claimed_run import CLAIMS, SPOT_CELLS, make_claimed_run
+from drawn_concepts import keep_drawn
 from PIL import Image
 from small_run import FAILURE, HEIGHT, HOSTILE, WIDTH, make_run
 from typer.testing import CliRunner
 
+from audit.concepts.kept import STALE, UNTRIED, About
 from audit.datasets.reach import Reach
 from audit.drawing.vectors import heat_frame, interval_bar
 from audit.errors import RunError
 from audit.findings import Findings
+from audit.report.html import Note
 from audit.report.page import gather_report, write_report
 from audit.store import Run, layout
-from audit.store.storage.files import write_json
+from audit.store.storage.files import read_json, write_json
 from pipelines.cli import app
 
 VOID = {"meta", "br", "img", "circle", "line", "rect"}
@@ -285,3 +288,38 @@ def test_a_claim_shows_the_patches_of_its_first_channel_where_its_images_may_be_
     assert spot.seen in page.text
     away = Reach(root=str(tmp_path / "nowhere"))
     assert all(card.patches is None for card in gather_report(run, most=12, reach=away).claims)
+
+
+def test_a_claim_shows_its_concepts_and_where_they_are(tmp_path: Path) -> None:
+    run, spot = Run.open(make_claimed_run(tmp_path)), About("square", "spot:square:x 88-100 %")
+    untried = gather_report(run, most=12)
+    assert untried.concepts == Note(UNTRIED, f"camaudit units {run.path} --concepts 4")
+    keep_drawn(run, spot, places=4)
+    report = gather_report(run, most=12)
+    assert report.concepts is None
+    shown = {card.claim.claim_id: card for card in report.claims}
+    card = shown[spot.claim_id or ""]
+    assert ([len(concept.pictures) for concept in card.concepts], card.more, card.lacking) == ([2, 2, 2], 1, None)
+    assert not shown["cluster:square:0"].concepts
+    page = Page(write_report(run).read_text())
+    assert "Without concept 1 the logit falls by 4.00 of 6.50. Cosine over draws: 0.98 or more." in page.text
+    assert "Nearest word: a logo." in page.text
+    assert "1 more concept was found." in page.text
+    away = gather_report(run, most=12, reach=Reach(root=str(tmp_path / "nowhere")))
+    (card,) = (card for card in away.claims if card.claim.claim_id == spot.claim_id)
+    assert [concept.pictures for concept in card.concepts] == [[], [], []]
+
+
+def test_concepts_that_hold_no_more_or_are_damaged_are_a_line_on_their_claim(tmp_path: Path) -> None:
+    run, spot = Run.open(make_claimed_run(tmp_path)), About("square", "spot:square:x 88-100 %")
+    keep_drawn(run, spot)
+    (path,) = (run.path / layout.CONCEPTS).glob("*.json")
+    kept = read_json(path, "")
+    write_json(path, kept | {"made_from": kept["made_from"] | {"ledger": "0"}})
+    again = f"camaudit units {run.path} --claim 'spot:square:x 88-100 %' --concepts"
+    for lacking in (Note(STALE, f"{again} 2"), Note(f"Damaged: {path} is not what was written; again: `{again} 4`.")):
+        report = gather_report(run, most=12)
+        (card,) = (card for card in report.claims if card.claim.claim_id == spot.claim_id)
+        assert (card.concepts, card.lacking, report.concepts) == ((), lacking, None)
+        assert lacking.text in Page(write_report(run).read_text()).text
+        path.write_text(path.read_text().replace("nmf", "pca"))

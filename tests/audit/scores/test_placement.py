@@ -7,12 +7,12 @@ from math import hypot
 import numpy as np
 import pytest
 
-from audit.attribution.inside.features import WIDTH, features_of, relevance_by_channel
 from audit.datasets.manifest import Box
 from audit.images.masks import draw_boxes
 from audit.images.reading import difference_hash
 from audit.images.views import Fit, View
 from audit.scores.faithfulness import centre_map
+from audit.scores.features import WIDTH, features_of, relevance_by_channel
 from audit.scores.placed import GRID, Placed, cell_shares
 from audit.scores.placement import by_cell, centre_energy, on_other_classes, peak_distance
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +19,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from rewritten import part_of
 
+import audit.store.ledger as ledger_module
 from audit.datasets.manifest import Manifest, Sample
 from audit.errors import RunError
 from audit.store import Run, Shard, layout
-from audit.store.ledger import Ledger
 from audit.store.maps.arrays import create_maps, read_maps, write_maps
 from audit.store.maps.files import maps_size
 from audit.store.maps.quantised import Quantised
-from audit.store.storage.files import ABSENT, read_json, sha256, sweep_partials, write_atomically, write_json
+from audit.store.storage.files import ABSENT, Version, read_json, sha256, sweep_partials, write_atomically, write_json
 from audit.store.tables.parts import read_table, write_table
 
 GRID = (3, 2)
@@ -276,15 +277,18 @@ def test_the_account_adds_up_while_shards_come_and_go(tmp_path: Path, monkeypatc
     run = new_run(tmp_path)
     commit(run, run.shards[0])
     commit(run, run.shards[1])
-    read = Ledger.entry
+    came = list[int]()
 
-    def meanwhile(self: Ledger, shard: int) -> dict[str, Any] | None:
-        if not run.ledger.path(2).exists():
+    def meanwhile(files: dict[str, Version]) -> dict[int, Version]:
+        if not came:
+            came.append(2)
             commit(run, run.shards[2])
             run.withdraw(run.shards[1])
-        return read(self, shard)
+        return by_shard(files)
 
-    monkeypatch.setattr(Ledger, "entry", meanwhile)
+    by_shard = ledger_module._by_shard
+    monkeypatch.setattr(ledger_module, "_by_shard", meanwhile)
+    ledger_module._read.cache_clear()
     account = run.account()
     assert account.processed + account.failed + account.pending == account.samples
     assert account.processed == 4
@@ -325,7 +329,7 @@ def test_opening_what_is_no_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"No run at .*make one with `camaudit run`"):
         Run.open(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 99}')
-    with pytest.raises(RunError, match="format 99, expected 8; update camaudit"):
+    with pytest.raises(RunError, match="format 99, expected 9; update camaudit"):
         Run.open(tmp_path)
 
 
@@ -354,3 +358,27 @@ def test_a_part_reads_alone_with_plain_parquet(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     commit(run, run.shards[1])
     assert pq.read_table(part_of(run, "samples", 1))["id"].to_pylist() == ["s4", "s5", "s6", "s7"]
+
+
+def test_runs_of_format_8_are_read_but_for_those_of_detectors_and_amended_to_this_one(
+    tmp_path: Path,
+) -> None:
+    run = new_run(tmp_path)
+    commit(run, run.shards[0])
+    record = dict(run.record)
+    write_json(run.path / layout.RUN_JSON, {**record, "format": 8, "config": {"roles": ["label"]}})
+    assert Run.open(run.path).account().processed == 4
+    assert Run.open(run.path).record["format"] == 8
+    assert Run.open(run.path).amended(scoring=1).record["format"] == layout.FORMAT
+    write_json(run.path / layout.RUN_JSON, {**record, "format": 8, "config": {"roles": ["detected"]}})
+    with pytest.raises(RunError, match="has run format 8, expected 9; an earlier camaudit made it: audit again"):
+        Run.open(run.path)
+
+
+@pytest.mark.parametrize("config", [{}, {"config": None}, {"config": []}, {"config": {"roles": 3}}])
+def test_a_run_of_format_8_whose_configuration_is_gone_or_strange_is_damaged(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"format": 8, **config}))
+    with pytest.raises(RunError, match=r"Damaged: .*run.json is not what was written"):
+        Run.open(tmp_path)

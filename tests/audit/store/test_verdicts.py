@@ -16,7 +16,7 @@ import pytest
 
 from audit.errors import RunError
 from audit.store import Run
-from audit.store import verdicts as module
+from audit.store.verdicts import log as module
 from audit.store.verdicts.log import DECISIONS, WITHDRAWN, Verdict, VerdictLog, origin_of, target_of
 from tests.support.small_run import make_run
 

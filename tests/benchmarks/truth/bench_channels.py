@@ -14,6 +14,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from PIL import Image
 
 from audit.concepts.chosen import targets_of_claim
 from audit.concepts.patches import Box, PatchReader, Target
+from audit.concepts.ways.registry import WAYS
+from audit.concepts.ways.way import ALIKE
 from audit.datasets.planted import CUES, REGIMES, draw_planted, read_truth
 from audit.findings import Claim, Findings
 from audit.findings.claims.registry import kind_of
@@ -37,8 +40,6 @@ from tests.benchmarks.truth.bench_truth import TRAINING
 
 PATCHES, SHOWN = 9, 7
 ASKED = ConceptSearch(count=4, images=100, removals=24)
-ALIKE = 0.9
-"""Cosine above which two draws of the images give the same concept."""
 REGIMES_WITH_CUES = ("strong", "mixed")
 
 
@@ -48,8 +49,8 @@ class Judged:
 
     Attributes:
         channel: of its first channel; None where it has none.
-        concept: by its first concept.
-        cosine: of that with the nearest concept of each other draw of the images, the least.
+        concept: by its first concept, by the way that found it.
+        cosine: of that with the nearest concept of each other draw of the images, the least, by the same.
         peak, place: of random images of the claim, cut out at the peak of their maps, and at random places.
     """
 
@@ -60,8 +61,8 @@ class Judged:
     apart: bool
     patches: int
     channel: int | None
-    concept: int
-    cosine: float
+    concept: Mapping[str, int]
+    cosine: Mapping[str, float]
     peak: int
     place: int
 
@@ -123,7 +124,8 @@ def judge(regime: str, seed: int, run: Run, scenes: Path) -> Iterator[Judged]:
         first = channels.get(claim.claim_id)
         targets = [tuple(row) for row in first.patches["targets"]] if first else []
         at_peak, anywhere = random_patches(run, findings, claim)
-        concept = find_concepts(run, classifier, targets_of_claim(findings, claim), ASKED, off=True).concepts[0]
+        chosen, asked = targets_of_claim(findings, claim), {way: replace(ASKED, way=way) for way in WAYS}
+        firsts = {way: find_concepts(run, classifier, chosen, asked[way], off=True).concepts[0] for way in WAYS}
         yield Judged(
             regime,
             seed,
@@ -132,8 +134,8 @@ def judge(regime: str, seed: int, run: Run, scenes: Path) -> Iterator[Judged]:
             bool(first and first.apart),
             sum(map(where.shows, targets)),
             first.channel if first else None,
-            sum(map(where.shows, concept.patches)),
-            min(concept.cosine),
+            {way: sum(map(where.shows, concept.targets)) for way, concept in firsts.items()},
+            {way: min(concept.cosine, default=0.0) for way, concept in firsts.items()},
             sum(map(where.shows, at_peak)),
             sum(map(where.shows, anywhere)),
         )
@@ -163,7 +165,7 @@ def summary(judged: Sequence[Judged]) -> list[dict[str, object]]:
     """Share of claims that are shown, by the first channel or concept and by each baseline, by regime and over all."""
     ways: dict[str, Callable[[Judged], int]] = {
         "first channel": lambda row: row.patches,
-        "first concept": lambda row: row.concept,
+        **{f"first concept, {way}": partial(lambda row, way: row.concept[way], way=way) for way in WAYS},
         "random images at their peak": lambda row: row.peak,
         "random images at random places": lambda row: row.place,
     }
@@ -174,8 +176,9 @@ def summary(judged: Sequence[Judged]) -> list[dict[str, object]]:
             shown = sum(count(row) >= SHOWN for row in own)
             mean = float(np.mean([count(row) for row in own])) if own else float("nan")
             rows.append({"regime": regime, "patches": way, "claims": len(own), "shown": shown, "mean": round(mean, 2)})
-        same = sum(row.cosine > ALIKE for row in own)
-        rows.append({"regime": regime, "patches": "first concept the same", "claims": len(own), "shown": same})
+        for way in WAYS:
+            same, what = sum(row.cosine[way] > ALIKE for row in own), f"first concept the same, {way}"
+            rows.append({"regime": regime, "patches": what, "claims": len(own), "shown": same})
     return rows
 
 

@@ -44,8 +44,8 @@ from faults.collection import (
     write_model,
 )
 from pipelines.run.plan import prepare
-from pipelines.run.schedule import pending
-from pipelines.run.shard import Finished, rescore_shard
+from pipelines.run.shards.shard import Finished, rescore_shard
+from pipelines.run.workers.schedule import pending
 
 Writer = Callable[[Path], object]
 NOISE = np.random.default_rng(5).integers(0, 256, (40, 48, 3), dtype=np.uint8)
@@ -279,7 +279,7 @@ def test_urls_without_their_package_and_urls_of_other_kinds_cost_their_own_sampl
     monkeypatch.setattr("fsspec.core.url_to_fs", without_package)
     samples = list(Manifest.open(draw_collection(tmp_path, 6)))
     samples[0] = replace(samples[0], image="http://host/a.jpg")
-    samples[1] = replace(samples[1], mask="s3://bucket/a.png")
+    samples[1] = replace(samples[1], mask="https://host/a.png")
     samples[2] = replace(samples[2], image=f"local://{tmp_path}/002.png")
     samples[3] = replace(samples[3], mask=f"simplecache::file://{tmp_path}/003-mask.png")
     manifest = Manifest.from_samples(samples, CLASSES).save(tmp_path / "manifest.parquet")
@@ -293,7 +293,7 @@ def test_urls_without_their_package_and_urls_of_other_kinds_cost_their_own_sampl
     assert "Expected a path, or one URL of" in rows[2]["reason"]
     scores = [row for shard in plan.run.done() for row in plan.run.read("scores", shard).to_pylist()]
     reasons = {row["sample"]: row["reason"] for row in scores}
-    assert "pip install 'camaudit[s3]'" in reasons[1]
+    assert "pip install 'camaudit[http]'" in reasons[1]
     assert "Expected a path, or one URL of" in reasons[3]
     assert {row["sample"] for row in scores if row["status"] == "scored"} == {4, 5}
     assert [shard.index for shard in pending(plan.run)] == [0]  # tried again once the packages are there

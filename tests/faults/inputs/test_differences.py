@@ -25,7 +25,7 @@ from faults.collection import (
     write_model,
 )
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Stopped, audit_shard
+from pipelines.run.shards.shard import Stopped, audit_shard
 
 
 def changed_config(plan: Plan) -> Plan:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import xarray
 import zarr
-from bucket import Bucket, Faults, new_bucket, put_of, served
+from bucket import Bucket, put_of
 
 import audit.store.lock as lock
 from audit.datasets import Manifest, Sample
@@ -40,23 +39,9 @@ from faults.collection import (
 )
 from faults.writers import write, write_together, writer_of
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Stopped, audit_shard
+from pipelines.run.shards.shard import Stopped, audit_shard
 
 SHARDS, EACH, WRITERS = 6, 3, 4
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Faults]:
-    with pytest.MonkeyPatch.context() as patch, served(patch) as faults:
-        yield faults
-
-
-@pytest.fixture
-def bucket(store: Faults, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bucket:
-    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name))
-    store.forget()
-    return new_bucket(store)
 
 
 @pytest.fixture
@@ -218,11 +203,11 @@ def test_a_driver_that_is_killed_is_followed_at_once(tmp_path: Path, bucket: Buc
     draw_collection(tmp_path, 16)
     spec = write_model(tmp_path, slowly(0.3))
     url = f"{bucket.url}/killed"
-    told = replaced_out(command(tmp_path), url)
+    told = replaced_out(command(tmp_path, workers=1), url)
     driver = launch(told)
     run_json = location(url) / layout.RUN_JSON
-    wait_until(run_json.exists, 60, "the run to begin")
-    wait_until(lambda: len(Run.open(url).ledger.entered()) >= 2, 60, "two shards")
+    wait_until(run_json.exists, 60, "the run to begin", every_s=0.5)
+    wait_until(lambda: len(Run.open(url).ledger.entered()) >= 1, 60, "a shard", every_s=0.2)
     os.killpg(driver.pid, signal.SIGKILL)
     driver.communicate()
     no_process_is_left_of(driver.pid)

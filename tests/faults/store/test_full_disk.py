@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from faults.collection import account, audit_here, camaudit, contents, finished, planned, resumed
-from pipelines.run.schedule import pending
-from pipelines.run.shard import Finished, Stopped, audit_shard
+from pipelines.run.shards.shard import Finished, Stopped, audit_shard
+from pipelines.run.workers.schedule import pending
 
 WRITES = {
     "maps": "audit.store.maps.arrays._write_bytes",
@@ -79,7 +79,7 @@ def test_a_real_limit_on_file_sizes_ends_a_shard_with_one_line(tmp_path: Path) -
     plan = planned(tmp_path)
     code = """
 import pickle, resource, signal, sys
-from pipelines.run.shard import audit_shard
+from pipelines.run.shards.shard import audit_shard
 task, shard = pickle.load(sys.stdin.buffer)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))

@@ -1,4 +1,4 @@
-"""What a run asks of a bucket, of Google's store and of Azure's: each refuses in a way of its own."""
+"""What a run asks of a bucket, of Google's store, Azure's and another S3: each refuses in a way of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-from other_stores import azurite, google
+from other_stores import azurite, google, own_s3
 
 import audit.store.lock as lock
 from audit.datasets import Manifest
@@ -25,12 +25,16 @@ from pipelines.run.plan import prepare
 WRITERS = 4
 
 
-@pytest.fixture(scope="module", params=["google", "azure"])
+@pytest.fixture(scope="module", params=["google", "azure", "s3"])
 def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        with google(patch) if request.param == "google" else azurite(patch, folder) as url:
+        if request.param == "s3":
+            opened = own_s3(patch)
+        else:
+            opened = google(patch) if request.param == "google" else azurite(patch, folder)
+        with opened as url:
             yield url
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,11 @@ from distributed import Client
 from audit.errors import RunError
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
-from audit.store import Run
+from audit.store import Run, layout
+from audit.store.storage.files import write_json
 from faults.collection import account, camaudit, command, connected, contents, finished
 from pipelines.run.plan import Plan
-from pipelines.run.shard import Finished, rescore_shard
+from pipelines.run.shards.shard import Finished, rescore_shard
 
 
 @pytest.fixture
@@ -93,6 +96,29 @@ def test_the_command_of_the_run_goes_on_with_its_scoring_too(
     assert before is not None
     assert after["means"] != before["means"]
     assert f"mean IoU {after['mean_iou']:.3f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["run", "score"])
+def test_a_run_of_format_8_is_of_this_format_before_anything_is_added_to_it(
+    verb: str, plan: Plan, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = plan.run
+    if verb == "run":
+        run.withdraw(run.shards[1])
+    else:
+        run = rescore(run, 0)
+    write_json(run.path / layout.RUN_JSON, {**run.record, "format": layout.ALIKE})
+    formats = list[int]()
+
+    @contextmanager
+    def connect(_: object) -> Iterator[Client]:
+        formats.append(Run.open(run.path).record["format"])
+        yield client
+
+    monkeypatch.setattr("pipelines.run.start.connect", connect)
+    assert camaudit(command(tmp_path) if verb == "run" else ["score", str(run.path)], monkeypatch) == 0
+    assert formats == [layout.FORMAT]
+    assert Run.open(run.path).record["format"] == layout.FORMAT
 
 
 def test_findings_of_an_earlier_ledger_are_refused_until_the_run_is_flagged_again(plan: Plan) -> None:

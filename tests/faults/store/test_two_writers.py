@@ -20,7 +20,7 @@ from audit.store.ledger import Entry, Ledger
 from audit.store.storage.files import write_atomically
 from faults.collection import audit_here, contents, finished, planned, resumed
 from faults.writers import write, write_together, writer_of
-from pipelines.run.shard import Finished, audit_shard
+from pipelines.run.shards.shard import Finished, audit_shard
 
 SHARDS, EACH, WRITERS = 20, 3, 4
 
@@ -182,7 +182,7 @@ def test_a_task_whose_shard_another_finished_meanwhile_does_not_do_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = finished(tmp_path)
-    monkeypatch.setattr("pipelines.run.shard.attribute_samples", None)
+    monkeypatch.setattr("pipelines.run.shards.shard.attribute_samples", None)
     assert audit_shard(plan.task, plan.run.shards[0]) == Finished(plan.run.shards[0], 4, 0)
 
 

@@ -17,10 +17,10 @@ from distributed import Client, LocalCluster
 
 from audit.errors import RunError
 from audit.store import Shard
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
-from pipelines.run.schedule import submit_all
-from pipelines.run.shard import Finished
+from pipelines.run.shards.shard import Finished
+from pipelines.run.workers.client import connect
+from pipelines.run.workers.schedule import submit_all
 
 STRANGER = """
 import sys
@@ -100,7 +100,7 @@ def test_workers_that_do_not_start_twice_are_one_line(tmp_path: Path, monkeypatc
         starts.append(1)
         raise RuntimeError("Nanny failed to start.")
 
-    monkeypatch.setattr("pipelines.run.cluster.LocalCluster", die)
+    monkeypatch.setattr("pipelines.run.workers.client.LocalCluster", die)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with (
         pytest.raises(RunError, match=r"2 workers did not start \(Nanny failed to start\.\); .*--memory"),
@@ -120,7 +120,7 @@ def test_a_worker_lost_as_it_starts_costs_one_more_start(tmp_path: Path, monkeyp
             raise RuntimeError("Nanny failed to start.")
         return LocalCluster(**options)
 
-    monkeypatch.setattr("pipelines.run.cluster.LocalCluster", once)
+    monkeypatch.setattr("pipelines.run.workers.client.LocalCluster", once)
     with connect(ClusterConfig(workers=1)) as client:
         assert client.submit(sum, [1, 2]).result() == 3
     assert len(starts) == 2

@@ -17,10 +17,10 @@ from audit.models import ModelSpec
 from audit.progress import Event, Noted, silent
 from audit.store import Run, Shard
 from pipelines.run.config import ClusterConfig, RunConfig
-from pipelines.run.crew import Crew, Loss, loss_from
-from pipelines.run.quarantine import Quarantine
-from pipelines.run.schedule import Dispatch, submit_all
-from pipelines.run.shard import Finished, Stopped, Task
+from pipelines.run.shards.shard import Finished, Stopped, Task
+from pipelines.run.workers.crew import Crew, Loss, loss_from
+from pipelines.run.workers.quarantine import Quarantine
+from pipelines.run.workers.schedule import Dispatch, submit_all
 
 ATTACHED = ClusterConfig(scheduler="tcp://elsewhere:8786", wait_s=60)
 
@@ -28,8 +28,8 @@ ATTACHED = ClusterConfig(scheduler="tcp://elsewhere:8786", wait_s=60)
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks as often as it can."""
-    monkeypatch.setattr("pipelines.run.crew.LOOK_EVERY_S", 0.0)
-    monkeypatch.setattr("pipelines.run.schedule.LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr("pipelines.run.workers.crew.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("pipelines.run.workers.schedule.LOOK_EVERY_S", 0.001)
 
 
 def shards_of(count: int) -> list[Shard]:
@@ -250,7 +250,7 @@ def test_two_drivers_never_give_a_scheduler_equal_keys(monkeypatch: pytest.Monke
     client = MadeClient(["w"])
     client.react = finish
     for driver in ("one", "two"):
-        monkeypatch.setattr("pipelines.run.schedule._DRIVER", driver)
+        monkeypatch.setattr("pipelines.run.workers.schedule._DRIVER", driver)
         submit_all(client, shards_of(3), work)  # type: ignore[arg-type]
     assert len({future.key for future in client.submitted}) == 6
 

@@ -33,10 +33,10 @@ from faults.collection import (
 )
 from pipelines import interrupts
 from pipelines.run.config import ClusterConfig
-from pipelines.run.crew import Crew
 from pipelines.run.plan import prepare
-from pipelines.run.schedule import Dispatch, submit_all
-from pipelines.run.shard import Finished
+from pipelines.run.shards.shard import Finished
+from pipelines.run.workers.crew import Crew
+from pipelines.run.workers.schedule import Dispatch, submit_all
 
 
 def test_ctrl_c_ends_a_run_soon_with_130_and_the_command_that_completes_it_to_equal_results(
@@ -45,9 +45,9 @@ def test_ctrl_c_ends_a_run_soon_with_130_and_the_command_that_completes_it_to_eq
     manifest = draw_collection(tmp_path, 40)
     whole = prepare(str(manifest), str(tmp_path / "whole"), write_model(tmp_path), CONFIG)
     audit_here(whole)
-    write_model(tmp_path, slowly(0.2))
+    write_model(tmp_path, slowly(0.4))
     run = tmp_path / "run"
-    process = launch(command(tmp_path))
+    process = launch(command(tmp_path, workers=1))
     wait_until(lambda: any((run / "ledger").glob("*.json")), 60, "a first shard")
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
@@ -71,7 +71,7 @@ def test_ctrl_c_ends_a_run_soon_with_130_and_the_command_that_completes_it_to_eq
 def test_ctrl_c_before_the_workers_are_there_ends_the_run_too(tmp_path: Path) -> None:
     draw_collection(tmp_path, 4)
     write_model(tmp_path)
-    process = launch(command(tmp_path))
+    process = launch(command(tmp_path, workers=1))
     wait_until(lambda: (tmp_path / "run/lock.json").exists(), 60, "the run to begin")
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=30)
@@ -85,7 +85,7 @@ def test_sigterm_lets_running_shards_finish_says_how_to_go_on_and_leaves_nothing
     target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw_collection(tmp_path, 40)
-    write_model(tmp_path, slowly(0.2))
+    write_model(tmp_path, slowly(0.4))
     run, scratch = tmp_path / "run", tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
@@ -121,7 +121,7 @@ def test_signals_at_the_start_even_twice_end_a_run_without_a_traceback(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
-    process = launch(command(tmp_path))
+    process = launch(command(tmp_path, workers=1))
     assert process.stderr is not None
     while moment not in (line := process.stderr.readline()):
         assert line, f"{moment} was never said"
@@ -148,12 +148,12 @@ def test_a_drain_ends_with_its_grace_and_tells_what_was_finished() -> None:
     finished_one.end("finished", Finished(shards[0], 1, 0))
     began = time.monotonic()
     dispatch.drain(0.3)
-    assert 0.3 <= time.monotonic() - began < 3
+    assert 0.3 <= time.monotonic() - began < 15
     assert told == [Noted("interrupted: finishing 2 running shards (0 s at most)"), Advanced(1)]
 
 
 def test_a_drain_waits_for_shards_of_workers_whose_memory_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.run.crew.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("pipelines.run.workers.crew.LOOK_EVERY_S", 0.0)
     client, told, shard = MadeClient(["w"]), list[Event](), Shard(0, 0, 4)
     dispatch = Dispatch(client, Crew(client, ClusterConfig(), told.append), [shard], Finished, told.append, None)
     list(dispatch._crew.look())
@@ -171,7 +171,7 @@ def test_a_drain_waits_for_shards_of_workers_whose_memory_is_full(monkeypatch: p
 def test_a_scheduler_lost_around_an_interrupt_leaves_it_an_interrupt(
     lost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.run.crew.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("pipelines.run.workers.crew.LOOK_EVERY_S", 0.0)
     client = MadeClient(["w"])
 
     def refuse() -> None:

@@ -35,8 +35,8 @@ from faults.collection import (
     write_model,
 )
 from pipelines.run.plan import prepare
-from pipelines.run.schedule import pending
-from pipelines.run.shard import Finished, audit_shard
+from pipelines.run.shards.shard import Finished, audit_shard
+from pipelines.run.workers.schedule import pending
 
 COUNT = 26
 
@@ -136,7 +136,7 @@ def test_killed_while_a_run_is_laid_out_it_is_laid_out_again(tmp_path: Path, mon
     assert plan.run.account().processed == 10
 
 
-@pytest.mark.parametrize("step", ["maps.write_maps", "artefacts.write_part", "ledger.write_json"])
+@pytest.mark.parametrize("step", ["maps.arrays.write_maps", "artefacts.write_part", "ledger.write_json"])
 def test_killed_between_artefacts_and_ledger_entry_the_shard_is_redone_without_duplicate_rows(
     step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,9 @@ from audit.errors import RunError
 from audit.progress import Advanced, Began, Ended, Event
 from audit.store import Shard
 from faults.collection import CONFIG, finished, planned
-from pipelines.run.schedule import audit, pending, submit_all
-from pipelines.run.shard import Finished, Stopped, audit_shard, rescore_shard
+from pipelines.run.shards.shard import Finished, Stopped, audit_shard, rescore_shard
+from pipelines.run.workers import schedule
+from pipelines.run.workers.schedule import audit, pending, submit_all
 
 
 def test_a_run_tells_its_samples_as_their_shards_are_finished(client: Client, tmp_path: Path) -> None:
@@ -31,6 +32,23 @@ def test_passes_are_announced_for_a_method_of_many(client: Client, tmp_path: Pat
     plan, told = planned(tmp_path, 4, replace(CONFIG, method="rise", options=(("masks", 8),))), list[Event]()
     audit(plan, client, told.append)
     assert told[0] == Began("auditing", 4, passes=4 * plan.run.record["cost"]["forward"])
+
+
+def test_an_entry_that_is_damaged_meanwhile_ends_no_audit_that_rolls_its_ledger_up(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "_ROLLED_UP_AFTER", 1)
+    plan = planned(tmp_path)
+    assert isinstance(audit_shard(plan.task, plan.run.shards[0]), Finished)
+
+    def damage(event: Event) -> None:
+        if isinstance(event, Advanced):
+            plan.run.ledger.path(0).write_text("{}")
+
+    audit(plan, client, damage)
+    assert all(plan.run.entry(shard) for shard in plan.run.shards[1:])
+    with pytest.raises(RunError, match="Damaged ledger entry"):
+        plan.run.account()
 
 
 def test_shards_of_any_work_are_told_and_one_that_stopped_ends_the_run(client: Client, tmp_path: Path) -> None:

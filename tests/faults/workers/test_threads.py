@@ -16,10 +16,10 @@ from audit.attribution.taps import evaluating, tapped
 from audit.datasets import Manifest
 from audit.models import Classifier, ModelSpec, load_classifier
 from faults.collection import contents, draw_collection, planned
-from pipelines.run import shard as shards
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Finished, audit_shard
+from pipelines.run.shards import shard as shards
+from pipelines.run.shards.shard import Finished, audit_shard
 
 THREADS = 4
 IMAGENET = ("goldfish", "tench", "hen")

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +12,7 @@ from distributed import Client
 
 from audit.errors import RunError
 from audit.store import Run
+from faults.attached import Attached, attached
 from faults.collection import (
     BAD,
     HOARD,
@@ -35,22 +31,22 @@ from faults.collection import (
     wait_until,
     write_model,
 )
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig
-from pipelines.run.shard import _explainer, audit_shard
+from pipelines.run.shards.shard import _explainer, audit_shard
+from pipelines.run.workers.client import connect
 
 
 @pytest.fixture
 def hasty(client: Client, monkeypatch: pytest.MonkeyPatch) -> Client:
     """A cluster whose runs look closer at once: each death costs seconds."""
-    monkeypatch.setattr("pipelines.run.quarantine._TO_LOOK_CLOSER", 1)
+    monkeypatch.setattr("pipelines.run.workers.quarantine._TO_LOOK_CLOSER", 1)
     return client
 
 
 def test_an_image_that_takes_all_memory_is_quarantined_and_all_others_complete(
     hasty: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pipelines.run.quarantine._TO_LEAVE_OUT", 1)
+    monkeypatch.setattr("pipelines.run.workers.quarantine._TO_LEAVE_OUT", 1)
     draw_collection(tmp_path, 8)
     paint(tmp_path / "005.png", BAD)
     write_model(tmp_path, HOARD)
@@ -158,52 +154,27 @@ def test_a_scheduler_that_does_not_answer_is_an_error_within_the_timeout(place: 
         pass
 
 
-CLUSTER = """
-import signal
-from distributed import LocalCluster
-
-if __name__ == "__main__":
-    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGUSR2])
-        print(cluster.scheduler_address, flush=True)
-        while asked := signal.sigtimedwait([signal.SIGUSR1, signal.SIGUSR2], 120):
-            cluster.scale(0 if asked.si_signo == signal.SIGUSR1 else 1)
-"""
-"""A cluster that ends after 120 s; SIGUSR1 has its worker go, SIGUSR2 has one come."""
-
-
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A cluster of other processes: its scheduler's address, and its process group."""
-    program = tmp_path / "cluster.py"
-    program.write_text(CLUSTER)
-    process = subprocess.Popen(
-        [sys.executable, str(program)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    yield process.stdout.readline().strip(), process.pid
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def elsewhere(tmp_path: Path) -> Iterator[Attached]:
+    """A scheduler and one worker that are processes of their own."""
+    with attached(tmp_path / "cluster") as cluster:
+        cluster.worker()
+        cluster.wait_for(1)
+        yield cluster
 
 
 def test_a_run_that_loses_its_scheduler_ends_soon_with_one_line_and_the_same_command_completes_it(
-    elsewhere: tuple[str, int],
+    elsewhere: Attached,
     client: Client,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    address, group = elsewhere
     draw_collection(tmp_path, 60)
     write_model(tmp_path, slowly(0.3))
-    process = launch(command(tmp_path, "--scheduler", address))
+    process = launch(command(tmp_path, "--scheduler-file", str(elsewhere.file)))
     wait_until(lambda: any((tmp_path / "run/ledger").glob("*.json")), 60, "a first shard")
-    os.killpg(group, signal.SIGKILL)
+    elsewhere.end()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in said
@@ -224,19 +195,20 @@ def test_a_scheduler_file_that_is_missing_is_an_error_not_a_hang(tmp_path: Path)
 
 
 def test_a_run_whose_workers_are_all_gone_says_so_and_uses_those_that_come_back(
-    elsewhere: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    elsewhere: Attached, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    address, group = elsewhere
-    draw_collection(tmp_path, 12)
-    write_model(tmp_path, slowly(0.5))
-    process = launch(command(tmp_path, "--scheduler", address, "--wait", "120"))
+    draw_collection(tmp_path, 40)
+    write_model(tmp_path, f"time.sleep(0 if os.path.exists({str(tmp_path / 'hurry')!r}) else 0.5)")
+    told = command(tmp_path, "--scheduler-file", str(elsewhere.file), "--wait", "120")
+    process = launch(told, first="import pipelines.run.workers.crew as crew; crew.TELL_AFTER_S = 1.0")
     assert process.stderr is not None
     wait_until(lambda: any((tmp_path / "run/ledger").glob("*.json")), 60, "a first shard")
-    os.kill(group, signal.SIGUSR1)
+    elsewhere.processes[-1].kill()
     while "no workers, waiting for 120 s at most" not in (line := process.stderr.readline()):
         assert line, "it was never said"
-    os.kill(group, signal.SIGUSR2)
+    (tmp_path / "hurry").touch()
+    elsewhere.worker()
     _, said = process.communicate(timeout=90)
     assert process.returncode == 0, said
     assert "workers are back: going on" in said
-    assert account(tmp_path / "run", monkeypatch, capsys)["processed"] == 12
+    assert account(tmp_path / "run", monkeypatch, capsys)["processed"] == 40

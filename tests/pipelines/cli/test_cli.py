@@ -39,7 +39,7 @@ from pipelines.cli.printing import print_summary
 from pipelines.run import start
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.plan import Plan
-from pipelines.run.shard import Finished
+from pipelines.run.shards.shard import Finished
 
 Capture = pytest.CaptureFixture[str]
 
@@ -178,7 +178,7 @@ def test_the_options_of_run_are_grouped_and_every_group_becomes_its_record(
     assert camaudit(asked, monkeypatch) == 130
     assert requests == [
         start.Request(
-            manifest,
+            str(manifest),
             "out",
             ModelSpec("x:y", mode="crop", std=(1, 2, 3)),
             RunConfig("rise", (("masks", 8),), roles=("label",), batch_size=3, scored=False),

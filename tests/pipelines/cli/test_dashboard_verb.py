@@ -17,7 +17,7 @@ from small_run import make_run
 from audit.errors import AuditError
 from dashboards.app import argument_parser
 from pipelines.cli.dashboard import _arguments, _wait_until_served, free_port
-from pipelines.cli.groups import ReachOptions
+from pipelines.cli.options.groups import ReachOptions
 
 
 def test_a_port_that_is_taken_is_told_before_any_address(

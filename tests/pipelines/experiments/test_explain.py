@@ -97,6 +97,17 @@ def test_the_verb_takes_a_model_or_a_run_that_names_one(
     assert "--run" in capsys.readouterr().err
 
 
+def test_a_runs_model_is_taken_as_it_was_and_other_details_are_refused(
+    photograph: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--run", str(tmp_path / "run"), "--fit", "squash", "--layer", "3"]
+    monkeypatch.setattr("sys.argv", ["camaudit", "explain", photograph, *asked])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert "Expected --layer without --run, whose own is taken; leave one out" in capsys.readouterr().err
+
+
 def test_what_a_network_sees_is_drawn_for_a_class(
     photograph: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,7 @@ from pipelines.experiments.random_weights import compare_with_random
 from pipelines.experiments.verify import Trials, Verification, verify, verify_run
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Finished
+from pipelines.run.shards.shard import Finished
 
 CLASSES = ("stamped", "red", "striped", "blank")
 SIDE, EACH = 48, 6

@@ -20,7 +20,7 @@ from pipelines.asked import Verification
 from pipelines.experiments.verify import verify
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import prepare
-from pipelines.run.shard import Finished
+from pipelines.run.shards.shard import Finished
 
 CLASSES = ("tinted", "framed", "lined", "red", "blank", "plain", "bare")
 SIDE, EACH = 48, 6

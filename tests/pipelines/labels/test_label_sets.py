@@ -34,7 +34,7 @@ from pipelines.labels.make import account, strong_peak
 from pipelines.labels.quality import quality_record
 from pipelines.labels.shard import HEAD, STRONG, Task, label_shard, network_of
 from pipelines.run.plan import prepare
-from pipelines.run.shard import Finished, Stopped, audit_shard
+from pipelines.run.shards.shard import Finished, Stopped, audit_shard
 
 COUNT = 10
 Work = Callable[[Shard], object]

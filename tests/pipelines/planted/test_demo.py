@@ -25,7 +25,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_summary_keeps_the_findings_beside_the_truth(folder: Path) -> None:
     planted = json.loads((folder / "run" / "summary.json").read_text())["planted"]
     assert {row["class"]: row["cue"] for row in planted["classes"] if row["cue"]} == CUES
@@ -33,7 +32,6 @@ def test_the_summary_keeps_the_findings_beside_the_truth(folder: Path) -> None:
     assert planted["void"] == (min(learnt) < 0.9)
 
 
-@pytest.mark.xdist_group("demo")
 def test_reliance_is_what_the_cue_adds_to_the_probability(folder: Path) -> None:
     classifier = load_classifier(str(folder / "scenes" / "model.pt"))
     table = reliance(Run.open(folder / "run"), folder / "scenes", classifier)
@@ -44,7 +42,6 @@ def test_reliance_is_what_the_cue_adds_to_the_probability(folder: Path) -> None:
     assert table["reliance"].max() > 0
 
 
-@pytest.mark.xdist_group("demo")
 def test_the_auroc_is_scipys(folder: Path) -> None:
     classifier = load_classifier(str(folder / "scenes" / "model.pt"))
     table = reliance(Run.open(folder / "run"), folder / "scenes", classifier).dropna(subset=["p_high"])
@@ -58,7 +55,6 @@ def test_the_auroc_is_scipys(folder: Path) -> None:
         assert planted["auroc"]["1 - lift"] is None
 
 
-@pytest.mark.xdist_group("demo")
 def test_every_sample_of_the_demo_is_accounted_for(folder: Path) -> None:
     account = Run.open(folder / "run").account()
     assert (account.processed, account.failed, account.pending) == (SPEC.test, 0, 0)

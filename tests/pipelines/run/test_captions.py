@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,24 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from second_device import assert_same_tables, audit_again
 
 from audit.datasets.manifest import Box, Manifest, Sample
 from audit.errors import ModelError, RunError
 from audit.findings import Findings
 from audit.findings.judge import flag
+from audit.findings.pages.basis import basis_of
 from audit.findings.rules import Rules
 from audit.models import ModelSpec, load_classifier
 from audit.models.aimed.words import WordClassifier
 from audit.store import Run
+from pipelines.asked import SanityCheck
+from pipelines.experiments.explain import explain_image, text_of
 from pipelines.experiments.inputs import asked_of, class_probabilities, read_input
+from pipelines.experiments.sanity import check_sanity
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Stopped, audit_shard
+from pipelines.run.shards.shard import Stopped, audit_shard
 
 CLASSES = ("red", "green", "blue square", "bright")
 MODEL = ModelSpec("tests.support.made_captioner:build", layer="features", size=64, mode="squash")
@@ -95,7 +101,8 @@ def test_a_targets_value_is_the_log_probability_of_its_words_and_its_map_autogra
         handle.remove()
         value = values[0, places[row, class_id]].sum()
         assert target["logit"] == pytest.approx(value.item(), abs=1e-5)
-        assert target["probability"] == pytest.approx(value.exp().item(), abs=1e-5)
+        words = [float(values[0, place].detach().exp()) for place in places[row, class_id]]
+        assert target["probability"] == pytest.approx(np.prod(words) ** (1 / len(words)), abs=1e-5)
         (slope,) = torch.autograd.grad(value, kept[0])
         raw = torch.relu((slope.mean(dim=(2, 3), keepdim=True) * kept[0]).sum(1))[0].detach().numpy()
         if target["status"] == "ok":
@@ -113,7 +120,12 @@ def test_words_are_scored_against_the_boxes_of_their_phrase_where_these_are_know
     for (row, class_id), status in known.items():
         expected = "no_mask" if row == 5 else "scored" if class_id == first[row] else "absent"
         assert status == expected, (row, class_id)
-    assert Findings(plan.run).current
+    findings = Findings(plan.run)
+    assert findings.current
+    basis = basis_of(findings)
+    assert basis is not None
+    boxed = sum(status == "scored" for status in known.values())
+    assert basis.says().startswith(f"0 of {len(known)} phrases have masks, {boxed} boxes alone; ")
 
 
 def test_interventions_ask_about_the_same_words_again(plan: Plan) -> None:
@@ -122,6 +134,43 @@ def test_interventions_ask_about_the_same_words_again(plan: Plan) -> None:
         entry = read_input(plan.run, classifier, target["sample"], samples.loc[target["sample"], "digest"])
         (same,) = class_probabilities(classifier, [entry.image], entry.given, asked_of(plan.run, target), 2)
         assert same == pytest.approx(target["probability"], abs=1e-5)
+
+
+def test_one_image_is_explained_by_the_likeliest_phrase_of_its_text(plan: Plan, tmp_path: Path) -> None:
+    classifier, targets = load_classifier(MODEL, classes=CLASSES), table(plan.run, "targets")
+    for row in (0, 1, 2):
+        image, own = str(next(iter(plan.run.manifest(row, row + 1))).image), targets[targets["sample"] == row]
+        named, panels = explain_image(image, classifier, ["gradcam"], None, tmp_path / "a.png", text=TEXTS[row][0])
+        best = own.loc[own["probability"].idxmax()]
+        said = {name for place, name in enumerate(CLASSES) if classifier.span(place, TEXTS[row][0])}
+        assert named in said
+        if set(own["class"]) == said:
+            assert named == best["class"]
+            stored = plan.run.maps(row, row + 1)[0, best["slot"]].astype(np.float32)
+            heat = panels[0].heat
+            assert heat is not None
+            np.testing.assert_allclose(heat / heat.max() if heat.max() > 0 else heat, np.nan_to_num(stored), atol=2e-3)
+
+
+def test_a_runs_image_brings_its_text_along_and_without_one_a_line_says_so(plan: Plan, tmp_path: Path) -> None:
+    image, classifier = str(next(iter(plan.run.manifest(0, 1))).image), load_classifier(MODEL, classes=CLASSES)
+    assert text_of(plan.run, image) == text_of(plan.run, "0") == TEXTS[0][0]
+    assert text_of(plan.run, "elsewhere.png") is None
+    ask = partial(explain_image, image, classifier, ["gradcam"])
+    with pytest.raises(
+        ModelError, match=r"Expected the image's text for a network that reads one, got none; give it w"
+    ):
+        ask(None, tmp_path / "a.png")
+    with pytest.raises(ModelError, match=r"Expected a text that says a word or phrase among .*, got 'nothing'"):
+        ask(None, tmp_path / "a.png", text="nothing")
+    with pytest.raises(ModelError, match=r"Expected a text that says green, got 'a red square'"):
+        ask("green", tmp_path / "a.png", text="a red square")
+
+
+def test_sanity_asks_about_the_words_of_each_images_text(plan: Plan) -> None:
+    record = check_sanity(plan.run.path, SanityCheck(model=MODEL.model, samples=4, stages=2))
+    assert set(record["methods"]) == {"gradcam"}
+    assert np.isfinite(record["methods"]["gradcam"]["rank_correlation"]).all()
 
 
 def test_a_method_of_many_passes_explains_each_images_own_words(tmp_path: Path) -> None:
@@ -143,3 +192,11 @@ def test_a_collection_without_texts_is_refused(tmp_path: Path) -> None:
 def test_a_network_without_a_value_for_each_word_is_refused() -> None:
     with pytest.raises(ModelError, match=r"to give a value for each of 4 words, \(1, 4\), got \(1, 1\)"):
         load_classifier(ModelSpec("tests.support.made_captioner:build_wrong", size=64), classes=CLASSES)
+
+
+def test_a_network_that_reads_texts_gives_the_same_on_another_device(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, reads = audit_again(plan, tmp_path / "run", monkeypatch)
+    assert_same_tables(plan.run, other)
+    assert reads == ["aten._to_copy"] * len(plan.run.shards)  # a batch each

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from second_device import THERE, assert_same_tables, audit_again, on_second_device
 
 from audit.attribution import HiResCAM
 from audit.compare.runs import compare_runs
@@ -17,22 +19,27 @@ from audit.drawing.targets import read_picture
 from audit.errors import AuditError, RunError
 from audit.findings import Findings
 from audit.findings.judge import flag
+from audit.findings.pages.basis import basis_of
 from audit.findings.rules import Rules
 from audit.images import View, upsample
+from audit.interventions.quick import without_background
+from audit.interventions.removals import mask_at_input
 from audit.models import ModelSpec, load_classifier
 from audit.models.aimed.detectors import Detector
+from audit.models.device import move
 from audit.scores.given.detection_metrics import measure_detections
 from audit.scores.given.errors import ERRORS, Truths, judge_boxes
 from audit.store import Run
-from pipelines.asked import SanityCheck, Verification
+from pipelines.asked import SanityCheck, Trial, Verification
 from pipelines.experiments.backgrounds import target_mask
 from pipelines.experiments.explain import explain_image
+from pipelines.experiments.faithfulness import draw_targets, measure_run
 from pipelines.experiments.inputs import asked_of, class_probabilities, read_input
 from pipelines.experiments.sanity import check_sanity
 from pipelines.experiments.verify import verify_run
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import audit_shard, rescore_shard
+from pipelines.run.shards.shard import audit_shard, rescore_shard
 
 MODEL = ModelSpec("tests.support.made_detectors:build")
 CLASSES = ("three", "one", "two")
@@ -160,6 +167,9 @@ def test_kinds_of_error_and_missed_objects_are_those_of_the_manifests_boxes(plan
         assert set(found["error"]) <= set(ERRORS)
         assert missed["class_id"].tolist() == truths.class_ids[judged.missed].tolist()
         assert (missed["error"] == "missed").all()
+        of = [truths.class_ids[place] if place >= 0 else None for place in judged.truth]
+        assert [None if np.isnan(true) else true for true in found["true_class"]] == of
+        assert missed["true_class"].tolist() == missed["class_id"].tolist()
 
 
 def test_heat_on_other_objects_is_context_one_of_the_same_class_included(plan: Plan) -> None:
@@ -196,6 +206,14 @@ def test_there_are_findings_about_boxes(plan: Plan) -> None:
     found = Findings(Run.open(plan.run.path)).targets().to_pandas()
     assert set(found["role"]) <= {"detected"}
     assert set(found["rests_on"]) <= {"detection"}
+
+
+def test_the_boxes_that_it_gave_are_what_findings_rest_on(plan: Plan) -> None:
+    findings = Findings(Run.open(plan.run.path))
+    basis, given = basis_of(findings), (table(plan.run, "targets")["status"] == "ok").sum()
+    assert basis is not None
+    assert basis.says().startswith(f"the objects are {given} boxes that the network gave; 0 of 6 images have masks, ")
+    assert {claim.rests_on for claim in findings.claims()} <= {"detections", "labels", "activations"}
 
 
 @pytest.mark.parametrize(
@@ -248,6 +266,26 @@ def test_interventions_ask_about_the_same_box_again(plan: Plan) -> None:
         inside = np.argwhere(mask == object_id + 1)
         assert inside.min(axis=0).tolist() == [round(own.y0), round(own.x0)]
         assert (inside.max(axis=0) + 1).tolist() == [round(own.y1), round(own.x1)]
+
+
+def test_the_surest_box_of_each_image_is_asked_again_without_what_lies_around(plan: Plan) -> None:
+    run, detector = plan.run, load_classifier(MODEL, classes=CLASSES)
+    targets = table(run, "targets").merge(table(run, "scores"), on=["sample", "slot"], suffixes=("", "_of_scores"))
+    sure = targets[(targets["probability"] >= 0.5) & (targets["status_of_scores"] == "scored") & (targets["slot"] == 0)]
+    checks = table(run, "checks").set_index(["sample", "slot"])["reliance"]
+    assert checks.index.is_monotonic_increasing
+    assert len(sure) > 2
+    digests = table(run, "samples")["digest"]
+    for target in sure.to_dict("records"):
+        entry = read_input(run, detector, target["sample"], digests[target["sample"]])
+        mask, object_id = target_mask(run, entry, target)
+        assert mask is not None
+        seen = mask_at_input(mask, entry.view, entry.image.shape[1])
+        changed = without_background(entry.image, seen, object_id, np.random.default_rng([target["sample"], 0]))
+        assert changed is not None
+        (answer,) = class_probabilities(detector, [changed], entry.given, asked_of(run, target), 1)
+        lost = 1 - answer / target["probability"]
+        assert checks[target["sample"], 0] == pytest.approx(lost, abs=1e-3)
 
 
 def test_verify_tries_flagged_boxes_and_compares_with_random_weights(plan: Plan) -> None:
@@ -332,3 +370,35 @@ def test_images_without_a_box_are_processed_and_their_objects_missed(tmp_path: P
     assert boxes["error"].tolist() == ["missed"] * 12
     assert set(table(silent.run, "samples")["status"]) == {"processed"}
     assert measure_detections(silent.run)["ap"] == 0
+
+
+def test_a_detector_gives_the_same_on_another_device(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, reads = audit_again(plan, tmp_path / "run", monkeypatch)
+    assert_same_tables(plan.run, other)
+    assert set(reads) == {"aten.nonzero", "aten._to_copy"}  # of suppression, and one a transfer
+
+
+def test_what_asks_a_detector_again_says_the_same_on_another_device(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.open(plan.run.path)
+    image = str(next(iter(run.manifest())).image)
+
+    def asked(device: torch.device) -> str:
+        detector = load_classifier(MODEL, classes=CLASSES)
+        move(detector.module, device)
+        check = SanityCheck(model=MODEL.model, samples=1, stages=1, device=str(device))
+        heats = [panel.heat for panel in explain_image(image, detector, ("hirescam",), None, tmp_path / "one.png")[1]]
+        said = {
+            "sanity": check_sanity(run.path, check),
+            "verify": verify_run(run, detector, Verification(targets=1)),
+            "faithfulness": measure_run(run, detector, Trial(1, steps=2), draw_targets(run, 1, 0)),
+            "explain": [heat.tolist() for heat in heats if heat is not None],
+        }
+        return json.dumps(said)
+
+    here = asked(torch.device("cpu"))
+    with on_second_device(monkeypatch):
+        assert asked(THERE) == here

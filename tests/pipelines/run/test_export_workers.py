@@ -44,7 +44,7 @@ def test_what_stops_a_worker_is_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_small_run_starts_no_workers_unless_told(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.run.cluster.connect", lambda _: pytest.fail("workers were started"))
+    monkeypatch.setattr("pipelines.run.workers.client.connect", lambda _: pytest.fail("workers were started"))
     export_run(
         run,
         "coco",

@@ -13,7 +13,7 @@ from audit.models import ModelSpec, weights_fingerprint
 from audit.store import Run
 from pipelines.experiments.model import model_of_run
 from pipelines.run.plan import prepare
-from pipelines.run.shard import Finished, audit_shard
+from pipelines.run.shards.shard import Finished, audit_shard
 from pipelines.run.start import portable
 
 pytest.importorskip("transformers", reason="transformers is not installed")

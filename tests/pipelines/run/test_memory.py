@@ -12,7 +12,7 @@ import pytest
 ALLOCATIONS = """
 import resource
 import numpy as np
-from pipelines.run.memory import keep_freed_memory
+from pipelines.run.shards.memory import keep_freed_memory
 
 def faults():
     np.ones(1 << 17), np.ones(1 << 17)

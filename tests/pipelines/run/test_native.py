@@ -22,10 +22,11 @@ from pipelines.asked import Trial, Verification
 from pipelines.experiments.faithfulness import measure_run
 from pipelines.experiments.inputs import read_targets
 from pipelines.experiments.verify import Trials
-from pipelines.run.attribute import attribute_samples
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Finished
+from pipelines.run.shards.attribute import attribute_samples
+from pipelines.run.shards.reading import Reader
+from pipelines.run.shards.shard import Finished
 
 SIDE = 96
 SHAPES = ((90, 40), (40, 90), (64, 64), (40, 90), (96, 30), (50, 90))
@@ -87,7 +88,9 @@ def test_maps_are_those_of_the_network_on_the_part_that_it_is_given(tmp_path: Pa
     classifier = load_classifier(plan.task.spec, classes=CLASSES)
     fit, samples = classifier.preprocessing.fit, list(plan.run.manifest())
     with make_method("gradcam", classifier) as explain:
-        made = attribute_samples(samples, 0, explain, RunConfig(batch_size=2, roles=("label",)), 1)
+        made = attribute_samples(
+            samples, 0, explain, RunConfig(batch_size=2, roles=("label",)), 1, Reader(classifier.preprocessing.fit)
+        )
     for row, sample in enumerate(samples):
         pixels, _ = fit(np.asarray(Image.open(sample.image)))
         tall, wide = fit.given(*SHAPES[row])
@@ -121,7 +124,9 @@ def test_batches_hold_images_of_one_shape(tmp_path: Path, monkeypatch: pytest.Mo
             return real(images, choose)  # type: ignore[arg-type]
 
         monkeypatch.setattr(explain, "attribute", watched)
-        attribute_samples(list(plan.run.manifest()), 0, explain, plan.task.config, 2)
+        attribute_samples(
+            list(plan.run.manifest()), 0, explain, plan.task.config, 2, Reader(classifier.preprocessing.fit)
+        )
     assert {shape[2:] for shape in seen} == {(96, 64), (64, 96), (96, 96), (96, 32)}
     assert sum(shape[0] for shape in seen) == 12
     # Less than a tenth of what goes through the network would be padding, were the pictures larger than a few steps.
@@ -187,8 +192,8 @@ def test_interventions_ask_about_what_the_network_was_given(tmp_path: Path) -> N
 def test_the_quick_check_asks_about_what_the_network_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = _plan(tmp_path, 12)
     monkeypatch.setattr("audit.interventions.quick.on_scattered", lambda image, _kept, _rng: image)
-    monkeypatch.setattr("pipelines.run.quick_check.misplacement", lambda p_high, _energy, _attainable: p_high * 0 + 1)
-    monkeypatch.setattr("pipelines.run.quick_check.RULES", replace(Rules(), confident=1e-9))
+    monkeypatch.setattr("audit.interventions.quick.misplacement", lambda p_high, _energy, _attainable: p_high * 0 + 1)
+    monkeypatch.setattr("audit.interventions.quick.RULES", replace(Rules(), confident=1e-9))
     assert all(isinstance(end, Finished) for end in audit_here(plan))
     checks = plan.run.read("checks", plan.run.shards[0]).to_pydict()
     assert len(checks["reliance"]) >= 12

@@ -27,11 +27,12 @@ from audit.images.reading import decode_image
 from audit.images.views import View, upsample
 from audit.models import load_classifier
 from audit.store import Run
-from pipelines.run.attribute import attribute_samples
 from pipelines.run.config import RunConfig, default_shard_size
-from pipelines.run.found import by_peak
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Finished, audit_shard, rescore_shard
+from pipelines.run.shards.attribute import attribute_samples
+from pipelines.run.shards.found import by_peak
+from pipelines.run.shards.reading import Reader
+from pipelines.run.shards.shard import Finished, audit_shard, rescore_shard
 
 
 @pytest.fixture(scope="module")
@@ -171,9 +172,7 @@ def test_taking_samples_one_by_one_gives_the_same_statuses_and_maps(plan: Plan) 
             explain,
             CONFIG,
             2,
-            None,
-            touched.append,
-            frozenset({5}),
+            Reader(explain.classifier.preprocessing.fit, before=touched.append, quarantined=frozenset({5})),
         )
     assert touched == [4, 6, 7]
     assert found.samples.column("status") == ["processed", "failed", "processed", "processed"]
@@ -189,14 +188,15 @@ def test_raw_maps_are_divided_by_their_peak_and_those_without_evidence_become_na
     np.testing.assert_array_equal(peaks[0, :4], [4, 0, -1, np.inf])
 
 
-def test_reading_ahead_keeps_order_and_its_bound() -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_reading_ahead_keeps_order_and_its_bound(threads: int) -> None:
     begun: list[int] = []
 
     def work(item: int) -> int:
         begun.append(item)
         return item * item
 
-    results = map_ahead(work, range(100), 3)
+    results = map_ahead(work, range(100), 3, threads)
     assert next(results) == 0
     time.sleep(0.05)
     assert len(begun) <= 5
@@ -212,6 +212,16 @@ def test_an_error_while_reading_ahead_reaches_the_caller_and_leaves_no_thread(ah
     with pytest.raises(ZeroDivisionError):
         list(map_ahead(work, range(10), ahead))
     assert threading.active_count() == threads
+
+
+def test_several_threads_read_at_once() -> None:
+    together = threading.Barrier(3)
+
+    def work(item: int) -> int:
+        together.wait(5)
+        return item
+
+    assert list(map_ahead(work, range(6), 6, 3)) == list(range(6))
 
 
 def test_preparing_a_run_again_reads_no_row_of_the_manifest_but_its_labels(

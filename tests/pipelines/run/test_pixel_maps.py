@@ -38,7 +38,7 @@ from audit.store import Run
 from pipelines.run.account import cost_line, maps_line
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Finished, rescore_shard
+from pipelines.run.shards.shard import Finished, rescore_shard
 
 
 def pixels() -> RunConfig:

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from audit.progress import Advanced, Began, Ended, Event, Noted, Passed, stretch
-from pipelines.run import shard as shards
-from pipelines.run.shard import PASSES
+from pipelines.run.shards import shard as shards
+from pipelines.run.shards.shard import PASSES
 from pipelines.terminal import TerminalProgress
 
 

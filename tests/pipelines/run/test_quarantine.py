@@ -15,9 +15,9 @@ from audit.models import ModelSpec
 from audit.progress import Event, Noted, silent
 from audit.store import Run, Shard
 from pipelines.run.config import RunConfig
-from pipelines.run.crew import Loss
-from pipelines.run.quarantine import Quarantine
-from pipelines.run.shard import Task, tried_path
+from pipelines.run.shards.shard import Task, tried_path
+from pipelines.run.workers.crew import Loss
+from pipelines.run.workers.quarantine import Quarantine
 
 
 @pytest.fixture

@@ -11,15 +11,16 @@ import pytest
 from faults.collection import CLASSES, CONFIG, audit_here, contents, draw_collection, finished, write_model
 
 from audit.attribution import GradCAM
-from audit.datasets import read_objects
 from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.models import load_classifier
 from audit.store import Run
-from pipelines.run.attribute import attribute_samples
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.quick_check import QuickCheck
-from pipelines.run.shard import rescore_shard
+from pipelines.run.shards.attribute import attribute_samples
+from pipelines.run.shards.quick_check import QuickCheck
+from pipelines.run.shards.reading import Reader
+from pipelines.run.shards.scoring import ObjectsReader
+from pipelines.run.shards.shard import rescore_shard
 
 ELSEWHERE = {3, 7, 11, 15}
 """Samples whose mask is of another place than the coloured square that the network goes by."""
@@ -86,9 +87,12 @@ def test_samples_taken_one_by_one_lose_the_same(plan: Plan) -> None:
             explain,
             CONFIG,
             plan.run.record["slots"],
-            lambda sample, size: read_objects(sample, manifest.mask_kind, size, len(CLASSES)),
-            lambda _row: None,
-            check=QuickCheck(explain, 1, 100),
+            Reader(
+                explain.classifier.preprocessing.fit,
+                ObjectsReader(manifest.mask_kind, len(CLASSES)),
+                before=lambda _row: None,
+            ),
+            QuickCheck(explain, 1, 100, 18),
         )
     together = plan.run.read("checks", shard).to_pydict()
     assert list(found.checks.column("sample")) == together["sample"]

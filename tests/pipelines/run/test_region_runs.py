@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from second_device import assert_same_tables, audit_again
 
 from audit.attribution import GradCAM, make_method
 from audit.attribution.asked import explain_asked, surest
@@ -18,6 +19,7 @@ from audit.datasets.manifest import Manifest, Sample
 from audit.errors import ModelError, RunError
 from audit.findings import Findings
 from audit.findings.judge import flag
+from audit.findings.pages.basis import basis_of
 from audit.findings.rules import Rules
 from audit.models import ModelSpec, load_classifier
 from audit.models.aimed.kind import refuse_aimed
@@ -28,7 +30,7 @@ from pipelines.experiments.backgrounds import target_mask
 from pipelines.experiments.inputs import asked_of, class_probabilities, read_input
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.shard import Stopped, audit_shard, rescore_shard
+from pipelines.run.shards.shard import Stopped, audit_shard, rescore_shard
 
 CLASSES = ("three", "one", "two")
 SIZE = 64
@@ -213,6 +215,9 @@ def test_findings_and_claims_are_made(plan: Plan) -> None:
     findings = Findings(plan.run)
     assert findings.current
     assert (findings.summary() or {})["scores"]
+    basis, regions = basis_of(findings), (table(plan.run, "targets")["status"] == "ok").sum()
+    assert basis is not None
+    assert basis.says().startswith(f"the objects are {regions} regions that the network gave; 6 of 6 images have masks")
 
 
 @pytest.mark.parametrize(
@@ -259,3 +264,12 @@ def test_what_asks_about_images_as_a_whole_refuses_such_a_network() -> None:
 def test_a_method_of_many_passes_explains_each_images_own_regions(tmp_path: Path) -> None:
     made = run_of(tmp_path, "plain", method="rise", options=(("masks", 8),))
     assert set(table(made.run, "targets")["status"]) <= {"ok", "no_evidence"}
+
+
+def test_a_network_that_segments_gives_the_same_on_another_device(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, reads = audit_again(plan, tmp_path / "run", monkeypatch)
+    assert_same_tables(plan.run, other)
+    assert reads.count("aten._local_scalar_dense") == len(plan.run.shards)  # how many classes have regions
+    assert reads.count("aten._to_copy") == len(reads) - len(plan.run.shards)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.benchmarks.simulated_cluster import Costs, simulate
+from tests.benchmarks.scale.simulated_cluster import Costs, simulate
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,11 @@ from audit.models import ModelSpec
 from audit.store import Run
 from pipelines.run.config import RunConfig
 from pipelines.run.plan import prepare
-from pipelines.run.shard import Finished, audit_shard
+from pipelines.run.shards.shard import Finished, audit_shard
 
 SHARED = Path(__file__).parents[4] / "shared"
 VOC = SHARED / "voc2012" / "VOCdevkit" / "VOC2012"
-pytestmark = [
-    pytest.mark.skipif(not VOC.is_dir(), reason=f"needs PASCAL VOC images in {VOC}"),
-    pytest.mark.xdist_group("voc"),
-]
+pytestmark = pytest.mark.skipif(not VOC.is_dir(), reason=f"needs PASCAL VOC images in {VOC}")
 
 
 def audited(folder: Path, manifest: Manifest, spec: ModelSpec, config: RunConfig) -> tuple[Run, dict[str, Any]]:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from second_device import THERE, on_second_device
 from test_train import KillAfter, Killed
 
 from audit.datasets import Manifest, Sample
@@ -281,3 +282,16 @@ def test_to_validate_there_must_be_masks_of_the_same_classes(tmp_path: Path) -> 
     turned = draw(tmp_path, 4, classes=("blue", "red"))
     with pytest.raises(ManifestError, match="classes to validate on to be the manifest's, red, blue, got blue, red"):
         distill(manifest, tmp_path / "labels", asked(), tmp_path / "a.pt", validation=turned)
+
+
+def test_a_student_on_another_device_learns_and_sees_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, learnt = draw(tmp_path, 4), []
+    for device in ("cpu", str(THERE)):
+        student, seen = tmp_path / f"{device}.pt", tmp_path / f"seen-{device}"
+        with on_second_device(monkeypatch):
+            distill(manifest, tmp_path / "labels", asked(device=device, epochs=1), student)
+            network = load_segmenter(student)
+            network.module.to(device)
+            summary = segment_manifest(manifest, network, seen, 0.0)
+        learnt.append((fingerprint(student), summary))
+    assert learnt[0] == learnt[1]

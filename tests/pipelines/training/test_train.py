@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from second_device import THERE, on_second_device
 from sklearn.metrics import average_precision_score
 
 from audit.datasets import Manifest, Sample
 from audit.errors import ManifestError, ModelError, RunError
-from audit.models import load_classifier, weights_fingerprint
+from audit.models import ModelSpec, load_classifier, weights_fingerprint
 from audit.models.small import build, preprocessing
 from audit.models.training.classifiers import FramedImages, predict
 from audit.progress import Advanced, Event, Noted
@@ -173,3 +174,15 @@ def test_squeezenet_can_say_no_after_a_sigmoid() -> None:
     torch.nn.init.constant_(module.get_submodule("classifier.1").bias, -100)
     with torch.inference_mode():
         assert module(torch.zeros(1, 3, 64, 64)).max() < -50
+
+
+def test_a_training_on_another_device_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, weights = draw(tmp_path / "images", 12), []
+    for device in ("cpu", str(THERE)):
+        with on_second_device(monkeypatch):
+            train(manifest, asked(device=device, hold_out=0.3, epochs=1), tmp_path / f"{device}.pt")
+        spec = ModelSpec(str(tmp_path / f"{device}.pt"), arch=ARCH)
+        weights.append(weights_fingerprint(load_classifier(spec, classes=manifest.classes).module))
+    assert weights[0] == weights[1]

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audit.attribution.inside.channels import NONE, leading_channels
-from audit.attribution.inside.features import relevance_by_channel
 from audit.attribution.inside.receptive import NARROWEST, WIDEST, receptive_side, side_holding
 from audit.datasets.classes import ClassMapping
 from audit.images import Fit
 from audit.models import Classifier, Preprocessing
+from audit.scores.channels import NONE, leading_channels
+from audit.scores.features import relevance_by_channel
 
 
 @pytest.mark.parametrize("grid", [(3, 4), (1, 1)])

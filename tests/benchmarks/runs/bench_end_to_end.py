@@ -28,11 +28,11 @@ from audit.datasets.manifest import Sample
 from audit.images.masks import write_index_png
 from audit.models import Execution, ModelSpec, load_classifier
 from audit.models.execution import Compiled, in_precision
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.plan import Plan, prepare
-from pipelines.run.schedule import audit
-from pipelines.run.shard import Task, explainer
+from pipelines.run.shards.shard import Task, explainer
+from pipelines.run.workers.client import connect
+from pipelines.run.workers.schedule import audit
 from pipelines.terminal import TerminalProgress
 from tests.benchmarks.timing import Row, interleave, speed_row, timed
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.images import near_copies
-from tests.benchmarks.bench_findings import memory_mb
+from tests.benchmarks.scale.bench_findings import memory_mb
 from tests.benchmarks.timing import Row, apart
 
 HASHES = 1_000_000

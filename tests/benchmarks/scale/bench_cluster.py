@@ -33,16 +33,16 @@ from audit.export.labels.writing import Work
 from audit.progress import Progress
 from audit.store import Run, Shard
 from audit.store.layout import PARTS
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.export import write_part
 from pipelines.run.plan import prepare
-from pipelines.run.probe import Needs
-from pipelines.run.schedule import pending, submit_all
-from pipelines.run.shard import Finished, audit_shard
-from tests.benchmarks import bench_commits
-from tests.benchmarks.bench_commits import IMAGES_A_SECOND, SHARD
-from tests.benchmarks.simulated_cluster import Costs, simulate
+from pipelines.run.shards.shard import Finished, audit_shard
+from pipelines.run.workers.client import connect
+from pipelines.run.workers.probe import Needs
+from pipelines.run.workers.schedule import pending, submit_all
+from tests.benchmarks.runs import bench_commits
+from tests.benchmarks.runs.bench_commits import IMAGES_A_SECOND, SHARD
+from tests.benchmarks.scale.simulated_cluster import Costs, simulate
 from tests.benchmarks.timing import Row
 from tests.faults.attached import attached
 from tests.faults.collection import CLASSES, planned, write_model

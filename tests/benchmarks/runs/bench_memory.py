@@ -14,7 +14,7 @@ from torch import nn
 
 from audit.attribution import GradCAM
 from audit.models import Execution, load_classifier
-from tests.benchmarks.bench_attribution import BATCH, CLASSES, forward
+from tests.benchmarks.maps.bench_attribution import BATCH, CLASSES, forward
 from tests.benchmarks.timing import Row, apart
 
 BATCHES = 10_000

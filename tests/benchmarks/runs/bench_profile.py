@@ -30,8 +30,8 @@ from audit.scores import Scene, score
 from audit.scores.placed import Placed
 from audit.scores.shift_null import shift_null
 from audit.store.maps.arrays import create_maps, write_maps
-from pipelines.run.found import by_peak
-from tests.benchmarks.bench_end_to_end import draw_collection
+from pipelines.run.shards.found import by_peak
+from tests.benchmarks.runs.bench_end_to_end import draw_collection
 from tests.benchmarks.timing import Row, apart
 
 IMAGES = 32

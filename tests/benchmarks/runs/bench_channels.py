@@ -24,10 +24,11 @@ from audit.datasets.classes import ClassMapping
 from audit.datasets.manifest import Sample
 from audit.models import Classifier, load_classifier
 from audit.models.small import build, preprocessing
-from pipelines.run import attribute
-from pipelines.run.attribute import attribute_samples
 from pipelines.run.config import RunConfig
-from tests.benchmarks.bench_end_to_end import draw_collection
+from pipelines.run.shards import scoring
+from pipelines.run.shards.attribute import attribute_samples
+from pipelines.run.shards.reading import Reader
+from tests.benchmarks.runs.bench_end_to_end import draw_collection
 from tests.benchmarks.timing import Row, apart
 
 IMAGES = 256
@@ -57,7 +58,7 @@ def _measure(name: str, rounds: int) -> list[Row]:
 
 def _rows(name: str, samples: list[Sample], explain: Method, rounds: int) -> list[Row]:
     cases: dict[str, Callable[[], AbstractContextManager[object]]] = {
-        "without": lambda: patch.object(attribute, "_add_channels"),
+        "without": lambda: patch.object(scoring, "_add_channels"),
         "with": nullcontext,
     }
     seconds: dict[str, list[float]] = {case: [] for case in cases}
@@ -65,7 +66,9 @@ def _rows(name: str, samples: list[Sample], explain: Method, rounds: int) -> lis
         for case, within in cases.items():
             began = time.process_time()
             with within():
-                attribute_samples(samples, 0, explain, CONFIG, 3, _objects)
+                attribute_samples(
+                    samples, 0, explain, CONFIG, 3, Reader(explain.classifier.preprocessing.fit, _objects)
+                )
             if turn:
                 seconds[case].append(time.process_time() - began)
     pairs = {case: zip(taken, seconds["without"], strict=True) for case, taken in seconds.items()}

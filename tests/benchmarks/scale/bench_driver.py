@@ -18,11 +18,11 @@ from audit.datasets.manifest_file import most_labels
 from audit.store import Run, Shard
 from audit.store.layout import PARTS
 from pipelines.run.account import status_record
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, default_shard_size
-from pipelines.run.schedule import pending, submit_all
-from pipelines.run.shard import Finished
-from tests.benchmarks.bench_findings import memory_mb
+from pipelines.run.shards.shard import Finished
+from pipelines.run.workers.client import connect
+from pipelines.run.workers.schedule import pending, submit_all
+from tests.benchmarks.scale.bench_findings import memory_mb
 from tests.benchmarks.timing import Row
 
 IMAGES = 1_000_000

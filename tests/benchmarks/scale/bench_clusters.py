@@ -14,7 +14,7 @@ import numpy as np
 from audit.findings.claims.clustering import cluster_targets
 from audit.findings.claims.clusters import cluster_claims
 from audit.findings.evidence.targets import Evidence, Features
-from tests.benchmarks.bench_findings import FDR, forget_peak, memory_mb
+from tests.benchmarks.scale.bench_findings import FDR, forget_peak, memory_mb
 from tests.benchmarks.timing import Row, apart
 from tests.support.made_evidence import draw_evidence
 

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/trust.md from a demo's run: python -m tests.benchmarks.draw_trust RUN SCENES MODEL."""
+"""Draw the pictures of docs/trust.md from a demo: python -m tests.benchmarks.truth.draw_trust RUN SCENES MODEL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from audit.models import Classifier, load_classifier
 from audit.stats.intervals import wilson_interval
 from audit.store import Run
 
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
+IMAGES = Path(__file__).parents[3] / "docs" / "images"
 SHIFTS = ((0.3, 0.0), (0.0, 0.55), (0.5, 0.35), (0.7, 0.75))
 """Places that the same heat is put at, as shares of the view."""
 PALE, RED = "#e3b5a6", "#a63a1f"

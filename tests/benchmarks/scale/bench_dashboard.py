@@ -24,7 +24,7 @@ from audit.store import Run
 from tests.benchmarks.timing import Row, apart
 from tests.support.drawn_run import CLASSES, draw_run
 
-sys.path.append(str(Path(__file__).parents[1] / "browser"))
+sys.path.append(str(Path(__file__).parents[2] / "browser"))
 from screenshot import browser_page, dashboard, settle
 
 TARGETS = 1_000_000

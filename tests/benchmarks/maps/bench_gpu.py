@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,12 +19,13 @@ from torch import Tensor
 from audit.attribution import GradCAM
 from audit.models import Execution, load_classifier
 from audit.models.execution import Compiled, in_precision
-from pipelines.run.cluster import connect
 from pipelines.run.config import ClusterConfig, RunConfig
-from pipelines.run.found import found_of
 from pipelines.run.plan import Plan, prepare
+from pipelines.run.shards.found import found_of
+from pipelines.run.shards.scorers import usual_count
 from pipelines.run.start import one_a_gpu
-from tests.benchmarks.bench_end_to_end import SPEC, audited, draw_collection
+from pipelines.run.workers.client import connect
+from tests.benchmarks.runs.bench_end_to_end import SPEC, audited, draw_collection
 from tests.benchmarks.timing import Measured, Row, interleave, speed_row, timed
 
 BATCH, BATCHES, SLOTS, COMPARED, FILES = 64, 50, 3, 16, 2048
@@ -80,21 +82,24 @@ def _files(rounds: int, alone: Measured) -> list[Row]:
         folder = Path(name)
         draw_collection(folder, FILES)
 
-        def plan(scored: bool) -> Plan:
+        def plan(scored: bool, workers: int, decoder: str = "pillow") -> Plan:
             out = folder / f"run{len(list(folder.glob('run*')))}"
-            config = RunConfig(shard_size=128, batch_size=BATCH, scored=scored, precision=EXECUTION.precision)
-            laid_out = prepare(str(folder / "manifest.parquet"), str(out), SPEC, config)
-            return replace(
-                laid_out, task=replace(laid_out.task, device="cuda", numbered=True, compiled=EXECUTION.compiled)
+            config = RunConfig(
+                shard_size=128, batch_size=BATCH, scored=scored, precision=EXECUTION.precision, jpeg_decoder=decoder
             )
+            laid_out = prepare(str(folder / "manifest.parquet"), str(out), SPEC, config)
+            on_gpu = {"device": "cuda", "numbered": True, "scorers": usual_count("cuda", workers)}
+            return replace(laid_out, task=replace(laid_out.task, compiled=EXECUTION.compiled, **on_gpu))
 
         rows: list[Row] = []
         for cluster in (one_a_gpu(ClusterConfig(device="cuda")), ClusterConfig()):
-            who = f"files to ledger, workers: {cluster.local_workers}"
+            workers = cluster.local_workers
+            who = f"files to ledger, workers: {workers}"
             with connect(cluster) as client:
                 candidates = {
-                    f"{who}, without scores": audited(client, lambda: plan(scored=False)),
-                    who: audited(client, lambda: plan(scored=True)),
+                    f"{who}, without scores": audited(client, partial(plan, False, workers)),
+                    who: audited(client, partial(plan, True, workers)),
+                    f"{who}, nvJPEG": audited(client, partial(plan, True, workers, "nvjpeg")),
                 }
                 for found in interleave(candidates, FILES, rounds):
                     rows.append(speed_row(found) | {"of_forward": round(found.rate / alone.rate, 3)})

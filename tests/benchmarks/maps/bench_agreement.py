@@ -27,7 +27,7 @@ from audit.models import Classifier, load_classifier
 from tests.benchmarks.timing import Row
 
 Explain = Callable[[Classifier, Tensor, Tensor, str], Tensor]
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = Path(__file__).resolve().parents[4] / "shared"
 IMAGES = 8
 GRAD_CAM = {
     "gradcam": "GradCAM",

@@ -18,7 +18,7 @@ from torch import Tensor
 from audit.attribution import GradCAM
 from audit.models import Classifier, Execution, load_classifier
 from audit.models.execution import Compiled, in_precision
-from tests.benchmarks.peers import peers
+from tests.benchmarks.maps.peers import peers
 from tests.benchmarks.timing import Row, interleave, speed_row, timed
 
 BATCH = 16

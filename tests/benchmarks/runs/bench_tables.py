@@ -16,7 +16,7 @@ from audit.store import Run, layout
 from audit.store.tables.packing import pack, unpack
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
-from tests.benchmarks.bench_precision import voc
+from tests.benchmarks.runs.bench_precision import voc
 from tests.benchmarks.timing import Row
 
 

@@ -17,7 +17,7 @@ from audit.findings import Findings, Rules
 from audit.findings.judge import flag
 from audit.store import Run
 from pipelines.run.config import default_shard_size
-from tests.benchmarks.bench_findings import memory_mb
+from tests.benchmarks.scale.bench_findings import memory_mb
 from tests.benchmarks.timing import Row, apart
 from tests.support.drawn_run import CLASSES, MARKED, draw_run
 

@@ -23,13 +23,15 @@ from audit.attribution import GradCAM, Method
 from audit.datasets import VOC_CLASSES, Manifest, Objects, read_objects
 from audit.datasets.manifest import Sample
 from audit.findings import Rules
+from audit.findings.evidence.asked_anyway import SHARE
 from audit.findings.rules import misplacement
 from audit.models import load_classifier
-from pipelines.run import quick_check
-from pipelines.run.attribute import ShardMaps, attribute_samples
 from pipelines.run.config import RunConfig
-from pipelines.run.quick_check import SHARE, QuickCheck
-from tests.benchmarks.bench_end_to_end import draw_collection
+from pipelines.run.shards import quick_check
+from pipelines.run.shards.attribute import ShardMaps, attribute_samples
+from pipelines.run.shards.quick_check import QuickCheck
+from pipelines.run.shards.reading import Reader
+from tests.benchmarks.runs.bench_end_to_end import draw_collection
 from tests.benchmarks.timing import Row, apart
 
 IMAGES = 256
@@ -68,8 +70,8 @@ def _flagging(found: ShardMaps, share: float) -> Rules:
 def _rows(manifest: list[Sample], explain: Method, rounds: int) -> list[Row]:
     cases: dict[str, Callable[[], QuickCheck | None]] = {
         "without": lambda: None,
-        "a large run": lambda: QuickCheck(explain, CONFIG.batch_size, round(SHARE * IMAGES)),
-        "as many others as flagged": lambda: QuickCheck(explain, CONFIG.batch_size, IMAGES),
+        "a large run": lambda: QuickCheck(explain, CONFIG.batch_size, round(SHARE * IMAGES), IMAGES),
+        "as many others as flagged": lambda: QuickCheck(explain, CONFIG.batch_size, IMAGES, IMAGES),
     }
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     asked = {}
@@ -95,4 +97,6 @@ def _audit(samples: list[Sample], explain: Method, check: QuickCheck | None) -> 
     def objects(sample: Sample, size: tuple[int, int]) -> Objects:
         return read_objects(sample, "index", size, len(VOC_CLASSES))
 
-    return attribute_samples(samples, 0, explain, CONFIG, 1, objects, check=check)
+    return attribute_samples(
+        samples, 0, explain, CONFIG, 1, Reader(explain.classifier.preprocessing.fit, objects), check
+    )

@@ -24,7 +24,7 @@ from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.start import Request, start
 from tests.benchmarks.timing import Row
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = Path(__file__).resolve().parents[4] / "shared"
 WORKERS = ClusterConfig(2, compiling="never")
 
 

@@ -1,0 +1,1 @@
+"""What grows with a collection: a million targets, a million images, many workers."""
