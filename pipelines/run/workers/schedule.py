@@ -214,9 +214,11 @@ class Dispatch:
     def _take_finished(self, future: Future[ShardEnd], shard: Shard) -> None:
         try:
             end: ShardEnd = future.result(timeout=_FETCH_S)
-        except TimeoutError:  # the worker that has it is gone: the scheduler has the shard done again
-            self._running[future] = shard
-            future.add_done_callback(self._ended.put)
+        except TimeoutError:
+            # The worker that has it is gone. Its scheduler would have the shard done again by none but those that were
+            # meant for it, and each try to fetch it would keep all others waiting.
+            self._client.cancel([future], force=True)
+            self._give_again(shard)
             return
         if isinstance(end, Stopped):
             raise RunError(end.reason)

@@ -14,7 +14,7 @@ from small_run import make_run
 
 from audit.errors import RunError
 from audit.models import ModelSpec
-from audit.progress import Event, Noted, silent
+from audit.progress import Advanced, Event, Noted, silent
 from audit.store import Run, Shard
 from pipelines.run.config import ClusterConfig, RunConfig
 from pipelines.run.shards.shard import Finished, Stopped, Task
@@ -144,6 +144,26 @@ def test_a_scheduler_with_less_patience_than_the_run_is_asked_again() -> None:
     client.react = lambda future: finish(future) if client.submitted[1:] else future.end("error", NoWorkerError("k", 1))
     submit_all(client, shards_of(1), work)  # type: ignore[arg-type]
     assert len(client.submitted) == 2
+
+
+def test_a_shard_whose_worker_went_before_its_end_was_fetched_is_given_again_and_keeps_no_other_waiting() -> None:
+    client = MadeClient(["w"])
+
+    class Unreachable:
+        def __call__(self, future: MadeFuture) -> None:
+            if len(client.submitted) == 1:
+                future.result = self.gone  # type: ignore[method-assign]
+            finish(future)
+
+        def gone(self, timeout: float | None = None) -> None:
+            raise TimeoutError
+
+    client.react = Unreachable()
+    told: list[Event] = []
+    submit_all(client, shards_of(2), work, told.append)  # type: ignore[arg-type]
+    assert [future.shard.index for future in client.submitted] == [0, 1, 0]
+    assert [future.status for future in client.submitted] == ["cancelled", "finished", "finished"]
+    assert told == [Advanced(4)] * 2
 
 
 def quarantine_of(folder: Path) -> tuple[Quarantine, Run]:
